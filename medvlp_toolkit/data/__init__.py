@@ -1,0 +1,1 @@
+"""From raw reports and images to batches: records, images, the packed store, batching, augmentation."""

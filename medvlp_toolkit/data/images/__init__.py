@@ -1,0 +1,20 @@
+"""Reading images: pictures and DICOM as uint8, NIfTI and DICOM series as int16 volumes."""
+
+from __future__ import annotations
+
+from .errors import ImageReadError
+from .fit import Fit, Size, fit_box, height_and_width
+from .picture import read_image, read_image_and_size
+from .volume import is_volume, read_volume
+
+__all__ = [
+    "Fit",
+    "ImageReadError",
+    "Size",
+    "fit_box",
+    "height_and_width",
+    "is_volume",
+    "read_image",
+    "read_image_and_size",
+    "read_volume",
+]

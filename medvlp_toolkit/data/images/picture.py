@@ -1,0 +1,49 @@
+"""One function for every two-dimensional image file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from .dicom import is_dicom, read_dicom
+from .errors import ImageReadError
+from .fit import Fit, Size, height_and_width
+from .raster import read_raster
+
+
+def read_image(
+    path: Path | str, size: Size | None = None, channels: int = 1, fit: Fit = "stretch"
+) -> npt.NDArray[np.uint8]:
+    """Read a DICOM, PNG, JPEG, TIFF or BMP file as uint8 ``(channels, height, width)``.
+
+    The kind is told from the content, not from the name. ``size`` is one number or ``(height, width)``
+    (default: as it is); ``fit`` says what happens to the aspect ratio (`medvlp_toolkit.data.images.fit.resize`).
+    A JPEG is decoded at reduced size where that suffices. Raises `ImageReadError`, whatever is wrong with the
+    file, and ValueError for a wrong argument.
+    """
+    return read_image_and_size(path, size, channels, fit)[0]
+
+
+def read_image_and_size(
+    path: Path | str, size: Size | None = None, channels: int = 1, fit: Fit = "stretch"
+) -> tuple[npt.NDArray[np.uint8], tuple[int, int]]:
+    """As `read_image`, with the ``(height, width)`` the image had in its file."""
+    path = Path(path)
+    target = None if size is None else height_and_width(size)
+    try:
+        with path.open("rb") as file:
+            head = file.read(132)
+        if not head:
+            raise ImageReadError(path, "the file is empty")
+        read = read_dicom if is_dicom(head) else read_raster
+        return read(path, target, channels, fit)
+    except FileNotFoundError:
+        raise ImageReadError(path, "the file does not exist") from None
+    except IsADirectoryError:
+        raise ImageReadError(path, "a folder, not an image file") from None
+    except PermissionError:
+        raise ImageReadError(path, "the file may not be read (permissions)") from None
+    except OSError as error:
+        raise ImageReadError(path, f"the file cannot be read ({error.strerror or type(error).__name__})") from None

@@ -1,0 +1,55 @@
+"""PNG, JPEG and the other picture files that Pillow reads."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from .errors import ImageReadError
+from .fit import Fit, fit_picture
+
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "GIF", "WEBP", "PPM", "JPEG2000")
+EXIF_ORIENTATION = 0x0112
+
+
+def read_raster(
+    path: Path, size: tuple[int, int] | None, channels: int, fit: Fit
+) -> tuple[npt.NDArray[np.uint8], tuple[int, int]]:
+    """The picture as uint8 ``(channels, height, width)``, and its original ``(height, width)``."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's warnings name the file; its errors are enough
+            with Image.open(path, formats=FORMATS) as picture:
+                if getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":
+                    raise ImageReadError(path, f"the file holds {picture.n_frames} pictures; one is expected")
+                original = (picture.height, picture.width)
+                if size is not None and picture.format == "JPEG":
+                    # The decoder skips high DCT frequencies; never below the size asked for.
+                    picture.draft("L" if channels == 1 else "RGB", size_for_draft(picture, size, fit))
+                turned = picture.getexif().get(EXIF_ORIENTATION, 1) != 1
+                upright = ImageOps.exif_transpose(picture) if turned else picture
+                if turned and upright.height != picture.height:
+                    original = (original[1], original[0])
+                return fit_picture(upright, size, channels, fit), original
+    except ImageReadError:
+        raise
+    except UnidentifiedImageError:
+        raise ImageReadError(path, "not a DICOM, PNG or JPEG file, or its header is damaged") from None
+    except Image.DecompressionBombError:
+        raise ImageReadError(path, f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels") from None
+    except (OSError, SyntaxError, ValueError, EOFError, TypeError, MemoryError, OverflowError) as error:
+        raise ImageReadError(path, f"the picture cannot be decoded ({type(error).__name__})") from None
+
+
+def size_for_draft(picture: Image.Image, size: tuple[int, int], fit: Fit) -> tuple[int, int]:
+    """The ``(width, height)`` below which a reduced decode would have to be enlarged again."""
+    height, width = size
+    if fit == "stretch":
+        return width, height
+    choose = min if fit == "pad" else max
+    scale = choose(width / picture.width, height / picture.height)
+    return max(1, round(picture.width * scale)), max(1, round(picture.height * scale))

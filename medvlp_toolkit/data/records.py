@@ -1,0 +1,100 @@
+"""The records that pass between data sources, report filters and knowledge sources.
+
+Plain dataclasses without torch, so that everything from a raw report to its findings runs
+without loading the deep-learning stack.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+
+class Presence(StrEnum):
+    """What a report says about an entity."""
+
+    PRESENT = "present"
+    ABSENT = "absent"
+    UNCERTAIN = "uncertain"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A free-text report.
+
+    ``sections`` maps lower-case section names (``findings``, ``impression``, ``indication``,
+    ``comparison``, …) to their text; it is empty when the text was not split.
+    """
+
+    id: str
+    text: str
+    sections: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One statement of a report about one entity.
+
+    ``entity`` and ``position`` are ids that the filter declares in ``filter.entities`` and
+    ``filter.positions``; ``position`` is None where the report names none. ``presence`` is None
+    for a linker that only finds mentions. ``span`` is ``(start, end)`` in characters of
+    ``Report.text``.
+    """
+
+    entity: str
+    presence: Presence | None = None
+    position: str | None = None
+    span: tuple[int, int] | None = None
+    concept_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Concept:
+    """An entry of a knowledge source; ``kind`` is a word such as ``finding`` or ``anatomy``."""
+
+    id: str
+    name: str
+    synonyms: tuple[str, ...] = ()
+    definition: str = ""
+    kind: str = "finding"
+
+
+@dataclass(frozen=True, slots=True)
+class Triple:
+    """``head`` stands in ``relation`` to ``tail``; head and tail are concept ids."""
+
+    head: str
+    relation: str
+    tail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A labelled box; ``x``, ``y`` (upper left), ``width`` and ``height`` are fractions of the image."""
+
+    label: str
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """One image with what is known about it.
+
+    ``labels`` maps a label to 1 (present), 0 (absent) or -1 (uncertain) where the source carries
+    annotations of its own. ``metadata`` holds columns worth keeping for subgroup tables
+    (``sex``, ``age``, ``view`` …).
+    """
+
+    id: str
+    patient_id: str
+    image: Path | None
+    report: Report | None = None
+    split: str | None = None
+    labels: dict[str, int] = field(default_factory=dict)
+    boxes: tuple[Box, ...] = ()
+    metadata: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""Image and text encoders for medvlp_toolkit."""

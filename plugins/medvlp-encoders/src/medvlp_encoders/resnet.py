@@ -1,0 +1,150 @@
+"""Residual networks whose last feature map is read as a sequence of tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from monai.networks.nets import ResNet as MonaiResNet
+from torch import Tensor, nn
+
+from medvlp_encoders.tokens import summarise
+
+#: depth -> (block, blocks per stage); He et al. 2016, table 1.
+DEPTHS: dict[int, tuple[str, tuple[int, int, int, int]]] = {
+    10: ("basic", (1, 1, 1, 1)),
+    18: ("basic", (2, 2, 2, 2)),
+    34: ("basic", (3, 4, 6, 3)),
+    50: ("bottleneck", (3, 4, 6, 3)),
+    101: ("bottleneck", (3, 4, 23, 3)),
+    152: ("bottleneck", (3, 8, 36, 3)),
+}
+
+
+class ResNetTokens(nn.Module):
+    """A residual network (He et al. 2016; v1.5: a bottleneck strides in its 3×3 convolution) as token encoder.
+
+    MONAI's ResNet with the standard stem and biasless shortcuts, so that state dicts in the common
+    ``conv1 / bn1 / layer1 …`` naming load unchanged. The map of the last kept stage is flattened row by
+    row: a 224-pixel image and ``last_stage=3`` give 14 × 14 = 196 tokens, as MedKLIP uses it.
+
+    Args:
+        depth: 10, 18, 34, 50, 101 or 152.
+        last_stage: 1 to 4, the stage whose map is read; later stages are not built.
+        spatial_dims: 2 for images, 3 for volumes.
+        in_channels: channels the stem reads. A one-channel image is repeated to fit.
+        widths: channels of the stages' first convolutions; (64, 128, 256, 512) is the standard.
+        strides: stride of each stage; (1, 2, 2, 2) is the standard.
+        pointwise_stages: stages (1 to 4) whose 3×3 convolutions become 1×1: they add depth without
+            widening the receptive field, so that a token stays about its own place.
+
+    Example::
+
+        image_encoder:
+          _target_: medvlp_toolkit.encoders.resnet
+          depth: 50
+    """
+
+    supports_masking = False
+    num_prefix_tokens = 0
+
+    def __init__(
+        self,
+        depth: int = 50,
+        last_stage: int = 3,
+        spatial_dims: int = 2,
+        in_channels: int = 3,
+        widths: Sequence[int] = (64, 128, 256, 512),
+        strides: Sequence[int] = (1, 2, 2, 2),
+        pointwise_stages: Sequence[int] = (),
+    ) -> None:
+        super().__init__()
+        if depth not in DEPTHS:
+            raise ValueError(f"resnet depth {depth} is not one of {', '.join(map(str, DEPTHS))}")
+        if not 1 <= last_stage <= 4:
+            raise ValueError(f"resnet last_stage {last_stage} is not between 1 and 4")
+        if len(widths) < last_stage or len(strides) < last_stage:
+            raise ValueError(f"resnet needs a width and a stride for each of its {last_stage} stages")
+        block, blocks = DEPTHS[depth]
+        # MONAI builds four stages; the ones that are cut cost a moment at width 1 and are dropped below.
+        stage_widths = [*widths[:last_stage], *([1] * (4 - last_stage))]
+        net = MonaiResNet(
+            block=block,
+            layers=list(blocks),
+            block_inplanes=stage_widths,
+            spatial_dims=spatial_dims,
+            n_input_channels=in_channels,
+            conv1_t_size=7,
+            conv1_t_stride=2,
+            bias_downsample=False,
+            feed_forward=False,
+        )
+        self.spatial_dims = spatial_dims
+        self.in_channels = in_channels
+        self.conv1 = net.conv1
+        self.bn1 = net.bn1
+        self.act = net.act
+        self.maxpool = net.maxpool
+        for number in range(1, 5):
+            layer: nn.Module = getattr(net, f"layer{number}") if number <= last_stage else nn.Identity()
+            if number <= last_stage:
+                _set_stride(layer, int(strides[number - 1]))
+            if number <= last_stage and number in pointwise_stages:
+                _make_pointwise(layer)
+            self.add_module(f"layer{number}", layer)
+        self._strides = [2, 2, *(int(s) for s in strides[:last_stage])]  # stem and pooling first
+        expansion = 4 if block == "bottleneck" else 1
+        self.num_features = int(widths[last_stage - 1]) * expansion
+
+    def forward(self, image: Tensor, keep: Tensor | None = None) -> Tensor:
+        """(B, C, *spatial) float -> (B, N, num_features), tokens in row-major order."""
+        if keep is not None:
+            raise ValueError("a residual network sees the whole image: it has no patches to keep")
+        if image.shape[1] != self.in_channels:
+            if image.shape[1] != 1:
+                raise ValueError(f"resnet reads {self.in_channels} channels, and the image has {image.shape[1]}")
+            image = image.repeat_interleave(self.in_channels, dim=1)
+        return self.feature_map(image).flatten(2).transpose(1, 2)
+
+    def feature_map(self, image: Tensor) -> Tensor:
+        """(B, C, *spatial) -> (B, num_features, *grid)."""
+        x: Tensor = self.maxpool(self.act(self.bn1(self.conv1(image))))
+        features: Tensor = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return features
+
+    def grid_size(self, image_shape: Sequence[int]) -> tuple[int, ...]:
+        """Tokens along each spatial axis: every stride halves, rounding up."""
+        grid = []
+        for size in image_shape:
+            for stride in self._strides:
+                size = (int(size) - 1) // stride + 1
+            grid.append(size)
+        return tuple(grid)
+
+    def summary(self, tokens: Tensor) -> Tensor:
+        """(B, N, D) -> (B, D): the mean over positions."""
+        return summarise(tokens, self.num_prefix_tokens)
+
+
+def _set_stride(layer: nn.Module, stride: int) -> None:
+    """Give a stage another stride than the one it was built with (1 for the first stage, else 2)."""
+    first = layer[0]  # type: ignore[index]
+    strided = [first.conv2 if hasattr(first, "conv3") else first.conv1]
+    if isinstance(first.downsample, nn.Sequential):
+        strided.append(first.downsample[0])
+    elif stride != 1:
+        raise ValueError("a first stage without shortcut projection keeps stride 1")
+    for convolution in strided:
+        convolution.stride = tuple(stride for _ in convolution.stride)
+
+
+def _make_pointwise(layer: nn.Module) -> None:
+    """Replace each 3×3 convolution of a stage by a 1×1 of the same stride."""
+    for module in list(layer.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, nn.Conv2d | nn.Conv3d) and max(child.kernel_size) > 1:
+                pointwise = type(child)(
+                    child.in_channels, child.out_channels, kernel_size=1, stride=child.stride[0], bias=False
+                )
+                nn.init.kaiming_normal_(torch.as_tensor(pointwise.weight), mode="fan_out", nonlinearity="relu")
+                setattr(module, name, pointwise)

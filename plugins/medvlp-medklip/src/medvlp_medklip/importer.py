@@ -1,0 +1,155 @@
+"""The published MedKLIP checkpoint as a :class:`~medvlp_toolkit.model.PretrainingModel`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import medvlp_toolkit as mv
+from medvlp_medklip.fusion import EntityQueryDecoder
+from medvlp_medklip.losses import EntityExistence, EntityPosition
+from medvlp_medklip.projection import entity_projection, image_projection
+from medvlp_toolkit.model import PretrainingModel, VisionLanguageModel
+
+#: Heads of the published decoder; a state dict does not carry the number.
+HEADS = 4
+
+# Published key prefix -> ours. The published encoder is a list: stem convolution 0, its norm 1, stages 4 to 6.
+_PREFIXES: tuple[tuple[str, str], ...] = (
+    ("res_features.0.", "model.image_encoder.conv1."),
+    ("res_features.1.", "model.image_encoder.bn1."),
+    ("res_features.4.", "model.image_encoder.layer1."),
+    ("res_features.5.", "model.image_encoder.layer2."),
+    ("res_features.6.", "model.image_encoder.layer3."),
+    ("res_l1.", "model.image_projection.0."),
+    ("res_l2.", "model.image_projection.2."),
+    ("disease_embedding_layer.", "model.text_projection."),
+    ("decoder.norm.", "model.fusion.norm."),
+    ("decoder.layers.", "model.fusion.layers."),
+    ("classifier.", "losses.existence.head."),
+    ("cl_fc.", "losses.position.head."),
+)
+_RENAMED = {".self_attn.": ".self_attention.", ".multihead_attn.": ".cross_attention."}
+
+
+def our_name(published: str) -> str | None:
+    """Our parameter name for a published one (without ``module.``), or None when there is none."""
+    for prefix, ours in _PREFIXES:
+        if published.startswith(prefix):
+            name = ours + published[len(prefix) :]
+            for old, new in _RENAMED.items():
+                name = name.replace(old, new)
+            return name
+    return None
+
+
+def medklip(
+    state_dict: Mapping[str, Any],
+    entity_embeddings: Tensor,
+    position_embeddings: Tensor | None = None,
+    dropout: float = 0.1,
+    position_loss: bool = True,
+    position_weight: float = 1.0,
+) -> PretrainingModel:
+    """Build the model of a published MedKLIP checkpoint.
+
+    ResNet depth (18 or 50), width and the number of decoder layers are read off the weights.
+
+    Args:
+        state_dict: the published dict, bare or under ``model``, with or without the ``module.`` prefix.
+        entity_embeddings: (Q, 768) text embeddings of the entity descriptions, which the checkpoint lacks.
+        position_embeddings: (P, 768) text embeddings of the positions; needed with ``position_loss``.
+        dropout: of the decoder and on its output; the published value is 0.1.
+        position_loss: False leaves out the position loss; its head is then the one known-unused part.
+        position_weight: weight of the position loss, published 1.
+
+    Raises:
+        ValueError: when a key is missing, foreign or of another shape; the message holds the whole list.
+    """
+    tensors = _unwrap(state_dict)
+    depth = _depth(tensors)
+    width = tensors["disease_embedding_layer.weight"].shape[0]
+    text_width = tensors["disease_embedding_layer.weight"].shape[1]
+    layers = len({int(m.group(1)) for k in tensors if (m := re.match(r"decoder\.layers\.(\d+)\.", k))})
+    feed_forward = tensors["decoder.layers.0.linear1.weight"].shape[0]
+    for label, bank in (("entity_embeddings", entity_embeddings), ("position_embeddings", position_embeddings)):
+        if bank is not None and (bank.ndim != 2 or bank.shape[1] != text_width):
+            raise ValueError(
+                f"{label} have shape {tuple(bank.shape)}; this checkpoint reads text embeddings (…, {text_width})"
+            )
+    if position_loss and position_embeddings is None:
+        raise ValueError("medklip needs position_embeddings (P, 768) for the position loss, or position_loss=False")
+
+    encoder = mv.encoders.resnet(depth=depth)
+    losses: dict[str, torch.nn.Module] = {"existence": EntityExistence(width)}
+    if position_loss and position_embeddings is not None:
+        losses["position"] = EntityPosition(position_embeddings, width)
+    pretraining_model = PretrainingModel(
+        VisionLanguageModel(
+            image_encoder=encoder,
+            image_projection=image_projection(encoder.num_features, width),
+            text_projection=entity_projection(text_width, width),
+            fusion=EntityQueryDecoder(width, layers, HEADS, feed_forward, dropout, output_dropout=dropout),
+            entity_bank=entity_embeddings.clone(),
+        ),
+        losses,
+        weights={"position": position_weight} if "position" in losses else None,
+    )
+    known_unused = () if position_loss else ("cl_fc.",)
+    _load(pretraining_model, tensors, known_unused)
+    return pretraining_model
+
+
+def _unwrap(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
+    inner = state_dict.get("model", state_dict)
+    if not isinstance(inner, Mapping):
+        raise ValueError(f"the checkpoint's 'model' is a {type(inner).__name__}; expected a state dict")
+    tensors = {str(key).removeprefix("module."): value for key, value in inner.items()}
+    needed = ("disease_embedding_layer.weight", "decoder.layers.0.linear1.weight", "res_features.4.0.conv1.weight")
+    missing = [key for key in needed if not isinstance(tensors.get(key), Tensor)]
+    if missing:
+        shown = ", ".join(sorted(tensors)[:5]) or "nothing"
+        raise ValueError(
+            f"this is no MedKLIP checkpoint: it lacks {', '.join(missing)}; it holds {len(tensors)} entries, "
+            f"beginning with {shown}"
+        )
+    return tensors
+
+
+def _depth(tensors: Mapping[str, Tensor]) -> int:
+    blocks = {int(m.group(1)) for k in tensors if (m := re.match(r"res_features\.6\.(\d+)\.", k))}
+    bottleneck = "res_features.4.0.conv3.weight" in tensors
+    for depth, (kind, per_stage) in {18: (False, 2), 50: (True, 6)}.items():
+        if bottleneck == kind and len(blocks) == per_stage:
+            return depth
+    raise ValueError(
+        f"the checkpoint's encoder has {len(blocks)} {'bottleneck' if bottleneck else 'basic'} blocks in stage 3; "
+        "expected ResNet-18 (2 basic) or ResNet-50 (6 bottleneck)"
+    )
+
+
+def _load(model: PretrainingModel, tensors: Mapping[str, Tensor], known_unused: tuple[str, ...]) -> None:
+    expected = model.state_dict()
+    loaded: dict[str, Tensor] = {}
+    problems = []
+    for key, value in tensors.items():
+        name = our_name(key)
+        if key.startswith(known_unused) and known_unused:
+            continue
+        if name is None or name not in expected:
+            problems.append(f"  {key}: no place for it in this model")
+        elif tuple(expected[name].shape) != tuple(value.shape):
+            problems.append(f"  {key}: shape {tuple(value.shape)}, expected {tuple(expected[name].shape)}")
+        else:
+            loaded[name] = value
+    banks = {"model.entity_bank", "losses.position.position_bank"}
+    missing = [name for name in expected if name not in loaded and name not in banks]
+    if not any("shape" in problem for problem in problems):  # a misfit is named once, under its published key
+        problems += [f"  {name}: missing from the checkpoint" for name in missing]
+    if problems:
+        raise ValueError(f"{len(problems)} entries of the checkpoint do not fit MedKLIP:\n" + "\n".join(problems))
+    model.load_state_dict(loaded | {name: expected[name] for name in banks if name in expected})

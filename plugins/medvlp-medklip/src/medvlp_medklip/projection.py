@@ -1,0 +1,21 @@
+"""The maps into the width that entity queries and image tokens share."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from medvlp_medklip.fusion import initialise
+
+
+def image_projection(in_features: int = 1024, width: int = 256) -> nn.Sequential:
+    """MedKLIP's two-layer map of image tokens: (…, in_features) -> (…, width)."""
+    projection = nn.Sequential(nn.Linear(in_features, in_features), nn.ReLU(), nn.Linear(in_features, width))
+    initialise(projection)
+    return projection
+
+
+def entity_projection(in_features: int = 768, width: int = 256) -> nn.Linear:
+    """MedKLIP's one-layer map of description embeddings: (…, in_features) -> (…, width)."""
+    projection = nn.Linear(in_features, width)
+    initialise(projection)
+    return projection
