@@ -21,15 +21,16 @@ class EntityExistence(nn.Module):
 
     Args:
         width: D of the fused entity features.
+        init_std: of the initial weights; None keeps torch's own.
     """
 
     needs = frozenset({"image", "entity_presence"})
     reads = _READS
 
-    def __init__(self, width: int = 256) -> None:
+    def __init__(self, width: int = 256, init_std: float | None = 0.02) -> None:
         super().__init__()
         self.head = nn.Linear(width, 2)
-        initialise(self)
+        initialise(self, init_std)
 
     def forward(self, encodings: Encodings) -> tuple[Tensor, Tensor]:
         logits = self.head(encodings.fused(text="entities").text).float()  # (B, Q, 2)
@@ -58,20 +59,23 @@ class EntityPosition(nn.Module):
         width: D of the fused entity features.
         normalize: False, as published, takes the embeddings at their own norm; True scales them to 1,
             which small or untrained text models need.
+        init_std: of the initial weights; None keeps torch's own.
     """
 
     needs = frozenset({"image", "entity_presence", "entity_position_candidates"})
     reads = _READS
     position_bank: Tensor
 
-    def __init__(self, position_bank: Tensor, width: int = 256, normalize: bool = False) -> None:
+    def __init__(
+        self, position_bank: Tensor, width: int = 256, normalize: bool = False, init_std: float | None = 0.02
+    ) -> None:
         super().__init__()
         if position_bank.ndim != 2:
             raise ValueError(f"entity_position takes a position_bank (P, Dt), got {tuple(position_bank.shape)}")
         bank = F.normalize(position_bank, dim=-1) if normalize else position_bank
         self.register_buffer("position_bank", bank)
         self.head = nn.Linear(width, position_bank.shape[1])
-        initialise(self)
+        initialise(self, init_std)
 
     def forward(self, encodings: Encodings) -> tuple[Tensor, Tensor]:
         features = encodings.fused(text="entities").text  # (B, Q, D)

@@ -7,15 +7,15 @@ from torch import nn
 from medvlp_medklip.fusion import initialise
 
 
-def image_projection(in_features: int = 1024, width: int = 256) -> nn.Sequential:
+def image_projection(in_features: int = 1024, width: int = 256, init_std: float | None = 0.02) -> nn.Sequential:
     """MedKLIP's two-layer map of image tokens: (…, in_features) -> (…, width)."""
     projection = nn.Sequential(nn.Linear(in_features, in_features), nn.ReLU(), nn.Linear(in_features, width))
-    initialise(projection)
+    initialise(projection, init_std)
     return projection
 
 
-def entity_projection(in_features: int = 768, width: int = 256) -> nn.Linear:
+def entity_projection(in_features: int = 768, width: int = 256, init_std: float | None = 0.02) -> nn.Linear:
     """MedKLIP's one-layer map of description embeddings: (…, in_features) -> (…, width)."""
     projection = nn.Linear(in_features, width)
-    initialise(projection)
+    initialise(projection, init_std)
     return projection

@@ -1,0 +1,6 @@
+"""Knowledge sources: where concepts, their descriptions and the relations between them come from.
+
+``definitions`` reads a file of descriptions (two for chest radiographs are shipped), ``obo`` an OBO ontology such as
+the Human Phenotype Ontology, ``umls`` a licensed copy of the UMLS Metathesaurus, ``triples`` a table of relations.
+Each has ``concepts`` and ``triples``, as :mod:`medvlp_toolkit.interfaces` describes.
+"""
