@@ -1,7 +1,8 @@
-"""A ``.npy`` file that grows by rows."""
+"""A ``.npy`` file whose rows are written in any order, by several processes."""
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 from types import TracebackType
@@ -12,53 +13,59 @@ import numpy.typing as npt
 
 
 class ArrayFile:
-    """Appends rows to a ``.npy`` file through ordinary writes.
+    """Rows of a ``.npy`` file, written and read at row numbers.
 
-    A memory map would be shorter, but a full disk ends a process that writes through one (SIGBUS), where a
-    write raises OSError. The header is as long for any number of rows, so it is rewritten when closing.
+    Writes are ordinary ones. A memory map would be shorter, but a full disk ends a process that writes through
+    one (SIGBUS), where a write raises OSError. NumPy makes the header equally long for any number of rows, so it
+    can be written last, by `finish`.
     """
 
-    def __init__(self, path: Path, dtype: npt.DTypeLike, row_shape: tuple[int, ...], rows: int = 0) -> None:
-        self.dtype, self.row_shape, self.rows = np.dtype(dtype), tuple(row_shape), rows
+    def __init__(self, path: Path, dtype: npt.DTypeLike, row_shape: tuple[int, ...]) -> None:
+        self.path, self.dtype, self.row_shape = path, np.dtype(dtype), tuple(row_shape)
         self.row_bytes = self.dtype.itemsize * math.prod(self.row_shape)
-        self.file = path.open("r+b" if rows else "w+b")
-        self.write_header()
-        self.start = self.file.tell()
-        self.truncate(rows)
+        self.start = len(self.header(0))
+        path.touch()
+        self.file = path.open("r+b", buffering=0)
 
-    def write_header(self) -> None:
-        self.file.seek(0)
-        shape = (self.rows, *self.row_shape)
+    def header(self, rows: int) -> bytes:
+        buffer = io.BytesIO()
         descr = np.lib.format.dtype_to_descr(self.dtype)
-        np.lib.format.write_array_header_1_0(self.file, {"descr": descr, "fortran_order": False, "shape": shape})
+        shape = (rows, *self.row_shape)
+        np.lib.format.write_array_header_1_0(buffer, {"descr": descr, "fortran_order": False, "shape": shape})
+        return buffer.getvalue()
 
-    def truncate(self, rows: int) -> None:
-        """Keep the first ``rows`` rows."""
-        self.rows = rows
-        self.file.truncate(self.start + rows * self.row_bytes)
-        self.file.seek(0, 2)
-
-    def append(self, array: npt.NDArray[Any]) -> None:
-        """Write ``(n, *row_shape)`` at the end."""
+    def write(self, row: int, array: npt.NDArray[Any]) -> None:
+        """Write ``(n, *row_shape)`` from row number ``row`` on."""
         if array.shape[1:] != self.row_shape or array.dtype != self.dtype:
             raise ValueError(f"rows of {self.dtype} {self.row_shape} expected, not {array.dtype} {array.shape[1:]}")
-        self.file.write(memoryview(np.ascontiguousarray(array)).cast("B") if array.size else b"")
-        self.rows += len(array)
+        if array.size:
+            self.write_bytes(row, np.ascontiguousarray(array).data.cast("B"))
 
-    def read(self, start: int, stop: int) -> bytes:
-        """The bytes of rows ``start`` to ``stop``."""
-        self.file.flush()
-        self.file.seek(self.start + start * self.row_bytes)
-        content = self.file.read((stop - start) * self.row_bytes)
-        self.file.seek(0, 2)
-        return content
+    def write_bytes(self, row: int, content: memoryview | bytes) -> None:
+        self.file.seek(self.start + row * self.row_bytes)
+        rest = memoryview(content)
+        while rest:  # an unbuffered write may write less than it was given
+            rest = rest[self.file.write(rest) :]
+
+    def read_bytes(self, row: int, count: int) -> bytes:
+        """The bytes of ``count`` rows, fewer at the end of the file."""
+        self.file.seek(self.start + row * self.row_bytes)
+        parts = []
+        wanted = count * self.row_bytes
+        while wanted and (part := self.file.read(wanted)):
+            parts.append(part)
+            wanted -= len(part)
+        return b"".join(parts)
+
+    def finish(self, rows: int) -> None:
+        """Cut the file to ``rows`` rows and write the header that says so."""
+        self.file.truncate(self.start + rows * self.row_bytes)
+        self.file.seek(0)
+        self.file.write(self.header(rows))
+        self.close()
 
     def close(self) -> None:
-        """Write the number of rows into the header and close."""
-        if not self.file.closed:
-            self.file.flush()
-            self.write_header()
-            self.file.close()
+        self.file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -66,15 +73,4 @@ class ArrayFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
-            self.close()
-        else:
-            abandon(self)
-
-
-def abandon(array_file: ArrayFile) -> None:
-    """Close after a failure; what is still buffered may not fit on the disk, and that is not news any more."""
-    try:
-        array_file.file.close()
-    except OSError:
-        array_file.file.raw.close()  # type: ignore[attr-defined]
+        self.close()

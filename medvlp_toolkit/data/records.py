@@ -82,6 +82,23 @@ class Box:
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    """A question about an image, with its answer.
+
+    ``category`` is what the data set calls the question's kind (modality, organ, …); ``answer_type`` is
+    ``open`` or ``closed`` where the data set says so; ``split`` differs from the image's where the data set
+    splits questions rather than images.
+    """
+
+    id: str
+    text: str
+    answer: str
+    category: str | None = None
+    answer_type: str | None = None
+    split: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Study:
     """One image with what is known about it.
 
@@ -98,3 +115,4 @@ class Study:
     labels: dict[str, int] = field(default_factory=dict)
     boxes: tuple[Box, ...] = ()
     metadata: dict[str, Any] = field(default_factory=dict)
+    questions: tuple[Question, ...] = ()

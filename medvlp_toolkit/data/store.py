@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from .records import Finding, Presence
-from .tokens import TokenTable
+from medvlp_toolkit.data.records import Finding, Presence
+from medvlp_toolkit.data.tokens import TokenTable
 
 if TYPE_CHECKING:
     import pyarrow as pa

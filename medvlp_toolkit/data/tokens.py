@@ -21,7 +21,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from .array_file import ArrayFile
+from medvlp_toolkit.data.array_file import ArrayFile
 
 ARRAYS = ("input_ids", "lengths", "offsets")
 
@@ -120,7 +120,9 @@ def load_backend(source: Any) -> tuple[Any, int, str]:
                 source = AutoTokenizer.from_pretrained(str(source))
             except (OSError, ValueError) as error:
                 first = str(error).splitlines()[0] if str(error) else type(error).__name__
-                raise ValueError(f"tokenizer {name}: neither a folder with a tokenizer nor a hub name ({first})") from None
+                raise ValueError(
+                    f"tokenizer {name}: neither a folder with a tokenizer nor a hub name ({first})"
+                ) from None
         fast = getattr(source, "backend_tokenizer", None)
         if fast is None:
             raise ValueError(f"tokenizer {name}: not a fast tokenizer (it has no backend_tokenizer)")
@@ -153,8 +155,10 @@ def write_tokens(folder: Path, tokenizer: Tokenizer, texts: Iterable[Sequence[st
         for batch in texts:
             ids, lengths, offsets, cut = tokenizer.encode(batch)
             for file, array in zip(files, (ids, lengths, offsets), strict=True):
-                file.append(array)
+                file.write(row, array)
             row, truncated = row + len(batch), truncated + cut
+        for file in files:
+            file.finish(row)
     if row != count:
         raise ValueError(f"{row} texts for a store of {count} studies")
     meta = {

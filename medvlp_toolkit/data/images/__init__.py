@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from .errors import ImageReadError
-from .fit import Fit, Size, fit_box, height_and_width
-from .picture import read_image, read_image_and_size
-from .volume import is_volume, read_volume
+from medvlp_toolkit.data.images.errors import ImageReadError
+from medvlp_toolkit.data.images.fit import Fit, Size, fit_box, height_and_width
+from medvlp_toolkit.data.images.picture import read_image, read_image_and_size
+from medvlp_toolkit.data.images.volume import is_volume, read_volume
 
 __all__ = [
     "Fit",

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from .errors import ImageReadError
-from .fit import Fit, fit_picture, stretch_to_uint8
+from medvlp_toolkit.data.images.errors import ImageReadError
+from medvlp_toolkit.data.images.fit import Fit, fit_picture, stretch_to_uint8
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -52,15 +52,15 @@ def read_dicom(
 @contextmanager
 def quiet_pydicom() -> Iterator[None]:
     """Keep pydicom's warnings and log lines back: they quote attribute values, patients' names among them."""
-    logger = logging.getLogger("pydicom")
-    disabled = logger.disabled
-    logger.disabled = True
+    logger = logging.getLogger("pydicom")  # its level is that of the loggers below it
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.disabled = disabled
+        logger.setLevel(level)
 
 
 def read_header(path: Path) -> Dataset:
@@ -77,7 +77,7 @@ def read_header(path: Path) -> Dataset:
         frames = int(dataset.get("NumberOfFrames", 1) or 1)
         rows, columns = int(dataset.get("Rows", 0) or 0), int(dataset.get("Columns", 0) or 0)
         allocated, stored = int(dataset.get("BitsAllocated", 0) or 0), int(dataset.get("BitsStored", 0) or 0)
-        length = len(dataset.PixelData)
+        length = len(dataset.PixelData or b"")
     except ImageReadError:
         raise
     except InvalidDicomError:
@@ -108,7 +108,9 @@ def decode(path: Path, dataset: Dataset) -> npt.NDArray[np.generic]:
         syntax = dataset.file_meta.get("TransferSyntaxUID", "") if hasattr(dataset, "file_meta") else ""
         name = getattr(syntax, "name", "") or "unknown"
         raise ImageReadError(path, f"pixel data of transfer syntax {name!r} cannot be decoded") from None
-    except Exception as error:
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # the RLE decoder's panics (Rust) are no Exception
         raise ImageReadError(path, f"the DICOM pixel data cannot be decoded ({type(error).__name__})") from None
     if pixels.size == 0 or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))):
         raise ImageReadError(path, f"DICOM pixel data of shape {pixels.shape}; one grey or colour frame is expected")

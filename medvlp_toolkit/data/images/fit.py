@@ -15,7 +15,7 @@ Array = npt.NDArray[np.generic]
 
 def height_and_width(size: Size | list[int]) -> tuple[int, int]:
     """``(height, width)`` of a size given as one number or as two; raises ValueError for anything else."""
-    pair = (size, size) if isinstance(size, int) else tuple(size)
+    pair = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
     if len(pair) != 2 or not all(isinstance(side, int) and side > 0 for side in pair):
         raise ValueError(f"an image size is a positive whole number or (height, width), not {size!r}")
     return pair[0], pair[1]

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from .dicom import is_dicom, read_dicom
-from .errors import ImageReadError
-from .fit import Fit, Size, height_and_width
-from .raster import read_raster
+from medvlp_toolkit.data.images.dicom import is_dicom, read_dicom
+from medvlp_toolkit.data.images.errors import ImageReadError
+from medvlp_toolkit.data.images.fit import Fit, Size, height_and_width
+from medvlp_toolkit.data.images.raster import read_raster
 
 
 def read_image(

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from .errors import ImageReadError
-from .fit import Fit, fit_picture
+from medvlp_toolkit.data.images.errors import ImageReadError
+from medvlp_toolkit.data.images.fit import Fit, fit_picture
 
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "GIF", "WEBP", "PPM", "JPEG2000")
 EXIF_ORIENTATION = 0x0112
@@ -24,8 +24,9 @@ def read_raster(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's warnings name the file; its errors are enough
             with Image.open(path, formats=FORMATS) as picture:
-                if getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":
-                    raise ImageReadError(path, f"the file holds {picture.n_frames} pictures; one is expected")
+                frames = int(getattr(picture, "n_frames", 1))
+                if frames > 1 and picture.format != "MPO":
+                    raise ImageReadError(path, f"the file holds {frames} pictures; one is expected")
                 original = (picture.height, picture.width)
                 if size is not None and picture.format == "JPEG":
                     # The decoder skips high DCT frequencies; never below the size asked for.

@@ -16,15 +16,29 @@ def wordpiece_tokenizer(corpus: Sequence[str], vocabulary_size: int = 4000) -> A
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=vocabulary_size, special_tokens=list(SPECIAL_TOKENS), show_progress=False
+    normalizer = normalizers.BertNormalizer(lowercase=True)
+    pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    texts = sorted(set(corpus))
+    # The trainer numbers the pieces "##a", "##b", … as a hash map happens to yield them, and breaks ties between
+    # equally frequent pairs by those numbers. Named as special tokens they are numbered in the order given.
+    continuations = sorted(
+        {
+            f"##{character}"
+            for text in texts
+            for word, _ in pre_tokenizer.pre_tokenize_str(normalizer.normalize_str(text))
+            for character in word[1:]
+        }
     )
-    # Sorted and unique: the order in which equal pairs are met must not decide the vocabulary.
-    tokenizer.train_from_iterator(sorted(set(corpus)), trainer)
+    trained = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    trained.normalizer, trained.pre_tokenizer = normalizer, pre_tokenizer
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocabulary_size, special_tokens=[*SPECIAL_TOKENS, *continuations], show_progress=False
+    )
+    trained.train_from_iterator(texts, trainer)
+    # A fresh tokenizer with the learned pieces: in this one only the five special tokens are special.
+    tokenizer = Tokenizer(models.WordPiece(trained.get_vocab(), unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, pre_tokenizer
+    tokenizer.decoder = decoders.WordPiece()
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",

@@ -1,0 +1,217 @@
+"""From the packed store to a batch: what one step reads, drawn per study and built for a whole batch at once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+from medvlp_toolkit.data.draws import study_keys, uniform
+from medvlp_toolkit.data.store import PackedStore
+from medvlp_toolkit.data.supervision import EntityLabels, PositionNegatives
+
+logger = logging.getLogger(__name__)
+
+#: How many uniform numbers a sample brings along for augmentation on the device.
+AUGMENTATION_DRAWS = 32
+_AUGMENTATION_STREAM = 0
+
+
+class StudyDataset(Dataset):
+    """Studies of a packed store with the labels that entity losses read.
+
+    Indexed with a list (``dataset.__getitems__``, which DataLoader uses) it returns a whole batch, built
+    with array operations; :func:`study_loader` makes a loader that does. Random choices follow from
+    (seed, epoch, study id) alone.
+
+    Args:
+        store: folder of a packed store, or the store.
+        splits: names of the splits to take; all when empty.
+        entities: ids of the entities to train on, in the order of the model's entity bank; the store's own
+            when None.
+        positions: ids of the positions, in the order of the position bank; the store's own when None.
+        excluded_entities: entities whose findings are ignored.
+        candidates: positions per entity, the true one first.
+        position_negatives: see :meth:`EntityLabels.position_candidates`.
+        labels: names of the source's own labels to add as ``targets`` (B, len(labels)); -1 unknown.
+        seed: of every random choice.
+
+    Raises:
+        StoreError: when the folder is no store.
+        ValueError: when no study is left, or an id is unknown to the store.
+    """
+
+    def __init__(
+        self,
+        store: PackedStore | Path | str,
+        splits: Sequence[str] = (),
+        entities: Sequence[str] | None = None,
+        positions: Sequence[str] | None = None,
+        excluded_entities: Sequence[str] = (),
+        candidates: int = 8,
+        position_negatives: PositionNegatives = "other_positions",
+        labels: Sequence[str] = (),
+        seed: int = 0,
+    ) -> None:
+        self.store = store if isinstance(store, PackedStore) else PackedStore.open(store)
+        self.entities = tuple(self.store.entities if entities is None else entities)
+        self.positions = tuple(self.store.positions if positions is None else positions)
+        self.candidates = candidates
+        self.position_negatives = position_negatives
+        self.label_names = tuple(labels)
+        self.seed = seed
+        # Shared with worker processes, which are forked or spawned before later epochs begin.
+        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
+        splits = (splits,) if isinstance(splits, str) else tuple(splits)
+        self.rows = self.store.rows(*splits)
+        if not len(self.rows):
+            there = sorted({str(s) for s in self.store.studies.column("split").to_pylist()})
+            raise ValueError(
+                f"{self.store.path}: no study in split {', '.join(splits) or '(any)'}; "
+                f"the store has the splits {', '.join(there) or 'none'}"
+            )
+        self._check_known("entities", self.entities, self.store.entities)
+        self._check_known("positions", self.positions, self.store.positions)
+        ids = self.store.studies.column("study_id").to_pylist()
+        patients = self.store.studies.column("patient_id").to_pylist()
+        self.study_ids = [ids[row] for row in self.rows]
+        self.patient_ids = [patients[row] for row in self.rows]
+        self._keys = study_keys(self.study_ids)
+        self._entity_labels = self._read_findings(excluded_entities)
+        self.targets = self._read_targets()
+
+    def _check_known(self, what: str, wanted: Sequence[str], there: Sequence[str]) -> None:
+        unknown = [name for name in wanted if name not in set(there)]
+        if unknown and there:
+            raise ValueError(
+                f"{self.store.path} was prepared without the {what} {', '.join(unknown[:5])}"
+                f"{' …' if len(unknown) > 5 else ''}; prepare it again with a report filter that knows them"
+            )
+
+    def _read_findings(self, excluded: Sequence[str]) -> EntityLabels:
+        index = {int(row): i for i, row in enumerate(self.rows)}
+        table = self.store.table("findings", ["study", "entity", "presence", "position"])
+        columns = (table.column(name).to_pylist() for name in ("study", "entity", "presence", "position"))
+        findings = (
+            (index[study], entity, presence, position)
+            for study, entity, presence, position in zip(*columns, strict=True)
+            if study in index
+        )
+        return EntityLabels.from_findings(findings, len(self.rows), self.entities, self.positions, excluded)
+
+    def _read_targets(self) -> np.ndarray | None:
+        if not self.label_names:
+            return None
+        unknown = [name for name in self.label_names if name not in self.store.labels]
+        if unknown:
+            raise ValueError(
+                f"{self.store.path} has no label {', '.join(unknown)}; it has {', '.join(self.store.labels) or 'none'}"
+            )
+        table = self.store.table("studies", [f"label:{name}" for name in self.label_names])
+        columns = [table.column(i).fill_null(-1).to_numpy() for i in range(table.num_columns)]
+        return np.stack(columns, axis=1).astype(np.int8)[self.rows]
+
+    # -- batches ------------------------------------------------------------------------------
+
+    def set_epoch(self, epoch: int) -> None:
+        """Make the random choices of ``epoch``; workers that run already see it."""
+        self._epoch[0] = epoch
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        batch = self.__getitems__([index])
+        return {key: value[0] for key, value in batch.items()}
+
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Any]:
+        """A whole batch, as the table in :mod:`medvlp_toolkit.interfaces` describes."""
+        chosen = np.asarray(indices, dtype=np.int64)
+        epoch = int(self._epoch[0])
+        keys = self._keys[chosen]
+        batch: dict[str, Any] = {
+            "study_id": [self.study_ids[i] for i in chosen],
+            "patient_id": [self.patient_ids[i] for i in chosen],
+            "row": torch.from_numpy(self.rows[chosen]),
+            "entity_presence": torch.from_numpy(self._entity_labels.presence[chosen]),
+            "augmentation_draws": torch.from_numpy(
+                uniform(self.seed, epoch, _AUGMENTATION_STREAM, keys, AUGMENTATION_DRAWS)
+            ),
+        }
+        if self.store.has_images:
+            batch["image"] = torch.from_numpy(np.stack([self.store.images[row] for row in self.rows[chosen]]))
+        if self.positions:
+            batch["entity_position_candidates"] = torch.from_numpy(
+                self._entity_labels.position_candidates(
+                    chosen, keys, self.seed, epoch, self.candidates, self.position_negatives
+                )
+            )
+        if self.targets is not None:
+            batch["targets"] = torch.from_numpy(self.targets[chosen])
+        return batch
+
+
+class StudySampler(DistributedSampler):
+    """Order of studies per epoch, from (seed, epoch) alone, split over the ranks.
+
+    MONAI's engines call ``set_epoch`` of a DistributedSampler when an epoch starts; this one also tells
+    the data set, whose random choices follow the epoch. On one process it is one rank of one.
+    """
+
+    def __init__(self, dataset: StudyDataset, shuffle: bool, seed: int, drop_last: bool) -> None:
+        import torch.distributed as dist
+
+        distributed = dist.is_available() and dist.is_initialized()
+        super().__init__(
+            dataset,
+            num_replicas=dist.get_world_size() if distributed else 1,
+            rank=dist.get_rank() if distributed else 0,
+            shuffle=shuffle,
+            seed=seed,
+            drop_last=drop_last,
+        )
+
+    def set_epoch(self, epoch: int) -> None:
+        super().set_epoch(epoch)
+        self.dataset.set_epoch(epoch)
+
+
+def study_loader(
+    dataset: StudyDataset,
+    batch_size: int,
+    shuffle: bool = False,
+    drop_last: bool = False,
+    num_workers: int = 0,
+    seed: int = 0,
+) -> DataLoader:
+    """A DataLoader of whole batches over ``dataset``.
+
+    Reading a packed store is a slice of a memory map: no worker is the right default.
+
+    Raises:
+        ValueError: when ``drop_last`` leaves no batch.
+    """
+    if drop_last and len(dataset) < batch_size:
+        raise ValueError(
+            f"{len(dataset)} studies are fewer than one batch of {batch_size}; lower batch_size or set drop_last: false"
+        )
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=StudySampler(dataset, shuffle=shuffle, seed=seed, drop_last=False),
+        drop_last=drop_last,
+        num_workers=num_workers,
+        persistent_workers=num_workers > 0,
+        collate_fn=whole_batch,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def whole_batch(batch: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The data set builds whole batches; there is nothing left to collate."""
+    return batch

@@ -1,0 +1,45 @@
+"""Reads the parts of a docstring that users of a plugin rely on: its example, and its arguments."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import textwrap
+from typing import Any
+
+_HEADING = re.compile(r"^[ \t]*Examples?[ \t]*(?:::?)?[ \t]*$", re.MULTILINE)
+
+
+def has_example(documentation: str) -> bool:
+    """Whether there is an ``Example`` heading with something beneath it."""
+    return example_of(documentation) is not None
+
+
+def example_of(documentation: str) -> str | None:
+    """The block beneath the first ``Example`` heading, with its indentation removed; None without one."""
+    heading = _HEADING.search(documentation)
+    if heading is None:
+        return None
+    indent = len(heading[0]) - len(heading[0].lstrip())
+    lines = documentation[heading.end() :].lstrip("\n").splitlines()
+    if lines and set(lines[0].strip()) == {"-"}:  # a heading in numpydoc's style is underlined, its block not indented
+        lines, indent = lines[1:], indent - 1
+    block = []
+    for line in lines:
+        if line.strip() and len(line) - len(line.lstrip()) <= indent:
+            break
+        block.append(line)
+    return textwrap.dedent("\n".join(block)).strip() or None
+
+
+def undocumented_arguments(target: Any) -> list[str]:
+    """Arguments of the plugin's signature that its docstring (with that of ``__init__``) never mentions."""
+    try:
+        parameters = inspect.signature(target).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    text = inspect.getdoc(target) or ""
+    if inspect.isclass(target):
+        text += inspect.getdoc(target.__init__) or ""
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [p.name for p in parameters if p.kind not in variadic and not re.search(rf"\b{re.escape(p.name)}\b", text)]

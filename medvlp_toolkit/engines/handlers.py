@@ -1,0 +1,195 @@
+"""Handlers of training that neither MONAI nor Ignite has: throughput, a Rich progress bar, a guard against NaN."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+logger = logging.getLogger(__name__)
+
+
+class Throughput:
+    """Measures samples per second and the share of time spent waiting for data.
+
+    Both cover the iterations since they were last read; they are kept in ``engine.state.throughput``
+    as ``samples_per_second`` and ``data_wait``.
+
+    The clock is the host's: on a GPU the wait for data is what the host could not hide.
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self.samples = 0
+        self.waiting = 0.0
+        self.since = time.perf_counter()
+        self._asked = self.since
+
+    def attach(self, engine: Engine) -> None:
+        engine.state.throughput = self
+        engine.add_event_handler(Events.EPOCH_STARTED, lambda _: self.reset())
+        engine.add_event_handler(Events.GET_BATCH_STARTED, self._ask)
+        engine.add_event_handler(Events.GET_BATCH_COMPLETED, self._got)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._count)
+
+    def _ask(self, engine: Engine) -> None:
+        self._asked = time.perf_counter()
+
+    def _got(self, engine: Engine) -> None:
+        self.waiting += time.perf_counter() - self._asked
+
+    def _count(self, engine: Engine) -> None:
+        batch: Any = engine.state.batch
+        self.samples += len(batch["study_id"]) if isinstance(batch, dict) and "study_id" in batch else 0
+
+    @property
+    def samples_per_second(self) -> float:
+        return self.samples / max(time.perf_counter() - self.since, 1e-9)
+
+    @property
+    def data_wait(self) -> float:
+        return self.waiting / max(time.perf_counter() - self.since, 1e-9)
+
+
+class ProgressBar:
+    """Shows epoch, loss, samples per second and data wait; a log line every ``every`` iterations where there is no terminal.
+
+    The losses are read from the device only when they are shown.
+
+    Args:
+        every: iterations between log lines, and between updates of the numbers in the bar.
+        enabled: False on ranks other than the first.
+    """
+
+    def __init__(self, every: int = 50, enabled: bool = True) -> None:
+        self.every = every
+        self.enabled = enabled
+        self._bar: Progress | None = None
+        self._task: Any = None
+        self._sums: dict[str, Tensor] = {}
+        self._count = 0
+
+    def attach(self, engine: Engine) -> None:
+        if not self.enabled:
+            return
+        if getattr(engine.state, "throughput", None) is None:
+            Throughput().attach(engine)
+        engine.add_event_handler(Events.EPOCH_STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._advance)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._finish)
+        engine.add_event_handler(Events.TERMINATE, self._stop)
+        engine.add_event_handler(Events.EXCEPTION_RAISED, self._fail)
+
+    def _start(self, engine: Engine) -> None:
+        self._sums, self._count = {}, 0
+        if Console(file=sys.stderr).is_terminal:
+            self._bar = Progress(
+                TextColumn("epoch {task.fields[epoch]}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[numbers]}"),
+                console=Console(file=sys.stderr),
+                transient=True,
+            )
+            self._bar.start()
+            self._task = self._bar.add_task(
+                "", total=engine.state.epoch_length, epoch=f"{engine.state.epoch}/{engine.state.max_epochs}", numbers=""
+            )
+
+    def _advance(self, engine: Engine) -> None:
+        losses: Any = engine.state.output
+        for name, value in losses.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value.clone()
+        self._count += 1
+        shown = self._count % self.every == 0
+        if self._bar is not None:
+            if shown:
+                self._bar.update(self._task, numbers=self._numbers(engine))
+            self._bar.advance(self._task)
+        elif shown:
+            logger.info(
+                "epoch %d/%d  %d/%s  %s",
+                engine.state.epoch,
+                engine.state.max_epochs,
+                self._count,
+                engine.state.epoch_length,
+                self._numbers(engine),
+            )
+
+    def _finish(self, engine: Engine) -> None:
+        numbers = self._numbers(engine)
+        self._stop(engine)
+        logger.info("epoch %d/%d  done  %s", engine.state.epoch, engine.state.max_epochs, numbers)
+
+    def _stop(self, engine: Engine) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _fail(self, engine: Engine, error: BaseException) -> None:
+        self._stop(engine)
+        raise error
+
+    def _numbers(self, engine: Engine) -> str:
+        meter: Throughput = engine.state.throughput  # type: ignore[assignment]
+        losses = "  ".join(f"{name} {float(total) / max(self._count, 1):.4f}" for name, total in self._sums.items())
+        return f"{losses}  {meter.samples_per_second:.0f} samples/s  waiting for data {meter.data_wait:.0%}"
+
+
+class NonFiniteLossError(RuntimeError):
+    """Training was stopped because a loss is not a number."""
+
+
+class NonFiniteGuard:
+    """Stops training when a loss is NaN or infinite, naming it.
+
+    Args:
+        every: iterations between looks; each look waits for the device.
+    """
+
+    def __init__(self, every: int = 50) -> None:
+        self.every = every
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.ITERATION_COMPLETED(every=self.every), self._look)
+        # Before the epoch's checkpoint is written: a checkpoint of NaN weights helps nobody.
+        engine.add_event_handler(Events.ITERATION_COMPLETED(event_filter=_last_of_epoch), self._look)
+
+    def _look(self, engine: Engine) -> None:
+        losses: Any = engine.state.output
+        broken = [name for name, value in losses.items() if not bool(torch.isfinite(value).all())]
+        if broken:
+            named = [name for name in broken if name != "loss"] or broken
+            raise NonFiniteLossError(
+                f"loss {', '.join(named)} is not finite at epoch {engine.state.epoch}, iteration "
+                f"{engine.state.iteration}: lower the learning rate, clip gradients (clip_norm: 1), or use precision: "
+                "fp32; resume.yaml goes on from the last epoch's checkpoint"
+            )
+
+
+def _last_of_epoch(engine: Engine, event: int) -> bool:
+    length = engine.state.epoch_length
+    return bool(length) and event % int(length) == 0  # type: ignore[arg-type]
+
+
+def write_training_scalars(engine: Engine, writer: Any, optimizer: torch.optim.Optimizer) -> None:
+    """Losses, learning rate and throughput to TensorBoard: ``iteration_event_writer`` of MONAI's handler."""
+    step = engine.state.iteration
+    losses: Any = engine.state.output
+    for name, value in losses.items():
+        writer.add_scalar(f"train/{name}", float(value), step)
+    writer.add_scalar("train/learning_rate", optimizer.param_groups[0]["lr"], step)
+    meter: Throughput | None = getattr(engine.state, "throughput", None)
+    if meter is not None:
+        writer.add_scalar("train/samples_per_second", meter.samples_per_second, step)
+        writer.add_scalar("train/data_wait", meter.data_wait, step)

@@ -1,0 +1,231 @@
+"""Collects what an evaluator scores and, when it has seen everything, measures, draws and writes it down."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ignite.engine import Engine, Events
+from numpy.typing import NDArray
+
+from medvlp_toolkit.data.dataset import StudyDataset
+from medvlp_toolkit.data.records import Box
+from medvlp_toolkit.evaluation.grounding import GroundingCase, grounding_metrics
+from medvlp_toolkit.evaluation.heat_maps import Upsampling, attention_maps
+from medvlp_toolkit.evaluation.label_maps import map_labels
+from medvlp_toolkit.evaluation.laterality import (
+    Side,
+    laterality_metrics,
+    side_from_attention,
+    side_from_positions,
+    side_of_boxes,
+)
+from medvlp_toolkit.evaluation.overlays import Overlay, write_overlays
+from medvlp_toolkit.evaluation.results import Results, write_probabilities
+from medvlp_toolkit.evaluation.run_record import run_record
+from medvlp_toolkit.evaluation.summary import print_summary
+from medvlp_toolkit.evaluation.zero_shot import classification_metrics, score_table
+
+
+class ZeroShotEvaluation:
+    """Zero-shot classification of a store's labels, grounding of its boxes, and left against right.
+
+    A handler of an evaluator whose step is :class:`~medvlp_toolkit.engines.step.ScoringStep`. When the evaluator has
+    seen every batch it writes ``scores.parquet``, ``metrics.json``, ``run.json``, ``probabilities.csv`` and heat-map
+    overlays into ``output_dir``, and prints the tables.
+
+    Args:
+        dataset: what is scored, with ``labels`` where it has targets.
+        entities: ids of the bank's entities, in its order.
+        output_dir: the results folder.
+        labels: label of the store -> entity that answers for it; the data set's labels that are entities when None.
+        held_out: labels whose entities were kept out of training: they get tables of their own.
+        grid: token grid of the attention; None evaluates no grounding.
+        position_sides: side of every position, in the order of the position scores; None compares no sides.
+        focal: labels over which pointing is also averaged, named before the model was tuned.
+        not_sided: labels that have no side, whatever their boxes (an enlarged heart).
+        upsampling: ``nearest`` as published (the whole cell of highest attention counts), or ``linear`` (its peak).
+        overlays: pictures to draw, spread over the labels with boxes.
+        title: says what was evaluated.
+        config: the configuration, for ``run.json``.
+        checkpoint: the weights' file, for ``run.json``.
+        seconds: name -> seconds of what came before, such as the training.
+    """
+
+    def __init__(
+        self,
+        dataset: StudyDataset,
+        entities: Sequence[str],
+        output_dir: str | Path,
+        labels: Mapping[str, str] | None = None,
+        held_out: Sequence[str] = (),
+        grid: Sequence[int] | None = None,
+        position_sides: Sequence[Side] | None = None,
+        focal: Sequence[str] = (),
+        not_sided: Sequence[str] = (),
+        upsampling: Upsampling = "nearest",
+        overlays: int = 24,
+        title: str = "",
+        config: Mapping[str, Any] | None = None,
+        checkpoint: str | Path | None = None,
+        seconds: Mapping[str, float] | None = None,
+    ) -> None:
+        self.dataset = dataset
+        self.entities = tuple(entities)
+        self.output_dir = Path(output_dir)
+        known = [name for name in dataset.label_names if name in self.entities]
+        self.labels = {name: name for name in known} if labels is None else dict(labels)
+        self.held_out = tuple(held_out)
+        self.grid = None if grid is None else tuple(grid)
+        self.position_sides = position_sides
+        self.focal = tuple(focal)
+        self.not_sided = frozenset(not_sided)
+        self.upsampling: Upsampling = upsampling
+        self.overlays = overlays
+        self.title = title
+        self.config = dict(config or {})
+        self.checkpoint = checkpoint
+        self.seconds = dict(seconds or {})
+        self.boxes = self._read_boxes()
+        self._begin()
+
+    def _read_boxes(self) -> dict[tuple[int, str], list[Box]]:
+        boxes: dict[tuple[int, str], list[Box]] = {}
+        for row in self.dataset.store.boxes.to_pylist():
+            box = Box(row["label"], row["x"], row["y"], row["width"], row["height"])
+            boxes.setdefault((row["study"], row["label"]), []).append(box)
+        return boxes
+
+    def _begin(self, engine: Engine | None = None) -> None:
+        self._scores: list[NDArray[np.float32]] = []
+        self._rows: list[NDArray[np.int64]] = []
+        self._cases: list[tuple[GroundingCase, int, float]] = []
+        self._position_scores: list[NDArray[np.float32]] = []
+        self._started = time.perf_counter()
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, self._begin)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
+        engine.add_event_handler(Events.COMPLETED, self._finish)
+
+    def _collect(self, engine: Engine) -> None:
+        output: Any = engine.state.output
+        scores = output["scores"].float().cpu().numpy()
+        rows = output["row"].cpu().numpy()
+        self._scores.append(scores)
+        self._rows.append(rows)
+        if self.grid is not None and "attention" in output:
+            maps = attention_maps(output["attention"].float(), self.grid)
+            positions = output["position_scores"].float().cpu().numpy() if "position_scores" in output else None
+            for i, row in enumerate(rows.tolist()):
+                for label, entity in self.labels.items():
+                    if (row, label) in self.boxes:
+                        q = self.entities.index(entity)
+                        boxes = self.boxes[row, label]
+                        case = GroundingCase(label, maps[i, q], boxes, output["patient_id"][i])
+                        self._cases.append((case, row, float(scores[i, q])))
+                        if positions is not None:
+                            self._position_scores.append(positions[i, q])
+
+    def _finish(self, engine: Engine) -> None:
+        scores = np.concatenate(self._scores)
+        rows = np.concatenate(self._rows)
+        metrics = self._measure(scores, rows)
+        metrics["seconds"] = {**self.seconds, "evaluation": round(time.perf_counter() - self._started, 1)}
+        table = self._table(scores, rows)
+        run = run_record(self.config, self.checkpoint, getattr(engine.state, "device", None), metrics["seconds"])
+        Results.write(self.output_dir, table, metrics, run)
+        write_probabilities(
+            self.output_dir / "probabilities.csv", table["study_id"].to_pylist(), scores, list(self.entities)
+        )
+        pictures = self._draw()
+        paths: dict[str, Path | str] = {"metrics": self.output_dir / "metrics.json"}
+        paths["probability of every entity per image"] = self.output_dir / "probabilities.csv"
+        if pictures:
+            paths["where it looked"] = pictures[0]
+        print_summary(metrics, paths, self.title)
+        engine.state.metrics.update({"macro_auc": metrics.get("zero_shot", {}).get("macro", {}).get("auc")})
+
+    def _measure(self, scores: NDArray[np.float32], rows: NDArray[np.int64]) -> dict[str, Any]:
+        metrics: dict[str, Any] = {}
+        targets = self._targets(rows)
+        patients = self._column("patient_id", rows)
+        for key, labels in self._groups().items():
+            if labels and targets is not None:
+                mapped, names = map_labels(scores, self.entities, {name: self.labels[name] for name in labels})
+                columns = [self.dataset.label_names.index(name) for name in names]
+                metrics[key] = classification_metrics(targets[:, columns], mapped, names, patient_id=patients)
+        if self._cases:
+            cases = [case for case, _, _ in self._cases]
+            groups = {"focal": self.focal} if self.focal else None
+            metrics["grounding"] = grounding_metrics(cases, groups=groups, upsampling=self.upsampling)
+            metrics["laterality"] = self._laterality(cases)
+        return metrics
+
+    def _groups(self) -> dict[str, list[str]]:
+        return {
+            "zero_shot": [name for name in self.labels if name not in self.held_out],
+            "zero_shot_held_out": [name for name in self.labels if name in self.held_out],
+        }
+
+    def _laterality(self, cases: Sequence[GroundingCase]) -> dict[str, Any]:
+        sided = [i for i, case in enumerate(cases) if case.label not in self.not_sided]
+        trained = [i for i in sided if cases[i].label not in self.held_out]
+        truth = [side_of_boxes(case.truth) for case in cases]  # type: ignore[arg-type]
+        result = {}
+        if self._position_scores and self.position_sides is not None and trained:
+            predicted = side_from_positions(np.stack([self._position_scores[i] for i in trained]), self.position_sides)
+            result["position scores"] = laterality_metrics(
+                [truth[i] for i in trained], predicted.tolist(), [cases[i].label for i in trained]
+            )
+        if sided:
+            predicted = side_from_attention(np.stack([cases[i].heat for i in sided]))
+            result["attention"] = laterality_metrics(
+                [truth[i] for i in sided], predicted.tolist(), [cases[i].label for i in sided]
+            )
+        return result
+
+    def _targets(self, rows: NDArray[np.int64]) -> NDArray[np.int8] | None:
+        if not self.dataset.label_names:
+            return None
+        index = {int(row): i for i, row in enumerate(self.dataset.rows)}
+        targets: NDArray[np.int8] | None = self.dataset.targets
+        return None if targets is None else targets[[index[int(row)] for row in rows]]
+
+    def _column(self, name: str, rows: NDArray[np.int64]) -> list[Any] | None:
+        studies = self.dataset.store.studies
+        if name not in studies.column_names:
+            return None
+        values = studies.column(name).to_pylist()
+        return [values[row] for row in rows]
+
+    def _table(self, scores: NDArray[np.float32], rows: NDArray[np.int64]) -> Any:
+        """Scores of the labels where there are any, else of every entity with unknown targets."""
+        targets = self._targets(rows)
+        if targets is not None and self.labels:
+            mapped, names = map_labels(scores, self.entities, self.labels)
+            truth = targets[:, [self.dataset.label_names.index(name) for name in names]]
+        else:
+            mapped, names, truth = scores, self.entities, np.full(scores.shape, -1, dtype=np.int8)
+        described = {name: self._column(name, rows) for name in ("patient_id", "split", "sex", "age", "view")}
+        return score_table(self._column("study_id", rows) or [], truth, mapped, names, **described)  # type: ignore[arg-type]
+
+    def _draw(self) -> list[Path]:
+        """Overlays of the first cases of each label in turn."""
+        by_label: dict[str, list[tuple[GroundingCase, int, float]]] = {}
+        for entry in self._cases:
+            by_label.setdefault(entry[0].label, []).append(entry)
+        chosen = [
+            entries[n]
+            for n in range(max((len(entries) for entries in by_label.values()), default=0))
+            for entries in by_label.values()
+            if n < len(entries)
+        ][: self.overlays]
+        pictures = [
+            Overlay(np.asarray(self.dataset.store.images[row]), case.heat, case.label, score, case.truth)  # type: ignore[arg-type]
+            for case, row, score in chosen
+        ]
+        return write_overlays(self.output_dir / "overlays", pictures, self.title, upsampling=self.upsampling)

@@ -1,0 +1,106 @@
+"""Ground-truth boxes as masks, and what pointing at them scores without looking."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medvlp_toolkit.data.records import Box
+
+#: A :class:`Box`, or (x, y, width, height); fractions of the image, from the upper left.
+AnyBox = Box | tuple[float, float, float, float]
+Mask = NDArray[np.bool_]
+
+
+def box_mask(boxes: Sequence[AnyBox], size: tuple[int, int]) -> Mask:
+    """(height, width) pixels whose centre lies in at least one box.
+
+    For boxes on whole pixels of a larger image this is that image's mask resampled by nearest neighbour, as in
+    MedKLIP's published grounding (1024 × 1024 to 224 × 224).
+    """
+    height, width = size
+    mask = np.zeros((height, width), bool)
+    for box in boxes:
+        x, y, w, h = corners(box)
+        # A centre (i + 0.5) / n lies in [x, x + w) for i from ceil(x n - 0.5) on. Rounding first: a fraction such
+        # as 100/1024 times 1024 may come out a hair above the pixel it stands for.
+        left, right = (int(np.ceil(round(edge * width - 0.5, 6))) for edge in (x, x + w))
+        top, bottom = (int(np.ceil(round(edge * height - 0.5, 6))) for edge in (y, y + h))
+        mask[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)] = True
+    return mask
+
+
+def corners(box: AnyBox) -> tuple[float, float, float, float]:
+    """(x, y, width, height) of a box; raises ValueError for one that is not in fractions of the image."""
+    x, y, width, height = (box.x, box.y, box.width, box.height) if isinstance(box, Box) else box
+    if width < 0 or height < 0 or max(abs(x), abs(y), width, height) > 2:
+        raise ValueError(
+            f"box x={x:g} y={y:g} width={width:g} height={height:g} is not in fractions of the image; "
+            "divide pixels by the image's size"
+        )
+    return x, y, width, height
+
+
+def touched_cells(mask: Mask, grid: Sequence[int]) -> Mask:
+    """(*grid) cells that share at least one pixel with a mask (*size): where pointing at a cell counts as a hit."""
+    touched = np.zeros(tuple(grid), bool)
+    cells = [
+        np.minimum(((np.arange(pixels) + 0.5) * count / pixels).astype(int), count - 1)
+        for pixels, count in zip(mask.shape, grid, strict=True)
+    ]
+    touched[tuple(cells[axis][where] for axis, where in enumerate(np.nonzero(mask)))] = True
+    return touched
+
+
+@dataclass(frozen=True, slots=True)
+class FixedPoint:
+    """One place for every image: ``at`` in fractions of the image (x, y for pictures), and its hit rate."""
+
+    at: tuple[float, ...]
+    hit_rate: float
+
+
+def best_fixed_point(masks: Sequence[Mask]) -> FixedPoint:
+    """The one place that hits the most masks.
+
+    Findings sit in typical places, so that a model has to beat this, not only chance. The point is chosen on
+    the very images it is scored on: no fixed point does better.
+
+    Args:
+        masks: one per image, all of one shape: pixels (:func:`box_mask`), or cells (:func:`touched_cells`) when
+            the model too points at cells.
+
+    Raises:
+        ValueError: without masks.
+    """
+    hits = _hits(masks)
+    index = np.unravel_index(int(hits.argmax()), hits.shape)
+    place = [(int(i) + 0.5) / n for i, n in zip(index, hits.shape, strict=True)]
+    return FixedPoint(tuple(reversed(place)), float(hits.max()) / len(masks))
+
+
+def chance(masks: Sequence[Mask]) -> float:
+    """Hit rate of a place drawn evenly: the mean share of the image that the masks cover.
+
+    Args:
+        masks: as for :func:`best_fixed_point`; overlapping boxes count once.
+
+    Raises:
+        ValueError: without masks.
+    """
+    hits = _hits(masks)
+    return float(hits.mean()) / len(masks)
+
+
+def _hits(masks: Sequence[Mask]) -> NDArray[np.int64]:
+    if not len(masks):
+        raise ValueError("no image shows the finding, so there is nothing to point at; give at least one mask")
+    hits = np.zeros(masks[0].shape, np.int64)
+    for mask in masks:
+        if mask.shape != hits.shape:
+            raise ValueError(f"masks of one shape expected, got {mask.shape} beside {hits.shape}")
+        hits += mask
+    return hits

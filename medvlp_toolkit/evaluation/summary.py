@@ -1,0 +1,173 @@
+"""What an evaluation prints when it ends: its metrics as tables, what it took, and where the files are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+Metrics = Mapping[str, Any]
+
+
+def print_summary(
+    metrics: Metrics,
+    paths: Mapping[str, Path | str] | None = None,
+    title: str = "",
+    console: Console | None = None,
+) -> None:
+    """Print the tables of an evaluation.
+
+    Args:
+        metrics: the content of ``metrics.json``. Read, each where it is there: ``zero_shot`` and
+            ``zero_shot_held_out`` (of :func:`~medvlp_toolkit.evaluation.zero_shot.classification_metrics`),
+            ``grounding`` (of :func:`~medvlp_toolkit.evaluation.grounding.grounding_metrics`), ``laterality``
+            (name of the evidence, such as ``position scores`` -> what
+            :func:`~medvlp_toolkit.evaluation.laterality.laterality_metrics` gives) and ``seconds``
+            (name -> seconds).
+        paths: name -> path of what was written, printed last.
+        title: says what was evaluated, such as ``800 synthetic phantoms, never trained on``.
+        console: where to; standard output when None.
+    """
+    console = console or Console()
+    if title:
+        console.print(Text(title, style="bold"))
+    for table in summary_tables(metrics):
+        console.print(table)
+        console.print()
+    for name, seconds in (metrics.get("seconds") or {}).items():
+        console.print(f"{name}: {duration(seconds)}", highlight=False)
+    for name, path in (paths or {}).items():
+        # A path must stay in one piece, whatever the width of the terminal.
+        console.print(f"{name}: {path}", markup=False, highlight=False, soft_wrap=True)
+
+
+def summary_tables(metrics: Metrics) -> list[Table]:
+    """The tables of what ``metrics`` holds, in the order of reading."""
+    tables = []
+    if metrics.get("zero_shot"):
+        tables.append(classification_table(metrics["zero_shot"], "Zero-shot classification"))
+    if metrics.get("zero_shot_held_out"):
+        tables.append(
+            classification_table(
+                metrics["zero_shot_held_out"],
+                "Held-out findings",
+                "never trained on, scored by description alone",
+            )
+        )
+    if metrics.get("grounding"):
+        tables.append(grounding_table(metrics["grounding"]))
+    if metrics.get("laterality"):
+        tables.append(laterality_table(metrics["laterality"]))
+    return tables
+
+
+def classification_table(metrics: Metrics, title: str, caption: str = "") -> Table:
+    """AUC per finding with its numbers and interval, and the mean."""
+    bootstrap = metrics.get("bootstrap")
+    table = _table(title, caption, "finding", "images", "present", "AUC")
+    if bootstrap:
+        table.add_column(f"{_percent(bootstrap['level'])} CI", justify="right")
+    table.add_column("F1*", justify="right")
+    excluded = set(metrics["excluded"])
+    for label, row in metrics["labels"].items():
+        cells = [label, str(row["n"]), str(row["positives"]), number(row["auc"], 3)]
+        if bootstrap:
+            cells.append(interval(row.get("auc_interval")))
+        cells.append(number(row["f1_threshold_on_test"]))
+        table.add_row(*cells, style="dim" if label in excluded else None)
+    macro = metrics["macro"]
+    table.add_section()
+    cells = [f"mean of {macro['labels']}", "", "", number(macro.get("auc"), 3)]
+    if bootstrap:
+        cells.append(interval(macro.get("auc_interval")))
+    table.add_row(*cells, number(macro.get("f1_threshold_on_test")), style="bold")
+    notes = [caption, "* highest F1; its threshold is tuned on these images"]
+    if excluded:
+        notes.append("dim: not in the mean, too few images present or absent")
+    table.caption = "\n".join(note for note in notes if note)
+    return table
+
+
+def grounding_table(metrics: Metrics) -> Table:
+    """Pointing per finding beside what pointing blindly scores, and overlap."""
+    protocol = metrics["protocol"]
+    rule = "a cell" if protocol["upsampling"] == "nearest" else "the pixel"
+    table = _table(
+        "Does attention point at the finding?",
+        f"a hit: {rule} of highest attention touches the truth. Chance and the best fixed place obey the same rule "
+        "without looking: beat the second. Share: how much of the image the truth covers.",
+        *("finding", "images", "pointing", f"{_percent(protocol['level'])} CI", "chance", "best fixed"),
+        *("share", "Dice"),
+    )
+    for label, row in metrics["findings"].items():
+        table.add_row(*_grounding_cells(label, row))
+    table.add_section()
+    for name, row in metrics["groups"].items():
+        table.add_row(*_grounding_cells(name, row), style="bold")
+    return table
+
+
+def laterality_table(metrics: Metrics) -> Table:
+    """Left/right correctness per evidence and finding."""
+    level = next(iter(metrics.values()))["level"]
+    table = _table(
+        "Left or right?",
+        "one-sided findings that are there; majority: always saying the commoner side",
+        *("evidence", "finding", "images", "correct", f"{_percent(level)} CI", "majority"),
+    )
+    for evidence, result in metrics.items():
+        for label, row in (result.get("findings") or {}).items():
+            table.add_row(*_laterality_cells(evidence, label, row))
+        table.add_row(*_laterality_cells(evidence, "all", result["all"]), style="bold")
+        table.add_section()
+    return table
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A figure of so many decimals, an en dash for what is not defined."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    return f"{value:.{digits}f}"
+
+
+def interval(ends: Any) -> str:
+    """``0.91–0.97``; an en dash alone where there is none."""
+    return "–" if ends is None else f"{number(ends[0])}–{number(ends[1])}"
+
+
+def duration(seconds: float) -> str:
+    """``48.2 s``, ``3 min 05 s``, ``2 h 05 min``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _grounding_cells(name: str, row: Metrics) -> list[str]:
+    blind = [number(row.get("chance")), number(row.get("best_fixed_point"))]
+    overlap = [number(row.get("truth_share")), number(row.get("dice"))]
+    return [name, str(row["n"]), number(row.get("pointing")), interval(row.get("pointing_interval")), *blind, *overlap]
+
+
+def _laterality_cells(evidence: str, label: str, row: Metrics) -> list[str]:
+    accuracy, majority = number(row["accuracy"], 3), number(row["majority"])
+    return [evidence, label, str(row["n"]), accuracy, interval(row["interval"]), majority]
+
+
+def _table(title: str, caption: str, *columns: str) -> Table:
+    table = Table(title=title, caption=caption, title_justify="left", caption_justify="left", title_style="bold")
+    for position, column in enumerate(columns):
+        text = position == 0 or column == "finding"
+        table.add_column(column, justify="left" if text else "right", no_wrap=text)
+    return table
+
+
+def _percent(level: float) -> str:
+    return f"{100 * level:g} %"

@@ -1,0 +1,65 @@
+"""Rows and reports looked up by key, kept on disk: memory does not grow with a data set's side tables."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from medvlp_datasets.text_files import read_table
+from medvlp_toolkit.data.records import Report, Study
+
+
+class Lookup:
+    """Values under a text key; several values of one key stay in the order they came in."""
+
+    def __init__(self, items: Iterable[tuple[str, Any]]) -> None:
+        # An unnamed SQLite database lives in a temporary file that vanishes with the connection.
+        self.database = sqlite3.connect("", isolation_level=None)
+        self.database.execute("PRAGMA cache_size = -16000")
+        self.database.execute("CREATE TABLE item (key TEXT, value TEXT)")
+        self.database.execute("BEGIN")
+        self.database.executemany("INSERT INTO item VALUES (?, ?)", ((key, json.dumps(value)) for key, value in items))
+        self.database.execute("CREATE INDEX by_key ON item (key)")
+        self.database.execute("COMMIT")
+
+    def all(self, key: str) -> list[Any]:
+        found = self.database.execute("SELECT value FROM item WHERE key = ? ORDER BY rowid", (key,))
+        return [json.loads(value) for (value,) in found]
+
+    def first(self, key: str) -> Any | None:
+        found = self.database.execute("SELECT value FROM item WHERE key = ? ORDER BY rowid LIMIT 1", (key,)).fetchone()
+        return None if found is None else json.loads(found[0])
+
+    def close(self) -> None:
+        self.database.close()
+
+
+def table_by(path: Path | str, *key: str, required: tuple[str, ...] = ()) -> Lookup:
+    """A table's rows under the values of its key columns, joined by ``/``."""
+    rows = read_table(path, (*key, *required))
+    return Lookup(("/".join(row[name] for name in key), row) for _, row in rows if row is not None)
+
+
+def reports_by_id(studies: Iterable[Study]) -> Lookup:
+    """The reports of a data source under their ids."""
+    return Lookup(
+        (study.report.id, [study.report.text, study.report.sections]) for study in studies if study.report is not None
+    )
+
+
+def report_from(value: Any, report_id: str) -> Report:
+    text, sections = value
+    return Report(report_id, text, dict(sections))
+
+
+def flags(row: Mapping[str, str], names: Iterable[str]) -> dict[str, int]:
+    """Label columns as 1, 0 and -1; an empty field is no label."""
+    labels = {}
+    for name in names:
+        value = row.get(name, "")
+        if value:
+            labels[name] = int(float(value))
+    return labels

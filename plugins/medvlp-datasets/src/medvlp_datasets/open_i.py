@@ -1,0 +1,77 @@
+"""Open-i: the Indiana University chest X-ray collection (Demner-Fushman et al., JAMIA 2016)."""
+
+from __future__ import annotations
+
+import tarfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+from medvlp_datasets.source import FileSource, existing
+from medvlp_toolkit.data.records import Study
+from medvlp_toolkit.data.sections import report_from_open_i
+
+
+class OpenISource(FileSource):
+    """Reports (and radiographs) of the Open-i collection.
+
+    Parameters
+    ----------
+    path:
+        ``NLMCXR_reports.tgz``, or a folder that holds its XML files.
+    images:
+        The folder of ``NLMCXR_png``. Each image is a study of its own, with the report it belongs to. Without it
+        each report is one study without image.
+
+    A study's report id is the collection's ``uId`` (``CXR1``); the XML names no patient, so the uId stands for
+    the patient as well. `report_from_open_i` tells how the text is put together. ``metadata["mesh"]`` holds the
+    human-made MeSH codes joined by ``|``.
+    """
+
+    def __init__(self, path: Path | str, images: Path | str | None = None) -> None:
+        super().__init__()
+        self.path = existing(path, "the Open-i archive or folder")
+        self.images = None if images is None else existing(images, "the folder of Open-i images")
+
+    def studies(self) -> Iterator[Study]:
+        found = False
+        for name, content in self.documents():
+            found = True
+            try:
+                studies = self.studies_of(content)
+            except (ElementTree.ParseError, ValueError, LookupError):
+                # LookupError: an encoding that the XML declares and nobody knows
+                self.reject(Path(name).stem, name, "not a well-formed Open-i XML file")
+                continue
+            yield from studies
+        if not found:
+            raise ValueError(f"{self.path}: no .xml file of Open-i in it")
+
+    def documents(self) -> Iterator[tuple[str, bytes]]:
+        """Name and content of every XML file."""
+        if self.path.is_dir():
+            for path in sorted(self.path.rglob("*.xml")):
+                yield str(path), path.read_bytes()
+            return
+        try:
+            with tarfile.open(self.path, "r|*") as archive:
+                for member in archive:
+                    file = archive.extractfile(member) if member.isfile() and member.name.endswith(".xml") else None
+                    if file is not None:
+                        yield member.name, file.read()
+        except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+            raise ValueError(f"{self.path}: the archive is damaged ({type(error).__name__}); fetch it again") from None
+
+    def studies_of(self, content: bytes) -> list[Study]:
+        """The studies of one XML document."""
+        report = report_from_open_i(content)
+        root = ElementTree.fromstring(content)
+        mesh = [code.text for code in root.findall("MeSH/major") if code.text]
+        metadata = {"mesh": "|".join(mesh)}
+        pictures = [str(picture.get("id")) for picture in root.findall("parentImage") if picture.get("id")]
+        if self.images is None or not pictures:
+            return [Study(report.id, report.id, None, report, metadata=metadata)]
+        return [
+            Study(picture, report.id, self.images / f"{picture}.png", report, metadata=metadata) for picture in pictures
+        ]

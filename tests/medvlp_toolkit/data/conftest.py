@@ -1,0 +1,8 @@
+"""Modules that worker processes must be able to import stand in ``importable/``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "importable"))
