@@ -168,8 +168,13 @@ class Journal:
     def remove(self, folder: Path) -> None:
         """Delete the journal's files, which by now may lie in another folder."""
         self.database.close()
-        for suffix in ("", "-wal", "-shm", "-journal"):
-            (folder / f"{JOURNAL_FILE}{suffix}").unlink(missing_ok=True)
+        remove_journal(folder)
+
+
+def remove_journal(folder: Path) -> None:
+    """Delete what a journal leaves in a folder."""
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        (folder / f"{JOURNAL_FILE}{suffix}").unlink(missing_ok=True)
 
 
 def file_state(path: str) -> list[int] | None:

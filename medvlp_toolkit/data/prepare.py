@@ -20,7 +20,7 @@ from typing import Any
 
 from medvlp_toolkit.data.executors import packing
 from medvlp_toolkit.data.images import Fit
-from medvlp_toolkit.data.journal import Journal, StoreLockedError
+from medvlp_toolkit.data.journal import Journal, StoreLockedError, remove_journal
 from medvlp_toolkit.data.listing import Listing
 from medvlp_toolkit.data.packing import ChunkPacker, ImageSettings
 from medvlp_toolkit.data.progress import Progress
@@ -258,6 +258,7 @@ class Prepare:
             texts = store.table("studies", ["text"]).column("text")
             filled = ([text or "" for text in part.to_pylist()] for part in texts.chunks)
             write_tokens(self.output / "tokens", tokenizer, filled, len(store))
+        remove_journal(self.output)  # there if a run was killed between its last two steps
         counts = store.meta["counts"]
         return Summary(
             self.output, counts["listed"], counts["studies"], counts["rejected"], counts["splits"], counts["rows"],
@@ -386,14 +387,12 @@ class Prepare:
 
     def publish(self, partial: Path) -> None:
         """Rename the finished folder; an old store moves out of the way first and is then deleted."""
+        old = self.output.with_name(f".{self.output.name}.replaced")
         if self.output.exists():
-            old = self.output.with_name(self.output.name + ".old")
             shutil.rmtree(old, ignore_errors=True)
             os.replace(self.output, old)
-            os.replace(partial, self.output)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            os.replace(partial, self.output)
+        os.replace(partial, self.output)
+        shutil.rmtree(old, ignore_errors=True)
 
     def trouble(self, error: OSError | sqlite3.Error) -> PrepareError:
         """The one line for what the file system, or the journal in it, refused."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from collections.abc import Mapping
@@ -12,6 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+
+
+#: What a training run notes of itself beside its checkpoints.
+TRAINING_NOTE = "training.json"
 
 
 class RandomStates:
@@ -67,7 +72,7 @@ def read_weights(path: str | Path, key: str | None = None) -> dict[str, Any]:
     """Read a checkpoint file without running anything in it (``weights_only``; ``.safetensors`` too).
 
     Args:
-        key: entry of the file that holds the state dict, e.g. ``model``; None returns the whole.
+        key: entry of the file that holds the state dict, e.g. ``model``, where it is not the whole file.
 
     Raises:
         FileNotFoundError: when there is no such file.
@@ -90,10 +95,7 @@ def read_weights(path: str | Path, key: str | None = None) -> dict[str, Any]:
         ) from error
     except Exception as error:
         raise ValueError(f"{file} cannot be read as a checkpoint ({type(error).__name__}): is it complete?") from error
-    if key is not None:
-        if not isinstance(state, Mapping) or key not in state:
-            there = ", ".join(map(str, list(state)[:5])) if isinstance(state, Mapping) else type(state).__name__
-            raise ValueError(f"{file} has no entry '{key}'; it holds {there}")
+    if key is not None and isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
         state = state[key]
     if not isinstance(state, Mapping):
         raise ValueError(f"{file} holds a {type(state).__name__}; expected a state dict")
@@ -146,3 +148,9 @@ def export_network(network_def: torch.nn.Module, network: torch.nn.Module, outpu
             save_file(state, temporary)
         temporary.replace(path)
     return paths
+
+
+def training_seconds(output_dir: str | Path) -> dict[str, float]:
+    """``{"training": seconds}`` as the run in ``output_dir`` noted them, or nothing."""
+    note = Path(output_dir) / TRAINING_NOTE
+    return {"training": json.loads(note.read_text())["seconds"]} if note.is_file() else {}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +14,8 @@ from ignite.engine import Engine, Events
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
+
+from medvlp_toolkit.engines.checkpoints import TRAINING_NOTE
 
 logger = logging.getLogger(__name__)
 
@@ -144,6 +148,48 @@ class ProgressBar:
         meter: Throughput = engine.state.throughput  # type: ignore[assignment]
         losses = "  ".join(f"{name} {float(total) / max(self._count, 1):.4f}" for name, total in self._sums.items())
         return f"{losses}  {meter.samples_per_second:.0f} samples/s  waiting for data {meter.data_wait:.0%}"
+
+
+class LogMetrics:
+    """Logs an evaluator's metrics, and the best of its key metric so far, in one line."""
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.COMPLETED, self._log)
+
+    def _log(self, engine: Engine) -> None:
+        state: Any = engine.state
+        metrics = "  ".join(f"{name} {value:.4f}" for name, value in state.metrics.items())
+        best = f"  (best {state.best_metric:.4f} in epoch {state.best_metric_epoch})" if state.key_metric_name else ""
+        logger.info("epoch %d  validation  %s%s", state.epoch, metrics, best)
+
+
+class TrainingNote:
+    """Notes in ``training.json`` how long training took and how far it came; a resumed run adds its time.
+
+    Args:
+        output_dir: folder of the run.
+    """
+
+    def __init__(self, output_dir: str | Path) -> None:
+        self.path = Path(output_dir) / TRAINING_NOTE
+        self._before = 0.0
+        self._started = time.perf_counter()
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._note)
+        engine.add_event_handler(Events.COMPLETED, self._note)
+
+    def _start(self, engine: Engine) -> None:
+        resumed = engine.state.epoch > 0 and self.path.is_file()
+        self._before = float(json.loads(self.path.read_text())["seconds"]) if resumed else 0.0
+        self._started = time.perf_counter()
+
+    def _note(self, engine: Engine) -> None:
+        seconds = round(self._before + time.perf_counter() - self._started, 1)
+        note = {"seconds": seconds, "epoch": engine.state.epoch, "iteration": engine.state.iteration}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text(json.dumps(note) + "\n", encoding="utf-8")
 
 
 class NonFiniteLossError(RuntimeError):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from medvlp_toolkit.interfaces import FusionOutput
@@ -69,6 +70,24 @@ class EntityScorer(nn.Module):
         if fused.attention is None:
             raise ValueError(f"{type(self.fusion).__name__} gives no attention, so there is nothing to look at")
         return self.score(fused.text), fused.attention
+
+    @torch.jit.unused
+    def add_entities(self, vectors: Tensor) -> "EntityScorer":
+        """Also score entities that were never trained, by the text embeddings (Q', Dt) of their descriptions.
+
+        They join the bank after the trained ones, in place; returns the scorer. Queries see one another, so that
+        the scores of the trained entities change a little.
+
+        Raises:
+            ValueError: when the embeddings are not as wide as the bank's.
+        """
+        if vectors.ndim != 2 or vectors.shape[1] != self.entity_bank.shape[1]:
+            raise ValueError(
+                f"add_entities takes embeddings (Q, {self.entity_bank.shape[1]}) from the text model that made the "
+                f"bank, got {tuple(vectors.shape)}"
+            )
+        self.entity_bank = torch.cat([self.entity_bank, vectors.to(self.entity_bank)])
+        return self
 
     def grid_size(self, image_shape: Sequence[int]) -> tuple[int, ...]:
         """Image tokens along each spatial axis for an image of ``image_shape`` (spatial axes only)."""

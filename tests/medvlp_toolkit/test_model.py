@@ -248,7 +248,7 @@ def test_batch_without_a_positive_still_trains_existence(two_ranks: Any) -> None
     assert float(losses["existence"]) > 0.0
     losses["loss"].backward()
     assert model.model.image_encoder.embed.weight.grad.abs().max() > 0
-    assert torch.equal(model.losses["position"].head.weight.grad, torch.zeros_like(model.losses["position"].head.weight))
+    assert model.losses["position"].head.weight.grad.abs().max() == 0
 
 
 def test_two_ranks_one_without_a_positive_equal_one_rank_with_the_whole_batch(tmp_path: Path) -> None:

@@ -8,13 +8,15 @@ so one patient can be drawn at any size, turned and shifted, without resampling.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medvlp_toolkit.testing.phantom.difficulty import PhantomDifficulty
 
-FloatArray = NDArray[np.float32]
+FloatArray = NDArray[np.floating[Any]]
+"""Fields are float32; NumPy's stubs cannot follow that through arithmetic with Python floats."""
 
 SIDES: tuple[str, str] = ("right", "left")
 """Index 0 is the patient's right (x < 0), index 1 the left (x > 0)."""
@@ -81,8 +83,8 @@ class Anatomy:
         """Distance inside the heart's border, roughly in body units; negative outside."""
         width = self.cardiothoracic_ratio * (self.half_width[0] + self.half_width[1])
         centre = 0.02
-        radius = np.where(x > centre, 0.66 * width - centre, 0.34 * width + centre)
-        u = (x - centre) / radius
+        to_left, to_right = np.float32(1.0 / (0.66 * width - centre)), np.float32(1.0 / (0.34 * width + centre))
+        u = (x - centre) * np.where(x > centre, to_left, to_right)
         v = (y - self.heart_y - self.heart_tilt * (x - centre)) / self.heart_half_height
         return (1.0 - np.sqrt(u * u + v * v)) * 0.3
 
@@ -127,16 +129,16 @@ def draw_anatomy(rng: np.random.Generator, difficulty: PhantomDifficulty) -> Ana
         apex_x=around(0.31, 0.03),
         apex_y=(apex, apex + around(0.0, 0.02)),
         lung_length=(length, length + around(0.0, 0.04)),
-        mediastinum=around(0.125, 0.02) + 0.0004 * (age - 55),
+        mediastinum=around(0.135, 0.02) + 0.0004 * (age - 55),
         # The right dome stands higher: the liver is under it.
         dome_y=(dome - around(0.03, 0.02), dome + around(0.03, 0.02)),
         dome_x=around(0.36, 0.03),
-        dome_depth=(around(0.20, 0.05), around(0.20, 0.05)),
+        dome_depth=(around(0.16, 0.05), around(0.16, 0.05)),
         cardiothoracic_ratio=float(rng.uniform(*difficulty.normal_cardiothoracic_ratio)),
-        heart_y=dome - around(0.16, 0.03),
-        heart_half_height=around(0.34, 0.03),
-        heart_tilt=around(0.30, 0.10),
-        aortic_knob=around(0.085, 0.015) + 0.0005 * (age - 55),
+        heart_y=dome - around(0.19, 0.03),
+        heart_half_height=around(0.40, 0.03),
+        heart_tilt=around(0.40, 0.12),
+        aortic_knob=around(0.10, 0.015) + 0.0005 * (age - 55),
         rib_pitch=around(0.155, 0.012),
         rib_phase=around(0.0, 0.5),
         rib_slope=around(0.45, 0.12),

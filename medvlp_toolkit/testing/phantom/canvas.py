@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -83,17 +84,19 @@ class Canvas:
         to_mediastinum = self.distance - self._per_side(lambda side: anatomy.medial(side, self.y))
         self.to_dome = self._per_side(lambda side: anatomy.dome(side, self.distance)) - self.y
         self.to_apex = self.y - np.where(self.left, np.float32(anatomy.apex_y[1]), np.float32(anatomy.apex_y[0]))
-        self.lung_distance = np.minimum(np.minimum(self.to_wall, to_mediastinum), np.minimum(self.to_dome, self.to_apex))
+        self.lung_distance = np.minimum(
+            np.minimum(self.to_wall, to_mediastinum), np.minimum(self.to_dome, self.to_apex)
+        )
         self.lung = ramp(self.lung_distance, self.edge)
         self.heart_distance = anatomy.heart(self.x, self.y)
         self.heart = ramp(self.heart_distance, 1.6 * self.edge)
-        knob = anatomy.aortic_knob - np.hypot(self.x - 0.11, self.y + 0.36)
+        knob = anatomy.aortic_knob - np.hypot(self.x - 0.10, 0.8 * (self.y + 0.34))
         self.air: FloatArray = self.lung * (1.0 - 0.96 * self.heart) * (1.0 - 0.85 * ramp(knob, self.edge))
         self.markings: FloatArray = np.ones_like(self.air)
         """How much of the vessels shows; a pneumothorax has none."""
         self.overlay: FloatArray = np.zeros_like(self.air)
 
-    def _per_side(self, function):  # type: ignore[no-untyped-def]
+    def _per_side(self, function: Callable[[int], FloatArray]) -> FloatArray:
         return np.where(self.left, function(1), function(0)).astype(np.float32)
 
     def smooth_field(self, knots: FloatArray) -> FloatArray:
@@ -106,7 +109,7 @@ class Canvas:
         gy, gx = np.gradient(distance, self.pixel)
         return distance / np.clip(np.hypot(gx, gy), 0.5, 20.0)
 
-    def replace_air(self, share: FloatArray) -> NDArray[np.float32]:
+    def replace_air(self, share: FloatArray) -> FloatArray:
         """Fill a share (0 to 1) of the air; returns the change of attenuation, (size, size)."""
         change = self.air * share
         self.air = self.air - change

@@ -40,6 +40,18 @@ class PlacedFinding:
 
 
 @dataclass(frozen=True, slots=True)
+class Site:
+    """Where a finding is to be drawn: side and level of a body, and how strongly it shows (1: fully)."""
+
+    rng: np.random.Generator
+    anatomy: Anatomy
+    difficulty: PhantomDifficulty
+    side: str
+    level: str
+    strength: float
+
+
+@dataclass(frozen=True, slots=True)
 class FindingPlan(ABC):
     """Everything drawn at random about one finding; painting it needs no more chance.
 
@@ -56,16 +68,8 @@ class FindingPlan(ABC):
 
     @classmethod
     @abstractmethod
-    def draw(
-        cls,
-        rng: np.random.Generator,
-        anatomy: Anatomy,
-        difficulty: PhantomDifficulty,
-        side: str,
-        level: str,
-        strength: float,
-    ) -> FindingPlan:
-        """Draw size, shape and exact place at a side and level of a body."""
+    def draw(cls, site: Site) -> FindingPlan:
+        """Draw size, shape and exact place at a site."""
 
     def adjust(self, anatomy: Anatomy) -> Anatomy:
         """The body as this finding changes it (an enlarged heart, a raised diaphragm)."""

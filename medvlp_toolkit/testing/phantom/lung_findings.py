@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -9,11 +10,13 @@ import numpy as np
 
 from medvlp_toolkit.testing.phantom.anatomy import Anatomy, FloatArray, side_index, side_sign
 from medvlp_toolkit.testing.phantom.canvas import LUNG_TRANSPARENCY, Canvas, ramp
-from medvlp_toolkit.testing.phantom.difficulty import PhantomDifficulty
-from medvlp_toolkit.testing.phantom.finding import BoolArray, FindingPlan, graded
+from medvlp_toolkit.testing.phantom.finding import BoolArray, FindingPlan, Site, graded
 
 ZONES: dict[str, tuple[float, float]] = {"upper": (0.20, 0.40), "mid": (0.47, 0.63), "lower": (0.72, 0.90)}
 """Heights of the centre of a finding, as fractions from the apex to the dome."""
+
+PLATE_ZONES: dict[str, tuple[float, float]] = {"upper": (0.28, 0.42), "mid": (0.50, 0.62), "lower": (0.72, 0.84)}
+"""The same for atelectasis, whose plates are long and need the lung's width."""
 
 
 def _zone_height(rng: np.random.Generator, anatomy: Anatomy, side: str, level: str) -> float:
@@ -23,7 +26,7 @@ def _zone_height(rng: np.random.Generator, anatomy: Anatomy, side: str, level: s
 def _lens(canvas: Canvas, centre: float, half_length: float, depth: float) -> FloatArray:
     """Distance inside a lens that lies along the chest wall, its greatest depth at height ``centre``."""
     profile = np.clip(1.0 - ((canvas.y - centre) / half_length) ** 2, 0.0, None)
-    return np.minimum(depth * np.sqrt(profile) - canvas.to_wall, canvas.to_wall + 0.02)
+    return np.where(profile > 0, depth * np.sqrt(profile) - canvas.to_wall, np.float32(-1.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +40,18 @@ class Effusion(FindingPlan):
     centre: float
 
     @classmethod
-    def draw(cls, rng, anatomy, difficulty, side, level, strength):  # type: ignore[no-untyped-def]
+    def draw(cls, site: Site) -> Effusion:
+        rng, anatomy, difficulty = site.rng, site.anatomy, site.difficulty
         height, grade = graded(rng, difficulty.effusion_height)
         return cls(
-            side=side,
-            level=level,
-            strength=strength,
+            side=site.side,
+            level=site.level,
+            strength=site.strength,
             grade=grade,
             height=height,
             rise=float(rng.uniform(0.10, 0.20)),
-            contrast=strength * float(rng.uniform(*difficulty.effusion_contrast)),
-            centre=anatomy.height(side_index(side), float(rng.uniform(0.35, 0.60))),
+            contrast=site.strength * float(rng.uniform(*difficulty.effusion_contrast)),
+            centre=anatomy.height(side_index(site.side), float(rng.uniform(0.35, 0.60))),
         )
 
     def paint(self, canvas: Canvas) -> tuple[BoolArray, BoolArray]:
@@ -75,21 +79,24 @@ class Pneumothorax(FindingPlan):
     rim: float
     centre: float
     darkening: float
+    line: float
 
     @classmethod
-    def draw(cls, rng, anatomy, difficulty, side, level, strength):  # type: ignore[no-untyped-def]
+    def draw(cls, site: Site) -> Pneumothorax:
+        rng, anatomy, difficulty = site.rng, site.anatomy, site.difficulty
         depth, grade = graded(rng, difficulty.pneumothorax_depth)
         low, high = difficulty.pneumothorax_rim
-        fraction = {"apical": 0.0, "mid": rng.uniform(0.42, 0.60), "lower": rng.uniform(0.88, 1.0)}[level]
+        fraction = {"apical": 0.0, "mid": rng.uniform(0.42, 0.60), "lower": rng.uniform(0.88, 1.0)}[site.level]
         return cls(
-            side=side,
-            level=level,
-            strength=strength,
+            side=site.side,
+            level=site.level,
+            strength=site.strength,
             grade=grade,
             depth=depth,
             rim=low + grade * (high - low),
-            centre=anatomy.height(side_index(side), float(fraction)),
-            darkening=difficulty.pneumothorax_darkening * strength,
+            centre=anatomy.height(side_index(site.side), float(fraction)),
+            darkening=difficulty.pneumothorax_darkening * site.strength,
+            line=difficulty.pleural_line * site.strength,
         )
 
     def _inside(self, canvas: Canvas) -> FloatArray:
@@ -99,7 +106,9 @@ class Pneumothorax(FindingPlan):
         side, a = side_index(self.side), canvas.anatomy
         sunk = replace(a, apex_y=(a.apex_y[0] + self.depth, a.apex_y[1] + self.depth))
         fade = np.clip(1.0 - (canvas.y - a.apex_y[side]) / 0.75, 0.0, 1.0)
-        lung = np.minimum(sunk.lateral(side, canvas.y) - 0.7 * self.rim * fade - canvas.distance, canvas.y - sunk.apex_y[side])
+        lung = np.minimum(
+            sunk.lateral(side, canvas.y) - 0.7 * self.rim * fade - canvas.distance, canvas.y - sunk.apex_y[side]
+        )
         space = np.where(fade > 0, -lung, np.float32(-1.0))
         return canvas.slope_corrected(space)
 
@@ -113,8 +122,8 @@ class Pneumothorax(FindingPlan):
         line = np.clip(1.2 - np.abs(inside) / width, 0.0, 1.0) * lung * near_lung * canvas.air
         canvas.air = canvas.air + self.darkening * space
         canvas.markings = canvas.markings * (1.0 - np.clip(self.strength * 1.2, 0.0, 1.0) * space)
-        canvas.overlay = canvas.overlay + 0.20 * self.strength * line
-        change = self.darkening * LUNG_TRANSPARENCY * space + 0.20 * self.strength * line
+        canvas.overlay = canvas.overlay + self.line * line
+        change = self.darkening * LUNG_TRANSPARENCY * space + self.line * line
         mask = self.visible(change)
         return mask, mask
 
@@ -131,22 +140,23 @@ class Consolidation(FindingPlan):
     fissure: int
 
     @classmethod
-    def draw(cls, rng, anatomy, difficulty, side, level, strength):  # type: ignore[no-untyped-def]
+    def draw(cls, site: Site) -> Consolidation:
+        rng, anatomy, difficulty = site.rng, site.anatomy, site.difficulty
         radius, grade = graded(rng, difficulty.consolidation_radius)
-        y = _zone_height(rng, anatomy, side, level)
-        inner, outer = anatomy.visible_span(side_index(side), y)
+        y = _zone_height(rng, anatomy, site.side, site.level)
+        inner, outer = anatomy.visible_span(side_index(site.side), y)
         margin = min(0.6 * radius, 0.4 * (outer - inner))
-        x = side_sign(side) * float(rng.uniform(inner + margin, outer - margin))
+        x = side_sign(site.side) * float(rng.uniform(inner + margin, outer - margin))
         return cls(
-            side=side,
-            level=level,
-            strength=strength,
+            side=site.side,
+            level=site.level,
+            strength=site.strength,
             grade=grade,
             centre=(x, y),
             radius=(radius * float(rng.uniform(0.85, 1.1)), radius * float(rng.uniform(0.8, 1.05))),
-            contrast=strength * float(rng.uniform(*difficulty.consolidation_contrast)),
+            contrast=site.strength * float(rng.uniform(*difficulty.consolidation_contrast)),
             texture=rng.uniform(-1.0, 1.0, (15, 15)).astype(np.float32),
-            fissure={"upper": 1, "mid": 0, "lower": -1}[level] * int(rng.random() < 0.4),
+            fissure={"upper": 1, "mid": 0, "lower": -1}[site.level] * int(rng.random() < 0.4),
         )
 
     def paint(self, canvas: Canvas) -> tuple[BoolArray, BoolArray]:
@@ -157,7 +167,7 @@ class Consolidation(FindingPlan):
         patch = ramp(depth, 0.7) * (0.88 + 0.12 * texture)
         if self.fissure:
             # The fissure bounds an upper lobe from below and a lower lobe from above.
-            patch = patch * ramp(self.fissure * (0.45 - self.fissure * v), 0.15)
+            patch = patch * ramp(0.45 - self.fissure * v, 0.15)
         change = canvas.replace_air(patch * canvas.side_masks[side_index(self.side)] * np.float32(self.contrast))
         mask = self.visible(change * 0.5)
         return mask, mask
@@ -174,22 +184,23 @@ class Nodule(FindingPlan):
     contrast: float
 
     @classmethod
-    def draw(cls, rng, anatomy, difficulty, side, level, strength):  # type: ignore[no-untyped-def]
+    def draw(cls, site: Site) -> Nodule:
+        rng, anatomy, difficulty = site.rng, site.anatomy, site.difficulty
         radius, grade = graded(rng, difficulty.nodule_radius)
-        index = side_index(side)
-        y = min(_zone_height(rng, anatomy, side, level), anatomy.dome_y[index] - radius)
+        index = side_index(site.side)
+        y = min(_zone_height(rng, anatomy, site.side, site.level), anatomy.dome_y[index] - radius)
         spans = [anatomy.visible_span(index, y + d * radius) for d in (-0.7, 0.0, 0.7)]
         inner, outer = max(s[0] for s in spans) + 1.15 * radius, min(s[1] for s in spans) - 1.15 * radius
-        x = side_sign(side) * float(rng.uniform(inner, outer) if inner < outer else 0.5 * (inner + outer))
+        x = side_sign(site.side) * float(rng.uniform(inner, outer) if inner < outer else 0.5 * (inner + outer))
         return cls(
-            side=side,
-            level=level,
-            strength=strength,
+            side=site.side,
+            level=site.level,
+            strength=site.strength,
             grade=grade,
             centre=(x, y),
             radius=radius,
             squeeze=float(rng.uniform(0.9, 1.1)),
-            contrast=strength * float(rng.uniform(*difficulty.nodule_contrast)),
+            contrast=site.strength * float(rng.uniform(*difficulty.nodule_contrast)),
         )
 
     def paint(self, canvas: Canvas) -> tuple[BoolArray, BoolArray]:
@@ -209,16 +220,17 @@ class Cardiomegaly(FindingPlan):
     ratio: float
 
     @classmethod
-    def draw(cls, rng, anatomy, difficulty, side, level, strength):  # type: ignore[no-untyped-def]
+    def draw(cls, site: Site) -> Cardiomegaly:
+        rng, difficulty = site.rng, site.difficulty
         ratio, grade = graded(rng, difficulty.enlarged_cardiothoracic_ratio)
-        return cls(side=side, level=level, strength=strength, grade=grade, ratio=ratio)
+        return cls(side=site.side, level=site.level, strength=site.strength, grade=grade, ratio=ratio)
 
     def adjust(self, anatomy: Anatomy) -> Anatomy:
         growth = self.ratio / anatomy.cardiothoracic_ratio
         return replace(
             anatomy,
             cardiothoracic_ratio=self.ratio,
-            heart_half_height=anatomy.heart_half_height * (1.0 + 0.25 * (growth - 1.0)),
+            heart_half_height=anatomy.heart_half_height * (1.0 + 0.15 * (growth - 1.0)),
         )
 
     def paint(self, canvas: Canvas) -> tuple[BoolArray, BoolArray]:
@@ -241,23 +253,24 @@ class Atelectasis(FindingPlan):
     elevation: float
 
     @classmethod
-    def draw(cls, rng, anatomy, difficulty, side, level, strength):  # type: ignore[no-untyped-def]
+    def draw(cls, site: Site) -> Atelectasis:
+        rng, anatomy, difficulty = site.rng, site.anatomy, site.difficulty
         length, grade = graded(rng, difficulty.atelectasis_length)
-        elevation = float(rng.uniform(*difficulty.diaphragm_elevation)) * strength
-        raised = anatomy.with_raised_dome(side_index(side), elevation)
-        y = raised.height(side_index(side), float(rng.uniform(*{"upper": (0.28, 0.42), "mid": (0.5, 0.62), "lower": (0.72, 0.84)}[level])))
-        inner, outer = raised.visible_span(side_index(side), y)
+        elevation = float(rng.uniform(*difficulty.diaphragm_elevation)) * site.strength
+        raised = anatomy.with_raised_dome(side_index(site.side), elevation)
+        y = raised.height(side_index(site.side), float(rng.uniform(*PLATE_ZONES[site.level])))
+        inner, outer = raised.visible_span(side_index(site.side), y)
         middle = 0.5 * (inner + outer) + float(rng.uniform(-0.06, 0.06))
         return cls(
-            side=side,
-            level=level,
-            strength=strength,
+            side=site.side,
+            level=site.level,
+            strength=site.strength,
             grade=grade,
-            centre=(side_sign(side) * middle, y),
-            tilt=side_sign(side) * float(rng.uniform(-0.10, 0.45)),
+            centre=(side_sign(site.side) * middle, y),
+            tilt=side_sign(site.side) * float(rng.uniform(-0.10, 0.45)),
             length=length,
             thickness=float(rng.uniform(*difficulty.atelectasis_thickness)),
-            contrast=strength * float(rng.uniform(*difficulty.atelectasis_contrast)),
+            contrast=site.strength * float(rng.uniform(*difficulty.atelectasis_contrast)),
             plates=int(rng.integers(1, 4)),
             wedge=bool(rng.random() < 0.3),
             elevation=elevation,
@@ -267,7 +280,7 @@ class Atelectasis(FindingPlan):
         return anatomy.with_raised_dome(side_index(self.side), self.elevation)
 
     def paint(self, canvas: Canvas) -> tuple[BoolArray, BoolArray]:
-        cos, sin = np.cos(self.tilt), np.sin(self.tilt)
+        cos, sin = math.cos(self.tilt), math.sin(self.tilt)
         dx, dy = canvas.x - self.centre[0], canvas.y - self.centre[1]
         along, across = cos * dx + sin * dy, cos * dy - sin * dx
         end = ramp(0.5 * self.length - np.abs(along), 0.08)
@@ -298,15 +311,16 @@ class Edema(FindingPlan):
     texture: FloatArray
 
     @classmethod
-    def draw(cls, rng, anatomy, difficulty, side, level, strength):  # type: ignore[no-untyped-def]
+    def draw(cls, site: Site) -> Edema:
+        rng, difficulty = site.rng, site.difficulty
         radius, grade = graded(rng, difficulty.edema_radius)
         return cls(
-            side=side,
-            level=level,
-            strength=strength,
+            side=site.side,
+            level=site.level,
+            strength=site.strength,
             grade=grade,
             radius=radius,
-            contrast=strength * float(rng.uniform(*difficulty.edema_contrast)),
+            contrast=site.strength * float(rng.uniform(*difficulty.edema_contrast)),
             texture=rng.uniform(-1.0, 1.0, (13, 13)).astype(np.float32),
         )
 

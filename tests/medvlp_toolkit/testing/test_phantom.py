@@ -198,12 +198,12 @@ def test_levels_are_heights_in_the_image(studies):
     assert np.mean(heights["upper"]) < 0.36 < np.mean(heights["mid"]) < 0.52 < np.mean(heights["lower"])
 
 
-def test_nodules_are_at_least_8_pixels_wide_and_pacemakers_at_least_10(studies):
+def test_focal_findings_are_large_enough_to_see(studies):
+    least_pixels = {"nodule": 8, "consolidation": 10, "pacemaker": 10}
     for study in studies:
         for finding in study.findings:
-            if finding.name in ("nodule", "pacemaker") and not finding.equivocal:
-                least = 8 if finding.name == "nodule" else 10
-                assert min(finding.box[2:]) * 128 >= least, (study.index, finding.name)
+            if finding.name in least_pixels and not finding.equivocal:
+                assert min(finding.box[2:]) * 128 >= least_pixels[finding.name], (study.index, finding.name)
 
 
 def test_an_enlarged_heart_is_wider_than_a_normal_one(studies):

@@ -1,0 +1,35 @@
+# Everything from a bare machine with Python 3.11 or later: `make demo`, `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+BUNDLE := bundles/medklip/configs
+DEMO := runs/demo
+RUN := $(BIN)/python -m monai.bundle run --config_file
+MANIFESTS := requirements.txt constraints.txt pyproject.toml $(wildcard plugins/*/pyproject.toml)
+
+.PHONY: demo test test-slow lint clean
+
+$(VENV)/.installed: $(MANIFESTS)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --requirement requirements.txt
+	touch $@
+
+# Synthetic phantoms: prepare a store, pre-train MedKLIP on it, evaluate on phantoms it never saw.
+demo: $(VENV)/.installed
+	$(RUN) "['$(BUNDLE)/prepare.yaml','$(BUNDLE)/demo.yaml']"
+	$(RUN) "['$(BUNDLE)/train.yaml','$(BUNDLE)/demo.yaml']"
+	$(RUN) "['$(BUNDLE)/evaluate.yaml','$(BUNDLE)/demo.yaml']"
+
+test: lint
+	$(BIN)/python -m pytest
+
+test-slow: lint
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) runs build dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,70 @@
+"""Calls a function in a process of its own: what it imports, prints or breaks there stays there."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any
+
+# stdout carries the result alone: what the called code prints goes to stderr, which is dropped.
+_CHILD = """
+import json, os, sys
+result = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)
+path, target, arguments = json.loads(sys.stdin.read())
+sys.path[:] = path
+try:
+    from importlib import import_module
+    module, _, name = target.partition(":")
+    answer = {"value": getattr(import_module(module), name)(*arguments)}
+except BaseException as error:
+    from medvlp_toolkit.registry import PluginError
+    own = isinstance(error, PluginError)
+    answer = {"error": str(error) if own else f"{type(error).__name__}: {error}"}
+result.write(json.dumps(answer))
+result.flush()
+os._exit(0)
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """``value`` as JSON gives it back, or ``error``: one sentence on why there is none."""
+
+    value: Any
+    error: str
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        return not self.error
+
+
+def call_isolated(target: str, *arguments: str, timeout: float = 120.0) -> Outcome:
+    """Call ``module:function`` with ``arguments`` in a fresh interpreter that has this one's ``sys.path``."""
+    start = time.monotonic()
+
+    def outcome(value: Any, error: str) -> Outcome:
+        return Outcome(value, error, round(time.monotonic() - start, 2))
+
+    try:
+        ran = subprocess.run(
+            [sys.executable, "-c", _CHILD],
+            input=json.dumps([sys.path, target, arguments]),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+    except subprocess.TimeoutExpired:
+        return outcome(None, f"did not answer within {timeout:g} s")
+    if ran.returncode < 0:
+        return outcome(None, f"its process was ended by {signal.Signals(-ran.returncode).name}")
+    try:
+        answer = json.loads(ran.stdout)
+    except ValueError:
+        return outcome(None, f"its process ended with status {ran.returncode} and no answer")
+    return outcome(answer.get("value"), " ".join(answer.get("error", "").split()))

@@ -1,0 +1,54 @@
+"""``medvlp``: the commands, each in a file of its own.
+
+A new command is a file with one function, and one line below.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import medvlp_toolkit as mv
+from medvlp_toolkit.cli import bundle, doctor, info, plugins
+from medvlp_toolkit.cli.errors import Commands
+
+app = typer.Typer(
+    name="medvlp",
+    cls=Commands,
+    help="Medical vision-language pre-training: plugins, bundles and what is installed.",
+    no_args_is_help=True,
+    add_completion=False,
+    # Python's own traceback: a prettier one shows local variables, and those may hold a patient's report.
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(plugins.plugins)
+app.command()(info.info)
+app.command()(doctor.doctor)
+app.add_typer(bundle.app, name="bundle")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"medvlp-toolkit {mv.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error was raised.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options of every command; ``traceback`` is read where errors are told (:mod:`medvlp_toolkit.cli.errors`)."""
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,28 @@
+"""How the commands print: tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import typer
+from rich.console import Console
+
+#: Columns where the output is no terminal: names in a pipe or a log are not to be folded.
+_PLAIN_WIDTH = 200
+
+
+def console() -> Console:
+    """A console on stdout; wide where stdout is no terminal."""
+    made = Console()
+    return made if made.is_terminal else Console(width=_PLAIN_WIDTH)
+
+
+def progress_console() -> Console:
+    """A console on stderr, where progress does not mix with results."""
+    return Console(stderr=True)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))

@@ -1,0 +1,108 @@
+"""``medvlp plugins``: every plugin that is installed, and whether it can be imported."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+import medvlp_toolkit as mv
+from medvlp_toolkit.cli.isolated import Outcome, call_isolated
+from medvlp_toolkit.cli.output import console, print_json, progress_console
+
+#: Importing a plugin may load torch, monai and transformers: more at once would only fill the memory.
+_MOST_AT_ONCE = 4
+
+
+def plugins(
+    kind: Annotated[str, typer.Argument(help="One kind only, e.g. encoders.", show_default=False)] = "",
+    check: Annotated[bool, typer.Option("--check", help="Import each in a process of its own.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    timeout: Annotated[float, typer.Option(help="With --check: seconds to wait for one plugin.")] = 120.0,
+) -> None:
+    """List the installed plugins: kind, name, distribution and version.
+
+    With --check the exit status is 1 when one cannot be imported.
+    """
+    kinds = [known_kind(kind)] if kind else list(mv.registries)
+    refs = [ref for name in kinds for ref in mv.registries[name].refs()]
+    outcomes = _check_all(refs, timeout) if check else {}
+    if as_json:
+        print_json([_as_json(ref, refs, outcomes) for ref in refs])
+    else:
+        _print_table(refs, outcomes)
+    if any(not outcome.ok for outcome in outcomes.values()):
+        raise typer.Exit(1)
+
+
+def known_kind(kind: str) -> str:
+    """The registry's name for what the user typed; hyphens and a missing plural are let pass."""
+    name = kind.replace("-", "_")
+    for candidate in (name, f"{name}s", f"{name}es"):
+        if candidate in mv.registries:
+            return candidate
+    near = difflib.get_close_matches(name, mv.registries, n=1)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    raise ValueError(f"no plugin kind '{kind}'; {hint}the kinds are {', '.join(mv.registries)}")
+
+
+def _rivals(ref: mv.PluginRef, refs: list[mv.PluginRef]) -> list[str]:
+    """Other distributions that offer the same name."""
+    return [r.distribution for r in refs if (r.kind, r.name) == (ref.kind, ref.name) and r is not ref]
+
+
+def _check_all(refs: list[mv.PluginRef], timeout: float) -> dict[int, Outcome]:
+    """Outcome of importing each, by the ref's identity."""
+
+    def one(ref: mv.PluginRef) -> Outcome:
+        return call_isolated(
+            "medvlp_toolkit.cli.probes:load_plugin", ref.kind, f"{ref.distribution}:{ref.name}", timeout=timeout
+        )
+
+    workers = max(1, min(_MOST_AT_ONCE, os.cpu_count() or 1))
+    with progress_console().status(f"importing {len(refs)} plugins"), ThreadPoolExecutor(workers) as pool:
+        return dict(zip(map(id, refs), pool.map(one, refs), strict=True))
+
+
+def _as_json(ref: mv.PluginRef, refs: list[mv.PluginRef], outcomes: dict[int, Outcome]) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "kind": ref.kind,
+        "name": ref.name,
+        "distribution": ref.distribution,
+        "version": ref.version,
+        "target": ref.import_path,
+        "conflicts_with": _rivals(ref, refs),
+    }
+    if id(ref) in outcomes:
+        outcome = outcomes[id(ref)]
+        entry |= {"ok": outcome.ok, "error": outcome.error, "seconds": outcome.seconds}
+    return entry
+
+
+def _print_table(refs: list[mv.PluginRef], outcomes: dict[int, Outcome]) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    if outcomes:
+        table.add_column("")
+    for heading in ("kind", "name", "distribution", "version"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("")
+    for ref in refs:
+        outcome = outcomes.get(id(ref))
+        notes = [outcome.error] if outcome is not None and outcome.error else []
+        rivals = _rivals(ref, refs)
+        if rivals:
+            notes.append(f"conflict: {', '.join(rivals)} offers this name too; address it as {ref.import_path}")
+        mark = [] if outcome is None else ["[green]✓[/]" if outcome.ok else "[red]✗[/]"]
+        cells = [escape(cell) for cell in (ref.kind, ref.name, ref.distribution, ref.version)]
+        table.add_row(*mark, *cells, f"[yellow]{escape('; '.join(notes))}[/]" if notes else "")
+    out = console()
+    out.print(table if refs else "no plugin is installed; the built-in ones: pip install -r requirements.txt")
+    if outcomes:
+        counts = Counter(outcome.ok for outcome in outcomes.values())
+        out.print(f"{counts[True]} of {len(refs)} can be imported")

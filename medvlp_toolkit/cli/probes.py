@@ -1,0 +1,71 @@
+"""What runs in a process of its own (see ``isolated``): these functions may import anything and return JSON values."""
+
+from __future__ import annotations
+
+import platform
+from importlib import import_module
+from typing import Any
+
+import medvlp_toolkit as mv
+
+
+def load_plugin(kind: str, name: str) -> str:
+    """Import a plugin; its dotted name."""
+    plugin = mv.registries[kind][name]
+    return f"{getattr(plugin, '__module__', '?')}.{getattr(plugin, '__qualname__', type(plugin).__name__)}"
+
+
+def import_modules(*names: str) -> dict[str, str]:
+    """Module name -> '' when it imports, else why not. One after the other: sets that do not fit fail here."""
+    outcome = {}
+    for name in names:
+        try:
+            import_module(name)
+            outcome[name] = ""
+        except Exception as error:
+            outcome[name] = f"{type(error).__name__}: {error}"
+    return outcome
+
+
+def accelerator() -> dict[str, Any]:
+    """Devices that torch sees, and whether each computes in bfloat16 by itself rather than by emulation."""
+    import torch
+
+    devices = []
+    for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        properties = torch.cuda.get_device_properties(number)
+        devices.append(
+            {
+                "device": f"cuda:{number}",
+                "name": properties.name,
+                "memory_gib": round(properties.total_memory / 2**30, 1),
+                "bfloat16": properties.major >= 8 or torch.version.hip is not None,
+            }
+        )
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    devices.append(
+        {
+            "device": "cpu",
+            "name": str(capabilities.get("cpu_name") or platform.processor() or platform.machine()),
+            "threads": torch.get_num_threads(),
+            "bfloat16": any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16")),
+        }
+    )
+    return {"torch": torch.__version__, "cuda": torch.version.cuda, "devices": devices}
+
+
+def dicom_decoders() -> dict[str, list[str]]:
+    """Compressed transfer syntax -> the installed decoders for it (none: such files cannot be read)."""
+    from pydicom import uid
+    from pydicom.pixels import get_decoder
+
+    syntaxes = (
+        uid.JPEGBaseline8Bit,
+        uid.JPEGExtended12Bit,
+        uid.JPEGLosslessSV1,
+        uid.JPEGLSLossless,
+        uid.JPEG2000Lossless,
+        uid.JPEG2000,
+        uid.RLELossless,
+    )
+    return {syntax.name: list(get_decoder(syntax).available_plugins) for syntax in syntaxes}

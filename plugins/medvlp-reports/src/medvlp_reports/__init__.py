@@ -1,0 +1,1 @@
+"""Report filters for medvlp_toolkit."""

@@ -1,0 +1,152 @@
+"""Phrases of a lexicon: their short notation, the word forms they cover, and a trie that finds them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from medvlp_reports.spelling import SpellingIndex
+
+TOKEN = re.compile(r"[a-z]+|\d+(?:\.\d+)?|[,;:/&=]")
+"""A token of lower-case text."""
+
+# Articles, and the marks of redacted words (XXXX, ___), stand between words that belong together.
+SKIPPED = frozenset(["the", "a", "an", "very", "xxx", "xxxx", "xxxxx"])
+"""Tokens that count for nothing."""
+
+_NOTATION = re.compile(r"\s*([()|?]|[^\s()|?]+)")
+
+
+def expand(notation: str) -> list[tuple[str, ...]]:
+    """Every word sequence that a phrase in lexicon notation stands for.
+
+    ``pleural (effusion|fluid)`` has alternatives; a word or group followed by ``?`` may be missing.
+    Words are split as a report's text is ("port-a-cath" is three tokens, of which "a" is skipped).
+
+    Raises ValueError for unbalanced brackets or a ``?`` that follows nothing.
+    """
+    tokens = [match.group(1) for match in _NOTATION.finditer(notation)]
+    sequences, rest = _alternatives(tokens, notation)
+    if rest:
+        raise ValueError(f"phrase {notation!r}: unbalanced ')'")
+    tokenized = (tuple(token for word in words for token in _tokens(word)) for words in sequences)
+    return list(dict.fromkeys(words for words in tokenized if words))
+
+
+def _tokens(word: str) -> list[str]:
+    return [token for token in TOKEN.findall(word.lower()) if token not in SKIPPED]
+
+
+def _alternatives(tokens: list[str], notation: str) -> tuple[list[tuple[str, ...]], list[str]]:
+    found: list[tuple[str, ...]] = []
+    current: list[tuple[str, ...]] = [()]
+    while tokens:
+        token, *tokens = tokens
+        if token == ")":
+            return found + current, [token, *tokens]
+        if token == "|":
+            found, current = found + current, [()]
+            continue
+        if token == "?":
+            raise ValueError(f"phrase {notation!r}: '?' follows nothing")
+        if token == "(":
+            options, tokens = _alternatives(tokens, notation)
+            if not tokens:
+                raise ValueError(f"phrase {notation!r}: unbalanced '('")
+            tokens = tokens[1:]
+        else:
+            options = [(token,)]
+        if tokens and tokens[0] == "?":
+            options, tokens = [*options, ()], tokens[1:]
+        current = [left + right for left in current for right in options]
+    return found + current, []
+
+
+class Lemmas(dict[str, str]):
+    """Word → base form, filled as words are met: irregular forms from a table, else plural rules.
+
+    After ``correct_spelling`` a misspelt word of the vocabulary is read as that word.
+    """
+
+    def __init__(self, irregular: Mapping[str, str], limit: int = 200_000) -> None:
+        super().__init__(irregular)
+        self._limit = len(irregular) + limit
+        self._vocabulary: frozenset[str] = frozenset()
+        self._spelling: SpellingIndex | None = None
+
+    def correct_spelling(self, vocabulary: Iterable[str]) -> None:
+        """From now on read a misspelt word of ``vocabulary`` as that word."""
+        self._vocabulary = frozenset(vocabulary)
+        self._spelling = SpellingIndex(self._vocabulary)
+
+    def __missing__(self, word: str) -> str:
+        lemma = singular(word)
+        if self._spelling is not None and lemma not in self._vocabulary:
+            lemma = self._spelling.correct(lemma) or lemma
+        if len(self) < self._limit:
+            self[word] = lemma
+        return lemma
+
+
+def singular(word: str) -> str:
+    """The singular of a regular English plural; any other word unchanged."""
+    if len(word) < 4 or not word.endswith("s") or word.endswith(("ss", "us", "is")):
+        return word
+    if word.endswith("ies") and len(word) > 4:
+        return word[:-3] + "y"
+    if word.endswith(("sses", "shes", "ches", "xes", "zes")):
+        return word[:-2]
+    return word[:-1]
+
+
+Trie = dict[str, Any]
+_END = ""
+
+
+def add_phrase(trie: Trie, words: tuple[str, ...], value: Any) -> Any:
+    """Put a phrase into the trie; returns the value that was there before, if any (and keeps it)."""
+    node = trie
+    for word in words:
+        node = node.setdefault(word, {})
+    before = node.get(_END)
+    if before is None:
+        node[_END] = value
+    return before
+
+
+def vocabulary_of(trie: Trie) -> set[str]:
+    """Every word of the trie's phrases."""
+    words: set[str] = set()
+    waiting = [trie]
+    while waiting:
+        for word, node in waiting.pop().items():
+            if word != _END:
+                words.add(word)
+                waiting.append(node)
+    return words
+
+
+def longest_matches(trie: Trie, lemmas: list[str]) -> Iterator[tuple[int, int, Any]]:
+    """(first, end, value) of the longest phrase at each place, left to right, without overlap."""
+    index, count = 0, len(lemmas)
+    while index < count:
+        node = trie.get(lemmas[index])
+        if node is None:
+            index += 1
+            continue
+        value = node.get(_END)
+        last = end = index + 1
+        while end < count:
+            node = node.get(lemmas[end])
+            if node is None:
+                break
+            end += 1
+            found = node.get(_END)
+            if found is not None:
+                value, last = found, end
+        if value is None:
+            index += 1
+        else:
+            yield index, last, value
+            index = last

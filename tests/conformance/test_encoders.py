@@ -1,0 +1,39 @@
+"""Every built-in encoder keeps its contract."""
+# ruff: noqa: RUF012 - the arguments of a suite are read only
+
+from medvlp_toolkit.testing import ImageEncoderSuite, TextEncoderSuite
+
+SMALL = {"depth": 10, "widths": (8, 16, 24)}
+CORPUS = (
+    "There is a small left pleural effusion.",
+    "No pneumothorax. The heart is enlarged, and the lungs are clear.",
+    "Normal.",
+)
+
+
+class TestResNet(ImageEncoderSuite):
+    plugin = "resnet"
+    arguments = SMALL
+    image_shapes = ((3, 64, 64), (3, 65, 97), (1, 48, 48))
+    torchscript = True
+
+
+class TestBottleneckResNet(ImageEncoderSuite):
+    plugin = "resnet"
+    arguments = {"depth": 50, "widths": (8, 8, 8), "strides": (1, 2, 1), "pointwise_stages": (3,)}
+    torchscript = True
+
+
+class TestVolumeResNet(ImageEncoderSuite):
+    plugin = "resnet"
+    arguments = {**SMALL, "spatial_dims": 3, "in_channels": 1}
+    image_shapes = ((1, 32, 32, 32), (1, 40, 32, 48))
+    torchscript = True
+
+
+class TestTransformersText(TextEncoderSuite):
+    plugin = "transformers_text"
+    arguments = {
+        "config": {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24},
+        "corpus": CORPUS,
+    }
