@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any
 
@@ -47,7 +46,7 @@ def known_kind(kind: str) -> str:
     for candidate in (name, f"{name}s", f"{name}es"):
         if candidate in mv.registries:
             return candidate
-    near = difflib.get_close_matches(name, mv.registries, n=1)
+    near = difflib.get_close_matches(name, mv.registries, n=1, cutoff=0.4)
     hint = f"did you mean '{near[0]}'? " if near else ""
     raise ValueError(f"no plugin kind '{kind}'; {hint}the kinds are {', '.join(mv.registries)}")
 
@@ -87,22 +86,32 @@ def _as_json(ref: mv.PluginRef, refs: list[mv.PluginRef], outcomes: dict[int, Ou
 
 def _print_table(refs: list[mv.PluginRef], outcomes: dict[int, Outcome]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    if outcomes:
-        table.add_column("")
-    for heading in ("kind", "name", "distribution", "version"):
+    for heading in (*([""] if outcomes else []), "kind", "name", "distribution", "version", ""):
         table.add_column(heading, no_wrap=True)
-    table.add_column("")
+    notes: list[str] = []  # beneath the table: sentences do not fit a column
     for ref in refs:
+        mark, conflict = [], ""
         outcome = outcomes.get(id(ref))
-        notes = [outcome.error] if outcome is not None and outcome.error else []
+        if outcome is not None:
+            mark = ["[green]✓[/]" if outcome.ok else "[red]✗[/]"]
+        if outcome is not None and not outcome.ok:
+            # The registry's own errors name the plugin already.
+            who = (
+                "" if outcome.error.startswith(ref.kind) else f"{ref.kind} plugin '{ref.name}' of {ref.distribution}: "
+            )
+            notes.append(f"[red]✗[/] {escape(who + outcome.error)}")
         rivals = _rivals(ref, refs)
         if rivals:
-            notes.append(f"conflict: {', '.join(rivals)} offers this name too; address it as {ref.import_path}")
-        mark = [] if outcome is None else ["[green]✓[/]" if outcome.ok else "[red]✗[/]"]
-        cells = [escape(cell) for cell in (ref.kind, ref.name, ref.distribution, ref.version)]
-        table.add_row(*mark, *cells, f"[yellow]{escape('; '.join(notes))}[/]" if notes else "")
+            conflict = "[yellow]conflict[/]"
+            other = " and ".join(rivals)
+            told = (
+                f"{ref.kind} plugin '{ref.name}' of {ref.distribution}: {other} offers it too; write {ref.import_path}"
+            )
+            notes.append(f"[yellow]![/] {escape(told)}")
+        table.add_row(*mark, *map(escape, (ref.kind, ref.name, ref.distribution, ref.version)), conflict)
     out = console()
     out.print(table if refs else "no plugin is installed; the built-in ones: pip install -r requirements.txt")
+    for note in notes:
+        out.print(note, highlight=False, soft_wrap=True)
     if outcomes:
-        counts = Counter(outcome.ok for outcome in outcomes.values())
-        out.print(f"{counts[True]} of {len(refs)} can be imported")
+        out.print(f"{sum(outcome.ok for outcome in outcomes.values())} of {len(refs)} can be imported")

@@ -37,8 +37,9 @@ class CheckedRequirement:
 
     @property
     def required(self) -> str:
-        """All specifiers as one."""
-        return str(SpecifierSet(",".join(filter(None, self.specifiers.values()))))
+        """All specifiers as one, lower bounds first."""
+        parts = {part for specifier in self.specifiers.values() for part in specifier.split(",") if part}
+        return ",".join(sorted(parts, reverse=True))
 
     @property
     def problem(self) -> str:
@@ -49,6 +50,8 @@ class CheckedRequirement:
 
     @property
     def mend(self) -> str:
+        if self.package == CORE_DISTRIBUTION:  # the plugins follow the toolkit, not the other way round
+            return f"pip install --upgrade {' '.join(self._unmet)}, or uninstall what has no version for this toolkit"
         return f"pip install '{self.package}{self.required}'"
 
     def cells(self) -> tuple[str, str, str, str]:

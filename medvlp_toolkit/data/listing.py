@@ -65,7 +65,13 @@ class Listing:
         self._ends.append(self._spool.tell())
         self.digests.append(hashlib.sha256(content).hexdigest())
         self.count += len(chunk)
-        self.leaks.add((item.id, item.split, item.patient_id, None) for item in chunk if isinstance(item, Study))
+        self.leaks.add(
+            (item.id, split, item.patient_id, None)
+            for item in chunk
+            if isinstance(item, Study)
+            for split in sorted({item.split or "", *(question.split or "" for question in item.questions)})
+            if split
+        )
 
     def __len__(self) -> int:
         """The number of chunks."""

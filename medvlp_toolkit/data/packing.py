@@ -224,11 +224,19 @@ class ChunkPacker:
     def read_volume(self, study: Study) -> tuple[dict[str, npt.NDArray[Any]], None]:
         settings = self.image
         assert settings is not None
-        if study.image is None:
+        if self.read_image is not None:
+            volume, affine = np.asarray(self.read_image(study)), np.eye(4)
+            if volume.shape != settings.shape or volume.dtype != np.int16:
+                raise ValueError(
+                    f"the source's volumes are {volume.dtype} {volume.shape}, the store's int16 {settings.shape}; "
+                    "set image_size to the source's"
+                )
+        elif study.image is None:
             raise RejectedError(Reason.MISSING_IMAGE, "the record names no image")
-        volume, affine = read_volume(
-            study.image, size=settings.size, spacing=settings.spacing, orientation=settings.orientation
-        )
+        else:
+            volume, affine = read_volume(
+                study.image, size=settings.size, spacing=settings.spacing, orientation=settings.orientation
+            )
         return {"images": volume, "affines": affine}, None
 
 

@@ -11,7 +11,7 @@ import sqlite3
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -336,7 +336,12 @@ class Prepare:
             for batch in batches(journal.rows(), 4096):
                 splits.update(row["split"] or "none" for row in batch)
                 linked.update(link[0] for row in batch for link in row["links"])
-                leaks.add((row["study_id"], row["split"], row["patient_id"], row.get("image_hash")) for row in batch)
+                leaks.add(
+                    (row["study_id"], split, row["patient_id"], row.get("image_hash"))
+                    for row in batch
+                    for split in sorted({row["split"] or "", *(question[5] or "" for question in row["questions"])})
+                    if split
+                )
             if self.on_leak == "stop":
                 self.stop_at_leaks(leaks, partial)
             leak_counts = leaks.write(partial / "leaks.csv")
@@ -428,18 +433,30 @@ def most_common_reasons(journal: Journal) -> str:
 
 
 def described(plugin: Any) -> dict[str, Any] | None:
-    """What a plugin is, as far as it changes the result: its type, its ``fingerprint`` or plain options, its ids."""
+    """What a plugin is, as far as it changes the result: its type, its ``fingerprint`` or its options, its ids."""
     if plugin is None:
         return None
     kind = plugin if isinstance(plugin, type) or not hasattr(plugin, "__dict__") else type(plugin)
     fingerprint = getattr(plugin, "fingerprint", None)
     if fingerprint is None:
-        values = vars(plugin) if hasattr(plugin, "__dict__") else {}
-        fingerprint = {
-            name: value for name, value in sorted(values.items()) if isinstance(value, (str, int, float, bool))
-        }
+        fingerprint = options_of(plugin, depth=2)
     ids = {name: list(getattr(plugin, name)) for name in ("entities", "positions") if hasattr(plugin, name)}
     return {"type": f"{kind.__module__}.{getattr(kind, '__qualname__', kind)}", "fingerprint": fingerprint, **ids}
+
+
+def options_of(value: Any, depth: int) -> Any:
+    """The public attributes of an object that are plain values, or lists, mappings or objects of such."""
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    if depth and isinstance(value, (list, tuple)):
+        return [options_of(item, depth - 1) for item in value]
+    if depth and isinstance(value, Mapping):
+        return {str(name): options_of(item, depth - 1) for name, item in value.items()}
+    if depth and hasattr(value, "__dict__") and not callable(value):
+        return options_of({name: item for name, item in vars(value).items() if not name.startswith("_")}, depth)
+    return type(value).__qualname__
 
 
 def version_of(distribution: str) -> str | None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from medvlp_datasets.lookup import Lookup, report_from, reports_by_id, table_by
 from medvlp_datasets.source import FileSource, existing
 from medvlp_datasets.text_files import columns_of, read_table
+from medvlp_datasets.values import labels_of, metadata_value, numbers
 from medvlp_toolkit.data.records import Box, Report, Study
 
 DEMOGRAPHICS = ("sex", "age", "view")
@@ -163,9 +163,9 @@ class CsvSource(FileSource):
             image=self.image_root / image if image else None,
             report=self.report(row, key, reports),
             split=row.get(self.split_column) or None,
-            labels=self.labels_of(row, names),
+            labels=self.labels_from(row, names),
             boxes=tuple(box_of(values) for values in boxes.all(key)) if boxes is not None else (),
-            metadata={name: number_or_text(name, row.get(column, "")) for column, name in kept.items()},
+            metadata={name: metadata_value(name, row.get(column, "")) for column, name in kept.items()},
         )
 
     def report(self, row: dict[str, str], key: str, reports: Lookup | None) -> Report | None:
@@ -190,7 +190,7 @@ class CsvSource(FileSource):
         labels = [label.strip() for label in joined.split(self.labels_separator)]
         return [label for label in labels if label and label.lower() not in NO_FINDING]
 
-    def labels_of(self, row: dict[str, str], names: Sequence[str]) -> dict[str, int]:
+    def labels_from(self, row: dict[str, str], names: Sequence[str]) -> dict[str, int]:
         labels: dict[str, int] = {}
         if self.labels_column is not None:
             present = self.split_labels(row.get(self.labels_column, ""))
@@ -198,11 +198,7 @@ class CsvSource(FileSource):
             if unknown:
                 raise ValueError(f"label {unknown[0]!r} is none of those given")
             labels = {name: int(name in present) for name in names}
-        for name in self.label_columns:
-            value = row.get(name, "")
-            if value:
-                labels[name] = label_value(name, value)
-        return labels
+        return labels | labels_of(row, self.label_columns)
 
     def metadata_names(self) -> dict[str, str]:
         """Columns to keep, with the names they get."""
@@ -233,31 +229,4 @@ def open_reports(reports: Iterable[Study] | Path | str | None) -> Iterable[Study
 
 def box_of(values: Mapping[str, str]) -> Box:
     """A box of a row with label, x, y, w, h."""
-    try:
-        numbers = [float(values[name]) for name in ("x", "y", "w", "h")]
-    except ValueError:
-        raise ValueError("a box whose x, y, w, h are not numbers") from None
-    return Box(values["label"], *numbers)
-
-
-def label_value(name: str, value: str) -> int:
-    """1, 0 or -1 of a field."""
-    try:
-        number = float(value)
-    except ValueError:
-        number = 2.0
-    if number not in (1, 0, -1):
-        raise ValueError(f"label {name!r} is 1, 0, -1 or empty")
-    return int(number)
-
-
-def number_or_text(name: str, value: str) -> Any:
-    """A metadata value; ages are numbers (``060Y`` as in DICOM included)."""
-    if not value:
-        return None
-    if name == "age":
-        try:
-            return float(value[:-1].lstrip("0") or 0) if value[-1:] in "Yy" else float(value)
-        except ValueError:
-            return None
-    return value
+    return Box(values["label"], *numbers((values[name] for name in ("x", "y", "w", "h")), "box coordinates"))

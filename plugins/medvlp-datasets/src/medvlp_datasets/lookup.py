@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +19,38 @@ class Lookup:
         # An unnamed SQLite database lives in a temporary file that vanishes with the connection.
         self.database = sqlite3.connect("", isolation_level=None)
         self.database.execute("PRAGMA cache_size = -16000")
-        self.database.execute("CREATE TABLE item (key TEXT, value TEXT)")
+        self.database.execute("CREATE TABLE item (key BLOB, value TEXT)")
         self.database.execute("BEGIN")
-        self.database.executemany("INSERT INTO item VALUES (?, ?)", ((key, json.dumps(value)) for key, value in items))
+        self.database.executemany(
+            "INSERT INTO item VALUES (?, ?)", ((encoded(key), json.dumps(value)) for key, value in items)
+        )
         self.database.execute("CREATE INDEX by_key ON item (key)")
         self.database.execute("COMMIT")
 
     def all(self, key: str) -> list[Any]:
-        found = self.database.execute("SELECT value FROM item WHERE key = ? ORDER BY rowid", (key,))
+        found = self.database.execute("SELECT value FROM item WHERE key = ? ORDER BY rowid", (encoded(key),))
         return [json.loads(value) for (value,) in found]
 
     def first(self, key: str) -> Any | None:
-        found = self.database.execute("SELECT value FROM item WHERE key = ? ORDER BY rowid LIMIT 1", (key,)).fetchone()
+        found = self.database.execute(
+            "SELECT value FROM item WHERE key = ? ORDER BY rowid LIMIT 1", (encoded(key),)
+        ).fetchone()
         return None if found is None else json.loads(found[0])
+
+    def groups(self) -> Iterator[tuple[str, list[Any]]]:
+        """Every key with its values, in the order in which the keys came first."""
+        keys = self.database.execute("SELECT key FROM item GROUP BY key ORDER BY MIN(rowid)")
+        for (key,) in keys:
+            name = key.decode("utf-8", "surrogatepass")
+            yield name, self.all(name)
 
     def close(self) -> None:
         self.database.close()
+
+
+def encoded(key: str) -> bytes:
+    """A key as bytes: file names that are not UTF-8 come with lone surrogates, which SQLite's text refuses."""
+    return key.encode("utf-8", "surrogatepass")
 
 
 def table_by(path: Path | str, *key: str, required: tuple[str, ...] = ()) -> Lookup:
@@ -53,13 +69,3 @@ def reports_by_id(studies: Iterable[Study]) -> Lookup:
 def report_from(value: Any, report_id: str) -> Report:
     text, sections = value
     return Report(report_id, text, dict(sections))
-
-
-def flags(row: Mapping[str, str], names: Iterable[str]) -> dict[str, int]:
-    """Label columns as 1, 0 and -1; an empty field is no label."""
-    labels = {}
-    for name in names:
-        value = row.get(name, "")
-        if value:
-            labels[name] = int(float(value))
-    return labels

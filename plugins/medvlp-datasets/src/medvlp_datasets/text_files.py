@@ -52,12 +52,17 @@ def open_table(path: Path) -> IO[str]:
 
 
 def read_table(
-    path: Path | str, required: Sequence[str] = (), delimiter: str = ","
+    path: Path | str,
+    required: Sequence[str] = (),
+    delimiter: str = ",",
+    names: Sequence[str] = (),
+    trailing: bool = False,
 ) -> Iterator[tuple[int, dict[str, str] | None]]:
     """The rows of a table with a header, as ``(line number, {column: value})``, values and names stripped.
 
-    A row with too many or too few fields comes as ``(line number, None)``. Raises FileNotFoundError for a missing
-    file, and ValueError for a missing column or a damaged file.
+    A row with too many or too few fields comes as ``(line number, None)``. ``names`` replace those of the header,
+    which may then be longer or shorter than the rows. ``trailing`` allows further empty fields at a row's end. Raises
+    FileNotFoundError for a missing file, and ValueError for a missing column or a damaged file.
     """
     path = Path(path)
     if not path.is_file():
@@ -71,9 +76,12 @@ def read_table(
             if missing:
                 there = ", ".join(name for name in header if name) or "none"
                 raise ValueError(f"{path}: no column {', '.join(map(repr, missing))}; its columns are {there}")
+            header = list(names) or header
             for values in reader:
                 if not values:
                     continue  # an empty line
+                while len(values) > len(header) and (trailing or names) and not values[-1].strip():
+                    values.pop()
                 row = None
                 if len(values) == len(header):
                     row = {name: mend(value).strip() for name, value in zip(header, values, strict=True)}

@@ -20,8 +20,6 @@ _ENDS = frozenset([".", "!", "?"])
 _PIECE = 1 << 23
 _LARGEST_STUDY = 1 << 27
 _SPACE = re.compile(r"[ \t\r\n]*")
-_SEPARATOR = re.compile(r"[ \t\r\n]*,[ \t\r\n]*")
-_COLON = re.compile(r"[ \t\r\n]*:[ \t\r\n]*")
 
 
 class Digest(Protocol):
@@ -174,22 +172,23 @@ def _studies(path: Path, digest: Digest | None) -> Iterator[tuple[str, dict[str,
                 raise bad("no UTF-8 text") from None
 
         fill()
-        position = _skip(_SPACE, buffer, position)
+        while (position := _skip(buffer, position)) == len(buffer) and not done:
+            fill()
         if buffer[position : position + 1] != "{":
             raise bad("no JSON object")
-        position = _skip(_SPACE, buffer, position + 1)
+        position += 1
         first = True
         while True:
             start = position
             try:
-                if not first and buffer[position : position + 1] != "}":
-                    position = _need(_SEPARATOR, buffer, position)
-                if buffer[position : position + 1] == "}":
+                position = _skip(buffer, position)
+                if buffer[position] == "}":
                     break
+                if not first:
+                    position = _skip(buffer, _after(",", buffer, position))
                 key, after = decode(buffer, position)
-                value, after = decode(buffer, _need(_COLON, buffer, after))
-                if after == len(buffer) and not done:
-                    raise ValueError
+                after = _skip(buffer, _after(":", buffer, _skip(buffer, after)))
+                value, after = decode(buffer, after)
             except (ValueError, IndexError):
                 position = start
                 if done or len(buffer) - start > _LARGEST_STUDY:
@@ -202,19 +201,23 @@ def _studies(path: Path, digest: Digest | None) -> Iterator[tuple[str, dict[str,
                 raise bad("a member that is no study")
             yield key, value
             first = False
-            position = _skip(_SPACE, buffer, after)
-        # The digest is of the whole file, whatever follows.
-        while digest is not None and (piece := stream.read(_PIECE)):
-            digest.update(piece)
+            position = after
+        rest = buffer[position + 1 :]
+        while not rest.strip() and not done:
+            position = len(buffer)
+            fill()
+            rest = buffer
+        if rest.strip():
+            raise bad("text after the JSON object")
 
 
-def _skip(pattern: re.Pattern[str], text: str, position: int) -> int:
-    match = pattern.match(text, position)
+def _skip(text: str, position: int) -> int:
+    """Where white space from ``position`` ends."""
+    match = _SPACE.match(text, position)
     return match.end() if match else position
 
 
-def _need(pattern: re.Pattern[str], text: str, position: int) -> int:
-    match = pattern.match(text, position)
-    if match is None:
+def _after(mark: str, text: str, position: int) -> int:
+    if text[position] != mark:
         raise ValueError
-    return match.end()
+    return position + 1

@@ -1,0 +1,172 @@
+"""Figures with captions from open-access articles: ROCO, MedICaT and MELINDA."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from medvlp_datasets.lookup import Lookup
+from medvlp_datasets.source import FileSource, existing, one_of
+from medvlp_datasets.text_files import mend, read_table
+from medvlp_toolkit.data.records import Report, Study
+
+# The names that these data sets give to their splits.
+SPLITS = {"train": "train", "validation": "validate", "val": "validate", "dev": "validate", "test": "test"}
+METHODS = ("i_meth", "p_meth", "i_meth_label", "p_meth_label")
+
+
+class RocoSource(FileSource):
+    """ROCO (Pelka et al., LABELS 2018) as its repository and script ``fetch.py`` lay it out:
+    ``data/{train,validation,test}/{radiology,non-radiology}/`` with ``captions.txt`` (id, tab, caption),
+    ``dlinks.txt`` and ``images/`` with files named ``PMC…_<figure>.jpg`` (older downloads: ``ROCO_00001.jpg``).
+
+    Args:
+        root: the repository, or its folder ``data``.
+        kinds: ``radiology``, ``non-radiology``, or both.
+
+    The official splits are by figure: figures of one article, perhaps of one patient, are in several.
+    ``metadata["article"]`` is the article's PMC id. The real tables have been read; images are tested on files
+    written in this layout.
+    """
+
+    def __init__(self, root: Path | str, kinds: Sequence[str] = ("radiology",)) -> None:
+        super().__init__()
+        folder = existing(root, "the ROCO folder")
+        self.root = folder / "data" if (folder / "data").is_dir() else folder
+        self.kinds = (kinds,) if isinstance(kinds, str) else tuple(kinds)
+        self.folders = [
+            (split, self.root / split / kind)
+            for split in SPLITS
+            for kind in self.kinds
+            if (self.root / split / kind / "captions.txt").is_file()
+        ]
+        if not self.folders:
+            raise FileNotFoundError(f"{self.root}: has no {{train,validation,test}}/{self.kinds[0]}/captions.txt")
+
+    def studies(self) -> Iterator[Study]:
+        for split, folder in self.folders:
+            with closing(self.figures(folder / "dlinks.txt")) as figures:
+                for line, fields in tab_lines(folder / "captions.txt"):
+                    if len(fields) != 2 or not fields[0]:
+                        self.reject("", folder / "captions.txt", f"line {line} is no id, tab, caption")
+                        continue
+                    name, caption = fields
+                    article, figure = figures.first(name) or (None, None)
+                    image = folder / "images" / f"{article}_{figure}"
+                    if article is None or not image.is_file():
+                        older = folder / "images" / f"{name}.jpg"
+                        image = older if article is None or older.is_file() else image
+                    yield Study(
+                        id=name,
+                        patient_id=name,
+                        image=image,
+                        report=Report(name, caption),
+                        split=SPLITS[split],
+                        metadata={"article": article, "kind": folder.name},
+                    )
+
+    def figures(self, path: Path) -> Lookup:
+        """Article and file name by figure id."""
+        if not path.is_file():
+            return Lookup(())
+        lines = (fields for _, fields in tab_lines(path) if len(fields) >= 3)
+        # "wget -r ftp://…/PMC3970251.tar.gz -P …"
+        return Lookup(
+            (fields[0], (fields[1].split()[2].rsplit("/", 1)[-1].split(".")[0], fields[-1]))
+            for fields in lines
+            if len(fields[1].split()) > 2
+        )
+
+
+class MedicatSource(FileSource):
+    """MedICaT (Subramanian et al., Findings of EMNLP 2020) as released: a ``.jsonl`` file with a figure per line
+    (``pdf_hash``, ``fig_uri``, ``s2_caption``, ``s2orc_references``, ``radiology``, …) and ``figures/`` with files
+    named ``<pdf_hash>_<fig_uri>``.
+
+    Args:
+        root: the folder ``release`` that holds them.
+        radiology_only: leave figures out that are not marked as radiology.
+        references: append the sentences of the article that refer to the figure to the text.
+
+    There are no official splits; the article (its hash) stands for the patient, so that a split by patient keeps an
+    article together. The data set's public sample has been read.
+    """
+
+    def __init__(self, root: Path | str, radiology_only: bool = True, references: bool = False) -> None:
+        super().__init__()
+        self.root = existing(root, "the MedICaT folder")
+        self.file = one_of(self.root, "s2_full_figures*.jsonl", "*.jsonl")
+        self.radiology_only, self.references = radiology_only, references
+
+    def studies(self) -> Iterator[Study]:
+        with self.file.open(encoding="utf-8", errors="surrogateescape") as file:
+            for line, text in enumerate(file, start=1):
+                if not text.strip():
+                    continue
+                try:
+                    entry = json.loads(mend(text))
+                    article, figure = str(entry["pdf_hash"]), str(entry["fig_uri"])
+                    caption = str(entry.get("s2_caption") or entry.get("s2orc_caption") or "")
+                    mentions = [str(sentence) for sentence in entry.get("s2orc_references") or ()]
+                except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+                    self.reject("", self.file, f"line {line} is no figure in JSON")
+                    continue
+                if self.radiology_only and not entry.get("radiology"):
+                    continue
+                yield Study(
+                    id=f"{article}_{figure}",
+                    patient_id=article,
+                    image=self.root / "figures" / f"{article}_{figure}",
+                    report=Report(
+                        f"{article}_{figure}", "\n".join([caption, *mentions] if self.references else [caption])
+                    ),
+                    metadata={"article": article},
+                )
+
+
+class MelindaSource(FileSource):
+    """MELINDA (Wu et al., AAAI 2021): ``train.csv``, ``dev.csv``, ``test.csv`` with columns figure_file, caption,
+    i_meth, p_meth, i_meth_label, p_meth_label, and the folder ``melinda_images``.
+
+    Args:
+        root: the folder that holds them.
+        images: folder of the images, where it has another name.
+
+    ``metadata`` holds the methods (``i_meth``: participant identification, ``p_meth``: participant, with their
+    coarse classes in ``…_label``). One figure can have several rows with other captions; the row is the study. Tested
+    on files written in this layout.
+    """
+
+    def __init__(self, root: Path | str, images: Path | str | None = None) -> None:
+        super().__init__()
+        self.root = existing(root, "the MELINDA folder")
+        self.tables = {split: self.root / f"{split}.csv" for split in SPLITS if (self.root / f"{split}.csv").is_file()}
+        if not self.tables:
+            raise FileNotFoundError(f"{self.root}: has no train.csv, dev.csv or test.csv")
+        self.images = existing(images or self.root / "melinda_images", "the folder of images")
+
+    def studies(self) -> Iterator[Study]:
+        for split, table in self.tables.items():
+            for line, row in read_table(table, ("figure_file", "caption", *METHODS)):
+                if row is None:
+                    self.reject_row(table, line)
+                    continue
+                name = f"{split}/{line}"
+                yield Study(
+                    id=name,
+                    patient_id=row["figure_file"],
+                    image=self.images / row["figure_file"],
+                    report=Report(name, row["caption"]),
+                    split=SPLITS[split],
+                    metadata={method: row[method] for method in METHODS},
+                )
+
+
+def tab_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Number and tab-separated fields of the lines that are not empty."""
+    with path.open(encoding="utf-8", errors="surrogateescape") as file:
+        for line, text in enumerate(file, start=1):
+            if text.strip():
+                yield line, [field.strip() for field in mend(text).split("\t")]

@@ -1,0 +1,203 @@
+"""Questions and answers about images: VQA-RAD, SLAKE and VQA-Med 2019.
+
+A study is an image with all its questions. A question has the split of its data set; the study has it too where all
+its questions agree, and none otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from medvlp_datasets.source import FileSource, chosen, existing, first_of
+from medvlp_datasets.text_files import decode, read_table, read_text
+from medvlp_toolkit.data.records import Question, Study
+
+Entry = tuple[str, Path, Question, dict[str, Any]]  # image id, image path, question, metadata of the image
+
+
+class QuestionSource(FileSource):
+    """Gathers the questions of each image, images in the order of their first question."""
+
+    def entries(self) -> Iterator[Entry]:
+        raise NotImplementedError
+
+    def studies(self) -> Iterator[Study]:
+        images: dict[str, tuple[Path, dict[str, Any], list[Question]]] = {}
+        for name, path, question, metadata in self.entries():
+            images.setdefault(name, (path, metadata, []))[2].append(question)
+        for name, (path, metadata, questions) in images.items():
+            splits = {question.split for question in questions}
+            yield Study(
+                id=name,
+                patient_id=name,
+                image=path,
+                split=splits.pop() if len(splits) == 1 else None,
+                questions=tuple(questions),
+                metadata=metadata,
+            )
+
+
+class VqaRadSource(QuestionSource):
+    """VQA-RAD (Lau et al., Scientific Data 2018), in one of the two forms that are in use: ``VQA_RAD Dataset
+    Public.json`` with ``VQA_RAD Image Folder/``, or ``trainset.json`` and ``testset.json`` with ``images/``.
+
+    Args:
+        root: the folder that holds them.
+
+    3,064 questions train, the 451 whose phrase type begins with ``test`` test. The split is by question: most images
+    are in both, so `Prepare` needs ``on_leak: report``. ``valset.json``, a copy of the test set that is in
+    circulation, is not read. Tested on files written in this layout.
+    """
+
+    def __init__(self, root: Path | str) -> None:
+        super().__init__()
+        self.root = existing(root, "the VQA-RAD folder")
+        public = first_of(self.root, "VQA_RAD Dataset Public.json", "VQA_RAD*.json")
+        if public is not None:
+            self.files: dict[str | None, Path] = {None: public}
+        else:
+            sets = {"train": self.root / "trainset.json", "test": self.root / "testset.json"}
+            self.files = {split: path for split, path in sets.items() if path.is_file()}
+            if not self.files:
+                raise FileNotFoundError(f"{self.root}: has no 'VQA_RAD Dataset Public.json' and no trainset.json")
+        folders = [self.root / name for name in ("VQA_RAD Image Folder", "images")]
+        self.images = next((folder for folder in folders if folder.is_dir()), folders[0])
+
+    def entries(self) -> Iterator[Entry]:
+        for split, path in self.files.items():
+            for number, entry in enumerate(json_list(path)):
+                try:
+                    image, kind = str(entry["image_name"]), str(entry.get("phrase_type", ""))
+                    question = Question(
+                        id=str(entry["qid"]),
+                        text=str(entry["question"]).strip(),
+                        answer=str(entry["answer"]).strip(),
+                        category=entry.get("question_type"),
+                        answer_type=answer_type(entry.get("answer_type")),
+                        split=split or ("test" if kind.startswith("test") else "train"),
+                    )
+                except (KeyError, TypeError, AttributeError):
+                    self.reject("", path, f"entry {number} is no question with image_name, qid, question and answer")
+                    continue
+                yield Path(image).stem, self.images / image, question, {"organ": entry.get("image_organ")}
+
+
+class SlakeSource(QuestionSource):
+    """SLAKE (Liu et al., ISBI 2021) as published: ``train.json``, ``validate.json``, ``test.json`` and
+    ``imgs/xmlab1/source.jpg``.
+
+    Args:
+        root: the folder that holds them.
+        language: ``en``, ``zh``, or ``all``.
+
+    Splits are by image. Tested on files written in this layout.
+    """
+
+    def __init__(self, root: Path | str, language: str = "en") -> None:
+        super().__init__()
+        self.root = existing(root, "the SLAKE folder")
+        self.language = chosen(language, ("en", "zh", "all"), "language")
+        files = {split: self.root / f"{split}.json" for split in ("train", "validate", "test")}
+        self.files = {split: path for split, path in files.items() if path.is_file()}
+        if not self.files:
+            raise FileNotFoundError(f"{self.root}: has no train.json, validate.json or test.json")
+
+    def entries(self) -> Iterator[Entry]:
+        for split, path in self.files.items():
+            for number, entry in enumerate(json_list(path)):
+                try:
+                    image, language = str(entry["img_name"]), str(entry["q_lang"])
+                    question = Question(
+                        id=str(entry["qid"]),
+                        text=str(entry["question"]).strip(),
+                        answer=str(entry["answer"]).strip(),
+                        category=entry.get("content_type"),
+                        answer_type=answer_type(entry.get("answer_type")),
+                        split=split,
+                    )
+                except (KeyError, TypeError, AttributeError):
+                    self.reject("", path, f"entry {number} is no question with img_name, q_lang, qid, question, answer")
+                    continue
+                if self.language in (language, "all"):
+                    metadata = {"modality": entry.get("modality"), "organ": entry.get("location")}
+                    yield image.split("/")[0], self.root / "imgs" / image, question, metadata
+
+
+class VqaMed2019Source(QuestionSource):
+    """VQA-Med 2019 (Ben Abacha et al., ImageCLEF 2019).
+
+    Either as published: folders with ``QAPairsByCategory/C1_Modality_train.txt`` … (``image|question|answer``) beside
+    ``Train_images``, the same for ``val``, and ``VQAMed2019_Test_Questions_w_Ref_Answers.txt``
+    (``image|category|question|answer``) beside ``VQAMed2019_Test_Images``. Or as tables ``train.csv``, ``eval.csv``, …
+    with columns image, category, question, answer beside ``images/``; each table's name is its split.
+
+    Args:
+        root: the folder that holds them.
+    """
+
+    def __init__(self, root: Path | str) -> None:
+        super().__init__()
+        self.root = existing(root, "the VQA-Med 2019 folder")
+        self.tables = sorted(self.root.glob("*.csv"))
+        self.by_category = sorted(self.root.rglob("QAPairsByCategory/C*_*_*.txt"))
+        self.tests = sorted(self.root.rglob("*Test_Questions_w_Ref_Answers.txt"))
+        if not self.tables and not self.by_category and not self.tests:
+            raise FileNotFoundError(f"{self.root}: has neither QAPairsByCategory/ nor tables of questions")
+
+    def entries(self) -> Iterator[Entry]:
+        for path in self.by_category:
+            category, part = path.stem.split("_")[1:3]
+            split = {"train": "train", "val": "validate", "test": "test"}.get(part, part)
+            yield from self.lines(path, split, images_beside(path.parent), category.lower())
+        for path in self.tests:
+            yield from self.lines(path, "test", images_beside(path), None)
+        for path in self.tables:
+            for line, row in read_table(path, ("image", "category", "question", "answer")):
+                if row is None:
+                    self.reject_row(path, line)
+                    continue
+                question = Question(
+                    f"{path.stem}/{line}", row["question"], row["answer"], row["category"], split=path.stem
+                )
+                yield Path(row["image"]).stem, self.root / "images" / row["image"], question, {}
+
+    def lines(self, path: Path, split: str, images: Path, category: str | None) -> Iterator[Entry]:
+        for line, text in enumerate(read_text(path).splitlines(), start=1):
+            fields = [field.strip() for field in text.split("|", 2 if category else 3)]
+            if not text.strip():
+                continue
+            if len(fields) != (3 if category else 4):
+                self.reject(
+                    "", path, f"line {line} is no {'image|question|answer' if category else 'image|category|…'}"
+                )
+                continue
+            kind = category or fields.pop(1).lower()
+            image, question, answer = fields
+            name = f"{split}/{kind}/{line}"
+            yield image, images / f"{image}.jpg", Question(name, question, answer, kind, split=split), {}
+
+
+def images_beside(path: Path) -> Path:
+    """The folder of images beside a file or folder of questions."""
+    folders = sorted(folder for folder in path.parent.iterdir() if folder.is_dir() and "image" in folder.name.lower())
+    return folders[0] if folders else path.parent / "images"
+
+
+def json_list(path: Path) -> Iterable[Any]:
+    """The entries of a JSON list; raises ValueError with one line if it is none."""
+    try:
+        content = json.loads(decode(path.read_bytes()))
+    except (json.JSONDecodeError, RecursionError):
+        raise ValueError(f"{path}: damaged, or not JSON") from None
+    if not isinstance(content, list):
+        raise ValueError(f"{path}: a list of questions is expected")
+    return content
+
+
+def answer_type(value: Any) -> str | None:
+    """``open`` or ``closed``."""
+    text = str(value or "").strip().lower()
+    return text if text in ("open", "closed") else None

@@ -1,0 +1,58 @@
+"""Fields of published tables as values of records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from medvlp_toolkit.data.records import Box
+
+
+def label_value(name: str, value: str) -> int:
+    """1, 0 or -1 of a field; raises ValueError for anything else."""
+    try:
+        number = float(value)
+    except ValueError:
+        number = 2.0
+    if number not in (1, 0, -1):
+        raise ValueError(f"label {name!r} is 1, 0, -1 or empty")
+    return int(number)
+
+
+def labels_of(row: Mapping[str, str], names: Iterable[str]) -> dict[str, int]:
+    """Label columns; an empty field is no label."""
+    return {name: label_value(name, row[name]) for name in names if row.get(name)}
+
+
+def age_of(value: str) -> float | None:
+    """An age in years, as a number or as DICOM writes it (``058Y``, ``006M``); None where it is neither."""
+    units = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
+    text = value.strip().upper()
+    scale = units.get(text[-1:])
+    try:
+        return float(text) if scale is None else float(text[:-1]) * scale
+    except ValueError:
+        return None
+
+
+def numbers(values: Iterable[str], what: str) -> list[float]:
+    """Fields as numbers; raises ValueError naming what they are."""
+    try:
+        return [float(value) for value in values]
+    except ValueError:
+        raise ValueError(f"{what} that are not numbers") from None
+
+
+def pixel_box(label: str, values: Iterable[str], width: float, height: float) -> Box:
+    """A box of x, y, width, height in pixels as fractions of the image, cut at its edges."""
+    x, y, box_width, box_height = numbers(values, "box coordinates")
+    left, top = max(x, 0.0) / width, max(y, 0.0) / height
+    right, bottom = min(x + box_width, width) / width, min(y + box_height, height) / height
+    return Box(label, left, top, max(right - left, 0.0), max(bottom - top, 0.0))
+
+
+def metadata_value(name: str, value: str) -> Any:
+    """A metadata field: ages are numbers, an empty field is None."""
+    if not value:
+        return None
+    return age_of(value) if name == "age" else value
