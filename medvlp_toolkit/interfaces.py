@@ -27,6 +27,8 @@ image_entities, text_entities                        (B, E) multi-hot           
 patch_noise                                          (B, N) float32                order in which patches are kept
 is_pair                                              (B,)                          image and text belong together
 negative_image                                       (B, C, *spatial)              the image of a pair that does not
+targets                                              (B, L) int8                   a source's own labels, 1, 0 or -1 unknown
+mask                                                 (B, 1, H, W) uint8            1 inside the annotated finding
 ===================================================  ============================  =========================================
 """
 
@@ -64,6 +66,8 @@ BATCH_KEYS = frozenset(
         "patch_noise",
         "is_pair",
         "negative_image",
+        "targets",
+        "mask",
     }
 )
 

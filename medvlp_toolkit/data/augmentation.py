@@ -21,7 +21,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class EvaluationTransform(nn.Module):
-    """Resize to the model's input and normalise; nothing random.
+    """Resize to the model's input and normalise; nothing random. A ``mask`` in the batch is resized along.
 
     Args:
         image_size: pixels of the square input; 0 keeps the stored size.
@@ -41,6 +41,8 @@ class EvaluationTransform(nn.Module):
     def forward(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         batch = dict(batch)
         batch["image"] = self.normalise(self.resize(to_unit_range(batch["image"])))
+        if "mask" in batch:
+            batch["mask"] = self.resize_mask(batch["mask"].to(torch.float32))
         return batch
 
     def resize(self, image: Tensor) -> Tensor:
@@ -48,6 +50,12 @@ class EvaluationTransform(nn.Module):
         if not self.image_size or image.shape[-2:] == (self.image_size, self.image_size):
             return image
         return F.interpolate(image, size=(self.image_size, self.image_size), mode="bilinear", antialias=True)
+
+    def resize_mask(self, mask: Tensor) -> Tensor:
+        """(B, 1, H, W) -> (B, 1, image_size, image_size): each pixel takes the value its centre lies in."""
+        if not self.image_size or mask.shape[-2:] == (self.image_size, self.image_size):
+            return mask
+        return F.interpolate(mask, size=(self.image_size, self.image_size), mode="nearest-exact")
 
     def normalise(self, image: Tensor) -> Tensor:
         """(B, C, *spatial) in [0, 1] -> (B, len(mean), *spatial)."""
@@ -62,11 +70,14 @@ class EvaluationTransform(nn.Module):
 class TrainingAugmentation(EvaluationTransform):
     """Random resized crop, horizontal flip, rotation, shift, zoom and intensity, then normalise.
 
+    A ``mask`` in the batch moves with its image.
+
     Args:
         image_size: pixels of the square input.
         positions: position ids in the order of ``entity_position_candidates``; needed to flip.
         mirrors: position id -> the id it becomes in a mirrored image, None where it has no counterpart.
-            A study with a present entity at such a position is not flipped.
+            A study with a present entity at such a position is not flipped. An empty mapping says that no label
+            of the batch names a side.
         flip: probability of a horizontal flip.
         crop_scale: share of the image's area that the random crop keeps, (least, most); its aspect ratio
             varies within (3/4, 4/3) when it is not the whole.
@@ -111,9 +122,12 @@ class TrainingAugmentation(EvaluationTransform):
         draws = batch["augmentation_draws"]
         flipped = self.choose_flips(batch, draws[:, 0])
         image = to_unit_range(batch["image"])
-        image = resample(image, self.geometry(draws, flipped), self.image_size, self.interpolation)
+        maps = self.geometry(draws, flipped)
+        image = resample(image, maps, self.image_size, self.interpolation)
         image = self.intensity(image.clamp(0, 1), draws)
         batch["image"] = self.normalise(image)
+        if "mask" in batch:
+            batch["mask"] = resample(batch["mask"].to(torch.float32), maps, self.image_size, "nearest")
         if "entity_position_candidates" in batch and self.flip > 0:
             batch["entity_position_candidates"] = self.mirror(batch["entity_position_candidates"], flipped)
         return batch
@@ -131,6 +145,8 @@ class TrainingAugmentation(EvaluationTransform):
             )
         flipped = draw < self.flip
         if "entity_position_candidates" in batch:
+            if not len(self.mirror_index):
+                raise ValueError("this batch names positions; give positions and mirrors to flip it, or set flip: 0")
             stated = batch["entity_position_candidates"][..., 0]
             unmirrored = (self.mirror_index[stated] < 0) & (batch["entity_presence"] == 1)
             flipped = flipped & ~unmirrored.any(dim=1)
@@ -189,7 +205,7 @@ def mirror_table(positions: Sequence[str], mirrors: Mapping[str, str | None] | N
     """(P,) index of each position's mirror, -1 where it has none."""
     if flip <= 0:
         return torch.zeros(max(len(positions), 1), dtype=torch.long)
-    if not positions or mirrors is None:
+    if mirrors is None or (mirrors and not positions):
         raise ValueError(
             "a horizontal flip swaps left and right: give positions and mirrors so that labels follow, or set flip: 0"
         )
@@ -197,4 +213,4 @@ def mirror_table(positions: Sequence[str], mirrors: Mapping[str, str | None] | N
     if unknown:
         raise ValueError(f"mirrors has no entry for the positions {', '.join(unknown)}; name a mirror or None for each")
     index = {name: i for i, name in enumerate(positions)}
-    return torch.tensor([index.get(mirrors[name] or "", -1) for name in positions])
+    return torch.tensor([index.get(mirrors[name] or "", -1) for name in positions], dtype=torch.long)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from medvlp_toolkit.data.draws import study_keys, uniform
@@ -39,10 +40,12 @@ class StudyDataset(Dataset):
         candidates: positions per entity, the true one first.
         position_negatives: see :meth:`EntityLabels.position_candidates`.
         labels: names of the source's own labels to add as ``targets`` (B, len(labels)); -1 unknown.
+        study_ids: take these studies of the splits only; all when None.
+        masks: add the store's masks as ``mask`` (B, 1, H, W).
         seed: of every random choice.
 
     Raises:
-        StoreError: when the folder is no store.
+        StoreError: when the folder is no store, or has no masks where they are asked for.
         ValueError: when no study is left, or an id is unknown to the store.
     """
 
@@ -56,6 +59,8 @@ class StudyDataset(Dataset):
         candidates: int = 8,
         position_negatives: PositionNegatives = "other_positions",
         labels: Sequence[str] = (),
+        study_ids: Sequence[str] | None = None,
+        masks: bool = False,
         seed: int = 0,
     ) -> None:
         self.store = store if isinstance(store, PackedStore) else PackedStore.open(store)
@@ -75,6 +80,9 @@ class StudyDataset(Dataset):
                 f"{self.store.path}: no study in split {', '.join(splits) or '(any)'}; "
                 f"the store has the splits {', '.join(there) or 'none'}"
             )
+        if study_ids is not None:
+            self.rows = self._only(study_ids)
+        self.masks = self.store.masks if masks else None
         self._check_known("entities", self.entities, self.store.entities)
         self._check_known("positions", self.positions, self.store.positions)
         ids = self.store.studies.column("study_id").to_pylist()
@@ -84,6 +92,19 @@ class StudyDataset(Dataset):
         self._keys = study_keys(self.study_ids)
         self._entity_labels = self._read_findings(excluded_entities)
         self.targets = self._read_targets()
+
+    def _only(self, study_ids: Sequence[str]) -> NDArray[np.int64]:
+        """The rows of these studies, in the store's order."""
+        ids = self.store.table("studies", ["study_id"]).column("study_id").to_pylist()
+        wanted = set(study_ids)
+        kept = np.array([row for row in self.rows if ids[row] in wanted], dtype=np.int64)
+        if len(kept) < len(wanted) or not wanted:
+            # How many, not which: an id may say who the patient is.
+            raise ValueError(
+                f"{len(wanted) - len(kept)} of {len(wanted)} listed studies are not in these splits of "
+                f"{self.store.path}; is the list of another store?"
+            )
+        return kept
 
     def _check_known(self, what: str, wanted: Sequence[str], there: Sequence[str]) -> None:
         unknown = [name for name in wanted if name not in set(there)]
@@ -145,6 +166,8 @@ class StudyDataset(Dataset):
         }
         if self.store.has_images:
             batch["image"] = torch.from_numpy(np.stack([self.store.images[row] for row in self.rows[chosen]]))
+        if self.masks is not None:
+            batch["mask"] = torch.from_numpy(np.stack([self.masks[row] for row in self.rows[chosen]]))
         if self.positions:
             batch["entity_position_candidates"] = torch.from_numpy(
                 self._entity_labels.position_candidates(

@@ -114,7 +114,7 @@ class ChunkPacker:
         rows: list[Row] = []
         rejected: list[Rejected] = []
         specs = self.array_specs()
-        arrays: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in specs}
+        arrays = {name: np.empty((len(items), *shape), dtype) for name, (dtype, shape) in specs.items()}
         for item, report, chosen, found, linked in zip(items, reports, texts, findings, links, strict=True):
             if isinstance(item, Rejected):
                 rejected.append(item)
@@ -124,22 +124,19 @@ class ChunkPacker:
                 row = row_of(item, chosen, found, linked)
                 row["sections"] = {} if report is None else report.sections
                 for name, array in self.pixels(item, row).items():
-                    arrays[name].append(array)
+                    arrays[name][len(rows)] = array
                 rows.append(row)
             except RejectedError as why:
                 path = why.path if why.path is not None else item.image
                 rejected.append(Rejected(item.id, "" if path is None else str(path), why.reason, why.detail))
-        stacked = {
-            name: np.stack(arrays[name]) if arrays[name] else np.empty((0, *shape), dtype)
-            for name, (dtype, shape) in specs.items()
-        }
+        kept = {name: array[: len(rows)] for name, array in arrays.items()}
         return PackedChunk(
             count=len(rows),
             body=zlib.compress(json.dumps(rows, separators=(",", ":")).encode("ascii"), 1),
             columns=columns_of(rows),
             rejected=rejected,
-            arrays=stacked,
-            array_digests={name: xxhash.xxh3_128_hexdigest(array.data) for name, array in stacked.items()},
+            arrays=kept,
+            array_digests={name: xxhash.xxh3_128_hexdigest(array.data) for name, array in kept.items()},
         )
 
     def write(self, folder: Path, content: bytes, row: int) -> PackedChunk:

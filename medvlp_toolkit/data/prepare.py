@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -22,7 +23,7 @@ from medvlp_toolkit.data.executors import packing
 from medvlp_toolkit.data.images import Fit
 from medvlp_toolkit.data.journal import Journal, StoreLockedError, remove_journal
 from medvlp_toolkit.data.listing import Listing
-from medvlp_toolkit.data.packing import ChunkPacker, ImageSettings
+from medvlp_toolkit.data.packing import ChunkPacker, ImageSettings, Row
 from medvlp_toolkit.data.progress import Progress
 from medvlp_toolkit.data.records import Finding, Report, Study
 from medvlp_toolkit.data.rejected import Reason, write_rejected
@@ -287,8 +288,8 @@ class Prepare:
         self.check_rejected(rejected, journal)
         if not todo:
             return
-        # Starting processes would take longer than a chunk or two.
-        workers = 0 if self.workers is None and listing.count <= CHUNK_STUDIES else self.workers
+        # Starting processes would take longer than a few chunks.
+        workers = 0 if self.workers is None and len(todo) <= 4 else self.workers
         place = packing(packer, journal.folder, self.chunk_size(), len(todo), workers, self.scheduler)
         with closing(place), Progress("packing", listing.count, self.progress) as progress:
             progress.advance(resumed, counted=False)
@@ -330,10 +331,14 @@ class Prepare:
                 f"none of {listing.count} studies can be used ({most_common_reasons(journal)}): "
                 f"see {partial / 'rejected.csv'}"
             )
-        splits: Counter[str] = Counter()
-        linked: set[str] = set()
-        with closing(LeakCheck()) as leaks:
-            for batch in batches(journal.rows(), 4096):
+        journal.close_gaps()
+        with ThreadPoolExecutor(1) as hashing, closing(LeakCheck()) as leaks:
+            # Hashing leaves the interpreter free, so it goes beside the writing of the tables.
+            array_files = {path.name: hashing.submit(described_file, path) for path in sorted(partial.glob("*.npy"))}
+            splits: Counter[str] = Counter()
+            linked: set[str] = set()
+
+            def gather(batch: list[Row]) -> None:
                 splits.update(row["split"] or "none" for row in batch)
                 linked.update(link[0] for row in batch for link in row["links"])
                 leaks.add(
@@ -342,14 +347,15 @@ class Prepare:
                     for split in sorted({row["split"] or "", *(question[5] or "" for question in row["questions"])})
                     if split
                 )
+
+            labels, metadata_types = journal.columns()
+            rows = write_tables(partial, journal.rows(), labels, metadata_types, gather)
             if self.on_leak == "stop":
                 self.stop_at_leaks(leaks, partial)
             leak_counts = leaks.write(partial / "leaks.csv")
+            files = {name: future.result() for name, future in array_files.items()}
         if not any(leak_counts.values()):
             (partial / "leaks.csv").unlink()
-        journal.close_gaps()
-        labels, metadata_types = journal.columns()
-        rows = write_tables(partial, journal.rows(), labels, metadata_types)
         reasons = Counter(item.reason.value for item in journal.rejected())
         rejected = {reason.value: reasons[reason.value] for reason in Reason if reasons[reason.value]}
         if tokenizer is not None:
@@ -372,7 +378,7 @@ class Prepare:
             "linked_entities": sorted(linked),
             "records_sha256": listing.digest,
             "made_by": self.settings(),
-            "files": self.files(partial),
+            "files": files | {path.name: described_file(path) for path in tables_of(partial)},
         }
         text = json.dumps(meta, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
         (partial / META_FILE).write_text(text, encoding="utf-8", errors="backslashreplace")
@@ -382,13 +388,6 @@ class Prepare:
             self.output, listing.count, count, rejected, meta["counts"]["splits"], rows,  # type: ignore[index]
             resumed, time.monotonic() - started,
         )  # fmt: skip
-
-    def files(self, partial: Path) -> dict[str, dict[str, Any]]:
-        """Size and SHA-256 of every file of the store but the tokens, which can be added later."""
-        names = sorted(path.name for path in partial.iterdir() if path.suffix in (".npy", ".parquet", ".csv"))
-        return {
-            name: {"bytes": (partial / name).stat().st_size, "sha256": file_sha256(partial / name)} for name in names
-        }
 
     def publish(self, partial: Path) -> None:
         """Rename the finished folder; an old store moves out of the way first and is then deleted."""
@@ -425,6 +424,16 @@ def clear(partial: Path, journal: Journal) -> None:
     for path in partial.iterdir():
         if path.suffix in (".npy", ".parquet", ".csv", ".json") and path.name not in keep:
             path.unlink()
+
+
+def tables_of(partial: Path) -> list[Path]:
+    """The files of the store that are neither arrays nor tokens (which can be added later)."""
+    return sorted(path for path in partial.iterdir() if path.suffix in (".parquet", ".csv"))
+
+
+def described_file(path: Path) -> dict[str, Any]:
+    """Size and SHA-256 of a file."""
+    return {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
 
 
 def most_common_reasons(journal: Journal) -> str:

@@ -11,6 +11,7 @@ import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from medvlp_toolkit.data.records import Report
 
@@ -58,10 +59,16 @@ _ABOUT_THE_EXAMINATION = frozenset(
     ["indication", "history", "comparison", "technique", "examination", "date", "notification", "wet_read"]
 )
 
+# Headings that are recognised within a line even where no sentence ends before them.
+_UNMISTAKABLE = frozenset(
+    ["findings", "impression", "indication", "comparison", "technique", "conclusion", "clinical history"]
+)
+
 _HEADING_TAIL = re.compile(r"[A-Za-z][A-Za-z /&()]*\Z")
 _WORD_START = re.compile(r"(?<![A-Za-z(/&])[A-Za-z]")
 _HEADING_LINE = re.compile(r"^[ \t]*([A-Z][A-Z /&()]{2,}?)[ \t]*$", re.MULTILINE)
 _BANNER_LINE = re.compile(r"^[ \t]*(?:FINAL (?:REPORT|ADDENDUM)|PRELIMINARY REPORT|ADDENDUM)[ \t]*$", re.MULTILINE)
+_SENTENCE_END = re.compile(r"[.!?](?=\s|\Z)")
 _PARAGRAPH_BREAK = re.compile(r"\n[ \t\r]*\n")
 _SPACE = re.compile(r"\s+")
 
@@ -82,21 +89,29 @@ class Section:
 def split_sections(text: str) -> list[Section]:
     """The sections of a report's text in order, without empty ones.
 
-    A heading is one of the usual names before a colon, at the start of a line or (capitalised)
-    after a sentence; or such a name in capitals alone on its line. Names are unified: CONCLUSION is
-    ``impression``, REASON FOR EXAM is ``indication``. Text under no heading is ``unlabelled``.
+    A heading is one of the usual names before a colon, at the start of a line or, capitalised,
+    after a sentence ("Findings", "Impression" and the like anywhere in a line); or such a name in
+    capitals alone on its line. Names are unified: CONCLUSION is ``impression``, REASON FOR EXAM is
+    ``indication``. Text under no heading is ``unlabelled``.
     """
-    marks = _headings(text)
-    if not marks:
+    headings = _headings(text)
+    if not headings:
         return _sections([(UNLABELLED, 0, len(text))], text)
-    pieces: list[tuple[str, int, int]] = [(UNLABELLED, 0, marks[0][1])]
-    for index, (name, _, body) in enumerate(marks):
-        end = marks[index + 1][1] if index + 1 < len(marks) else len(text)
+    ends = [heading.start for heading in headings[1:]] + [len(text)]
+    pieces = [(UNLABELLED, 0, headings[0].start)]
+    for heading, end in zip(headings, ends, strict=True):
+        name, body = heading.name, heading.end
         if name in _ABOUT_THE_EXAMINATION:
-            content = body + len(text[body:end]) - len(text[body:end].lstrip())
-            gap = _PARAGRAPH_BREAK.search(text, content, end)
+            before, *place = pieces[-1]
+            reading = before not in _ABOUT_THE_EXAMINATION and (len(pieces) > 1 or text[slice(*place)].strip())
+            if heading.within_line and reading:
+                # "FINDINGS: Comparison: none. The heart is …" goes on with the findings.
+                gap, following = _SENTENCE_END.search(text, body, end), before
+            else:
+                content = end - len(text[body:end].lstrip())
+                gap, following = _PARAGRAPH_BREAK.search(text, content, end), UNLABELLED
             if gap:
-                pieces += [(name, body, gap.start()), (UNLABELLED, gap.end(), end)]
+                pieces += [(name, body, gap.start()), (following, gap.end(), end)]
                 continue
         pieces.append((name, body, end))
     return _sections(pieces, text)
@@ -192,30 +207,39 @@ def _sections(pieces: Iterable[tuple[str, int, int]], text: str) -> list[Section
     return found
 
 
-def _headings(text: str) -> list[tuple[str, int, int]]:
-    """(name, where the heading begins, where its section's text begins) in order."""
-    marks: list[tuple[str, int, int]] = []
+class _Heading(NamedTuple):
+    """A heading from ``start``; its section's text begins at ``end``."""
+
+    name: str
+    start: int
+    end: int
+    within_line: bool
+
+
+def _headings(text: str) -> list[_Heading]:
+    """The headings in order."""
+    found: list[_Heading] = []
     colon = text.find(":")
     while colon >= 0:
-        mark = _heading_before(text, colon)
-        if mark is not None:
-            marks.append((*mark, colon + 1))
+        heading = _heading_before(text, colon, found[-1].name if found else None)
+        if heading is not None:
+            found.append(heading)
         colon = text.find(":", colon + 1)
     if "\n" in text:
         for match in _HEADING_LINE.finditer(text):
             name = _NAMES.get(_SPACE.sub(" ", match.group(1).lower()))
             if name is not None and not _BANNER_LINE.match(text, match.start(), match.end()):
-                marks.append((name, match.start(), match.end()))
+                found.append(_Heading(name, match.start(), match.end(), False))
         for match in _BANNER_LINE.finditer(text):
-            marks.append((UNLABELLED, match.start(), match.end()))
-        marks.sort(key=lambda mark: mark[1])
-    return marks
+            found.append(_Heading(UNLABELLED, match.start(), match.end(), False))
+        found.sort(key=lambda heading: heading.start)
+    return found
 
 
-def _heading_before(text: str, colon: int) -> tuple[str, int] | None:
-    """(name, start) of the heading that ends at a colon, if what stands before it is one."""
+def _heading_before(text: str, colon: int, current: str | None) -> _Heading | None:
+    """The heading that ends at a colon, if what stands before it is one; ``current`` is the section before."""
     window_start = max(0, colon - _LONGEST_HEADING - 1)
-    line_start = max(text.rfind("\n", 0, colon) + 1, window_start)
+    line_start = max(text.rfind("\n", window_start, colon) + 1, window_start)
     tail = _HEADING_TAIL.search(text, line_start, colon)
     if tail is None:
         return None
@@ -226,8 +250,12 @@ def _heading_before(text: str, colon: int) -> tuple[str, int] | None:
         if name is None:
             continue
         before = text[max(0, start - 16) : start].rstrip(" \t")
-        opens_line = (not before and start <= 16) or before.endswith("\n")
-        after_sentence = before.endswith((".", "!", "?", ";", ":", ")", "]", "_")) and heading[0].isupper()
-        if opens_line or after_sentence or (heading.isupper() and len(heading) > 3):
-            return name, start
+        if (not before and start <= 16) or before.endswith("\n"):
+            return _Heading(name, start, colon + 1, False)
+        after_sentence = before.endswith((".", "!", "?", ";", ":", ")", "]", "_"))
+        # Where the examination is being described, the next heading may follow without a full stop.
+        expected = name in _ABOUT_THE_EXAMINATION and current in _ABOUT_THE_EXAMINATION
+        unmistakable = heading.lower() in _UNMISTAKABLE and (name not in _ABOUT_THE_EXAMINATION or expected)
+        if heading[0].isupper() and (after_sentence or unmistakable or (heading.isupper() and len(heading) > 3)):
+            return _Heading(name, start, colon + 1, True)
     return None

@@ -174,6 +174,12 @@ class PackedStore:
         column = self.table("studies", ["split"]).column("split").to_pylist()
         return np.array([row for row, split in enumerate(column) if split in splits], dtype=np.int64)
 
+    def values(self, name: str, rows: npt.NDArray[np.int64]) -> list[Any] | None:
+        """A column of `studies` at some rows; None where the store has no such column."""
+        if name not in self.studies.column_names:
+            return None
+        return list(self.studies.column(name).take(rows).to_pylist())
+
     def findings_of(self, row: int, table: str = "findings") -> list[Finding]:
         """The findings (or, with ``table="links"``, the linked entities) of one row, in the filter's order."""
         bounds = self.bounds(table)

@@ -39,10 +39,16 @@ TEXTS = ("study_id", "patient_id", "split", "image_path", "image_hash", "report_
 NUMBERS = ("height", "width")
 
 
-def write_tables(folder: Path, rows: Iterable[Row], labels: list[str], metadata: dict[str, str]) -> dict[str, int]:
+def write_tables(
+    folder: Path,
+    rows: Iterable[Row],
+    labels: list[str],
+    metadata: dict[str, str],
+    on_batch: Callable[[list[Row]], None] = lambda batch: None,
+) -> dict[str, int]:
     """Write the five tables; returns the number of rows of each.
 
-    Batches have a fixed size, so that the bytes do not depend on how the work was divided.
+    Batches have a fixed size, so that the bytes do not depend on how the work was divided; ``on_batch`` sees each.
     """
     columns = study_columns(labels, metadata)
     schema = pa.schema([(name, kind) for name, kind, _ in columns])
@@ -53,6 +59,7 @@ def write_tables(folder: Path, rows: Iterable[Row], labels: list[str], metadata:
     }
     try:
         for batch in batches(rows, BATCH):
+            on_batch(batch)
             arrays = [pa.array([read(row) for row in batch], kind) for _, kind, read in columns]
             writers["studies"].write_table(pa.Table.from_arrays(arrays, schema=schema), row_group_size=BATCH)
             for name, table_schema in LISTS.items():

@@ -13,6 +13,8 @@ from rich.text import Text
 
 Metrics = Mapping[str, Any]
 
+_F1_ELSEWHERE = "f1_threshold_from_"
+
 
 def print_summary(
     metrics: Metrics,
@@ -24,7 +26,9 @@ def print_summary(
 
     Args:
         metrics: the content of ``metrics.json``. Read, each where it is there: ``zero_shot`` and
-            ``zero_shot_held_out`` (of :func:`~medvlp_toolkit.evaluation.zero_shot.classification_metrics`),
+            ``zero_shot_held_out`` and ``fine_tuned`` (of
+            :func:`~medvlp_toolkit.evaluation.zero_shot.classification_metrics`), ``segmentation`` (of
+            :func:`~medvlp_toolkit.evaluation.segmentation.segmentation_metrics`),
             ``grounding`` (of :func:`~medvlp_toolkit.evaluation.grounding.grounding_metrics`), ``laterality``
             (name of the evidence, such as ``position scores`` -> what
             :func:`~medvlp_toolkit.evaluation.laterality.laterality_metrics` gives) and ``seconds``
@@ -59,6 +63,10 @@ def summary_tables(metrics: Metrics) -> list[Table]:
                 "never trained on, scored by description alone",
             )
         )
+    if metrics.get("fine_tuned"):
+        tables.append(classification_table(metrics["fine_tuned"], "Fine-tuned classification"))
+    if metrics.get("segmentation"):
+        tables.append(segmentation_table(metrics["segmentation"]))
     if metrics.get("grounding"):
         tables.append(grounding_table(metrics["grounding"]))
     if metrics.get("laterality"):
@@ -73,23 +81,52 @@ def classification_table(metrics: Metrics, title: str, caption: str = "") -> Tab
     if bootstrap:
         table.add_column(f"{_percent(bootstrap['level'])} CI", justify="right")
     table.add_column("F1*", justify="right")
+    elsewhere = next((name for name in metrics["macro"] if name.startswith(_F1_ELSEWHERE)), None)
+    if elsewhere is not None:
+        table.add_column("F1†", justify="right")
     excluded = set(metrics["excluded"])
     for label, row in metrics["labels"].items():
         cells = [label, str(row["n"]), str(row["positives"]), number(row["auc"], 3)]
         if bootstrap:
             cells.append(interval(row.get("auc_interval")))
         cells.append(number(row["f1_threshold_on_test"]))
+        if elsewhere is not None:
+            cells.append(number(row.get(elsewhere)))
         table.add_row(*cells, style="dim" if label in excluded else None)
     macro = metrics["macro"]
     table.add_section()
     cells = [f"mean of {macro['labels']}", "", "", number(macro.get("auc"), 3)]
     if bootstrap:
         cells.append(interval(macro.get("auc_interval")))
-    table.add_row(*cells, number(macro.get("f1_threshold_on_test")), style="bold")
+    cells.append(number(macro.get("f1_threshold_on_test")))
+    if elsewhere is not None:
+        cells.append(number(macro.get(elsewhere)))
+    table.add_row(*cells, style="bold")
     notes = [caption, "* highest F1; its threshold is tuned on these images"]
+    if elsewhere is not None:
+        notes.append(f"† at the threshold that is best on split {elsewhere.removeprefix(_F1_ELSEWHERE)}")
     if excluded:
         notes.append("dim: not in the mean, too few images present or absent")
     table.caption = "\n".join(note for note in notes if note)
+    return table
+
+
+def segmentation_table(metrics: Metrics) -> Table:
+    """Overlap over all images, over those that show the finding, and how often the others stay empty."""
+    table = _table(
+        f"Segmentation of {metrics['label']}",
+        "all images: one without the finding counts 1 if nothing is predicted in it, else 0; IoU is smoothed by 1 pixel",
+        *("images", "number", "Dice", f"{_percent(metrics['protocol']['level'])} CI", "IoU"),
+    )
+    negatives = metrics["n"] - metrics["positives"]
+    rows = (
+        ("all", metrics["n"], "dice", "miou"),
+        ("with the finding", metrics["positives"], "dice_positives", "miou_positives"),
+        ("without it, share left empty", negatives, "negatives_empty", None),
+    )
+    for name, count, dice, iou in rows:
+        cells = [number(metrics[dice], 3), interval(metrics.get(f"{dice}_interval"))]
+        table.add_row(name, str(count), *cells, number(metrics[iou] if iou else None, 3))
     return table
 
 

@@ -244,8 +244,8 @@ def test_batch_without_a_positive_still_trains_existence(two_ranks: Any) -> None
     model = two_ranks.build_model()
     share = {key: value[two_ranks.SHARES[1]] for key, value in two_ranks.whole_batch().items()}
     losses = model(share)
-    assert float(losses["position"]) == 0.0
-    assert float(losses["existence"]) > 0.0
+    assert losses["position"].item() == 0.0
+    assert losses["existence"].item() > 0.0
     losses["loss"].backward()
     assert model.model.image_encoder.embed.weight.grad.abs().max() > 0
     assert model.losses["position"].head.weight.grad.abs().max() == 0

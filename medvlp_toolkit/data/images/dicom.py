@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,7 @@ def is_dicom(head: bytes) -> bool:
 
 
 def read_dicom(
-    path: Path, size: tuple[int, int] | None, channels: int, fit: Fit
+    file: IO[bytes], path: Path, size: tuple[int, int] | None, channels: int, fit: Fit
 ) -> tuple[npt.NDArray[np.uint8], tuple[int, int]]:
     """The picture as uint8 ``(channels, height, width)``, and its original ``(height, width)``.
 
@@ -37,7 +37,7 @@ def read_dicom(
     image's own range is used. Colour is converted to RGB.
     """
     with quiet_pydicom():
-        dataset = read_header(path)
+        dataset = read_header(file, path)
         pixels = decode(path, dataset)
         try:
             grey = pixels.ndim == 2
@@ -63,13 +63,13 @@ def quiet_pydicom() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def read_header(path: Path) -> Dataset:
+def read_header(file: IO[bytes], path: Path) -> Dataset:
     """The dataset, checked to hold one frame of 8 to 16 bits; pixel data is not decoded yet."""
     import pydicom
     from pydicom.errors import InvalidDicomError
 
     try:
-        dataset = pydicom.dcmread(path)
+        dataset = pydicom.dcmread(file)
         if not any(keyword in dataset for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
             raise ImageReadError(path, "the DICOM file has no pixel data")
         if "PixelData" not in dataset:
@@ -82,8 +82,6 @@ def read_header(path: Path) -> Dataset:
         raise
     except InvalidDicomError:
         raise ImageReadError(path, "not a DICOM file") from None
-    except FileNotFoundError:
-        raise
     except Exception as error:
         raise ImageReadError(path, f"the DICOM header is damaged ({type(error).__name__})") from None
     if frames != 1:

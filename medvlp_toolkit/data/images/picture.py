@@ -30,15 +30,16 @@ def read_image_and_size(
     path: Path | str, size: Size | None = None, channels: int = 1, fit: Fit = "stretch"
 ) -> tuple[npt.NDArray[np.uint8], tuple[int, int]]:
     """As `read_image`, with the ``(height, width)`` the image had in its file."""
-    path = Path(path)
+    path = path if isinstance(path, Path) else Path(path)
     target = None if size is None else height_and_width(size)
     try:
         with path.open("rb") as file:
             head = file.read(132)
-        if not head:
-            raise ImageReadError(path, "the file is empty")
-        read = read_dicom if is_dicom(head) else read_raster
-        return read(path, target, channels, fit)
+            if not head:
+                raise ImageReadError(path, "the file is empty")
+            file.seek(0)
+            read = read_dicom if is_dicom(head) else read_raster
+            return read(file, path, target, channels, fit)
     except FileNotFoundError:
         raise ImageReadError(path, "the file does not exist") from None
     except IsADirectoryError:

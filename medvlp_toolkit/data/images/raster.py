@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -17,13 +18,13 @@ EXIF_ORIENTATION = 0x0112
 
 
 def read_raster(
-    path: Path, size: tuple[int, int] | None, channels: int, fit: Fit
+    file: IO[bytes], path: Path, size: tuple[int, int] | None, channels: int, fit: Fit
 ) -> tuple[npt.NDArray[np.uint8], tuple[int, int]]:
     """The picture as uint8 ``(channels, height, width)``, and its original ``(height, width)``."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's warnings name the file; its errors are enough
-            with Image.open(path, formats=FORMATS) as picture:
+            with Image.open(file, formats=FORMATS) as picture:
                 frames = int(getattr(picture, "n_frames", 1))
                 if frames > 1 and picture.format != "MPO":
                     raise ImageReadError(path, f"the file holds {frames} pictures; one is expected")

@@ -127,7 +127,7 @@ class PluginSuite:
     def test_example_is_yaml_that_addresses_this_plugin(self) -> None:
         example = example_of(inspect.getdoc(self.target) or "")
         if example is None or "_target_" not in example:
-            pytest.skip("the example is not YAML")
+            return  # a call in Python is an example too
         with self.doing("reading the YAML of its example"):
             parsed = yaml.safe_load(example)
         targets = re.findall(r"_target_:\s*(\S+)", example)

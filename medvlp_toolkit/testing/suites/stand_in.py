@@ -27,6 +27,7 @@ class Sizes:
     candidates: int = 4  # K
     linked: int = 3  # M
     graph: int = 7  # E
+    labels: int = 5  # of a source's own
     width: int = 16  # D
     encoder_width: int = 12
     pooled_width: int = 32  # Dp
@@ -150,6 +151,8 @@ def stand_in_batch(needs: Iterable[str], sizes: Sizes, seed: int = 0) -> dict[st
     masked_labels = ids.gather(1, masked_positions)
     masked_labels[:, -1] = -100
     is_pair = torch.arange(size) % 2 == 0
+    targets = integers(2, size, sizes.labels, low=-1).to(torch.int8)
+    targets[:, 0] = 1
     batch: dict[str, Any] = {
         "image": image,
         "study_id": [f"study-{number}" for number in range(size)],
@@ -171,13 +174,15 @@ def stand_in_batch(needs: Iterable[str], sizes: Sizes, seed: int = 0) -> dict[st
         "patch_noise": torch.rand(size, sizes.image_tokens, generator=generator),
         "is_pair": is_pair,
         "negative_image": image.roll(1, dims=0),
+        "targets": targets,
+        "mask": (torch.rand(size, 1, sizes.image, sizes.image, generator=generator) > 0.7).to(torch.uint8),
     }
     return {key: batch[key] for key in needs}
 
 
 def without_terms(batch: dict[str, Any]) -> dict[str, Any] | None:
     """The batch with nothing that a loss averages; None where its keys cannot say so."""
-    silent = {"entity_presence": -1, "masked_labels": -100}
+    silent = {"entity_presence": -1, "masked_labels": -100, "targets": -1}
     if not silent.keys() & batch.keys():
         return None
     return {key: torch.full_like(value, silent[key]) if key in silent else value for key, value in batch.items()}

@@ -59,7 +59,7 @@ class TestPictures:
 
     @pytest.mark.parametrize("size", [0, -3, (4,), (4, 0), 2.5])
     def test_impossible_size_is_refused(self, tmp_path: Path, size: object) -> None:
-        with pytest.raises(ValueError, match="size"):
+        with pytest.raises(ValueError, match=r"size"):
             read_image(tmp_path / "a.png", size)  # type: ignore[arg-type]
 
     def test_pad_keeps_the_aspect_ratio_on_black(self, tmp_path: Path) -> None:
@@ -258,6 +258,7 @@ class TestDicom:
         path = write_radiograph(tmp_path / "a.dcm", RAMP, PatientBirthDate="Doe", WindowCenter=2, WindowWidth=1)
         content = path.read_bytes()
         caplog.clear()  # writing the file told
+        told = []
         with warnings.catch_warnings(record=True) as shown:
             warnings.simplefilter("always")
             for end in range(200, len(content), 61):
@@ -265,9 +266,11 @@ class TestDicom:
                 try:
                     read_image(path)
                 except ImageReadError as error:
-                    assert "Doe" not in str(error)
+                    told.append(str(error))
         output = capfd.readouterr()
-        assert "Doe" not in caplog.text + output.out + output.err + "".join(str(warning.message) for warning in shown)
+        told += [caplog.text, output.out, output.err, *(str(warning.message) for warning in shown)]
+        assert len(told) > 50
+        assert not [text for text in told if "Doe" in text]
 
 
 @pytest.mark.slow
@@ -300,7 +303,6 @@ class TestFuzz:
             path.write_bytes(content)
             try:
                 read = read_image(path, 32)
-            except ImageReadError as error:
-                assert "\n" not in str(error)
-            else:
-                assert (read.dtype, read.shape) == (np.uint8, (1, 32, 32))
+            except ImageReadError:
+                continue
+            assert (read.dtype, read.shape) == (np.uint8, (1, 32, 32))

@@ -171,7 +171,7 @@ def test_full_disk_at_any_file_leaves_a_state_to_go_on_from(
                 raise OSError(errno.ENOSPC, "No space left on device")
 
             patch.setattr(module, name, full)
-            with pytest.raises(PrepareError, match="disk is full"):
+            with pytest.raises(PrepareError, match=r"disk is full"):
                 job(images, tmp_path / "store").run()
     job(images, tmp_path / "store").run()
     assert content(tmp_path / "store") == content(images.parent / "whole")

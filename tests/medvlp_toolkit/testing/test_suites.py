@@ -763,10 +763,11 @@ def test_stand_in_model_answers_every_view_of_a_batch() -> None:
 
 
 def test_batch_without_terms_says_nothing_of_any_entity() -> None:
-    silent = without_terms(stand_in_batch({"image", "entity_presence", "masked_labels"}, Sizes()))
+    silent = without_terms(stand_in_batch({"image", "entity_presence", "masked_labels", "targets"}, Sizes()))
     assert silent is not None
     assert set(silent["entity_presence"].unique().tolist()) == {-1}
     assert set(silent["masked_labels"].unique().tolist()) == {-100}
+    assert set(silent["targets"].unique().tolist()) == {-1}
     assert without_terms(stand_in_batch({"image"}, Sizes())) is None
 
 

@@ -125,6 +125,21 @@ def test_a_decimal_number_ends_no_sentence(tmp_path: Path) -> None:
     assert [finding.position for finding in findings] == ["right_apical_lung"]
 
 
+def test_labels_of_newer_radgraph_models_mean_the_same(tmp_path: Path) -> None:
+    (study,) = LUNGS_AND_EFFUSION.values()
+    newer = {
+        "ANAT-DP": "Anatomy::definitely present",
+        "OBS-DP": "Observation::definitely present",
+        "OBS-DA": "Observation::definitely absent",
+        "OBS-U": "Observation::uncertain",
+    }
+    entities = {key: {**item, "label": newer[item["label"]]} for key, item in study["entities"].items()}
+    entities["9"] = entity("3 cm", "Observation::measurement::definitely present", 2)
+    graphs = {"old": study, "new": {**study, "entities": entities}}
+    old, new = RadGraphFilter(write(tmp_path, graphs))([Report("old", ""), Report("new", "")])
+    assert new == old != []
+
+
 def test_a_filter_sent_to_another_process_does_not_read_the_file_again(tmp_path: Path) -> None:
     path = write(tmp_path, LUNGS_AND_EFFUSION)
     sent = pickle.dumps(RadGraphFilter(path))

@@ -22,7 +22,9 @@ SIDE = 1024  # pixels; the published images are square
 
 
 class ChestXray14Source(FileSource):
-    """ChestX-ray14 as published: ``Data_Entry_2017*.csv``, ``BBox_List_2017.csv``, ``train_val_list.txt``,
+    """Radiographs, labels, boxes and official splits of ChestX-ray14.
+
+    ChestX-ray14 as published: ``Data_Entry_2017*.csv``, ``BBox_List_2017.csv``, ``train_val_list.txt``,
     ``test_list.txt``, and the images in ``images_001/images`` … ``images_012/images``, or all in ``images``.
 
     Args:
@@ -32,6 +34,12 @@ class ChestXray14Source(FileSource):
     Labels are the 14 findings (1 or 0), boxes those of ``BBox_List_2017.csv`` where it is there, splits ``train``
     (the official train and validation list) and ``test`` where the lists are there. The real label and box tables
     have been read; images are tested on files written in this layout.
+
+    Example::
+
+        source:
+          _target_: medvlp_toolkit.data_sources.chestxray14
+          root: /data/ChestX-ray14
     """
 
     def __init__(self, root: Path | str, images: Path | str | None = None) -> None:

@@ -19,7 +19,9 @@ FOLDERS = {"train": "train", "valid": "validate", "val": "validate", "test": "te
 
 
 class ChexpertSource(FileSource):
-    """CheXpert as published: ``CheXpert-v1.0*/`` with ``train.csv``, ``valid.csv``, later ``test.csv``, and images in
+    """Radiographs and labels of CheXpert.
+
+    CheXpert as published: ``CheXpert-v1.0*/`` with ``train.csv``, ``valid.csv``, later ``test.csv``, and images in
     ``train/patient00001/study1/view1_frontal.jpg``.
 
     Args:
@@ -28,6 +30,13 @@ class ChexpertSource(FileSource):
 
     Labels are the 14 observations: 1, 0, -1 (uncertain); a blank field is no label. Tested on files written in this
     layout.
+
+    Example::
+
+        source:
+          _target_: medvlp_toolkit.data_sources.chexpert
+          root: /data/CheXpert-v1.0-small
+          frontal_only: true
     """
 
     def __init__(self, root: Path | str, frontal_only: bool = False) -> None:

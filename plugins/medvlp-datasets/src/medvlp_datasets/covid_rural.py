@@ -20,7 +20,9 @@ LABEL = "Opacity"
 
 
 class CovidRuralSource(FileSource):
-    """COVID Rural as published (``covid_rural_annot`` of the repository opacity_segmentation_covid_chest_X_ray):
+    """Radiographs of COVID Rural with masks of their opacities.
+
+    COVID Rural as published (``covid_rural_annot`` of the repository opacity_segmentation_covid_chest_X_ray):
     ``jpgs/<patient>_<date>-XR.jpg``, ``pngs_masks/`` with a PNG of the same name where there is an opacity, and
     ``covid_rural_patient_info.csv``.
 
@@ -29,6 +31,12 @@ class CovidRuralSource(FileSource):
 
     The label ``Opacity`` is 1 where there is a mask; `read_mask` gives its pixels. There are no official splits.
     Tested on files written in this layout.
+
+    Example::
+
+        source:
+          _target_: medvlp_toolkit.data_sources.covid_rural
+          root: /data/covid_rural_annot
     """
 
     def __init__(self, root: Path | str) -> None:

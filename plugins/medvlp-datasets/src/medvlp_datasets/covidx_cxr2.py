@@ -15,7 +15,9 @@ LABEL = "COVID-19"
 
 
 class CovidxCxr2Source(FileSource):
-    """COVIDx CXR-2 as published on Kaggle: ``train.txt``, ``test.txt`` (newer releases: ``val.txt``) with a line
+    """Radiographs of COVIDx CXR-2 with the label COVID-19.
+
+    COVIDx CXR-2 as published on Kaggle: ``train.txt``, ``test.txt`` (newer releases: ``val.txt``) with a line
     ``patient file class source`` per image, and the images in ``train/``, ``test/``, ``val/``.
 
     Args:
@@ -23,6 +25,12 @@ class CovidxCxr2Source(FileSource):
 
     The label ``COVID-19`` is 1 for class ``positive``. Patients' ids are unique within their source only, which is
     therefore a part of the id. Tested on files written in this layout.
+
+    Example::
+
+        source:
+          _target_: medvlp_toolkit.data_sources.covidx_cxr2
+          root: /data/covidx-cxr2
     """
 
     def __init__(self, root: Path | str) -> None:

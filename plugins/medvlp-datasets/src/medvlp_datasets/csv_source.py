@@ -19,37 +19,37 @@ NO_FINDING = frozenset({"no finding", "no findings", "none", "normal"})
 class CsvSource(FileSource):
     """One study per row of a table (``.csv``, ``.csv.gz``, or a CSV alone in a ``.zip``).
 
-    Parameters
-    ----------
-    file:
-        The table; its first line names the columns.
-    image_column, image_root:
-        Column with the image's path, relative to ``image_root`` (default: the table's folder). ``image_column``
-        None: studies without images.
-    id_column, patient_column:
-        Column with the study's id (default: the image's path) and the patient's (default ``patient_id``; a table
-        without that column has one patient per study).
-    report_column:
-        Column with the report's text.
-    reports, report_id_column:
-        Where the reports come from otherwise: another data source, the path of an Open-i archive or folder, or a
-        table with columns ``id`` and ``text``; ``report_id_column`` (default: the study's id) says which report
-        belongs to a row. A row whose report is not there gets none.
-    join:
-        Further tables with the same id column, whose columns are added to the row.
-    split_column, splits:
-        Column with the split (default ``split``, if there), and the splits to keep (default all).
-    labels_column, labels_separator, labels:
-        Column with joined labels (``Edema|Effusion``; empty or "No Finding": none). ``labels`` are all the labels
-        there are (default: those that occur in the table); the ones that a row does not name are absent (0).
-    label_columns:
-        Instead: columns of 1, 0, -1 (uncertain) or nothing.
-    metadata_columns:
-        Columns kept as metadata: names, or a mapping from column to name (default: sex, age, view, where there).
-    boxes:
-        Table of boxes: the id column or ``image``, ``label``, ``x``, ``y``, ``w``, ``h`` as fractions of the image.
-    delimiter:
-        Between fields.
+    Args:
+        file: the table; its first line names the columns.
+        image_column: column with the image's path; None: studies without images.
+        image_root: folder that the paths are relative to (default: the table's).
+        id_column: column with the study's id (default: ``study_id`` where it is there, else the image's path).
+        patient_column: column with the patient's id; in a table without it each study is a patient of its own.
+        report_column: column with the report's text.
+        reports: where the reports come from otherwise: another data source, the path of an Open-i archive or folder,
+            or a table with columns ``id`` and ``text``.
+        report_id_column: column that says which of ``reports`` belongs to a row (default: the study's id). A row whose
+            report is not there gets none.
+        join: further tables that have the id column too, whose columns are added to the row.
+        split_column: column with the split, if it is there.
+        splits: the splits to keep (default: all).
+        labels_column: column with joined labels (``Edema|Effusion``; empty or "No Finding": none).
+        labels_separator: what stands between joined labels.
+        labels: all joined labels that there are (default: those that occur); the ones a row does not name are 0.
+        label_columns: columns that are 1, 0, -1 (uncertain) or empty, each a label.
+        metadata_columns: columns kept as metadata: names, or a mapping from column to name (default: sex, age and view
+            where they are there).
+        boxes: table of boxes: the id column or ``image``, then ``label``, ``x``, ``y``, ``w``, ``h`` as fractions of
+            the image.
+        delimiter: between fields.
+
+    Example::
+
+        source:
+          _target_: medvlp_toolkit.data_sources.csv
+          file: studies.csv
+          image_column: image
+          report_column: report
     """
 
     def __init__(
@@ -77,9 +77,10 @@ class CsvSource(FileSource):
         super().__init__()
         self.file = existing(file, "the table")
         self.image_column, self.patient_column, self.split_column = image_column, patient_column, split_column
-        key = id_column or image_column
+        there = columns_of(self.file, delimiter)
+        key = id_column or ("study_id" if "study_id" in there else image_column)
         if key is None:
-            raise ValueError("a table without image_column needs an id_column")
+            raise ValueError(f"{self.file}: a table without image_column needs an id_column")
         self.key = key
         self.image_root = self.file.parent if image_root is None else existing(image_root, "the folder of images")
         self.report_column, self.report_id_column = report_column, report_id_column
@@ -94,11 +95,10 @@ class CsvSource(FileSource):
         self.metadata_columns = metadata_columns
         self.boxes = None if boxes is None else existing(boxes, "the table of boxes")
         self.delimiter = delimiter
-        self.columns = self.check_columns()
+        self.columns = self.check_columns(there)
 
-    def check_columns(self) -> list[str]:
+    def check_columns(self, columns: list[str]) -> list[str]:
         """All columns of the table and those joined to it; raises ValueError naming the missing ones."""
-        columns = columns_of(self.file, self.delimiter)
         own = [self.key, *([self.image_column] if self.image_column else [])]
         for path in self.join:
             columns += [name for name in columns_of(path) if name not in columns]

@@ -17,7 +17,9 @@ TABLES = {"regex": "regex_report", "expert": "expert_report", "consensus": "cons
 
 
 class EdemaSeveritySource(FileSource):
-    """The grades as published: ``regex_report_edema_severity.csv``, ``expert_report_edema_severity.csv`` (columns
+    """Radiographs of MIMIC-CXR graded by the severity of pulmonary edema.
+
+    The grades as published: ``regex_report_edema_severity.csv``, ``expert_report_edema_severity.csv`` (columns
     subject_id, study_id, edema_severity) and ``consensus_image_edema_severity.csv`` (dicom_id as well).
 
     Args:
@@ -29,6 +31,17 @@ class EdemaSeveritySource(FileSource):
 
     The labels are the four grades, one of them 1; ``metadata["edema_severity"]`` is the number 0 to 3. Grades of
     reports hold for every image of the imaging study. Tested on files written in this layout.
+
+    Example::
+
+        source:
+          _target_: medvlp_toolkit.data_sources.edema_severity
+          root: /data/mimic-cxr-pe-severity
+          grades: consensus
+          split: test
+          mimic_cxr:
+            _target_: medvlp_toolkit.data_sources.mimic_cxr
+            root: /data/mimic-cxr-jpg
     """
 
     def __init__(

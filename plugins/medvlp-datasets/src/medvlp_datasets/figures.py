@@ -18,7 +18,9 @@ METHODS = ("i_meth", "p_meth", "i_meth_label", "p_meth_label")
 
 
 class RocoSource(FileSource):
-    """ROCO (Pelka et al., LABELS 2018) as its repository and script ``fetch.py`` lay it out:
+    """Radiology figures and captions of ROCO.
+
+    ROCO (Pelka et al., LABELS 2018) as its repository and script ``fetch.py`` lay it out:
     ``data/{train,validation,test}/{radiology,non-radiology}/`` with ``captions.txt`` (id, tab, caption),
     ``dlinks.txt`` and ``images/`` with files named ``PMC…_<figure>.jpg`` (older downloads: ``ROCO_00001.jpg``).
 
@@ -29,6 +31,12 @@ class RocoSource(FileSource):
     The official splits are by figure: figures of one article, perhaps of one patient, are in several.
     ``metadata["article"]`` is the article's PMC id. The real tables have been read; images are tested on files
     written in this layout.
+
+    Example::
+
+        source:
+          _target_: medvlp_toolkit.data_sources.roco
+          root: /data/roco-dataset
     """
 
     def __init__(self, root: Path | str, kinds: Sequence[str] = ("radiology",)) -> None:
@@ -81,7 +89,9 @@ class RocoSource(FileSource):
 
 
 class MedicatSource(FileSource):
-    """MedICaT (Subramanian et al., Findings of EMNLP 2020) as released: a ``.jsonl`` file with a figure per line
+    """Radiology figures, captions and references of MedICaT.
+
+    MedICaT (Subramanian et al., Findings of EMNLP 2020) as released: a ``.jsonl`` file with a figure per line
     (``pdf_hash``, ``fig_uri``, ``s2_caption``, ``s2orc_references``, ``radiology``, …) and ``figures/`` with files
     named ``<pdf_hash>_<fig_uri>``.
 
@@ -92,6 +102,13 @@ class MedicatSource(FileSource):
 
     There are no official splits; the article (its hash) stands for the patient, so that a split by patient keeps an
     article together. The data set's public sample has been read.
+
+    Example::
+
+        source:
+          _target_: medvlp_toolkit.data_sources.medicat
+          root: /data/medicat/release
+          references: true
     """
 
     def __init__(self, root: Path | str, radiology_only: bool = True, references: bool = False) -> None:
@@ -127,7 +144,9 @@ class MedicatSource(FileSource):
 
 
 class MelindaSource(FileSource):
-    """MELINDA (Wu et al., AAAI 2021): ``train.csv``, ``dev.csv``, ``test.csv`` with columns figure_file, caption,
+    """Figures, captions and experiment methods of MELINDA.
+
+    MELINDA (Wu et al., AAAI 2021): ``train.csv``, ``dev.csv``, ``test.csv`` with columns figure_file, caption,
     i_meth, p_meth, i_meth_label, p_meth_label, and the folder ``melinda_images``.
 
     Args:
@@ -137,6 +156,12 @@ class MelindaSource(FileSource):
     ``metadata`` holds the methods (``i_meth``: participant identification, ``p_meth``: participant, with their
     coarse classes in ``…_label``). One figure can have several rows with other captions; the row is the study. Tested
     on files written in this layout.
+
+    Example::
+
+        source:
+          _target_: medvlp_toolkit.data_sources.melinda
+          root: /data/melinda
     """
 
     def __init__(self, root: Path | str, images: Path | str | None = None) -> None:

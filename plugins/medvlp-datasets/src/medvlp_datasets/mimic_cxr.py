@@ -22,7 +22,9 @@ SECTIONS = ("findings", "impression", "comparison", "last_paragraph")
 
 
 class MimicCxrSource(FileSource):
-    """MIMIC-CXR as published on PhysioNet.
+    """Radiographs, reports, labels and official splits of MIMIC-CXR.
+
+    MIMIC-CXR as published on PhysioNet.
 
     JPG edition: ``files/p10/p10000032/s50414267/<dicom_id>.jpg`` and tables ``mimic-cxr-2.0.0-metadata.csv.gz``,
     ``-split.csv.gz``, ``-chexpert.csv.gz``, ``-negbio.csv.gz``. DICOM edition: the same folders with ``.dcm``, and
@@ -42,6 +44,14 @@ class MimicCxrSource(FileSource):
     A study here is one image (its id is the dicom_id) with the report of the imaging study it belongs to; the report's
     id is its path ``p10/p10000032/s50414267.txt``, under which RadGraph lists it. Splits are the official ones.
     Tested on files written in this layout.
+
+    Example::
+
+        source:
+          _target_: medvlp_toolkit.data_sources.mimic_cxr
+          root: /data/mimic-cxr-jpg
+          reports: /data/mimic-cxr-reports.zip
+          views: [PA, AP]
     """
 
     def __init__(

@@ -14,19 +14,23 @@ from medvlp_toolkit.data.sections import report_from_open_i
 
 
 class OpenISource(FileSource):
-    """Reports (and radiographs) of the Open-i collection.
+    """Reports, and radiographs where given, of the Open-i collection of Indiana University.
 
-    Parameters
-    ----------
-    path:
-        ``NLMCXR_reports.tgz``, or a folder that holds its XML files.
-    images:
-        The folder of ``NLMCXR_png``. Each image is a study of its own, with the report it belongs to. Without it
-        each report is one study without image.
+    Args:
+        path: ``NLMCXR_reports.tgz``, or a folder that holds its XML files.
+        images: the folder of ``NLMCXR_png``. Each image is a study of its own, with the report it belongs to. Without
+            it each report is one study without image.
 
     A study's report id is the collection's ``uId`` (``CXR1``); the XML names no patient, so the uId stands for
     the patient as well. `report_from_open_i` tells how the text is put together. ``metadata["mesh"]`` holds the
     human-made MeSH codes joined by ``|``.
+
+    Example::
+
+        source:
+          _target_: medvlp_toolkit.data_sources.open_i
+          path: /data/NLMCXR_reports.tgz
+          images: /data/NLMCXR_png
     """
 
     def __init__(self, path: Path | str, images: Path | str | None = None) -> None:

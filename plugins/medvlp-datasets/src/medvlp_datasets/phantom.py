@@ -25,6 +25,21 @@ class PhantomSource:
     ``labels`` are the truth about the image (1 present, 0 absent, -1 doubtful), ``boxes`` bound what
     was painted, ``metadata`` has the synthetic ``sex``, ``age`` and ``view``. With ``mask_label`` the
     source also offers :meth:`read_mask`, the pixels of that finding.
+
+    Args:
+        seed: of everything that is drawn.
+        count: number of studies.
+        size: height and width of the images in pixels.
+        fractions: split -> share of the studies, in the order of the blocks.
+        second_study_rate: share of the pairs of studies that are one patient's.
+        mask_label: the finding that :meth:`read_mask` gives; None for no masks.
+
+    Example::
+
+        source:
+          _target_: medvlp_toolkit.data_sources.phantom
+          count: 400
+          seed: 1
     """
 
     def __init__(

@@ -41,7 +41,9 @@ class QuestionSource(FileSource):
 
 
 class VqaRadSource(QuestionSource):
-    """VQA-RAD (Lau et al., Scientific Data 2018), in one of the two forms that are in use: ``VQA_RAD Dataset
+    """Images, questions and answers of VQA-RAD.
+
+    VQA-RAD (Lau et al., Scientific Data 2018), in one of the two forms that are in use: ``VQA_RAD Dataset
     Public.json`` with ``VQA_RAD Image Folder/``, or ``trainset.json`` and ``testset.json`` with ``images/``.
 
     Args:
@@ -50,6 +52,12 @@ class VqaRadSource(QuestionSource):
     3,064 questions train, the 451 whose phrase type begins with ``test`` test. The split is by question: most images
     are in both, so `Prepare` needs ``on_leak: report``. ``valset.json``, a copy of the test set that is in
     circulation, is not read. Tested on files written in this layout.
+
+    Example::
+
+        source:
+          _target_: medvlp_toolkit.data_sources.vqa_rad
+          root: /data/vqa-rad
     """
 
     def __init__(self, root: Path | str) -> None:
@@ -86,7 +94,9 @@ class VqaRadSource(QuestionSource):
 
 
 class SlakeSource(QuestionSource):
-    """SLAKE (Liu et al., ISBI 2021) as published: ``train.json``, ``validate.json``, ``test.json`` and
+    """Images, questions and answers of SLAKE.
+
+    SLAKE (Liu et al., ISBI 2021) as published: ``train.json``, ``validate.json``, ``test.json`` and
     ``imgs/xmlab1/source.jpg``.
 
     Args:
@@ -94,6 +104,13 @@ class SlakeSource(QuestionSource):
         language: ``en``, ``zh``, or ``all``.
 
     Splits are by image. Tested on files written in this layout.
+
+    Example::
+
+        source:
+          _target_: medvlp_toolkit.data_sources.slake
+          root: /data/slake
+          language: en
     """
 
     def __init__(self, root: Path | str, language: str = "en") -> None:
@@ -127,7 +144,9 @@ class SlakeSource(QuestionSource):
 
 
 class VqaMed2019Source(QuestionSource):
-    """VQA-Med 2019 (Ben Abacha et al., ImageCLEF 2019).
+    """Images, questions and answers of VQA-Med 2019.
+
+    VQA-Med 2019 (Ben Abacha et al., ImageCLEF 2019).
 
     Either as published: folders with ``QAPairsByCategory/C1_Modality_train.txt`` … (``image|question|answer``) beside
     ``Train_images``, the same for ``val``, and ``VQAMed2019_Test_Questions_w_Ref_Answers.txt``
@@ -136,6 +155,12 @@ class VqaMed2019Source(QuestionSource):
 
     Args:
         root: the folder that holds them.
+
+    Example::
+
+        source:
+          _target_: medvlp_toolkit.data_sources.vqa_med_2019
+          root: /data/vqa-med-2019
     """
 
     def __init__(self, root: Path | str) -> None:

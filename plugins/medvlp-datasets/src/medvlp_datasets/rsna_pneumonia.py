@@ -17,7 +17,9 @@ SIDE = 1024  # pixels; the published images are square
 
 
 class RsnaPneumoniaSource(FileSource):
-    """The challenge's second stage: ``stage_2_train_images/<patientId>.dcm``, ``stage_2_train_labels.csv`` (a row
+    """Radiographs and boxes of the RSNA Pneumonia Detection Challenge.
+
+    The challenge's second stage: ``stage_2_train_images/<patientId>.dcm``, ``stage_2_train_labels.csv`` (a row
     ``patientId,x,y,width,height,Target`` per box) and ``stage_2_detailed_class_info.csv``.
 
     Args:
@@ -27,6 +29,13 @@ class RsnaPneumoniaSource(FileSource):
     The label ``Pneumonia`` is the column Target; ``metadata["class"]`` is the detailed class. The ids are ids of
     images, so a patient with several images cannot be told. Tested on files written in this layout; the real table
     of labels has been read.
+
+    Example::
+
+        source:
+          _target_: medvlp_toolkit.data_sources.rsna_pneumonia
+          root: /data/rsna-pneumonia
+          splits: my_splits.csv
     """
 
     def __init__(self, root: Path | str, splits: Path | str | None = None) -> None:

@@ -22,7 +22,9 @@ PIXELS = "EncodedPixels"
 
 
 class SiimPneumothoraxSource(FileSource):
-    """The challenge as published: ``train-rle.csv`` (stage 2: ``stage_2_train.csv``) with a row
+    """Radiographs and masks of the SIIM-ACR Pneumothorax Challenge.
+
+    The challenge as published: ``train-rle.csv`` (stage 2: ``stage_2_train.csv``) with a row
     ``ImageId,EncodedPixels`` per annotation, -1 for none, and DICOM files in ``dicom-images-train/<study>/<series>/``
     (stage 2: ``stage_2_images/``).
 
@@ -33,6 +35,13 @@ class SiimPneumothoraxSource(FileSource):
     The label ``Pneumothorax`` is 1 where a row has pixels; `read_mask` gives them, boxes bound each annotation. The
     ids are ids of images, so a patient with several images cannot be told. Tested on files written in this layout;
     the real table has been read.
+
+    Example::
+
+        source:
+          _target_: medvlp_toolkit.data_sources.siim_pneumothorax
+          root: /data/siim-acr
+          splits: my_splits.csv
     """
 
     def __init__(self, root: Path | str, splits: Path | str | None = None) -> None:
@@ -119,5 +128,6 @@ def decode_runs(code: str) -> NDArray[np.uint8]:
 def bounding_box(mask: NDArray[np.uint8]) -> Box:
     """The box around a mask."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    left, top = columns[0] / SIDE, rows[0] / SIDE
-    return Box(LABEL, left, top, (columns[-1] + 1) / SIDE - left, (rows[-1] + 1) / SIDE - top)
+    left, right = float(columns[0]) / SIDE, float(columns[-1] + 1) / SIDE
+    top, bottom = float(rows[0]) / SIDE, float(rows[-1] + 1) / SIDE
+    return Box(LABEL, left, top, right - left, bottom - top)

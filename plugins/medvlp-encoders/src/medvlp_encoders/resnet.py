@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -95,22 +96,40 @@ class ResNetTokens(nn.Module):
         self._strides = [2, 2, *(int(s) for s in strides[:last_stage])]  # stem and pooling first
         expansion = 4 if block == "bottleneck" else 1
         self.num_features = int(widths[last_stage - 1]) * expansion
+        #: Channels of each of :meth:`feature_maps`, and how much coarser than the image it is.
+        self.feature_channels = (int(widths[0]), *(int(width) * expansion for width in widths[:last_stage]))
+        self.feature_strides = (2, *(4 * math.prod(self._strides[2 : 3 + n]) for n in range(last_stage)))
 
     def forward(self, image: Tensor, keep: Tensor | None = None) -> Tensor:
         """(B, C, *spatial) float -> (B, N, num_features), tokens in row-major order."""
         if keep is not None:
             raise ValueError("a residual network sees the whole image: it has no patches to keep")
-        if image.shape[1] != self.in_channels:
-            if image.shape[1] != 1:
-                raise ValueError(f"resnet reads {self.in_channels} channels, and the image has {image.shape[1]}")
-            image = image.repeat_interleave(self.in_channels, dim=1)
         return self.feature_map(image).flatten(2).transpose(1, 2)
 
     def feature_map(self, image: Tensor) -> Tensor:
         """(B, C, *spatial) -> (B, num_features, *grid)."""
-        x: Tensor = self.maxpool(self.act(self.bn1(self.conv1(image))))
+        x: Tensor = self.maxpool(self.stem(image))
         features: Tensor = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return features
+
+    def stem(self, image: Tensor) -> Tensor:
+        """(B, C, *spatial) -> (B, widths[0], *spatial / 2): the first convolution, before pooling."""
+        if image.shape[1] != self.in_channels:
+            if image.shape[1] != 1:
+                raise ValueError(f"resnet reads {self.in_channels} channels, and the image has {image.shape[1]}")
+            image = image.repeat_interleave(self.in_channels, dim=1)
+        features: Tensor = self.act(self.bn1(self.conv1(image)))
+        return features
+
+    def feature_maps(self, image: Tensor) -> list[Tensor]:
+        """The stem's map and every stage's, from fine to coarse: what a decoder's skip connections read."""
+        maps = [self.stem(image)]
+        x = self.maxpool(maps[0])
+        for number, layer in enumerate((self.layer1, self.layer2, self.layer3, self.layer4), start=1):
+            if number < len(self.feature_channels):
+                x = layer(x)
+                maps.append(x)
+        return maps
 
     def grid_size(self, image_shape: Sequence[int]) -> tuple[int, ...]:
         """Tokens along each spatial axis: every stride halves, rounding up."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -65,6 +66,14 @@ class MedklipAugmentation(TrainingAugmentation):
             std=std,
         )
         self.count, self.probability, self.magnitude = count, probability, magnitude
+
+    def forward(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        if "mask" in batch:
+            raise ValueError(
+                "MedKLIP's augmentation shears and rotates images without their masks; use "
+                "medvlp_toolkit.data.augmentation.TrainingAugmentation for segmentation"
+            )
+        return super().forward(batch)
 
     def intensity(self, image: Tensor, draws: Tensor) -> Tensor:
         """Apply the drawn operations; (B, C, H, W) in [0, 1]."""

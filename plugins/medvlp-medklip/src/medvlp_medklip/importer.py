@@ -69,6 +69,14 @@ def medklip(
 
     Raises:
         ValueError: when a key is missing, foreign or of another shape; the message holds the whole list.
+
+    Example::
+
+        pretraining_model:
+          _target_: medvlp_toolkit.checkpoint_importers.medklip
+          state_dict: "$torch.load('checkpoint_final.pth', map_location='cpu', weights_only=True)"
+          entity_embeddings: "@entity_bank"
+          position_embeddings: "@position_bank"
     """
     tensors = _unwrap(state_dict)
     depth = _depth(tensors)

@@ -22,6 +22,12 @@ class EntityExistence(nn.Module):
     Args:
         width: D of the fused entity features.
         init_std: of the initial weights; None keeps torch's own.
+
+    Example::
+
+        existence:
+          _target_: medvlp_toolkit.pretext_losses.entity_existence
+          width: "@fusion.width"
     """
 
     needs = frozenset({"image", "entity_presence"})
@@ -60,6 +66,13 @@ class EntityPosition(nn.Module):
         normalize: False, as published, takes the embeddings at their own norm; True scales them to 1,
             which small or untrained text models need.
         init_std: of the initial weights; None keeps torch's own.
+
+    Example::
+
+        position:
+          _target_: medvlp_toolkit.pretext_losses.entity_position
+          position_bank: "@position_bank"
+          width: "@fusion.width"
     """
 
     needs = frozenset({"image", "entity_presence", "entity_position_candidates"})

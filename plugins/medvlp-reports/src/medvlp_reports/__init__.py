@@ -1,1 +1,1 @@
-"""Report filters for medvlp_toolkit."""
+"""Report filters: what a radiology report says is there, is not there, and where."""

@@ -120,7 +120,8 @@ class ReportReader:
     def _archive(self, path: Path) -> Iterator[tuple[str, Report]]:
         found = False
         try:
-            with tarfile.open(path, "r|*") as archive:
+            # tarfile's own decompression takes a truncated stream for the archive's end; gzip raises.
+            with _open_compressed(path) as content, tarfile.open(fileobj=content, mode="r|") as archive:
                 for member in archive:
                     if not member.isfile() or not member.name.lower().endswith((".txt", ".xml")):
                         continue
@@ -132,6 +133,8 @@ class ReportReader:
                         self.id_name = _file_id_name(name.stem, name.suffix.lower())
                     found = True
                     yield from self._document(f"{path.name}:{member.name}", name.name, stream.read())
+                while content.read(1 << 20):
+                    pass
         except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, OSError) as error:
             raise ValueError(f"{path}: damaged archive, after {self.read} reports ({type(error).__name__})") from None
         if not found:
@@ -330,6 +333,13 @@ def _encoding(path: Path) -> str:
 
 def _open_binary(path: Path) -> IO[bytes]:
     return cast(IO[bytes], gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb"))
+
+
+def _open_compressed(path: Path) -> IO[bytes]:
+    """The bytes of a file, unpacked where it is gzip by its first bytes."""
+    with path.open("rb") as stream:
+        compressed = stream.read(2) == b"\x1f\x8b"
+    return cast(IO[bytes], gzip.open(path, "rb") if compressed else path.open("rb"))
 
 
 def _open_text(path: Path) -> TextIO:

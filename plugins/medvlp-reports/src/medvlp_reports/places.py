@@ -26,6 +26,7 @@ from medvlp_reports.lexicon import (
 _SIDES = frozenset(["left", "right"])
 _GENERIC = frozenset(["lung", "pulmonary", "chest", "parenchyma", "lobe"])
 _JOINING = frozenset(["and", "or", ",", "/", "and/or"])
+_SHARING = _JOINING | {"vs", "versus"}  # between findings that share the place behind them
 _GAP = 2  # tokens that may stand between the words of one phrase
 _STATES = frozenset(["has", "have", "show", "shows", "demonstrate", "demonstrates"])
 
@@ -263,8 +264,9 @@ def _group_after(items: list[Item], groups: dict[int, Group], index: int) -> Gro
         elif kind is VERB and not preposition:
             verb = True
         elif kind is CONJUNCTION and not (verb or preposition):
+            # "atelectasis and effusion in the left base", not "no effusion with small opacity in the left base"
             following = items[place + 1][2] if place + 1 < len(items) else None
-            if following is None or following.kind not in (FINDING, CONJUNCTION, RESTART):
+            if term.value not in _SHARING or following is None or following.kind not in (FINDING, CONJUNCTION):
                 return None
         elif kind is FINDING and not (verb or preposition):
             if term.value.kind == "normal":

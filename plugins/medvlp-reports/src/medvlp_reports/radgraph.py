@@ -82,6 +82,12 @@ class RadGraphFilter:
     (``50414267``). Reports that the JSON lacks get no findings; ``missing`` counts them.
 
     The file is read at first use, and before the filter is sent to another process.
+
+    Example::
+
+        report_filter:
+          _target_: medvlp_toolkit.report_filters.radgraph
+          path: MIMIC-CXR_graphs.json
     """
 
     def __init__(self, path: str | Path, lemmatizer: Lemmatizer = lemmatize, uncertain: bool = True) -> None:

@@ -15,7 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 ANATOMY, DEFINITELY_PRESENT, DEFINITELY_ABSENT, UNCERTAIN = 0, 1, 2, 3
-_LABELS = {"ANAT-DP": ANATOMY, "OBS-DP": DEFINITELY_PRESENT, "OBS-DA": DEFINITELY_ABSENT, "OBS-U": UNCERTAIN}
+# The published files' labels, and those that the radgraph package writes for its newer models.
+_LABELS = {
+    "ANAT-DP": ANATOMY,
+    "OBS-DP": DEFINITELY_PRESENT,
+    "OBS-DA": DEFINITELY_ABSENT,
+    "OBS-U": UNCERTAIN,
+    "Anatomy::definitely present": ANATOMY,
+    "Anatomy::definitely absent": ANATOMY,
+    "Anatomy::uncertain": ANATOMY,
+    "Observation::definitely present": DEFINITELY_PRESENT,
+    "Observation::definitely absent": DEFINITELY_ABSENT,
+    "Observation::uncertain": UNCERTAIN,
+}
+_MEASUREMENT = "Observation::measurement::"  # a size ("3 cm") is no finding
 _ENDS = frozenset([".", "!", "?"])
 _PIECE = 1 << 23
 _LARGEST_STUDY = 1 << 27
@@ -99,25 +112,23 @@ class _Columns:
         entities = study.get("entities") or {}
         number = len(self.studies)
         base = number << 32
-        base_row = len(self.token)
-        rows: dict[str, int] = {}
-        for row, name in enumerate(entities, base_row):
-            rows[name] = row
+        kept = {name: item for name, item in entities.items() if not item["label"].startswith(_MEASUREMENT)}
+        rows = {name: row for row, name in enumerate(kept, len(self.token))}
         codes = self.codes
-        for row, entity in enumerate(entities.values(), base_row):
+        for name, entity in kept.items():
             word = entity["tokens"].lower()
             code = codes.get(word)
             if code is None:
                 code = codes[word] = len(codes)
-            self.token.append(code)
             label = _LABELS.get(entity["label"])
             if label is None:
-                raise ValueError(f"unknown label {str(entity['label'])[:20]!r}")
+                raise ValueError(f"unknown label {entity['label'][:40]!r}")
+            self.token.append(code)
             self.label.append(label)
             self.study.append(number)
             self.start.append(base + entity["start_ix"])
             for relation, target in entity["relations"]:
-                self.source.append(row)
+                self.source.append(rows[name])
                 self.target.append(rows.get(target, -1))
                 self.located_at.append(relation == "located_at")
         words = study["text"].split()

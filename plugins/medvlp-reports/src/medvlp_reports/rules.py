@@ -20,7 +20,6 @@ from medvlp_reports.sentences import sentences
 from medvlp_toolkit.data.records import Finding, Presence, Report
 from medvlp_toolkit.data.sections import select_sections
 
-
 _LONGEST_KEPT = 1000  # characters of a sentence that may be kept; longer ones hardly repeat
 
 
@@ -51,6 +50,12 @@ class RuleFilter:
         likely_is_present: count "likely", "probable" as present; else as uncertain.
         lexicon: another lexicon (``medvlp_reports.lexicon.read_lexicon``).
         cache_size: sentences whose reading is kept; reports repeat many sentences word for word.
+
+    Example::
+
+        report_filter:
+          _target_: medvlp_toolkit.report_filters.rules
+          sections: [impression]
     """
 
     def __init__(

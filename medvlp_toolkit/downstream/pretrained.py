@@ -1,0 +1,72 @@
+"""A pre-trained image encoder's weights, put into a network for another task."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TypeVar
+
+from torch import nn
+
+from medvlp_toolkit.engines.checkpoints import read_weights
+
+logger = logging.getLogger(__name__)
+
+#: What stands for no checkpoint: a `null` on a command line arrives as text.
+NONE = (None, "", "null", "None")
+
+#: Where the image encoder sits in a pre-training checkpoint, and in the weights that inference reads.
+PREFIXES = ("model.image_encoder.", "image_encoder.")
+
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def load_pretrained(network: Network, checkpoint: str | Path | None) -> Network:
+    """Give ``network.image_encoder`` the weights of a pre-trained one; everything else keeps its initial values.
+
+    Stages that the pre-trained encoder does not have (``layer4``, where MedKLIP's ends at ``layer3``) stay random,
+    as published. Anything else that does not fit is an error.
+
+    Args:
+        network: has an ``image_encoder``.
+        checkpoint: of a pre-training run (``best.pt``), of ``medvlp import`` (``pretraining.pt``), or the weights
+            for inference (``model.pt``); None leaves the whole network random.
+
+    Raises:
+        ValueError: when the file is no such checkpoint or does not fit, with the whole list.
+    """
+    if checkpoint in NONE:
+        logger.info("no checkpoint: the network starts from random weights")
+        return network
+    encoder: nn.Module = network.image_encoder  # type: ignore[assignment]
+    state = read_weights(str(checkpoint), key="model")
+    prefix = next((prefix for prefix in PREFIXES if any(name.startswith(prefix) for name in state)), None)
+    if prefix is None:
+        raise ValueError(
+            f"{checkpoint} holds no image_encoder; give a pre-training checkpoint of this toolkit, or bring a "
+            "published one with `medvlp import` first"
+        )
+    given = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    expected = encoder.state_dict()
+    parts = {name.partition(".")[0] for name in given}
+    problems = [f"  {name}: not part of this encoder" for name in given if name not in expected]
+    problems += [
+        f"  {name}: missing" for name in expected if name not in given and name.partition(".")[0] in parts
+    ]
+    problems += [
+        f"  {name}: shape {tuple(given[name].shape)}, expected {tuple(value.shape)}"
+        for name, value in expected.items()
+        if name in given and given[name].shape != value.shape
+    ]
+    if problems:
+        raise ValueError(
+            f"the image encoder in {checkpoint} is not the one configured; {len(problems)} entries do not fit:\n"
+            + "\n".join(problems)
+        )
+    encoder.load_state_dict(given, strict=False)
+    new = sorted({name.partition(".")[0] for name in expected} - parts)
+    logger.info(
+        "%d tensors of the image encoder are pre-trained%s", len(given), f"; {', '.join(new)} random" if new else ""
+    )
+    return network

@@ -1,0 +1,43 @@
+"""Several data sources as one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from medvlp_toolkit.data.records import Study
+from medvlp_toolkit.data.rejected import Rejected
+
+
+class JoinedSource:
+    """The studies of several data sources, one source after the other.
+
+    Args:
+        sources: data sources whose images are files; one that draws its own images (``read_image``) cannot be joined.
+
+    Example::
+
+        source:
+          _target_: medvlp_toolkit.data_sources.joined
+          sources: ["@radiographs", "@more_radiographs"]
+    """
+
+    fingerprint = ""
+
+    def __init__(self, sources: Sequence[Iterable[Study]]) -> None:
+        self.sources = list(sources)
+        if not self.sources:
+            raise ValueError("joined needs at least one data source")
+        drawing = [type(source).__name__ for source in self.sources if hasattr(source, "read_image")]
+        if drawing:
+            raise ValueError(f"joined takes sources of files; {', '.join(drawing)} reads its images itself")
+
+    def __iter__(self) -> Iterator[Study]:
+        for source in self.sources:
+            yield from source
+
+    @property
+    def rejected(self) -> list[Rejected]:
+        """What the sources left out in the latest pass."""
+        found: list[Any] = [item for source in self.sources for item in getattr(source, "rejected", ())]
+        return found

@@ -1,0 +1,78 @@
+"""How a label table agrees with an annotated one: precision, recall and F1 per label and together."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Counts for one label, or for several together."""
+
+    true_positives: int
+    false_positives: int
+    false_negatives: int
+
+    @property
+    def precision(self) -> float:
+        return _ratio(self.true_positives, self.true_positives + self.false_positives)
+
+    @property
+    def recall(self) -> float:
+        return _ratio(self.true_positives, self.true_positives + self.false_negatives)
+
+    @property
+    def f1(self) -> float:
+        return _ratio(2 * self.true_positives, 2 * self.true_positives + self.false_positives + self.false_negatives)
+
+    def __add__(self, other: Agreement) -> Agreement:
+        return Agreement(
+            self.true_positives + other.true_positives,
+            self.false_positives + other.false_positives,
+            self.false_negatives + other.false_negatives,
+        )
+
+
+def agreement(
+    labels: Mapping[str, Mapping[str, str]], annotated: Mapping[str, Mapping[str, str]], names: Sequence[str]
+) -> dict[str, Agreement]:
+    """Agreement per label over the annotated reports; a value counts as positive where it is 1.
+
+    Raises ValueError where an annotated report has no labels.
+    """
+    missing = [report for report in annotated if report not in labels]
+    if missing:
+        raise ValueError(
+            f"{len(missing)} of {len(annotated)} annotated reports have no labels, the first is {missing[0]}"
+        )
+    result = {}
+    for name in names:
+        pairs = [(labels[report].get(name) == "1", row[name] == "1") for report, row in annotated.items()]
+        result[name] = Agreement(pairs.count((True, True)), pairs.count((True, False)), pairs.count((False, True)))
+    return result
+
+
+def together(per_label: Mapping[str, Agreement]) -> Agreement:
+    """Micro-average: the counts of all labels together."""
+    return sum(per_label.values(), Agreement(0, 0, 0))
+
+
+def read_labels(path: str | Path) -> dict[str, dict[str, str]]:
+    """A label table by the id in its first column; values without a trailing ``.0``."""
+    with Path(path).open(newline="", encoding="utf-8-sig") as stream:
+        rows = csv.reader(stream)
+        header = next(rows, None)
+        if not header:
+            raise ValueError(f"{path}: empty; expected a label table with a header line")
+        return {
+            row[0]: {name: value.removesuffix(".0") for name, value in zip(header[1:], row[1:], strict=False)}
+            for row in rows
+            if row
+        }
+
+
+def _ratio(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0

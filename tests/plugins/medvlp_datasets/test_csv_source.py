@@ -1,0 +1,214 @@
+"""Studies from a CSV table."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from medvlp_datasets.csv_source import CsvSource
+from medvlp_datasets.open_i import OpenISource
+from medvlp_toolkit.data.records import Box
+
+TABLE = """image,split,patient_id,age,sex,view,labels,report
+a.jpg,train,1,61,M,AP,Edema|Effusion,There is edema.
+b.jpg,train,1,058Y,F,,,
+c.jpg,eval,2,,M,PA,No Finding,"Clear, no edema."
+"""
+OPEN_I = """<eCitation><uId id="{name}"/><Abstract><AbstractText Label="FINDINGS">{text}</AbstractText></Abstract>
+<MeSH><major>normal</major></MeSH><parentImage id="{name}_1"/><parentImage id="{name}_2"/></eCitation>"""
+
+
+def write(path: Path, text: str = TABLE) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_columns_become_fields(tmp_path: Path) -> None:
+    source = CsvSource(write(tmp_path / "t.csv"), report_column="report", labels_column="labels")
+    first, second, third = source
+    assert (first.id, first.patient_id, first.split) == ("a.jpg", "1", "train")
+    assert first.image == tmp_path / "a.jpg"
+    assert first.report is not None
+    assert (first.report.id, first.report.text) == ("a.jpg", "There is edema.")
+    assert first.metadata == {"age": 61.0, "sex": "M", "view": "AP"}
+    assert second.metadata == {"age": 58.0, "sex": "F", "view": None}
+    assert third.report is not None
+    assert third.report.text == "Clear, no edema."
+
+
+def test_joined_labels_are_absent_where_they_are_not_named(tmp_path: Path) -> None:
+    first, second, third = CsvSource(write(tmp_path / "t.csv"), labels_column="labels")
+    assert first.labels == {"Edema": 1, "Effusion": 1}
+    assert second.labels == third.labels == {"Edema": 0, "Effusion": 0}
+
+
+def test_given_labels_are_the_only_ones(tmp_path: Path) -> None:
+    source = CsvSource(write(tmp_path / "t.csv"), labels_column="labels", labels=["Edema", "Mass"])
+    assert [study.id for study in source] == ["b.jpg", "c.jpg"]
+    assert [item.study_id for item in source.rejected] == ["a.jpg"]
+    assert "'Effusion'" in source.rejected[0].detail
+
+
+def test_label_columns_are_one_zero_minus_one_or_nothing(tmp_path: Path) -> None:
+    table = write(tmp_path / "t.csv", "image,Edema,Mass\na.png,1.0,-1\nb.png,0,\nc.png,2,0\n")
+    source = CsvSource(table, label_columns=["Edema", "Mass"])
+    assert [study.labels for study in source] == [{"Edema": 1, "Mass": -1}, {"Edema": 0}]
+    assert "label 'Edema' is 1, 0, -1 or empty" in source.rejected[0].detail
+
+
+def test_splits_can_be_chosen(tmp_path: Path) -> None:
+    assert [study.id for study in CsvSource(write(tmp_path / "t.csv"), splits=["eval"])] == ["c.jpg"]
+
+
+def test_table_without_patients_has_one_per_study(tmp_path: Path) -> None:
+    source = CsvSource(write(tmp_path / "t.csv", "image\na.png\nb.png\n"))
+    assert [study.patient_id for study in source] == ["a.png", "b.png"]
+
+
+def test_study_id_column_names_the_study(tmp_path: Path) -> None:
+    source = CsvSource(write(tmp_path / "t.csv", "study_id,image\ns1,a.png\n"))
+    assert [(study.id, study.image) for study in source] == [("s1", tmp_path / "a.png")]
+
+
+def test_boxes_join_by_image(tmp_path: Path) -> None:
+    boxes = write(tmp_path / "b.csv", "image,label,x,y,w,h\nc.jpg,Mass,0.1,0.2,0.3,0.4\nc.jpg,Edema,0,0,1,1\n")
+    *_, third = CsvSource(write(tmp_path / "t.csv"), boxes=boxes)
+    assert third.boxes == (Box("Mass", 0.1, 0.2, 0.3, 0.4), Box("Edema", 0, 0, 1, 1))
+
+
+def test_columns_of_joined_tables_count(tmp_path: Path) -> None:
+    pairs = write(tmp_path / "p.csv", "image,uid\na.jpg,CXR1\n")
+    (study,) = CsvSource(pairs, join=write(tmp_path / "t.csv"), labels_column="labels")
+    assert study.patient_id == "1"
+    assert study.split == "train"
+    assert study.labels["Edema"] == 1
+
+
+class TestReportsFromElsewhere:
+    def archive(self, path: Path) -> Path:
+        with tarfile.open(path, "w:gz") as archive:
+            for name, text in (("CXR1", "Edema &amp; effusion."), ("CXR2", "Clear.")):
+                content = OPEN_I.format(name=name, text=text).encode()
+                info = tarfile.TarInfo(f"ecgen-radiology/{name[3:]}.xml")
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+        return path
+
+    def pairs(self, tmp_path: Path) -> Path:
+        return write(tmp_path / "p.csv", "image,uid\na.jpg,CXR2\nb.jpg,CXR1\nc.jpg,CXR9\n")
+
+    def test_open_i_archive_gives_text_by_id(self, tmp_path: Path) -> None:
+        source = CsvSource(
+            self.pairs(tmp_path), reports=self.archive(tmp_path / "reports.tgz"), report_id_column="uid"
+        )
+        first, second, third = source
+        assert first.report is not None
+        assert first.report.id == "CXR2"
+        assert first.report.sections == {"findings": "Clear."}
+        assert second.report is not None
+        assert second.report.text == "FINDINGS: Edema & effusion."
+        assert third.report is None
+
+    def test_another_source_does_too(self, tmp_path: Path) -> None:
+        reports = OpenISource(self.archive(tmp_path / "reports.tgz"))
+        first, *_ = CsvSource(self.pairs(tmp_path), reports=reports, report_id_column="uid")
+        assert first.report is not None
+
+    def test_table_does_too(self, tmp_path: Path) -> None:
+        reports = write(tmp_path / "r.csv", "id,text\nCXR1,Edema.\n")
+        _, second, _ = CsvSource(self.pairs(tmp_path), reports=reports, report_id_column="uid")
+        assert second.report is not None
+        assert second.report.text == "Edema."
+
+
+class TestEncodings:
+    def test_compressed_tables(self, tmp_path: Path) -> None:
+        (tmp_path / "t.csv.gz").write_bytes(gzip.compress(TABLE.encode()))
+        with zipfile.ZipFile(tmp_path / "t.csv.zip", "w") as archive:
+            archive.writestr("inside.csv", TABLE)
+        for name in ("t.csv.gz", "t.csv.zip"):
+            assert [study.id for study in CsvSource(tmp_path / name)] == ["a.jpg", "b.jpg", "c.jpg"]
+
+    def test_latin1_utf8_and_byte_order_mark(self, tmp_path: Path) -> None:
+        text = "image,report\na.png,opacité\n"
+        for encoding in ("latin-1", "utf-8", "utf-8-sig"):
+            (tmp_path / "t.csv").write_bytes(text.encode(encoding))
+            (study,) = CsvSource(tmp_path / "t.csv", report_column="report")
+            assert study.report is not None
+            assert study.report.text == "opacité"
+
+    def test_nul_and_a_megabyte_of_text(self, tmp_path: Path) -> None:
+        long = "effusion " * 130_000
+        (tmp_path / "t.csv").write_bytes(f"image,report\na.png,ef\x00fusion\nb.png,{long}\n".encode())
+        first, second = CsvSource(tmp_path / "t.csv", report_column="report")
+        assert first.report is not None
+        assert first.report.text == "ef fusion"
+        assert second.report is not None
+        assert len(second.report.text) == len(long) - 1
+
+    def test_line_breaks_inside_quotes_belong_to_the_text(self, tmp_path: Path) -> None:
+        (study,) = CsvSource(write(tmp_path / "t.csv", 'image,report\na.png,"one\ntwo"\n'), report_column="report")
+        assert study.report is not None
+        assert study.report.text == "one\ntwo"
+
+
+class TestBadInput:
+    def test_rows_of_another_length_are_rejected_with_their_line(self, tmp_path: Path) -> None:
+        rows = "image,split\na.png,train\nb.png\nc.png,train,more\n\nd.png,test\n"
+        source = CsvSource(write(tmp_path / "t.csv", rows))
+        assert [study.id for study in source] == ["a.png", "d.png"]
+        assert [item.detail[:6] for item in source.rejected] == ["line 3", "line 4"]
+
+    def test_missing_column_names_those_there(self, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match=r"no column 'text', 'mass'; there are image, split"):
+            CsvSource(write(tmp_path / "t.csv", "image,split\n"), report_column="text", label_columns=["mass"])
+
+    @pytest.mark.parametrize("option", ["boxes", "join", "reports", "image_root"])
+    def test_missing_file_is_named(self, tmp_path: Path, option: str) -> None:
+        with pytest.raises(FileNotFoundError, match=r"nowhere"):
+            CsvSource(write(tmp_path / "t.csv"), **{option: tmp_path / "nowhere"})  # type: ignore[arg-type]
+        with pytest.raises(FileNotFoundError, match=r"nowhere"):
+            CsvSource(tmp_path / "nowhere.csv")
+
+    def test_damaged_compression_is_one_line(self, tmp_path: Path) -> None:
+        content = gzip.compress((TABLE * 200).encode())
+        (tmp_path / "t.csv.gz").write_bytes(content[: len(content) // 2])
+        with pytest.raises(ValueError, match=r"the table is damaged"):
+            list(CsvSource(tmp_path / "t.csv.gz"))
+        (tmp_path / "u.csv.gz").write_bytes(b"plain text")
+        with pytest.raises(ValueError, match=r"the table is damaged"):
+            CsvSource(tmp_path / "u.csv.gz")
+
+    def test_empty_table_is_one_line(self, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match=r"no column 'image'"):
+            CsvSource(write(tmp_path / "t.csv", ""))
+
+    def test_reports_have_one_place(self, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match=r"not both"):
+            CsvSource(write(tmp_path / "t.csv"), report_column="report", reports=[])
+
+    def test_box_that_is_none_is_rejected(self, tmp_path: Path) -> None:
+        boxes = write(tmp_path / "b.csv", "image,label,x,y,w,h\nc.jpg,Mass,0.1,wide,0.3,0.4\n")
+        source = CsvSource(write(tmp_path / "t.csv"), boxes=boxes)
+        assert [study.id for study in source] == ["a.jpg", "b.jpg"]
+        assert "not numbers" in source.rejected[0].detail
+
+
+def test_real_tables_of_radiographs(shared_data: Path) -> None:
+    folder = shared_data / "nih_cxr"
+    source = CsvSource(
+        folder / "labels.csv", image_root=folder / "images", labels_column="labels", boxes=folder / "boxes.csv"
+    )
+    studies = list(source)
+    assert len(studies) == 1237
+    assert not source.rejected
+    assert sum(study.split == "eval" for study in studies) == 338
+    assert sum(len(study.boxes) for study in studies) == 29
+    assert all(study.image is not None and study.image.is_file() for study in studies)
+    patients = [{study.patient_id for study in studies if study.split == split} for split in ("train", "eval")]
+    assert not patients[0] & patients[1]
