@@ -72,7 +72,9 @@ class EntityBank:
         empty = [i for i, text in enumerate(texts) if not text.strip()]
         if empty or not texts:
             raise ValueError(f"description number {empty[0]} is empty" if empty else "no description to encode")
-        path = None if self.cache_dir is None else self.cache_dir / f"entity-bank-{self._fingerprint(texts)}.safetensors"
+        path = (
+            None if self.cache_dir is None else self.cache_dir / f"entity-bank-{self._fingerprint(texts)}.safetensors"
+        )
         if path is not None and path.exists():
             return load_file(path)["embeddings"]
         vectors = self._encode(texts)

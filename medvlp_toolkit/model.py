@@ -112,17 +112,13 @@ class Encodings:
     def text_tokens(self, view: Literal["report", "masked"] = "report") -> Tensor:
         """(B, L, D) projected tokens of the report, or of the report with masked tokens."""
         ids = "input_ids" if view == "report" else "masked_input_ids"
-        return self._once(
-            ("text", view), lambda: self.model.text_tokens(self.batch[ids], self.batch["attention_mask"])
-        )
+        return self._once(("text", view), lambda: self.model.text_tokens(self.batch[ids], self.batch["attention_mask"]))
 
     def entity_embeddings(self) -> Tensor:
         """(E, Dk) of the knowledge graph, else (Q, D) of the entity bank."""
         return self._once(("entities",), self.model.entity_embeddings)
 
-    def fused(
-        self, text: TextView = "report", image: ImageView = "full", stop_after: int = -1
-    ) -> FusionOutput:
+    def fused(self, text: TextView = "report", image: ImageView = "full", stop_after: int = -1) -> FusionOutput:
         """The fusion module's output for one pairing of text and image views."""
         return self._once(("fused", text, image, stop_after), lambda: self._fused(text, image, stop_after))
 

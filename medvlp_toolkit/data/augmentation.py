@@ -28,6 +28,9 @@ class EvaluationTransform(nn.Module):
         mean, std: per channel of the input in [0, 1]. A one-channel image becomes as many channels.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self, image_size: int, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD
     ) -> None:
@@ -92,6 +95,7 @@ class TrainingAugmentation(EvaluationTransform):
 
     #: Of the draws of a sample, this many belong to the geometry and intensity here; the rest to subclasses.
     USED_DRAWS = 12
+    mirror_index: Tensor
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +189,7 @@ class StudySampler(DistributedSampler):
     def __init__(self, dataset: StudyDataset, shuffle: bool, seed: int, drop_last: bool) -> None:
         import torch.distributed as dist
 
+        self.studies = dataset
         distributed = dist.is_available() and dist.is_initialized()
         super().__init__(
             dataset,
@@ -201,7 +202,7 @@ class StudySampler(DistributedSampler):
 
     def set_epoch(self, epoch: int) -> None:
         super().set_epoch(epoch)
-        self.dataset.set_epoch(epoch)
+        self.studies.set_epoch(epoch)
 
 
 def study_loader(
@@ -235,6 +236,6 @@ def study_loader(
     )
 
 
-def whole_batch(batch: Mapping[str, Any]) -> Mapping[str, Any]:
+def whole_batch(batch: Any) -> Any:
     """The data set builds whole batches; there is nothing left to collate."""
     return batch

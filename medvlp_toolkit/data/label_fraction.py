@@ -47,9 +47,7 @@ def choose_labelled(
         return read_ids(id_list)
     unknown = [name for name in labels if name not in store.labels]
     if unknown:
-        raise ValueError(
-            f"{store.path} has no label {', '.join(unknown)}; it has {', '.join(store.labels) or 'none'}"
-        )
+        raise ValueError(f"{store.path} has no label {', '.join(unknown)}; it has {', '.join(store.labels) or 'none'}")
     rows = store.rows(split)
     if labels and len(rows):
         table = store.table("studies", [f"label:{name}" for name in labels])

@@ -51,9 +51,7 @@ def load_pretrained(network: Network, checkpoint: str | Path | None) -> Network:
     expected = encoder.state_dict()
     parts = {name.partition(".")[0] for name in given}
     problems = [f"  {name}: not part of this encoder" for name in given if name not in expected]
-    problems += [
-        f"  {name}: missing" for name in expected if name not in given and name.partition(".")[0] in parts
-    ]
+    problems += [f"  {name}: missing" for name in expected if name not in given and name.partition(".")[0] in parts]
     problems += [
         f"  {name}: shape {tuple(given[name].shape)}, expected {tuple(value.shape)}"
         for name, value in expected.items()

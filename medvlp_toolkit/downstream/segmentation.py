@@ -87,9 +87,7 @@ class UShapedSegmenter(nn.Module):
         self.bridge = TwoConv(dims, channels[-1], channels[-1], act=_ACT, norm=_NORM, bias=False, dropout=dropout)
         coming = [channels[-1], *widths[:-1]]
         self.steps = nn.ModuleList(
-            UpBlock(
-                dims, coming[n], channels[-2 - n], widths[n], strides[-1 - n] // strides[-2 - n], dropout
-            )
+            UpBlock(dims, coming[n], channels[-2 - n], widths[n], strides[-1 - n] // strides[-2 - n], dropout)
             for n in range(steps)
         )
         self.head = Convolution(dims, widths[-1], classes, kernel_size=1, conv_only=True)

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-
 #: What a training run notes of itself beside its checkpoints.
 TRAINING_NOTE = "training.json"
 

@@ -36,6 +36,5 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
 def to_device(batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
     """The batch with its tensors on ``device``; everything else as it is."""
     return {
-        key: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
-        for key, value in batch.items()
+        key: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value for key, value in batch.items()
     }

@@ -234,9 +234,7 @@ class ClassificationEvaluation(FinetuningEvaluation):
         scores, targets, rows = scores[tested], targets[tested], rows[tested]
         described = self.described(rows)
         metrics = {
-            "fine_tuned": classification_metrics(
-                targets, scores, labels, patient_id=described["patient_id"], **options
-            )
+            "fine_tuned": classification_metrics(targets, scores, labels, patient_id=described["patient_id"], **options)
         }
         ids = self.dataset.store.values("study_id", rows) or []
         table = score_table(ids, targets, scores, labels, **described)

@@ -65,7 +65,7 @@ class Throughput:
 
 
 class ProgressBar:
-    """Shows epoch, loss, samples per second and data wait; a log line every ``every`` iterations where there is no terminal.
+    """Shows epoch, losses, samples per second and data wait; without a terminal, as log lines.
 
     The losses are read from the device only when they are shown.
 

@@ -23,7 +23,18 @@ from medvlp_toolkit.evaluation.results import write_probabilities
 
 #: Entities that say that nothing is wrong, or that stand for a mixture: not drawn unless asked for.
 NOT_DRAWN = frozenset(
-    "normal clear sharp sharply unremarkable intact stable free tail_abnorm_obs excluded_obs".split()
+    [
+        "normal",
+        "clear",
+        "sharp",
+        "sharply",
+        "unremarkable",
+        "intact",
+        "stable",
+        "free",
+        "tail_abnorm_obs",
+        "excluded_obs",
+    ]
 )
 
 

@@ -27,9 +27,7 @@ class PretrainingStep:
         clip_norm: greatest norm of the gradient over all parameters; None does not clip.
     """
 
-    def __init__(
-        self, transform: Transform, precision: Precision = "fp32", clip_norm: float | None = None
-    ) -> None:
+    def __init__(self, transform: Transform, precision: Precision = "fp32", clip_norm: float | None = None) -> None:
         self.transform = transform
         self.precision = precision
         self.clip_norm = clip_norm

@@ -12,6 +12,7 @@ from ignite.distributed import utils as ignite_distributed
 
 from tests.bundles.running import demo_overrides, run_bundle
 
+
 @pytest.fixture(autouse=True)
 def undisturbed_process() -> Iterator[None]:
     """Bundles set an exception hook, log levels and determinism; tests after them must not notice."""
@@ -44,9 +45,8 @@ def demo_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture()
+@pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Run from a folder that has nothing to do with the checkout."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
-

@@ -21,7 +21,14 @@ from tests.bundles.running import CONFIGS, demo_overrides, make_workflow, run_bu
 
 def test_training_leaves_checkpoints_weights_and_a_log(demo_run: Path) -> None:
     names = {path.name for path in demo_run.iterdir()}
-    assert {"best.pt", "checkpoint_epoch=2.pt", "model.pt", "model.safetensors", "training.json", "tensorboard"} <= names
+    assert {
+        "best.pt",
+        "checkpoint_epoch=2.pt",
+        "model.pt",
+        "model.safetensors",
+        "training.json",
+        "tensorboard",
+    } <= names
     assert json.loads((demo_run / "training.json").read_text())["epoch"] == 2
 
 
@@ -31,7 +38,9 @@ def test_checkpoints_are_read_without_running_anything_in_them(demo_run: Path) -
     assert all(isinstance(value, torch.Tensor) for value in state["random"].values())
 
 
-def test_evaluation_scores_grounds_and_draws(demo_run: Path, elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluation_scores_grounds_and_draws(
+    demo_run: Path, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     overrides = demo_overrides(demo_run, results_dir=str(elsewhere / "results"), grid=[8, 8])
     run_bundle("evaluate", "demo", workflow_type="infer", **overrides)
     results = Results.read(elsewhere / "results")
@@ -67,9 +76,13 @@ def test_resume_goes_on_where_the_run_was_cut_off(demo_run: Path, tmp_path: Path
     schedule = {"schedule::total_steps": 24, "schedule::warmup_steps": 1}
     run_bundle("train", "demo", **demo_overrides(demo_run, output_dir=str(cut), epochs=1, **schedule))
     run_bundle("train", "demo", **demo_overrides(demo_run, output_dir=str(straight), epochs=3, **schedule))
-    resumed = run_bundle("train", "demo", "resume", **demo_overrides(demo_run, output_dir=str(cut), epochs=3, **schedule))
+    resumed = run_bundle(
+        "train", "demo", "resume", **demo_overrides(demo_run, output_dir=str(cut), epochs=3, **schedule)
+    )
     assert resumed.trainer.state.epoch == 3
-    one, other = (torch.load(folder / "checkpoint_epoch=3.pt", weights_only=True)["model"] for folder in (straight, cut))
+    one, other = (
+        torch.load(folder / "checkpoint_epoch=3.pt", weights_only=True)["model"] for folder in (straight, cut)
+    )
     for name, value in one.items():
         torch.testing.assert_close(value, other[name], msg=f"{name} differs after resuming")
 
@@ -80,7 +93,7 @@ def test_resume_without_a_checkpoint_says_so(demo_run: Path, tmp_path: Path) -> 
     assert "nothing to resume" in (readable_message(caught.value) or "")
 
 
-@pytest.fixture()
+@pytest.fixture
 def dicom(demo_run: Path, tmp_path: Path) -> Path:
     """A synthetic phantom as a DICOM radiograph."""
     from pydicom.dataset import FileDataset, FileMetaDataset
@@ -147,7 +160,12 @@ def test_features_are_written_per_study(demo_run: Path, elsewhere: Path) -> None
     ],
 )
 def test_every_property_that_monai_asks_for_is_there(
-    configs: tuple[str, ...], workflow_type: str, demo_run: Path, dicom: Path, monkeypatch: pytest.MonkeyPatch, elsewhere: Path
+    configs: tuple[str, ...],
+    workflow_type: str,
+    demo_run: Path,
+    dicom: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    elsewhere: Path,
 ) -> None:
     overrides = demo_overrides(demo_run)
     if configs[0] == "inference":
@@ -209,17 +227,28 @@ def test_a_store_without_any_positive_label_trains_without_nan(demo_run: Path, e
         "train", "demo", **demo_overrides(demo_run, output_dir="run", epochs=1, excluded_entities="$@trained")
     )
     assert float(workflow.trainer.state.output["loss"]) == 0.0
-    assert all(torch.isfinite(value).all() for value in workflow.parser.get_parsed_content("network").state_dict().values())
+    assert all(
+        torch.isfinite(value).all() for value in workflow.parser.get_parsed_content("network").state_dict().values()
+    )
 
 
 def run_command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run([sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=300
+    )
 
 
 def test_the_command_line_ends_a_mistake_without_traceback(elsewhere: Path) -> None:
     done = run_command(
-        "-m", "monai.bundle", "run", "--config_file", str(CONFIGS / "train.yaml"), "--dataset_dir", "nowhere", cwd=elsewhere
+        "-m",
+        "monai.bundle",
+        "run",
+        "--config_file",
+        str(CONFIGS / "train.yaml"),
+        "--dataset_dir",
+        "nowhere",
+        cwd=elsewhere,
     )
     assert done.returncode == 1
     assert "error: " in done.stderr

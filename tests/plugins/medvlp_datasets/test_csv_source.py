@@ -103,9 +103,7 @@ class TestReportsFromElsewhere:
         return write(tmp_path / "p.csv", "image,uid\na.jpg,CXR2\nb.jpg,CXR1\nc.jpg,CXR9\n")
 
     def test_open_i_archive_gives_text_by_id(self, tmp_path: Path) -> None:
-        source = CsvSource(
-            self.pairs(tmp_path), reports=self.archive(tmp_path / "reports.tgz"), report_id_column="uid"
-        )
+        source = CsvSource(self.pairs(tmp_path), reports=self.archive(tmp_path / "reports.tgz"), report_id_column="uid")
         first, second, third = source
         assert first.report is not None
         assert first.report.id == "CXR2"

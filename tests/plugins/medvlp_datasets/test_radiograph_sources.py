@@ -340,9 +340,10 @@ class TestMimicCxr:
             picture(root / "files" / "p10" / "p10000032" / "s50414267" / f"{name}.jpg")
         summary = Prepare(MimicCxrSource(root, tmp_path / "reports"), tmp_path / "store", 8, workers=0).run()
         assert summary.stored == 2
-        assert PackedStore.open(tmp_path / "store").studies.column("text").to_pylist() == [
-            "No focal consolidation.\nNo acute process."
-        ] * 2
+        assert (
+            PackedStore.open(tmp_path / "store").studies.column("text").to_pylist()
+            == ["No focal consolidation.\nNo acute process."] * 2
+        )
 
     @pytest.mark.parametrize(
         ("options", "words"),
@@ -359,6 +360,7 @@ class TestMimicCxr:
 
 class TestEdemaSeverity:
     root = TestMimicCxr.root
+
     @pytest.fixture
     def grades(self, tmp_path: Path) -> Path:
         folder = tmp_path / "grades"

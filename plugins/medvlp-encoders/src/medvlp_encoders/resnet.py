@@ -48,6 +48,9 @@ class ResNetTokens(nn.Module):
 
     supports_masking = False
     num_prefix_tokens = 0
+    bn1: nn.Module
+    act: nn.Module
+    maxpool: nn.Module
 
     def __init__(
         self,

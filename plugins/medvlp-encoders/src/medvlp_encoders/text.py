@@ -59,7 +59,8 @@ class TransformersText(nn.Module):
             self.model = _build(dict(config or {}), len(self.tokenizer), seed)
         if lower_case is not None:
             _set_lower_case(self.tokenizer, lower_case)
-        self.num_features = int(self.model.config.hidden_size)
+        made_as: Any = self.model.config
+        self.num_features = int(made_as.hidden_size)
         self.num_prefix_tokens = 1
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:

@@ -81,10 +81,10 @@ class MedklipAugmentation(TrainingAugmentation):
             which, applied, sign = draws[:, self.USED_DRAWS + 3 * number : self.USED_DRAWS + 3 * number + 3].unbind(1)
             operation = (which * len(OPERATIONS)).long().clamp(max=len(OPERATIONS) - 1)
             operation = torch.where(applied < self.probability, operation, 0)
-            image = self.apply(image, operation, torch.where(sign < 0.5, -1.0, 1.0))
+            image = self.operate_each(image, operation, torch.where(sign < 0.5, -1.0, 1.0))
         return image
 
-    def apply(self, image: Tensor, operation: Tensor, sign: Tensor) -> Tensor:
+    def operate_each(self, image: Tensor, operation: Tensor, sign: Tensor) -> Tensor:
         """(B,) operation indices and signs; every operation runs on the images that drew it."""
         image = image.clone()
         # Read back once per call: which images drew what decides the shapes of the work.
@@ -151,4 +151,3 @@ def sharpen(image: Tensor, factor: float) -> Tensor:
     smooth = image.clone()
     smooth[..., 1:-1, 1:-1] = F.conv2d(image, kernel, groups=image.shape[1])
     return (smooth + factor * (image - smooth)).clamp(0, 1)
-

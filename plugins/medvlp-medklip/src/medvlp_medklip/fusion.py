@@ -87,9 +87,7 @@ class EntityQueryDecoder(nn.Module):
         if width % heads:
             raise ValueError(f"entity_query_decoder width {width} is not a multiple of its {heads} heads")
         self.width = width
-        self.layers = nn.ModuleList(
-            EntityQueryDecoderLayer(width, heads, feed_forward, dropout) for _ in range(layers)
-        )
+        self.layers = nn.ModuleList(EntityQueryDecoderLayer(width, heads, feed_forward, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.output_dropout = nn.Dropout(output_dropout)
         initialise(self, init_std)

@@ -14,7 +14,8 @@ def parameter_groups(model: nn.Module, weight_decay: float = 0.02) -> list[dict[
 
     Parameters that are frozen are left out.
     """
-    decayed, plain = [], []
+    decayed: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             (plain if parameter.ndim <= 1 or name.endswith(".bias") else decayed).append(parameter)

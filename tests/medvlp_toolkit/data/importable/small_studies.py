@@ -8,6 +8,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from PIL import Image
@@ -64,6 +65,7 @@ def write_images(folder: Path, count: int, side: int = 24) -> list[Path]:
 class SmallSource:
     """One study per picture of a folder."""
 
+    fingerprint: ClassVar[str] = ""
     folder: Path
     broken: tuple[int, ...] = ()
     changes: dict[int, dict[str, object]] = field(default_factory=dict)
