@@ -203,6 +203,11 @@ class PretextLoss(Protocol):
 
 @runtime_checkable
 class CheckpointImporter(Protocol):
-    """Builds a ``PretrainingModel`` from a published state dict; strict about every key."""
+    """Builds a ``PretrainingModel`` from a published state dict; strict about every key.
+
+    Arguments named ``entity_embeddings`` and ``position_embeddings`` are filled by ``medvlp import`` with embedded
+    descriptions. The model may carry a ``key_report`` (:class:`medvlp_toolkit.engines.key_report.KeyReport`), and the
+    importer a function ``text_width(state_dict)``, the width of those embeddings.
+    """
 
     def __call__(self, state_dict: dict[str, Tensor], **options: Any) -> "PretrainingModel": ...

@@ -10,8 +10,11 @@ from typing import Annotated
 import typer
 
 import medvlp_toolkit as mv
-from medvlp_toolkit.cli import bundle, doctor, info, plugins
+from medvlp_toolkit.cli import bundle, doctor, import_, info, plugins
 from medvlp_toolkit.cli.errors import Commands
+from medvlp_toolkit.cli.filter import filter_reports
+from medvlp_toolkit.cli.label import label_table
+from medvlp_toolkit.cli.prepare import prepare
 
 app = typer.Typer(
     name="medvlp",
@@ -26,6 +29,10 @@ app = typer.Typer(
 app.command()(plugins.plugins)
 app.command()(info.info)
 app.command()(doctor.doctor)
+app.command("filter")(filter_reports)
+app.command("label")(label_table)
+app.command()(prepare)
+app.command("import")(import_.import_)
 app.add_typer(bundle.app, name="bundle")
 
 

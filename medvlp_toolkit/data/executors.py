@@ -222,7 +222,7 @@ class DaskCluster(Parallel):
                 "scheduler needs dask.distributed; install it with `pip install 'medvlp-toolkit[dask]'`"
             ) from None
         try:
-            self.client = Client(address, timeout=10, set_as_default=False)
+            self.client = Client(address, timeout=5, set_as_default=False)
         except (OSError, ValueError) as error:
             raise ValueError(f"scheduler {address}: no Dask scheduler answers there ({type(error).__name__})") from None
         cores = sum(self.client.ncores().values())

@@ -130,21 +130,26 @@ def export_network(network_def: torch.nn.Module, network: torch.nn.Module, outpu
     Returns:
         ``model.pt`` and ``model.safetensors`` in ``output_dir``: the bare state dict of ``network_def``.
     """
-    from safetensors.torch import save_file
-
     folder = Path(output_dir)
     best = folder / "best.pt"
     if best.is_file():
         inner = getattr(network, "module", network)
         load_weights(inner, best, key="model")
-    state = {name: value.detach().cpu().contiguous() for name, value in network_def.state_dict().items()}
-    paths = [folder / "model.pt", folder / "model.safetensors"]
+    return write_weights(network_def.state_dict(), folder)
+
+
+def write_weights(state: Mapping[str, Tensor], folder: str | Path) -> list[Path]:
+    """Write a bare state dict as ``model.pt`` and ``model.safetensors``; each appears whole or not at all."""
+    from safetensors.torch import save_file
+
+    plain = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+    paths = [Path(folder) / "model.pt", Path(folder) / "model.safetensors"]
     for path in paths:
         temporary = path.with_suffix(path.suffix + ".tmp")
         if path.suffix == ".pt":
-            torch.save(state, temporary)
+            torch.save(plain, temporary)
         else:
-            save_file(state, temporary)
+            save_file(plain, temporary)
         temporary.replace(path)
     return paths
 

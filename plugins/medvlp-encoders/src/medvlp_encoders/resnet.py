@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from monai.networks.nets import ResNet as MonaiResNet
@@ -48,9 +49,15 @@ class ResNetTokens(nn.Module):
 
     supports_masking = False
     num_prefix_tokens = 0
-    bn1: nn.Module
-    act: nn.Module
-    maxpool: nn.Module
+
+    if TYPE_CHECKING:  # TorchScript reads class annotations and takes submodules for attributes
+        act: nn.Module
+        bn1: nn.Module
+        maxpool: nn.Module
+        layer1: nn.Module
+        layer2: nn.Module
+        layer3: nn.Module
+        layer4: nn.Module
 
     def __init__(
         self,

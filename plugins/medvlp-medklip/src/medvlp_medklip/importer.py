@@ -13,6 +13,7 @@ import medvlp_toolkit as mv
 from medvlp_medklip.fusion import EntityQueryDecoder
 from medvlp_medklip.losses import EntityExistence, EntityPosition
 from medvlp_medklip.projection import entity_projection, image_projection
+from medvlp_toolkit.engines.key_report import KeyReport
 from medvlp_toolkit.model import PretrainingModel, VisionLanguageModel
 
 #: Heads of the published decoder; a state dict does not carry the number.
@@ -33,6 +34,13 @@ _PREFIXES: tuple[tuple[str, str], ...] = (
     ("classifier.", "losses.existence.head."),
     ("cl_fc.", "losses.position.head."),
 )
+#: What the published file holds beside the weights.
+_AROUND_THE_WEIGHTS = {
+    "optimizer": "state of its training",
+    "lr_scheduler": "state of its training",
+    "config": "its configuration",
+    "epoch": "state of its training",
+}
 _RENAMED = {".self_attn.": ".self_attention.", ".multihead_attn.": ".cross_attention."}
 
 
@@ -108,8 +116,37 @@ def medklip(
         weights={"position": position_weight} if "position" in losses else None,
     )
     known_unused = () if position_loss else ("cl_fc.",)
-    _load(pretraining_model, tensors, known_unused)
+    used = _load(pretraining_model, tensors, known_unused)
+    unused = {key: "the head of the position loss, which was left out" for key in tensors if key not in used}
+    if "model" in state_dict:
+        unused |= {key: _AROUND_THE_WEIGHTS.get(key, "not weights") for key in state_dict if key != "model"}
+    made = {"model.entity_bank": f"{len(entity_embeddings)} descriptions through the text model"}
+    if "position" in losses:
+        made["losses.position.position_bank"] = f"{0 if position_embeddings is None else len(position_embeddings)} positions through the text model"
+    pretraining_model.key_report = KeyReport(used, unused, made, _notes(depth, layers))
     return pretraining_model
+
+
+def text_width(state_dict: Mapping[str, Any]) -> int:
+    """Width of the text embeddings that a published checkpoint reads.
+
+    Raises:
+        ValueError: when it is no MedKLIP checkpoint.
+    """
+    return int(_unwrap(state_dict)["disease_embedding_layer.weight"].shape[1])
+
+
+medklip.text_width = text_width  # type: ignore[attr-defined]
+
+
+def _notes(depth: int, layers: int) -> tuple[str, ...]:
+    """What the bundle's configurations have to be told of an unusual checkpoint."""
+    if (depth, layers) == (50, 4):
+        return ()
+    return (
+        f"ResNet-{depth} and {layers} decoder layers: give the bundle --image_encoder::depth {depth} "
+        f"--fusion::layers {layers}",
+    )
 
 
 def _unwrap(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -140,9 +177,11 @@ def _depth(tensors: Mapping[str, Tensor]) -> int:
     )
 
 
-def _load(model: PretrainingModel, tensors: Mapping[str, Tensor], known_unused: tuple[str, ...]) -> None:
+def _load(model: PretrainingModel, tensors: Mapping[str, Tensor], known_unused: tuple[str, ...]) -> dict[str, str]:
+    """Put the published values into the model; returns published key -> our name."""
     expected = model.state_dict()
     loaded: dict[str, Tensor] = {}
+    used: dict[str, str] = {}
     problems = []
     for key, value in tensors.items():
         name = our_name(key)
@@ -154,6 +193,7 @@ def _load(model: PretrainingModel, tensors: Mapping[str, Tensor], known_unused: 
             problems.append(f"  {key}: shape {tuple(value.shape)}, expected {tuple(expected[name].shape)}")
         else:
             loaded[name] = value
+            used[key] = name
     banks = {"model.entity_bank", "losses.position.position_bank"}
     missing = [name for name in expected if name not in loaded and name not in banks]
     if not any("shape" in problem for problem in problems):  # a misfit is named once, under its published key
@@ -161,3 +201,4 @@ def _load(model: PretrainingModel, tensors: Mapping[str, Tensor], known_unused: 
     if problems:
         raise ValueError(f"{len(problems)} entries of the checkpoint do not fit MedKLIP:\n" + "\n".join(problems))
     model.load_state_dict(loaded | {name: expected[name] for name in banks if name in expected})
+    return used
