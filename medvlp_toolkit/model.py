@@ -97,12 +97,16 @@ class Encodings:
 
     Args:
         share: False computes everything anew at each request, as published code does.
+        mask_ratio: share of the patches that the masked image view leaves out (He et al. 2022: 0.75).
     """
 
-    def __init__(self, model: VisionLanguageModel, batch: Mapping[str, Any], share: bool = True) -> None:
+    def __init__(
+        self, model: VisionLanguageModel, batch: Mapping[str, Any], share: bool = True, mask_ratio: float = 0.75
+    ) -> None:
         self.model = model
         self.batch = batch
         self.share = share
+        self.mask_ratio = mask_ratio
         self._computed: dict[Any, Any] = {}
 
     def image_tokens(self, view: ImageView = "full") -> Tensor:
@@ -133,7 +137,9 @@ class Encodings:
 
     def _image_tokens(self, view: ImageView) -> Tensor:
         if view == "masked":
-            return self.model.image_tokens(self.batch["image"], self.batch["kept_patches"])
+            noise = self.batch["patch_noise"]  # (B, N): the patches with the lowest values are seen
+            seen = max(1, round(noise.shape[1] * (1 - self.mask_ratio)))
+            return self.model.image_tokens(self.batch["image"], noise.argsort(dim=1)[:, :seen])
         return self.model.image_tokens(self.batch["image" if view == "full" else "negative_image"])
 
     def _fused(self, text: TextView, image: ImageView, stop_after: int) -> FusionOutput:
@@ -170,6 +176,7 @@ class PretrainingModel(nn.Module):
         losses: name -> loss module with ``needs``, ``reads`` and ``head``.
         weights: name -> weight in the total; 1 where not given.
         share_encodings: False repeats the published passes (see :class:`Encodings`).
+        mask_ratio: of the masked image view.
     """
 
     def __init__(
@@ -178,6 +185,7 @@ class PretrainingModel(nn.Module):
         losses: Mapping[str, nn.Module],
         weights: Mapping[str, float] | None = None,
         share_encodings: bool = True,
+        mask_ratio: float = 0.75,
     ) -> None:
         super().__init__()
         if not losses:
@@ -192,6 +200,7 @@ class PretrainingModel(nn.Module):
         self.losses = nn.ModuleDict(losses)
         self.weights = {name: float(weights.get(name, 1.0)) for name in losses}
         self.share_encodings = share_encodings
+        self.mask_ratio = mask_ratio
         self._freeze_unread_parts()
 
     def _freeze_unread_parts(self) -> None:
@@ -213,7 +222,7 @@ class PretrainingModel(nn.Module):
                 f"the batch lacks {', '.join(missing)}, which the losses {', '.join(self.losses)} read; "
                 f"it holds {', '.join(sorted(batch))}"
             )
-        encodings = Encodings(self.model, batch, share=self.share_encodings)
+        encodings = Encodings(self.model, batch, self.share_encodings, self.mask_ratio)
         terms = {name: loss(encodings) for name, loss in self.losses.items()}
         sums = [total for total, _ in terms.values()]
         counts = torch.stack([count.to(torch.float32) for _, count in terms.values()])

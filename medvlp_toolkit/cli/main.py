@@ -13,6 +13,7 @@ import medvlp_toolkit as mv
 from medvlp_toolkit.cli import bundle, doctor, import_, info, plugins
 from medvlp_toolkit.cli.errors import Commands
 from medvlp_toolkit.cli.filter import filter_reports
+from medvlp_toolkit.cli.inspect import inspect
 from medvlp_toolkit.cli.label import label_table
 from medvlp_toolkit.cli.prepare import prepare
 
@@ -32,6 +33,7 @@ app.command()(doctor.doctor)
 app.command("filter")(filter_reports)
 app.command("label")(label_table)
 app.command()(prepare)
+app.command()(inspect)
 app.command("import")(import_.import_)
 app.add_typer(bundle.app, name="bundle")
 

@@ -43,10 +43,10 @@ def reports_package() -> Iterator[None]:
 def check_output(out: Path, reports: Path) -> None:
     """See that ``out`` can be written before the work begins; makes its folder.
 
-    Raises ValueError when it is a folder or the reports themselves.
+    Raises ValueError when it is a folder, a device, or the reports themselves.
     """
-    if out.is_dir():
-        raise ValueError(f"{out} is a folder; name a file for --out")
+    if out.exists() and not out.is_file():
+        raise ValueError(f"{out} is a {'folder' if out.is_dir() else 'device'}; name a file for --out")
     if reports.exists() and out.exists() and out.samefile(reports):
         raise ValueError(f"{out} is the file of the reports; name another file for --out")
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -82,7 +82,9 @@ class StudyDataset(Dataset):
             )
         if study_ids is not None:
             self.rows = self._only(study_ids)
-        self.masks = self.store.masks if masks else None
+        self.has_masks = masks
+        if masks:
+            self.store.array("masks")  # an error here rather than in the first batch
         self._check_known("entities", self.entities, self.store.entities)
         self._check_known("positions", self.positions, self.store.positions)
         ids = self.store.studies.column("study_id").to_pylist()
@@ -115,15 +117,13 @@ class StudyDataset(Dataset):
             )
 
     def _read_findings(self, excluded: Sequence[str]) -> EntityLabels:
-        index = {int(row): i for i, row in enumerate(self.rows)}
         table = self.store.table("findings", ["study", "entity", "presence", "position"])
-        columns = (table.column(name).to_pylist() for name in ("study", "entity", "presence", "position"))
-        findings = (
-            (index[study], entity, presence, position)
-            for study, entity, presence, position in zip(*columns, strict=True)
-            if study in index
+        index = np.full(len(self.store), -1, dtype=np.int64)
+        index[self.rows] = np.arange(len(self.rows))
+        columns = {name: _codes(table.column(name)) for name in ("entity", "presence", "position")}
+        return EntityLabels.from_columns(
+            index[table.column("study").to_numpy()], columns, len(self.rows), self.entities, self.positions, excluded
         )
-        return EntityLabels.from_findings(findings, len(self.rows), self.entities, self.positions, excluded)
 
     def _read_targets(self) -> np.ndarray | None:
         if not self.label_names:
@@ -165,9 +165,9 @@ class StudyDataset(Dataset):
             ),
         }
         if self.store.has_images:
-            batch["image"] = torch.from_numpy(np.stack([self.store.images[row] for row in self.rows[chosen]]))
-        if self.masks is not None:
-            batch["mask"] = torch.from_numpy(np.stack([self.masks[row] for row in self.rows[chosen]]))
+            batch["image"] = torch.from_numpy(_rows_of(self.store.images, self.rows[chosen]))
+        if self.has_masks:
+            batch["mask"] = torch.from_numpy(_rows_of(self.store.masks, self.rows[chosen]))
         if self.positions:
             batch["entity_position_candidates"] = torch.from_numpy(
                 self._entity_labels.position_candidates(
@@ -177,6 +177,18 @@ class StudyDataset(Dataset):
         if self.targets is not None:
             batch["targets"] = torch.from_numpy(self.targets[chosen])
         return batch
+
+
+def _rows_of(mapped: np.memmap[Any, np.dtype[Any]], rows: NDArray[np.int64]) -> NDArray[Any]:
+    """A copy of some rows. As a plain array: indexing a memmap costs more than copying an image does."""
+    copied: NDArray[Any] = np.asarray(mapped)[rows]
+    return copied
+
+
+def _codes(column: Any) -> tuple[NDArray[np.int64], list[str]]:
+    """An Arrow column of text as codes (T,), -1 for null, and the values they stand for."""
+    encoded = column.combine_chunks().dictionary_encode()
+    return encoded.indices.fill_null(-1).to_numpy().astype(np.int64), encoded.dictionary.to_pylist()
 
 
 class StudySampler(DistributedSampler):

@@ -12,6 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_ROUNDS = (
+    (np.uint64(30), np.uint64(0xBF58476D1CE4E5B9)),
+    (np.uint64(27), np.uint64(0x94D049BB133111EB)),
+    (np.uint64(31), None),
+)
 
 
 def study_keys(study_ids: list[str]) -> NDArray[np.uint64]:
@@ -35,7 +40,11 @@ def uniform(seed: int, epoch: int, stream: int, keys: NDArray[np.uint64], count:
 
 
 def _mix(x: NDArray[np.uint64] | np.uint64) -> NDArray[np.uint64]:
-    x = np.asarray(x, dtype=np.uint64)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+    mixed = np.array(x, dtype=np.uint64)
+    shifted = np.empty_like(mixed)
+    for shift, factor in _ROUNDS:  # in place: a batch's numbers are made in a few passes over one array
+        np.right_shift(mixed, shift, out=shifted)
+        np.bitwise_xor(mixed, shifted, out=mixed)
+        if factor is not None:
+            np.multiply(mixed, factor, out=mixed)
+    return mixed

@@ -23,6 +23,7 @@ from medvlp_toolkit.data.rejected import Reason, Rejected
 from medvlp_toolkit.data.sections import select_sections, with_sections
 
 Row = dict[str, Any]
+Annotator = Callable[[Sequence[Report]], list[list[Finding]]]
 ArraySpec = tuple[np.dtype[Any], tuple[int, ...]]
 
 
@@ -97,8 +98,8 @@ class ChunkPacker:
 
     image: ImageSettings | None
     sections: tuple[str, ...] = ()
-    report_filter: Callable[[Sequence[Report]], list[list[Finding]]] | None = None
-    entity_linker: Callable[[Sequence[Report]], list[list[Finding]]] | None = None
+    report_filter: Annotator | None = None
+    entity_linker: Annotator | None = None
     read_image: Callable[[Study], npt.NDArray[Any]] | None = None
     read_mask: Callable[[Study], npt.NDArray[Any] | None] | None = None
     require_report: bool = True
@@ -120,8 +121,9 @@ class ChunkPacker:
                 rejected.append(item)
                 continue
             try:
-                self.check_text(chosen, found)
-                row = row_of(item, chosen, found, linked)
+                statements = settled(found)
+                self.check_text(chosen, statements)
+                row = row_of(item, chosen, statements, settled(linked))
                 row["sections"] = {} if report is None else report.sections
                 for name, array in self.pixels(item, row).items():
                     arrays[name][len(rows)] = array
@@ -157,16 +159,17 @@ class ChunkPacker:
         return specs
 
     def annotate(
-        self, annotator: Callable[[Sequence[Report]], list[list[Finding]]] | None, reports: Sequence[Report | None]
-    ) -> list[list[Finding]]:
-        """Findings per item; a report that several images share is annotated once."""
+        self, annotator: Annotator | None, reports: Sequence[Report | None]
+    ) -> list[list[Finding] | Exception]:
+        """Findings per item, or what the annotator raised; a report that several images share is annotated once."""
         distinct = {(report.id, report.text): report for report in reports if report is not None and report.text}
         if annotator is None or not distinct:
             return [[] for _ in reports]
-        results = dict(zip(distinct, annotator(list(distinct.values())), strict=True))
+        results = dict(zip(distinct, annotate_all(annotator, list(distinct.values())), strict=True))
         return [results.get((report.id, report.text), []) if report is not None else [] for report in reports]
 
     def check_text(self, report: Report | None, findings: list[Finding]) -> None:
+        """Raise `RejectedError` if the text, or what was found in it, is less than the store asks for."""
         if not self.require_report:
             return
         if report is None or not report.text.strip():
@@ -235,6 +238,37 @@ class ChunkPacker:
                 study.image, size=settings.size, spacing=settings.spacing, orientation=settings.orientation
             )
         return {"images": volume, "affines": affine}, None
+
+
+def annotate_all(annotator: Annotator, reports: Sequence[Report]) -> list[list[Finding] | Exception]:
+    """Findings of each report; one that the annotator fails on costs itself alone.
+
+    An error that concerns files, and one that every report raises, is the annotator's own and goes on.
+    """
+    try:
+        return list(annotator(reports))
+    except OSError:
+        raise
+    except Exception:
+        if len(reports) == 1:
+            raise
+    results: list[list[Finding] | Exception] = []
+    for report in reports:
+        try:
+            results += annotator([report])
+        except Exception as error:
+            results.append(error)
+    failures = [result for result in results if isinstance(result, Exception)]
+    if len(failures) == len(reports):
+        raise failures[0]
+    return results
+
+
+def settled(result: list[Finding] | Exception) -> list[Finding]:
+    """The findings; raises `RejectedError` in the place of what the annotator raised, whose words may quote text."""
+    if isinstance(result, Exception):
+        raise RejectedError(Reason.FILTER_FAILED, type(result).__name__)
+    return result
 
 
 def refit(pixels: npt.NDArray[Any], size: tuple[int, int], channels: int, fit: Fit) -> npt.NDArray[np.uint8]:

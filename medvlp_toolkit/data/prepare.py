@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import json
 import logging
 import os
@@ -11,7 +12,7 @@ import sqlite3
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -23,9 +24,9 @@ from medvlp_toolkit.data.executors import packing
 from medvlp_toolkit.data.images import Fit
 from medvlp_toolkit.data.journal import Journal, StoreLockedError, remove_journal
 from medvlp_toolkit.data.listing import Listing
-from medvlp_toolkit.data.packing import ChunkPacker, ImageSettings, Row
+from medvlp_toolkit.data.packing import Annotator, ChunkPacker, ImageSettings, Row
 from medvlp_toolkit.data.progress import Progress
-from medvlp_toolkit.data.records import Finding, Report, Study
+from medvlp_toolkit.data.records import Study
 from medvlp_toolkit.data.rejected import Reason, write_rejected
 from medvlp_toolkit.data.splits import LeakCheck, LeakError
 from medvlp_toolkit.data.store import META_FILE, SCHEMA_VERSION, PackedStore, StoreError, file_sha256, partial_path
@@ -38,7 +39,6 @@ CHUNK_BYTES = 8 * 2**20  # of pixels in a chunk: what a worker hands back at onc
 CHUNK_STUDIES = 64
 # Libraries whose version can change what is stored.
 LIBRARIES = ("medvlp-toolkit", "numpy", "pillow", "pydicom", "pyarrow", "monai", "nibabel")
-Annotator = Callable[[Sequence[Report]], list[list[Finding]]]
 
 
 class PrepareError(RuntimeError):
@@ -80,40 +80,40 @@ class Summary:
 class Prepare:
     """Writes a packed store (`medvlp_toolkit.data.store`) from a data source.
 
-    Parameters
-    ----------
-    source:
-        Iterable of `Study`. It may offer ``read_image(study) -> uint8 (C, H, W)`` and ``read_mask(study) -> (H, W)``
-        of its own, and ``rejected``, the items it left out itself.
-    output_dir:
-        Folder of the store. It is built beside, as ``<output_dir>.partial``, and renamed when complete. A run that
-        was interrupted goes on where it stopped; the result is the same byte for byte.
-    image_size:
-        One number, ``(height, width)``, or ``(D, H, W)`` for volumes; None for a store of reports only.
-    channels, fit, spacing, orientation:
-        See `ImageSettings`.
-    report_filter, entity_linker:
-        Called with reports, give findings per report; `medvlp_toolkit.interfaces.ReportFilter`.
-    tokenizer, text_length:
-        Hub name, folder or object whose token ids are stored beside the text, cut to ``text_length`` tokens.
-    sections:
-        Report sections whose text supervises, in this order; empty: the whole text.
-    split:
-        Split of the studies that have none, for example `SplitByPatient`.
-    require_report, require_findings:
-        False keeps studies without text, or without findings (evaluation sets).
-    max_rejected:
-        Stop with an error as soon as more items than this are rejected.
-    on_leak:
-        ``stop`` when a patient or an image content is in two splits, or ``report``: only write ``leaks.csv``.
-    workers:
-        Worker processes (None: all cores, 0: none).
-    scheduler:
-        Address of a Dask scheduler that does the work instead.
-    overwrite:
-        Replace a complete store that was made from other data or settings.
-    progress:
-        Show a progress bar (None: if the output is a terminal).
+    Args:
+        source: iterable of `Study`. It may offer ``read_image(study) -> uint8 (C, H, W)`` (or int16 volumes) and
+            ``read_mask(study) -> (H, W)`` of its own, and ``rejected``, the items it left out itself.
+        output_dir: folder of the store. It is built beside, as ``<output_dir>.partial``, and renamed when complete. A
+            run that was interrupted goes on where it stopped; the result is the same byte for byte.
+        image_size: one number, ``(height, width)``, or ``(D, H, W)`` for volumes; None for a store of reports only.
+        channels: 1 (grey) or 3 (colour).
+        fit: ``stretch``, ``pad`` or ``crop`` (`medvlp_toolkit.data.images.fit.resize`).
+        spacing: millimetres per axis that volumes are resampled to (`read_volume`).
+        orientation: axis codes of volumes.
+        report_filter: called with reports, gives findings per report (`medvlp_toolkit.interfaces.ReportFilter`).
+        entity_linker: the same for mentions of a knowledge source's concepts.
+        tokenizer: hub name, folder, ``tokenizer.json`` or object whose token ids are stored beside the text.
+        text_length: tokens after which texts are cut.
+        sections: report sections whose text supervises; empty: the whole text.
+        split: gives the split of a patient id, for studies that have none; for example `SplitByPatient`.
+        require_report: False keeps studies without text (evaluation sets).
+        require_findings: False keeps studies whose report the filter finds nothing in.
+        max_rejected: stop with an error as soon as more items than this are rejected.
+        on_leak: ``stop`` when a patient or an image content is in two splits, or ``report``: only write ``leaks.csv``.
+        workers: worker processes (None: all cores, 0: none).
+        scheduler: address of a Dask scheduler whose cluster does the work instead.
+        overwrite: replace a complete store that was made from other data or settings.
+        progress: show a progress bar (None: if standard error is a terminal).
+
+    Example::
+
+        prepare:
+          _target_: medvlp_toolkit.data.prepare.Prepare
+          source: "@source"
+          report_filter: "@report_filter"
+          output_dir: data/store
+          image_size: 256
+        run: $@prepare.run()
     """
 
     source: Iterable[Study]
@@ -180,11 +180,11 @@ class Prepare:
             raise self.trouble(error) from None
         finally:
             journal.close()
-        log.info("%s", summary)
         return summary
 
     def list_studies(self, partial: Path) -> Listing:
-        with Progress("listing", None, self.progress) as progress:
+        total = len(self.source) if isinstance(self.source, Sized) else None
+        with Progress("listing", total, self.progress) as progress:
             listing = Listing(self.source, partial, self.chunk_size(), self.split, progress.advance)
         if listing.count == 0:
             listing.close()
@@ -408,13 +408,14 @@ class Prepare:
                 f"{where}: the disk is full (or that of temporary files, {tempfile.gettempdir()}); "
                 "free some space and run again, the work goes on where it stopped"
             )
-        if code in (errno.EROFS, errno.EACCES, errno.EPERM) or "readonly" in text:
+        named = Path(error.filename) if isinstance(error, OSError) and error.filename else where
+        ours = named in where.parents or named == where or where in named.parents
+        if (code in (errno.EROFS, errno.EACCES, errno.EPERM) and ours) or "readonly" in text:
             reason = getattr(error, "strerror", None) or "read-only"
             return PrepareError(f"{where}: cannot be written ({reason}); give another output_dir")
         if isinstance(error, sqlite3.Error):
             partial = partial_path(self.output)
             return PrepareError(f"{partial}: the journal of the unfinished work is damaged; remove it and run again")
-        named = error.filename or where
         return PrepareError(f"{named}: {error.strerror}" if error.strerror else text.splitlines()[0])
 
 
@@ -445,7 +446,7 @@ def described(plugin: Any) -> dict[str, Any] | None:
     """What a plugin is, as far as it changes the result: its type, its ``fingerprint`` or its options, its ids."""
     if plugin is None:
         return None
-    kind = plugin if isinstance(plugin, type) or not hasattr(plugin, "__dict__") else type(plugin)
+    kind = plugin if isinstance(plugin, type) or inspect.isroutine(plugin) else type(plugin)
     fingerprint = getattr(plugin, "fingerprint", None)
     if fingerprint is None:
         fingerprint = options_of(plugin, depth=2)
@@ -459,6 +460,8 @@ def options_of(value: Any, depth: int) -> Any:
         return value
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, (list, tuple, Mapping)) and len(value) > 1000:
+        return f"{len(value)} items"
     if depth and isinstance(value, (list, tuple)):
         return [options_of(item, depth - 1) for item in value]
     if depth and isinstance(value, Mapping):

@@ -16,6 +16,7 @@ class Reason(StrEnum):
     UNREADABLE_IMAGE = "unreadable image"
     EMPTY_REPORT = "empty report"
     NO_FINDINGS = "no findings"
+    FILTER_FAILED = "report filter failed"
     DUPLICATE_ID = "duplicate id"
     MALFORMED = "malformed record"
 

@@ -6,8 +6,10 @@ A store is a folder::
     images.npy        (N, C, H, W) uint8, or (N, C, D, H, W) int16; absent in a store of reports only
     masks.npy         (N, 1, H, W) uint8 0 or 1, where the data source has segmentation masks
     affines.npy       (N, 4, 4) float64 for volumes: voxel index to millimetres (RAS)
-    studies.parquet   row i describes image i: study_id, patient_id, split, text, sections, sex, age, view, …,
-                      ``label:<name>`` (1 present, 0 absent, -1 uncertain, null unknown)
+    studies.parquet   row i describes image i: study_id, patient_id, split, text (what the findings' spans refer to),
+                      sections (all there are), image_path, image_hash (XXH3 of the stored pixels), height and width
+                      (of the original), report_id, sex, age, view, other metadata, and ``label:<name>`` (1 present,
+                      0 absent, -1 uncertain, null unknown)
     findings.parquet  what the report filter found:  study (row), entity, presence, position, start, end, concept_id
     links.parquet     what the entity linker found, same columns
     boxes.parquet     study, label, x, y, width, height (fractions of the stored image)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +17,12 @@ PositionNegatives = Literal["other_positions", "whole_matrix"]
 # interfaces.py documents these values; repeated as plain numbers here so that this module stays free of torch.
 _PRESENT, _ABSENT, _NOT_MENTIONED, _UNCERTAIN = 1, 0, -1, 2
 _UNSPECIFIED = "unspecified"
+# Of several statements about an entity, the strongest makes the label.
+_STRENGTH = {Presence.UNCERTAIN: 1, Presence.ABSENT: 2, Presence.PRESENT: 3}
+_VALUE_OF_STRENGTH = np.array([_NOT_MENTIONED, _UNCERTAIN, _ABSENT, _PRESENT], dtype=np.int8)
+
+#: A column of text: codes (T,), -1 for none, and the values they stand for.
+Codes = tuple[NDArray[np.int64], Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -50,30 +56,75 @@ class EntityLabels:
         Raises:
             ValueError: when ``excluded`` names an entity that is not among ``entities``.
         """
-        unknown = sorted(set(excluded) - set(entities))
-        if unknown:
-            raise ValueError(f"excluded entities {', '.join(unknown)} are not among the {len(entities)} trained ones")
+        _check_excluded(excluded, entities)
         entity_index = {name: i for i, name in enumerate(entities) if name not in set(excluded)}
         position_index = {name: i for i, name in enumerate(positions)}
-        elsewhere = position_index.get(_UNSPECIFIED)
-        presence = np.full((studies, len(entities)), _NOT_MENTIONED, dtype=np.int8)
-        rank = {_NOT_MENTIONED: 0, _UNCERTAIN: 1, _ABSENT: 2, _PRESENT: 3}
-        value_of = {Presence.PRESENT: _PRESENT, Presence.ABSENT: _ABSENT, Presence.UNCERTAIN: _UNCERTAIN}
-        rows: set[tuple[int, int, int]] = set()
-        for study, entity, found, position in findings:
-            q = entity_index.get(entity)
-            if q is None or found is None:
-                continue
-            value = value_of[Presence(found)]
-            if rank[value] > rank[int(presence[study, q])]:
-                presence[study, q] = value
-            if value == _PRESENT:
-                p = position_index.get(position, elsewhere) if position is not None else elsewhere
-                if p is not None:
-                    rows.add((study, q, p))
-        table = np.array(sorted(rows), dtype=np.int32).reshape(-1, 3)
+        table = np.array(
+            [
+                (study, q, _STRENGTH[Presence(found)], position_index.get(position or "", -1))
+                for study, entity, found, position in findings
+                if found is not None and (q := entity_index.get(entity)) is not None
+            ],
+            dtype=np.int64,
+        ).reshape(-1, 4)
+        return cls.from_codes(*table.T, studies=studies, entities=len(entities), positions=positions)
+
+    @classmethod
+    def from_columns(
+        cls,
+        study: NDArray[np.int64],
+        columns: Mapping[str, Codes],
+        studies: int,
+        entities: Sequence[str],
+        positions: Sequence[str],
+        excluded: Sequence[str] = (),
+    ) -> EntityLabels:
+        """As :meth:`from_findings`, of whole columns ``entity``, ``presence`` and ``position``: millions in a second.
+
+        ``study`` (T,) is -1 for findings to leave out. A column is its codes (T,), -1 for none, and what they stand for.
+        """
+        _check_excluded(excluded, entities)
+        entity_index = {name: i for i, name in enumerate(entities) if name not in set(excluded)}
+        strengths = {str(found): strength for found, strength in _STRENGTH.items()}
+        entity = _recoded(columns["entity"], entity_index)
+        strength = _recoded(columns["presence"], strengths)
+        position = _recoded(columns["position"], {name: i for i, name in enumerate(positions)})
+        kept = (study >= 0) & (entity >= 0) & (strength >= 0)
+        return cls.from_codes(
+            study[kept],
+            entity[kept],
+            strength[kept],
+            position[kept],
+            studies=studies,
+            entities=len(entities),
+            positions=positions,
+        )
+
+    @classmethod
+    def from_codes(
+        cls,
+        study: NDArray[np.int64],
+        entity: NDArray[np.int64],
+        strength: NDArray[np.int64],
+        position: NDArray[np.int64],
+        *,
+        studies: int,
+        entities: int,
+        positions: Sequence[str],
+    ) -> EntityLabels:
+        """(T,) findings as numbers: rows, columns, 1 uncertain to 3 present, and a position or -1."""
+        strongest = np.zeros((studies, entities), dtype=np.int8)
+        np.maximum.at(strongest, (study, entity), strength.astype(np.int8))
+        if _UNSPECIFIED in positions:
+            position = np.where(position < 0, list(positions).index(_UNSPECIFIED), position)
+        placed = (strength == _STRENGTH[Presence.PRESENT]) & (position >= 0)
+        places = len(positions)
+        # One number a (study, entity, position): sorted and without repeats in one go.
+        keys = np.unique((study[placed] * entities + entity[placed]) * places + position[placed])
+        pair, place = np.divmod(keys, max(places, 1))
+        table = np.stack([*np.divmod(pair, max(entities, 1)), place], axis=1).astype(np.int32)
         offsets = np.searchsorted(table[:, 0], np.arange(studies + 1)).astype(np.int64)
-        return cls(presence, table, offsets, len(positions))
+        return cls(_VALUE_OF_STRENGTH[strongest], table, offsets, places)
 
     def position_candidates(
         self,
@@ -106,8 +157,9 @@ class EntityLabels:
         entities = self.presence.shape[1]
         chosen = np.broadcast_to(np.arange(candidates), (len(studies), entities, candidates)).copy()
         # One line per (sample, entity, position) that is positive, then one per (sample, entity).
-        samples = np.repeat(np.arange(len(studies)), self.offsets[studies + 1] - self.offsets[studies])
-        rows = np.concatenate([self.rows[self.offsets[i] : self.offsets[i + 1]] for i in studies])
+        first_row, counts = self.offsets[studies], self.offsets[studies + 1] - self.offsets[studies]
+        samples = np.repeat(np.arange(len(studies)), counts)
+        rows = self.rows[np.arange(len(samples)) + np.repeat(first_row - (np.cumsum(counts) - counts), counts)]
         pairs, line_of = np.unique(samples * entities + rows[:, 1], return_inverse=True)
         if not len(pairs):
             return chosen
@@ -121,33 +173,54 @@ class EntityLabels:
         if negatives == "other_positions":
             others = _other_positions(positive, order[:, self.positions :], candidates - 1)
         else:
-            others = np.stack(
-                [
-                    self._anywhere(int(studies[b]), uniform(seed, epoch, _CELLS_STREAM, key[None], self._cells)[0])
-                    for b, key in zip(sample, pair_keys, strict=True)
-                ]
-            )[:, : candidates - 1]
+            others = self._anywhere(studies[sample], pair_keys, seed, epoch, candidates - 1)
         chosen[sample, entity] = np.concatenate([first[:, None], others], axis=1)
         return chosen
 
-    @property
-    def _cells(self) -> int:
-        return self.positions * self.presence.shape[1]
-
-    def _anywhere(self, study: int, order: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Positions of the cells of one study's matrix that are not positive, in random order."""
-        rows = self.rows[self.offsets[study] : self.offsets[study + 1]]
-        width = self.presence.shape[1]
-        order = order.copy()
-        order[rows[:, 2] * width + rows[:, 1]] = 2.0
-        return order.argsort() // width
+    def _anywhere(
+        self, studies: NDArray[np.int64], keys: NDArray[np.uint64], seed: int, epoch: int, count: int
+    ) -> NDArray[np.int64]:
+        """(T,) studies -> (T, count) positions of cells of their matrices that are not positive, in random order."""
+        entities = self.presence.shape[1]
+        drawn = np.empty((len(studies), count), dtype=np.int64)
+        for start in range(0, len(studies), _PAIRS_AT_ONCE):  # a number per cell and pair: keep it in the cache
+            part = slice(start, start + _PAIRS_AT_ONCE)
+            order = uniform(seed, epoch, _CELLS_STREAM, keys[part], self.positions * entities)
+            for line, study in zip(order, studies[part], strict=True):
+                rows = self.rows[self.offsets[study] : self.offsets[study + 1]]
+                line[rows[:, 2] * entities + rows[:, 1]] = 2.0
+            drawn[part] = _smallest(order, count) // entities
+        return drawn
 
 
 _POSITIONS_STREAM, _CELLS_STREAM = 1, 2
+_PAIRS_AT_ONCE = 16
+
+
+def _check_excluded(excluded: Sequence[str], entities: Sequence[str]) -> None:
+    unknown = sorted(set(excluded) - set(entities))
+    if unknown:
+        raise ValueError(f"excluded entities {', '.join(unknown)} are not among the {len(entities)} trained ones")
+
+
+def _recoded(column: Codes, index: Mapping[str, int]) -> NDArray[np.int64]:
+    """The column's codes as those of ``index``; -1 for what it lacks, and for none."""
+    codes, values = column
+    table = np.array([*(index.get(value, -1) for value in values), -1], dtype=np.int64)
+    return table[codes]
+
+
+def _smallest(order: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+    """(T, C) -> (T, count) places of each line's smallest values, in ascending order."""
+    if not count:
+        return np.empty((len(order), 0), dtype=np.int64)
+    places = np.sort(np.argpartition(order, count - 1, axis=1)[:, :count], axis=1)
+    ranks = np.take_along_axis(order, places, axis=1).argsort(axis=1, kind="stable")
+    return np.take_along_axis(places, ranks, axis=1)
 
 
 def _other_positions(positive: NDArray[np.bool_], order: NDArray[np.float32], count: int) -> NDArray[np.int64]:
     """(T, P) -> (T, count) positions that are not positive, in random order; repeated when there are too few."""
-    drawn = np.where(positive, 2.0, order).argsort(axis=1)[:, :count]
+    drawn = np.where(positive, np.float32(2.0), order).argsort(axis=1)[:, :count]
     taken = np.take_along_axis(positive, drawn, axis=1)
     return np.where(taken, drawn[:, :1], drawn)

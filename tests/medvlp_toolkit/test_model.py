@@ -175,6 +175,16 @@ def test_linked_entities_reach_the_fusion_module_with_padding_masked() -> None:
     assert knowledge.alignment.shape == (2, 3, 7)
 
 
+def test_a_masked_image_shows_the_patches_of_lowest_noise() -> None:
+    model = a_model()
+    batch = a_batch()
+    whole = Encodings(model, batch).image_tokens()
+    noise = torch.arange(whole.shape[1], dtype=torch.float32).flip(0).expand(len(whole), -1)
+    seen = Encodings(model, {**batch, "patch_noise": noise}, mask_ratio=0.5).image_tokens("masked")
+    assert seen.shape[1] == round(whole.shape[1] / 2)
+    assert torch.allclose(seen[:, 0], whole[:, -1])
+
+
 def test_asking_for_a_part_the_model_lacks_says_which() -> None:
     bare = VisionLanguageModel(image_encoder=Counting(3), fusion=CountingFusion())
     encodings = Encodings(bare, a_batch())

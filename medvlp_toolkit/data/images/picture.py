@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,8 @@ def read_image_and_size(
     try:
         with path.open("rb") as file:
             head = file.read(132)
+            if path.name.lower().endswith((".nii", ".nii.gz")):
+                raise ImageReadError(path, "a volume; give three sizes (D, H, W) to pack volumes")
             if not head:
                 raise ImageReadError(path, "the file is empty")
             file.seek(0)
@@ -47,4 +50,6 @@ def read_image_and_size(
     except PermissionError:
         raise ImageReadError(path, "the file may not be read (permissions)") from None
     except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise  # this process's trouble, not the image's
         raise ImageReadError(path, f"the file cannot be read ({error.strerror or type(error).__name__})") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import errno
 import json
@@ -23,7 +24,7 @@ from medvlp_toolkit.data.prepare import Prepare, PrepareError, Summary
 from medvlp_toolkit.data.records import Report, Study
 from medvlp_toolkit.data.rejected import Reason, Rejected, read_rejected
 from medvlp_toolkit.data.splits import LeakError, SplitByPatient
-from medvlp_toolkit.data.store import PackedStore
+from medvlp_toolkit.data.store import PackedStore, StoreError
 
 
 def prepare(source: Any, output: Path, **options: Any) -> Summary:
@@ -309,6 +310,25 @@ class TestRejected:
         stored = PackedStore.open(tmp_path / "store").studies.column("text").to_pylist()[0]
         assert stored.startswith("effusion")
 
+    def test_report_that_the_filter_fails_on_costs_itself_alone(self, source: SmallSource, tmp_path: Path) -> None:
+        class Fragile(EffusionFilter):
+            def findings(self, text: str) -> list[Any]:
+                if "heart" in text:
+                    raise KeyError("heart")
+                return super().findings(text)
+
+        summary = prepare(source, tmp_path / "store", report_filter=Fragile())
+        assert summary.rejected == {"report filter failed": 4}
+        assert read_rejected(tmp_path / "store" / "rejected.csv")[0].detail == "KeyError"
+
+    def test_filter_that_fails_on_everything_is_an_error(self, source: SmallSource, tmp_path: Path) -> None:
+        class Broken(EffusionFilter):
+            def findings(self, text: str) -> list[Any]:
+                raise KeyError("lexicon")
+
+        with pytest.raises(KeyError, match=r"lexicon"):
+            prepare(source, tmp_path / "store", report_filter=Broken())
+
     def test_reports_never_reach_the_log(
         self, source: SmallSource, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -420,6 +440,14 @@ class TestTrouble:
         with pytest.raises(PrepareError, match=r"cannot be written .*give another output_dir"):
             prepare(source, tmp_path / "store")
 
+    def test_unreadable_table_is_not_blamed_on_the_target(self, source: SmallSource, tmp_path: Path) -> None:
+        class Locked(SmallSource):
+            def __iter__(self) -> Any:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/data/labels.csv")
+
+        with pytest.raises(PrepareError, match=r"^/data/labels.csv: Permission denied$"):
+            prepare(Locked(source.folder), tmp_path / "out" / "store")
+
     def test_target_below_a_file_is_one_line(self, source: SmallSource, tmp_path: Path) -> None:
         with pytest.raises(PrepareError, match=r"00000.png"):
             prepare(source, source.folder / "00000.png" / "store")
@@ -448,6 +476,21 @@ class TestTrouble:
         path.write_bytes(b"x")
         with pytest.raises(ValueError, match=r"another size"):
             PackedStore.open(tmp_path / "store")
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("name", ["studies", "findings", "boxes"])
+    def test_damaged_bytes_of_a_table_are_one_line(self, source: SmallSource, tmp_path: Path, name: str) -> None:
+        prepare(source, tmp_path / "store")
+        path = tmp_path / "store" / f"{name}.parquet"
+        whole = path.read_bytes()
+        rng = np.random.default_rng(0)
+        for _ in range(400):
+            changed = bytearray(whole)
+            for place in rng.integers(0, len(whole), 4):
+                changed[place] = rng.integers(0, 256)
+            path.write_bytes(bytes(changed))
+            with contextlib.suppress(StoreError):
+                PackedStore.open(tmp_path / "store").table(name)
 
     def test_store_of_another_schema_version_names_the_command(self, source: SmallSource, tmp_path: Path) -> None:
         prepare(source, tmp_path / "store")

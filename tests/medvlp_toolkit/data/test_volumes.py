@@ -12,6 +12,9 @@ from dicom_files import radiograph
 from pydicom.uid import generate_uid
 
 from medvlp_toolkit.data.images import ImageReadError, read_volume
+from medvlp_toolkit.data.prepare import Prepare
+from medvlp_toolkit.data.records import Report, Study
+from medvlp_toolkit.data.store import PackedStore
 
 # Values that tell where a voxel was: x + 10 y + 100 z, in millimetres of RAS.
 SHAPE = (4, 5, 6)
@@ -134,3 +137,37 @@ def test_what_is_no_volume_is_one_error(tmp_path: Path) -> None:
     assert "empty" in reason(tmp_path / "empty")
     assert "2 DICOM series" in reason(tmp_path / "two")
     assert "not DICOM" in reason(tmp_path / "mixed")
+
+
+def test_volumes_are_packed_with_their_affines(tmp_path: Path) -> None:
+    report = Report("r", "Clear.")
+    studies = [Study(name, name, tmp_path / f"{name}.nii.gz", report) for name in ("a", "b", "missing")]
+    write_nifti(tmp_path / "a.nii.gz", np.diag([-1.0, -1, 1, 1]))
+    write_nifti(tmp_path / "b.nii.gz", np.diag([1.0, 2, 1, 1]))
+    summary = Prepare(studies, tmp_path / "store", (4, 9, 6), spacing=(1, 1, 1), sections=(), workers=0).run()
+    assert summary.rejected == {"missing image": 1}
+    store = PackedStore.open(tmp_path / "store")
+    assert store.images.shape == (2, 1, 4, 9, 6)
+    assert store.images.dtype == np.int16
+    affines = store.array("affines")
+    check_world(store.images[1], affines[1])
+    assert not np.array_equal(affines[0], affines[1])
+
+
+def test_source_of_volumes_is_packed_as_it_is(tmp_path: Path) -> None:
+    class Cubes(list[Study]):
+        def read_image(self, study: Study) -> np.ndarray:
+            return np.full((1, 3, 4, 5), int(study.id), np.int16)
+
+    cubes = Cubes(Study(str(number), str(number), None, Report("r", "Clear.")) for number in (7, -900))
+    Prepare(cubes, tmp_path / "store", (3, 4, 5), sections=(), workers=0).run()
+    assert [int(image.mean()) for image in PackedStore.open(tmp_path / "store").images] == [7, -900]
+    with pytest.raises(ValueError, match=r"set image_size to the source's"):
+        Prepare(cubes, tmp_path / "other", (3, 4, 6), sections=(), workers=0).run()
+
+
+def test_volume_in_a_store_of_pictures_is_rejected_with_the_mend(tmp_path: Path) -> None:
+    from medvlp_toolkit.data.images import read_image
+
+    with pytest.raises(ImageReadError, match=r"give three sizes"):
+        read_image(write_nifti(tmp_path / "a.nii.gz", np.eye(4)))

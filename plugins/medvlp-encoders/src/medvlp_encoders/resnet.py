@@ -90,6 +90,7 @@ class ResNetTokens(nn.Module):
             bias_downsample=False,
             feed_forward=False,
         )
+        self.num_prefix_tokens = 0  # of the instance: TorchScript does not see a class's
         self.spatial_dims = spatial_dims
         self.in_channels = in_channels
         self.conv1 = net.conv1
