@@ -32,6 +32,8 @@ class EntityBank:
         pooling: ``first`` takes the class token, as published; ``mean`` averages over the description's tokens.
         center: subtract the mean of the ``reference`` descriptions' vectors: an untrained text model gives all
             texts almost the same vector, and what tells them apart is what remains.
+        whiten: after centering, give every direction in which the ``reference`` differs the same weight: descriptions
+            that share all words but one (left, right) are then as far apart as any.
         normalize: scale every vector to length 1.
         reference: descriptions whose mean ``center`` subtracts; the first ones encoded when None.
         cache_dir: folder for embeddings on disk; None keeps none.
@@ -44,20 +46,22 @@ class EntityBank:
         trailing_separator: bool = False,
         pooling: Literal["first", "mean"] = "first",
         center: bool = False,
+        whiten: bool = False,
         normalize: bool = False,
         reference: Sequence[str] | None = None,
         cache_dir: str | Path | None = None,
     ) -> None:
         if pooling not in ("first", "mean"):
             raise ValueError(f"pooling '{pooling}' is not one of first, mean")
-        if center and reference is None:
-            raise ValueError("center needs reference: the descriptions whose mean is subtracted")
+        if (center or whiten) and reference is None:
+            raise ValueError("center and whiten need reference: the descriptions whose mean is subtracted")
         self._make = text_encoder
         self._encoder: Any = None
         self.max_length = max_length
         self.trailing_separator = trailing_separator
         self.pooling = pooling
-        self.center = center
+        self.center = center or whiten
+        self.whiten = whiten
         self.normalize = normalize
         self.reference = None if reference is None else list(reference)
         self.cache_dir = None if cache_dir is None else Path(cache_dir)
@@ -79,7 +83,7 @@ class EntityBank:
             return load_file(path)["embeddings"]
         vectors = self._encode(texts)
         if self.center and self.reference is not None:
-            vectors = vectors - self._encode(self.reference).mean(dim=0, keepdim=True)
+            vectors = self._away_from_reference(vectors, self._encode(self.reference))
         if self.normalize:
             vectors = F.normalize(vectors, dim=-1)
         if path is not None:
@@ -87,6 +91,15 @@ class EntityBank:
             temporary = path.with_suffix(f".{os.getpid()}.tmp")
             save_file({"embeddings": vectors}, temporary)
             temporary.replace(path)
+        return vectors
+
+    def _away_from_reference(self, vectors: Tensor, reference: Tensor) -> Tensor:
+        centre = reference.mean(dim=0, keepdim=True)
+        vectors = vectors - centre
+        if self.whiten:
+            _, spread, directions = torch.linalg.svd(reference - centre, full_matrices=False)
+            kept = spread > spread[0] * 1e-4
+            vectors = (vectors @ directions[kept].T / spread[kept]) @ directions[kept]
         return vectors
 
     @torch.no_grad()
@@ -119,6 +132,7 @@ class EntityBank:
             "max_length": self.max_length,
             "trailing_separator": self.trailing_separator,
             "pooling": self.pooling,
+            "whiten": self.whiten,
             "normalize": self.normalize,
             "text_encoder": list(_identity(self._make)),
         }

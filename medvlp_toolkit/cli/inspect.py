@@ -27,7 +27,7 @@ def inspect(
     With --out, examples.png and example_001.png … are drawn: images with their findings and boxes, without ids or text.
     """
     from medvlp_toolkit.data.store import PackedStore
-    from medvlp_toolkit.evaluation.store_summary import summarise
+    from medvlp_toolkit.data.store_summary import summarise
 
     opened = PackedStore.open(store)
     if verify:
@@ -45,7 +45,7 @@ def inspect(
 
 
 def _draw(store: Any, split: str | None, count: int, folder: Path) -> list[Path]:
-    from medvlp_toolkit.evaluation.store_examples import write_examples
+    from medvlp_toolkit.data.store_examples import write_examples
 
     return write_examples(store, folder, count, split)
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import medvlp_toolkit as mv
-from medvlp_toolkit.cli import bundle, doctor, import_, info, plugins
+from medvlp_toolkit.cli import bench, bundle, doctor, import_, info, plugins
 from medvlp_toolkit.cli.errors import Commands
 from medvlp_toolkit.cli.filter import filter_reports
 from medvlp_toolkit.cli.inspect import inspect
@@ -35,6 +35,7 @@ app.command("label")(label_table)
 app.command()(prepare)
 app.command()(inspect)
 app.command("import")(import_.import_)
+app.add_typer(bench.app, name="bench")
 app.add_typer(bundle.app, name="bundle")
 
 

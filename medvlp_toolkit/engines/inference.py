@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +19,13 @@ from rich.table import Table
 from medvlp_toolkit.data.dataset import StudyDataset
 from medvlp_toolkit.engines.device import Precision, autocast, to_device
 from medvlp_toolkit.evaluation.heat_maps import attention_maps
+from medvlp_toolkit.evaluation.map_files import (
+    SUFFIX,
+    axial_slice,
+    map_formats,
+    write_radiograph_map,
+    write_volume_map,
+)
 from medvlp_toolkit.evaluation.overlays import Overlay, write_overlays
 from medvlp_toolkit.evaluation.results import write_probabilities
 
@@ -39,7 +47,12 @@ NOT_DRAWN = frozenset(
 
 
 class ProbabilityWriter:
-    """Writes ``probabilities.csv``, a row per image and a column per entity, and heat maps as PNG.
+    """Writes ``probabilities.csv``, a row per image and a column per entity, and heat maps of where the model looked.
+
+    Heat maps are named by running numbers and entities, never by their images; ``heat_maps/maps.csv`` says which is
+    whose. As ``png`` they lie over the image (of a volume: over the slice across the body with the highest value); as
+    ``nifti`` they are in the input's space, spread over its pixels or voxels; as ``npy`` they are the attention on the
+    token grid, float32, summing to 1.
 
     Args:
         entities: ids in the order of the scores.
@@ -47,6 +60,7 @@ class ProbabilityWriter:
         grid: token grid of the attention.
         heat_maps_of: entities to draw for every image; empty draws the highest-scoring ones.
         heat_maps: how many of those.
+        save_maps: ``png``, ``npy``, ``nifti``, or several of them.
         most_pictures: images after this many get no heat map; the CSV has them all.
     """
 
@@ -57,26 +71,43 @@ class ProbabilityWriter:
         grid: Sequence[int],
         heat_maps_of: Sequence[str] = (),
         heat_maps: int = 3,
+        save_maps: str | Sequence[str] = "png",
         most_pictures: int = 64,
     ) -> None:
         unknown = sorted(set(heat_maps_of) - set(entities))
         if unknown:
             raise ValueError(f"heat_maps_of names {', '.join(unknown)}; the model has {', '.join(entities)}")
+        twice = sorted({name for name in entities if list(entities).count(name) > 1})
+        if twice:
+            raise ValueError(f"new entities repeat the model's own: {', '.join(twice)}; give them other ids")
         self.entities = tuple(entities)
         self.output_dir = Path(output_dir)
         self.grid = tuple(grid)
         self.heat_maps_of = tuple(heat_maps_of)
         self.heat_maps = heat_maps
+        self.formats = map_formats(save_maps)
         self.most_pictures = most_pictures
         self._begin()
+
+    @property
+    def maps_dir(self) -> Path:
+        return self.output_dir / "heat_maps"
 
     def _begin(self, engine: Engine | None = None) -> None:
         self._names: list[str] = []
         self._scores: list[NDArray[np.float32]] = []
         self._overlays: list[Overlay] = []
+        self._maps: list[tuple[str, str, float]] = []
+
+    def _clear(self, engine: Engine) -> None:
+        """Remove the maps of an earlier run: this one may write fewer."""
+        for old in self.maps_dir.glob("map_*"):
+            if re.fullmatch(r"map_\d{3,}_[a-z0-9_-]+\.(npy|nii\.gz)", old.name):
+                old.unlink()
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self._begin)
+        engine.add_event_handler(Events.STARTED, self._clear)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
         engine.add_event_handler(Events.COMPLETED, self._finish)
 
@@ -89,11 +120,33 @@ class ProbabilityWriter:
         self._names += output["study_id"]
         self._scores.append(scores)
         maps = attention_maps(output["attention"].float(), self.grid)
-        for i, image in enumerate(batch["image"].cpu().numpy()):
+        for i, name in enumerate(output["study_id"]):
             if len(self._names) - len(scores) + i >= self.most_pictures:
                 break
+            item = {key: value[i].cpu().numpy() for key, value in batch.items() if hasattr(value, "cpu")}
             for q in self._drawn(scores[i]):
-                self._overlays.append(Overlay(image, maps[i, q], self.entities[q], float(scores[i, q])))
+                self._keep(name, self.entities[q], float(scores[i, q]), maps[i, q], item)
+
+    def _keep(
+        self, name: str, entity: str, score: float, heat: NDArray[np.float32], item: Mapping[str, NDArray[Any]]
+    ) -> None:
+        """Write one map in the formats asked for; pictures are drawn at the end, together."""
+        self._maps.append((name, entity, score))
+        plain = re.sub(r"[^a-z0-9_-]+", "-", entity.lower()).strip("-") or "entity"
+        stem = self.maps_dir / f"map_{len(self._maps):03d}_{plain[:40]}"
+        if "png" in self.formats:
+            self._overlays.append(_overlay(item["image"], heat, entity, score))
+        if "npy" in self.formats:
+            self.maps_dir.mkdir(parents=True, exist_ok=True)
+            np.save(stem.with_name(stem.name + SUFFIX["npy"]), heat)
+        if "nifti" in self.formats:
+            path = stem.with_name(stem.name + SUFFIX["nifti"])
+            if heat.ndim == 2:
+                write_radiograph_map(path, heat, item["input_shape"].tolist())
+            else:
+                shape, affine = item.get("input_shape"), item.get("input_affine")
+                size = item["image"].shape[1:]
+                write_volume_map(path, heat, size, item["affine"], None if shape is None else shape.tolist(), affine)
 
     def _drawn(self, scores: NDArray[np.float32]) -> list[int]:
         if self.heat_maps_of:
@@ -106,19 +159,37 @@ class ProbabilityWriter:
             raise ValueError("no image could be read, so there is nothing to score")
         scores = np.concatenate(self._scores)
         table = write_probabilities(self.output_dir / "probabilities.csv", self._names, scores, self.entities)
-        pictures = write_overlays(self.output_dir / "heat_maps", self._overlays)
+        write_overlays(self.maps_dir, self._overlays)
         console = Console()
         if len(self._names) == 1:
             console.print(self._one(scores[0]))
         console.print(f"probabilities of {len(self.entities)} entities: {table}", soft_wrap=True, highlight=False)
-        if pictures:
-            console.print(f"heat maps: {pictures[0].parent}", soft_wrap=True, highlight=False)
+        if self._maps:
+            self._list_maps()
+            console.print(f"heat maps: {self.maps_dir}", soft_wrap=True, highlight=False)
+
+    def _list_maps(self) -> None:
+        with (self.maps_dir / "maps.csv").open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream, lineterminator="\n")
+            writer.writerow(["map", "image", "entity", "probability"])
+            for number, (name, entity, score) in enumerate(self._maps, start=1):
+                writer.writerow([number, name, entity, f"{score:.4f}"])
 
     def _one(self, scores: NDArray[np.float32]) -> Table:
         table = Table("entity", "probability", title="Highest of all entities")
         for q in np.argsort(-scores)[:10]:
             table.add_row(self.entities[int(q)], f"{scores[int(q)]:.3f}")
         return table
+
+
+def _overlay(image: NDArray[Any], heat: NDArray[np.float32], entity: str, score: float) -> Overlay:
+    """A picture of (C, H, W); of a volume (1, D, H, W) the slice across the body where the map is highest."""
+    if image.ndim == 3:
+        return Overlay(image, heat, entity, score)
+    highest = int(np.unravel_index(int(heat.argmax()), heat.shape)[2])
+    index = min(int((highest + 0.5) * image.shape[3] / heat.shape[2]), image.shape[3] - 1)
+    note = f"slice {index + 1} of {image.shape[3]}"
+    return Overlay(axial_slice(image[0], index), axial_slice(heat, highest), entity, score, note=note)
 
 
 class FeatureStep:

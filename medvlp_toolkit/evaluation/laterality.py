@@ -59,6 +59,20 @@ def side_of_boxes(boxes: Sequence[AnyBox]) -> Side:
     return _one_side(any(centre > 0.5 for centre in centres), any(centre < 0.5 for centre in centres))
 
 
+def side_of_volume(weights: ArrayLike) -> Side:
+    """The patient's side on which a mask or map (D, H, W) of a volume in RAS lies.
+
+    ``none`` where the weaker half, left or right, holds a fifth of it or more.
+    """
+    weights = np.asarray(weights, np.float64)
+    if weights.ndim != 3:
+        raise ValueError(f"side_of_volume takes a mask or map (D, H, W), got {weights.shape}")
+    along = weights.sum(axis=(1, 2))
+    offsets = np.arange(len(along)) - (len(along) - 1) / 2
+    right, left = float(along[offsets > 0].sum()), float(along[offsets < 0].sum())
+    return _one_side(left > 0.25 * right, right > 0.25 * left)
+
+
 def laterality_metrics(
     truth: Sequence[str], predicted: Sequence[str], labels: Sequence[str] | None = None, level: float = 0.95
 ) -> dict[str, Any]:

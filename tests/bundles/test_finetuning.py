@@ -83,7 +83,9 @@ def test_linear_probing_changes_the_last_layer_alone(demo_run: Path, elsewhere: 
 def test_random_weights_are_a_baseline(demo_run: Path, elsewhere: Path) -> None:
     workflow = make_workflow(*CLASSIFICATION, **classification_overrides(demo_run, checkpoint="null"))
     start = workflow.network_def.image_encoder.state_dict()
-    assert not torch.equal(start["conv1.weight"], encoder_of(demo_run / "best.pt", "model.image_encoder.")["conv1.weight"])
+    assert not torch.equal(
+        start["conv1.weight"], encoder_of(demo_run / "best.pt", "model.image_encoder.")["conv1.weight"]
+    )
 
 
 def test_an_own_list_of_studies_is_taken_as_it_is(demo_run: Path, elsewhere: Path) -> None:

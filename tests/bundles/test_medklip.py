@@ -266,3 +266,57 @@ def test_two_processes_train_with_the_multi_gpu_overlay(demo_run: Path, elsewher
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     assert (elsewhere / "run" / "checkpoint_epoch=1.pt").exists()
+
+
+def test_maps_are_written_in_the_space_of_the_radiograph(demo_run: Path, dicom: Path, elsewhere: Path) -> None:
+    import nibabel
+
+    overrides = {**inference_overrides(demo_run, dicom), "save_maps": ["nifti", "npy"], "heat_maps_of": ["effusion"]}
+    run_bundle("inference", "demo", workflow_type="infer", **overrides)
+    folder = elsewhere / "out" / "heat_maps"
+    tokens = np.load(folder / "map_001_effusion.npy")
+    assert tokens.shape == (8, 8)
+    assert tokens.sum() == pytest.approx(1, abs=1e-3)
+    image = nibabel.load(folder / "map_001_effusion.nii.gz")
+    assert image.shape == (64, 1, 64)
+    values = np.asarray(image.dataobj)[:, 0].T  # columns of a radiograph run along the first axis, rows down the third
+    cells = values.reshape(8, 8, 8, 8).mean(axis=(1, 3))
+    assert np.corrcoef(cells.ravel(), tokens.ravel())[0, 1] > 0.9
+    assert np.corrcoef(cells.T.ravel(), tokens.ravel())[0, 1] < 0.9
+    assert list(csv.DictReader((folder / "maps.csv").open()))[0]["image"] == "radiograph.dcm"
+    assert not list(folder.glob("*.png"))
+
+
+def test_a_described_disease_gets_a_score_and_a_map(demo_run: Path, dicom: Path, elsewhere: Path) -> None:
+    (elsewhere / "my_diseases.yaml").write_text(
+        "silicosis: small round nodules in the upper lungs after years of dust\n"
+    )
+    plain = inference_overrides(demo_run, dicom)
+    run_bundle("inference", "demo", workflow_type="infer", **plain)
+    before = next(csv.DictReader((elsewhere / "out" / "probabilities.csv").open()))
+    asked = {**plain, "new_entities": "my_diseases.yaml", "heat_maps_of": ["silicosis"]}
+    run_bundle("inference", "demo", workflow_type="infer", **asked)
+    after = next(csv.DictReader((elsewhere / "out" / "probabilities.csv").open()))
+    assert list(after) == [*before, "silicosis"]
+    assert 0 < float(after["silicosis"]) < 1
+    assert (elsewhere / "out" / "heat_maps" / "overlay_001_silicosis.png").exists()
+
+
+def test_a_described_disease_that_the_model_has_already_is_refused(
+    demo_run: Path, dicom: Path, elsewhere: Path
+) -> None:
+    (elsewhere / "mine.yaml").write_text("effusion: fluid\n")
+    with pytest.raises(Exception) as caught:
+        run_bundle(
+            "inference", "demo", workflow_type="infer",
+            **{**inference_overrides(demo_run, dicom), "new_entities": "mine.yaml"},
+        )  # fmt: skip
+    assert "repeat the model's own: effusion" in (readable_message(caught.value) or "")
+
+
+def test_an_unknown_format_of_maps_is_named(demo_run: Path, dicom: Path, elsewhere: Path) -> None:
+    with pytest.raises(Exception) as caught:
+        run_bundle(
+            "inference", "demo", workflow_type="infer", **{**inference_overrides(demo_run, dicom), "save_maps": "tiff"}
+        )
+    assert "'tiff'; expected any of png, npy, nifti" in (readable_message(caught.value) or "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,28 @@ def read_volume(
     to that grid. Values (Hounsfield units for CT, after rescale) are rounded and cut to int16.
     Raises `ImageReadError` for whatever is wrong with the file.
     """
+    values, affine, _ = read_volume_and_grid(path, size, spacing, orientation)
+    return values, affine
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VolumeGrid:
+    """The voxels of a volume as its file has them: how many along each axis, and where they lie.
+
+    ``affine`` (4, 4) maps a voxel index to millimetres in RAS.
+    """
+
+    shape: tuple[int, int, int]
+    affine: npt.NDArray[np.float64]
+
+
+def read_volume_and_grid(
+    path: Path | str,
+    size: Sequence[int] | None = None,
+    spacing: Sequence[float] | None = None,
+    orientation: str = "RAS",
+) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.float64], VolumeGrid]:
+    """As `read_volume`, with the grid the volume had in its file."""
     path = Path(path)
     if not path.exists():
         raise ImageReadError(path, "the file does not exist")
@@ -43,6 +66,8 @@ def read_volume(
     from monai.transforms import Orientation, Resize, ResizeWithPadOrCrop, Spacing
 
     volume = load(path)
+    depth, height, width = volume.shape[1:]
+    grid = VolumeGrid((depth, height, width), np.asarray(volume.affine.numpy(), dtype=np.float64))
     try:
         volume = Orientation(axcodes=orientation, labels=None)(volume)
         if spacing is not None:
@@ -56,7 +81,7 @@ def read_volume(
         affine = np.asarray(volume.affine.numpy(), dtype=np.float64)
     except Exception as error:
         raise ImageReadError(path, f"the volume cannot be brought to the grid ({type(error).__name__})") from None
-    return np.rint(np.clip(np.nan_to_num(values), INT16.min, INT16.max)).astype(np.int16), affine
+    return np.rint(np.clip(np.nan_to_num(values), INT16.min, INT16.max)).astype(np.int16), affine, grid
 
 
 def load(path: Path) -> Any:

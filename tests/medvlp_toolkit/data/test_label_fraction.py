@@ -57,7 +57,9 @@ def test_the_fraction_is_of_the_studies_whose_label_is_known(store: PackedStore)
 
 def test_a_seed_chooses_the_same_studies_whatever_their_order(store: PackedStore, tmp_path: Path) -> None:
     turned = prepared(tmp_path / "turned", studies(300)[::-1])
-    assert choose_labelled(store, "train", ["edema"], 0.1, seed=1) == choose_labelled(turned, "train", ["edema"], 0.1, 1)
+    assert choose_labelled(store, "train", ["edema"], 0.1, seed=1) == choose_labelled(
+        turned, "train", ["edema"], 0.1, 1
+    )
 
 
 def test_seeds_differ(store: PackedStore) -> None:

@@ -157,3 +157,16 @@ def test_masked_pass_is_refused(image: torch.Tensor) -> None:
 def test_wrong_options_are_refused_with_the_choice(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         mv.encoders.resnet(**options)
+
+
+def test_position_encoding_tells_every_place_from_every_other() -> None:
+    torch.manual_seed(0)
+    plain = mv.encoders.resnet(depth=10, in_channels=1)
+    encoded = mv.encoders.resnet(depth=10, in_channels=1, position_encoding=True)
+    encoded.load_state_dict(plain.state_dict())
+    image = torch.zeros(1, 1, 64, 96)
+    added = (encoded.eval()(image) - plain.eval()(image))[0]
+    assert added.shape == (4 * 6, plain.num_features)
+    distances = torch.cdist(added, added) + torch.eye(len(added)) * 1e3
+    assert distances.min() > 0.5
+    assert added.abs().max() <= 1.0 + 1e-4

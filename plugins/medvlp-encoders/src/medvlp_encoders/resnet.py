@@ -39,6 +39,8 @@ class ResNetTokens(nn.Module):
         strides: stride of each stage; (1, 2, 2, 2) is the standard.
         pointwise_stages: stages (1 to 4) whose 3×3 convolutions become 1×1: they add depth without
             widening the receptive field, so that a token stays about its own place.
+        position_encoding: add a fixed sine-cosine encoding of its place to each token (Vaswani et al. 2017, on a grid),
+            so that tokens of a small receptive field know left from right. MedKLIP does without.
 
     Example::
 
@@ -68,6 +70,7 @@ class ResNetTokens(nn.Module):
         widths: Sequence[int] = (64, 128, 256, 512),
         strides: Sequence[int] = (1, 2, 2, 2),
         pointwise_stages: Sequence[int] = (),
+        position_encoding: bool = False,
     ) -> None:
         super().__init__()
         if depth not in DEPTHS:
@@ -93,6 +96,7 @@ class ResNetTokens(nn.Module):
         self.num_prefix_tokens = 0  # of the instance: TorchScript does not see a class's
         self.spatial_dims = spatial_dims
         self.in_channels = in_channels
+        self.position_encoding = position_encoding
         self.conv1 = net.conv1
         self.bn1 = net.bn1
         self.act = net.act
@@ -115,7 +119,11 @@ class ResNetTokens(nn.Module):
         """(B, C, *spatial) float -> (B, N, num_features), tokens in row-major order."""
         if keep is not None:
             raise ValueError("a residual network sees the whole image: it has no patches to keep")
-        return self.feature_map(image).flatten(2).transpose(1, 2)
+        features = self.feature_map(image)
+        tokens = features.flatten(2).transpose(1, 2)
+        if self.position_encoding:
+            tokens = tokens + position_table(features.shape[2:], self.num_features, tokens)
+        return tokens
 
     def feature_map(self, image: Tensor) -> Tensor:
         """(B, C, *spatial) -> (B, num_features, *grid)."""
@@ -154,6 +162,22 @@ class ResNetTokens(nn.Module):
     def summary(self, tokens: Tensor) -> Tensor:
         """(B, N, D) -> (B, D): the mean over positions."""
         return summarise(tokens, self.num_prefix_tokens)
+
+
+def position_table(grid: list[int], channels: int, like: Tensor) -> Tensor:
+    """Fixed sine-cosine encodings of the places of a grid: (N, channels), row-major.
+
+    Each axis has an equal share of the channels; its wavelengths run from four times the image, which tells one
+    end from the other, to an eighth of it.
+    """
+    frequencies = channels // (2 * len(grid))
+    steps = torch.arange(frequencies, dtype=torch.float32, device=like.device) / max(frequencies - 1, 1)
+    rates = 0.5 * math.pi * 32.0**steps
+    axes = [torch.linspace(-1.0, 1.0, size, dtype=torch.float32, device=like.device) for size in grid]
+    places = torch.stack(torch.meshgrid(axes, indexing="ij"), dim=-1).flatten(0, -2)  # (N, axes)
+    angles = places.unsqueeze(-1) * rates
+    table = torch.cat([angles.sin(), angles.cos()], dim=-1).flatten(1)
+    return torch.nn.functional.pad(table, [0, channels - table.shape[1]]).to(like.dtype)
 
 
 def _set_stride(layer: nn.Module, stride: int) -> None:

@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from medvlp_toolkit.data.records import Presence
 from medvlp_toolkit.data.store import PackedStore
-from medvlp_toolkit.evaluation.store_summary import rows_of_split
+from medvlp_toolkit.data.store_summary import rows_of_split
 
 SHEET_FILE = "examples.png"
 
@@ -25,6 +25,8 @@ _LINES = 4
 _TEXT_SIZE = 12
 _LINE = 15
 _GAP = 8
+_PRESENCE = {1: Presence.PRESENT, 0: Presence.ABSENT, -1: Presence.UNCERTAIN}
+_NOT_THERE = {Presence.ABSENT: "no {}", Presence.UNCERTAIN: "{}?"}
 _BACKGROUND, _TEXT, _FAINT, _BOX = "#111418", "#f2f2f2", "#9aa4ad", "#5ad1ff"
 
 
@@ -104,27 +106,20 @@ def _boxes(store: PackedStore, row: int) -> list[dict[str, Any]]:
 
 def _statements(store: PackedStore, row: int) -> tuple[list[str], list[str]]:
     """What is present (with its position), and what is uncertain or absent; of reports, else of the source's labels."""
-    present: dict[str, None] = {}
-    others: dict[str, None] = {}
     findings = store.findings_of(row)
-    for finding in findings:
-        place = f" ({finding.position})" if finding.position else ""
-        if finding.presence is Presence.PRESENT:
-            present[f"{finding.entity}{place}"] = None
-        elif finding.presence is not None:
-            others[f"{'no ' if finding.presence is Presence.ABSENT else ''}{finding.entity}{_doubt(finding)}"] = None
-    if not findings:
-        for name in store.labels:
-            value = store.studies.column(f"label:{name}")[row].as_py()
-            if value == 1:
-                present[name] = None
-            elif value is not None:
-                others[f"no {name}" if value == 0 else f"{name}?"] = None
-    return list(present), list(others)
-
-
-def _doubt(finding: Any) -> str:
-    return "?" if finding.presence is Presence.UNCERTAIN else ""
+    if findings:
+        said = [(finding.entity, finding.presence, finding.position) for finding in findings]
+    else:
+        values = ((name, store.studies.column(f"label:{name}")[row].as_py()) for name in store.labels)
+        said = [(name, _PRESENCE[value], None) for name, value in values if value is not None]
+    placed = {name for name, presence, position in said if presence is Presence.PRESENT and position}
+    present = [
+        f"{name} ({position})" if position else name
+        for name, presence, position in said
+        if presence is Presence.PRESENT and (position or name not in placed)
+    ]
+    others = [_NOT_THERE[presence].format(name) for name, presence, _ in said if presence in _NOT_THERE]
+    return list(dict.fromkeys(present)), list(dict.fromkeys(others))
 
 
 def _wrapped(words: Sequence[str], width: int, draw: ImageDraw.ImageDraw, font: Any) -> list[str]:
