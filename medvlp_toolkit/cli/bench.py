@@ -72,9 +72,7 @@ def data(
     for path in (store, reports):
         if path is not None and not path.exists():
             raise FileNotFoundError(f"{path}: no such file or folder")
-    sizes = _Sizes(
-        store, reports, size, batch_size, images, jpegs, report_count, studies, workers, repeats, timeout
-    )
+    sizes = _Sizes(store, reports, size, batch_size, images, jpegs, report_count, studies, workers, repeats, timeout)
     from medvlp_toolkit.benchmarks.machine import machine
 
     before = machine()
@@ -162,8 +160,8 @@ def _print(machine: dict[str, Any], measured: dict[str, dict[str, Any]], failed:
     if "prepare" in measured:
         details = measured["prepare"]["details"]
         out.print(
-            f"\nprepare: {details['efficiency']:.2f} of {details['processes']} × one core's {details['one_core_rate']:.1f} "
-            f"files/s by the clock, {details['cpu_efficiency']:.2f} by processor time",
+            f"\nprepare: {details['efficiency']:.2f} of {details['processes']} × one core's "
+            f"{details['one_core_rate']:.1f} files/s by the clock, {details['cpu_efficiency']:.2f} by processor time",
             highlight=False,
         )
     for part, error in failed.items():

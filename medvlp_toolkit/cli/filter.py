@@ -31,8 +31,12 @@ def filter_reports(
     option: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="An argument of the filter, as YAML; repeatable.")
     ] = None,
-    id_column: Annotated[str | None, typer.Option(help="Of a table: its id column; by itself uid, id or study_id.")] = None,
-    text_column: Annotated[str | None, typer.Option(help="Of a table: its text column; by itself text or report.")] = None,
+    id_column: Annotated[
+        str | None, typer.Option(help="Of a table: its id column; by itself uid, id or study_id.")
+    ] = None,
+    text_column: Annotated[
+        str | None, typer.Option(help="Of a table: its text column; by itself text or report.")
+    ] = None,
     max_rejected: Annotated[int | None, typer.Option(help="Fail when more reports are left out than this.")] = None,
 ) -> None:
     """Run a report filter over reports and write what it finds.

@@ -53,7 +53,13 @@ def split_pairs(pairs: Iterable[str], option: str) -> dict[str, str]:
 
 
 def read_value(option: str, text: str) -> Any:
-    """A value written as YAML; raises ValueError with ``option`` in it. ``1e-4`` is a number, unlike in YAML 1.1."""
+    """A value written as YAML; raises ValueError with ``option`` in it.
+
+    ``1e-4`` is a number, unlike in YAML 1.1. What begins with ``@``, ``$`` or ``%`` stays as it is: it means something
+    to MONAI, and mostly nothing to YAML.
+    """
+    if text.startswith(("@", "$", "%")):
+        return text
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:

@@ -33,7 +33,9 @@ def prepare(
         typer.Option("--set", metavar="KEY=VALUE", help="Override an id of the config, e.g. source::count=240."),
     ] = None,
     workers: Annotated[int | None, typer.Option(min=0, help="Processes; 0 is this one.")] = None,
-    scheduler: Annotated[str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler that does the work.")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler that does the work.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a store made otherwise.")] = False,
     max_rejected: Annotated[int | None, typer.Option(min=0, help="Stop when more than this is left out.")] = None,
 ) -> None:
@@ -106,7 +108,9 @@ def _check_id(config: dict[str, Any], key: str, files: Sequence[str]) -> None:
             there = [str(known) for known in parent] if isinstance(parent, dict) else []
             near = difflib.get_close_matches(name, there, n=1)
             hint = f"; did you mean '{'::'.join([*path[:depth], near[0]])}'?" if near else ""
-            raise ValueError(f"--set {key}: no id '{'::'.join([*path, last][: depth + 1])}' in {', '.join(files)}{hint}")
+            raise ValueError(
+                f"--set {key}: no id '{'::'.join([*path, last][: depth + 1])}' in {', '.join(files)}{hint}"
+            )
 
 
 def _tell(summary: Any) -> None:
@@ -129,7 +133,7 @@ def _explain(error: Exception, files: Sequence[str]) -> tuple[str | None, int]:
             return str(link), FAILED
     message = readable_message(error)
     if message is None:
-        message = next((told for link in reversed(chain) if (told := _told(link, files))), None)
+        message = next((told for link in chain if (told := _told(link, files))), None)
     return message, USER_ERROR
 
 

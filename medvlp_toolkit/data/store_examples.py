@@ -138,9 +138,7 @@ def _sheet(pictures: Sequence[Image.Image], columns: int) -> Image.Image:
     columns = min(columns, len(pictures))
     lines = -(-len(pictures) // columns)
     width, height = max(picture.width for picture in pictures), max(picture.height for picture in pictures)
-    sheet = Image.new(
-        "RGB", (columns * (width + _GAP) + _GAP, lines * (height + _GAP) + _GAP), _BACKGROUND
-    )
+    sheet = Image.new("RGB", (columns * (width + _GAP) + _GAP, lines * (height + _GAP) + _GAP), _BACKGROUND)
     for number, picture in enumerate(pictures):
         line, column = divmod(number, columns)
         sheet.paste(picture, (_GAP + column * (width + _GAP), _GAP + line * (height + _GAP)))

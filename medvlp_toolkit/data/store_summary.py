@@ -93,9 +93,7 @@ def _findings(
     pair, strongest = pair[order], rank[said][order]
     last = np.append(pair[1:] != pair[:-1], True) if len(pair) else np.empty(0, dtype=bool)
     of_entity = pair[last] % max(len(entity_names), 1)
-    entities = {
-        name: dict.fromkeys(("present", "absent", "uncertain"), 0) for name in [*store.entities, *entity_names]
-    }
+    entities = {name: dict.fromkeys(("present", "absent", "uncertain"), 0) for name in [*store.entities, *entity_names]}
     for number, word in enumerate(_STRENGTH):
         found = np.bincount(of_entity[strongest[last] == number], minlength=len(entity_names))
         for name, count in zip(entity_names, found.tolist(), strict=True):

@@ -81,7 +81,7 @@ class EntityLabels:
     ) -> EntityLabels:
         """As :meth:`from_findings`, of whole columns ``entity``, ``presence`` and ``position``: millions in a second.
 
-        ``study`` (T,) is -1 for findings to leave out. A column is its codes (T,), -1 for none, and what they stand for.
+        ``study`` (T,) is -1 for findings to leave out. A column is codes (T,), -1 for none, and what they stand for.
         """
         _check_excluded(excluded, entities)
         entity_index = {name: i for i, name in enumerate(entities) if name not in set(excluded)}

@@ -21,13 +21,13 @@ from medvlp_toolkit.engines.device import Precision, autocast, to_device
 from medvlp_toolkit.evaluation.heat_maps import attention_maps
 from medvlp_toolkit.evaluation.map_files import (
     SUFFIX,
-    axial_slice,
     map_formats,
     write_radiograph_map,
     write_volume_map,
 )
 from medvlp_toolkit.evaluation.overlays import Overlay, write_overlays
 from medvlp_toolkit.evaluation.results import write_probabilities
+from medvlp_toolkit.evaluation.volume_slices import slice_overlay
 
 #: Entities that say that nothing is wrong, or that stand for a mixture: not drawn unless asked for.
 NOT_DRAWN = frozenset(
@@ -58,6 +58,7 @@ class ProbabilityWriter:
         entities: ids in the order of the scores.
         output_dir: made where it does not exist.
         grid: token grid of the attention.
+        token_shift: where tokens look within their cell (``image_encoder.token_shift()``).
         heat_maps_of: entities to draw for every image; empty draws the highest-scoring ones.
         heat_maps: how many of those.
         save_maps: ``png``, ``npy``, ``nifti``, or several of them.
@@ -69,6 +70,7 @@ class ProbabilityWriter:
         entities: Sequence[str],
         output_dir: str | Path,
         grid: Sequence[int],
+        token_shift: Sequence[float] = (),
         heat_maps_of: Sequence[str] = (),
         heat_maps: int = 3,
         save_maps: str | Sequence[str] = "png",
@@ -83,6 +85,7 @@ class ProbabilityWriter:
         self.entities = tuple(entities)
         self.output_dir = Path(output_dir)
         self.grid = tuple(grid)
+        self.token_shift = tuple(token_shift)
         self.heat_maps_of = tuple(heat_maps_of)
         self.heat_maps = heat_maps
         self.formats = map_formats(save_maps)
@@ -135,18 +138,22 @@ class ProbabilityWriter:
         plain = re.sub(r"[^a-z0-9_-]+", "-", entity.lower()).strip("-") or "entity"
         stem = self.maps_dir / f"map_{len(self._maps):03d}_{plain[:40]}"
         if "png" in self.formats:
-            self._overlays.append(_overlay(item["image"], heat, entity, score))
+            if heat.ndim == 2:
+                self._overlays.append(Overlay(item["image"], heat, entity, score, shift=self.token_shift))
+            else:
+                self._overlays.append(slice_overlay(item["image"], heat, entity, score))
         if "npy" in self.formats:
             self.maps_dir.mkdir(parents=True, exist_ok=True)
             np.save(stem.with_name(stem.name + SUFFIX["npy"]), heat)
         if "nifti" in self.formats:
             path = stem.with_name(stem.name + SUFFIX["nifti"])
             if heat.ndim == 2:
-                write_radiograph_map(path, heat, item["input_shape"].tolist())
+                write_radiograph_map(path, heat, item["input_shape"].tolist(), self.token_shift)
             else:
                 shape, affine = item.get("input_shape"), item.get("input_affine")
                 size = item["image"].shape[1:]
-                write_volume_map(path, heat, size, item["affine"], None if shape is None else shape.tolist(), affine)
+                to_shape = None if shape is None else shape.tolist()
+                write_volume_map(path, heat, size, item["affine"], to_shape, affine, self.token_shift)
 
     def _drawn(self, scores: NDArray[np.float32]) -> list[int]:
         if self.heat_maps_of:
@@ -180,16 +187,6 @@ class ProbabilityWriter:
         for q in np.argsort(-scores)[:10]:
             table.add_row(self.entities[int(q)], f"{scores[int(q)]:.3f}")
         return table
-
-
-def _overlay(image: NDArray[Any], heat: NDArray[np.float32], entity: str, score: float) -> Overlay:
-    """A picture of (C, H, W); of a volume (1, D, H, W) the slice across the body where the map is highest."""
-    if image.ndim == 3:
-        return Overlay(image, heat, entity, score)
-    highest = int(np.unravel_index(int(heat.argmax()), heat.shape)[2])
-    index = min(int((highest + 0.5) * image.shape[3] / heat.shape[2]), image.shape[3] - 1)
-    note = f"slice {index + 1} of {image.shape[3]}"
-    return Overlay(axial_slice(image[0], index), axial_slice(heat, highest), entity, score, note=note)
 
 
 class FeatureStep:

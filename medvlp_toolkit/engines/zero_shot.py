@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from medvlp_toolkit.data.dataset import StudyDataset
 from medvlp_toolkit.data.records import Box
+from medvlp_toolkit.evaluation.boxes import AnyBox, Mask
 from medvlp_toolkit.evaluation.grounding import GroundingCase, grounding_metrics
 from medvlp_toolkit.evaluation.heat_maps import Upsampling, attention_maps
 from medvlp_toolkit.evaluation.label_maps import map_labels
@@ -22,11 +24,15 @@ from medvlp_toolkit.evaluation.laterality import (
     side_from_attention,
     side_from_positions,
     side_of_boxes,
+    side_of_mask,
 )
+from medvlp_toolkit.evaluation.map_files import write_volume_map
 from medvlp_toolkit.evaluation.overlays import Overlay, write_overlays
 from medvlp_toolkit.evaluation.results import Results, write_probabilities
 from medvlp_toolkit.evaluation.run_record import run_record
 from medvlp_toolkit.evaluation.summary import print_summary
+from medvlp_toolkit.evaluation.volume_boxes import VolumeBoxes
+from medvlp_toolkit.evaluation.volume_slices import slice_overlay
 from medvlp_toolkit.evaluation.zero_shot import classification_metrics, score_table
 
 
@@ -48,7 +54,11 @@ class ZeroShotEvaluation:
         focal: labels over which pointing is also averaged, named before the model was tuned.
         not_sided: labels that have no side, whatever their boxes (an enlarged heart).
         upsampling: ``nearest`` as published (the whole cell of highest attention counts), or ``linear`` (its peak).
-        overlays: pictures to draw, spread over the labels with boxes.
+        token_shift: where tokens look within their cell, for ``linear`` (``image_encoder.token_shift()``).
+        overlays: pictures to draw, spread over the labels with boxes; of volumes, also maps as NIfTI in the space of
+            the store's volumes.
+        volume_boxes: table of the findings' boxes in volumes (:mod:`medvlp_toolkit.evaluation.volume_boxes`), which a
+            store has no place for.
         title: says what was evaluated.
         config: the configuration, for ``run.json``.
         checkpoint: the weights' file, for ``run.json``.
@@ -67,7 +77,9 @@ class ZeroShotEvaluation:
         focal: Sequence[str] = (),
         not_sided: Sequence[str] = (),
         upsampling: Upsampling = "nearest",
+        token_shift: Sequence[float] = (),
         overlays: int = 24,
+        volume_boxes: str | Path | None = None,
         title: str = "",
         config: Mapping[str, Any] | None = None,
         checkpoint: str | Path | None = None,
@@ -84,7 +96,9 @@ class ZeroShotEvaluation:
         self.focal = tuple(focal)
         self.not_sided = frozenset(not_sided)
         self.upsampling: Upsampling = upsampling
+        self.token_shift = tuple(token_shift)
         self.overlays = overlays
+        self.volume_boxes = VolumeBoxes.read(volume_boxes) if volume_boxes else None
         self.title = title
         self.config = dict(config or {})
         self.checkpoint = checkpoint
@@ -98,6 +112,23 @@ class ZeroShotEvaluation:
             box = Box(row["label"], row["x"], row["y"], row["width"], row["height"])
             boxes.setdefault((row["study"], row["label"]), []).append(box)
         return boxes
+
+    def _truth(self, row: int, label: str) -> Sequence[AnyBox] | Mask | None:
+        """Where a finding is in the image of a row; None where nothing is annotated."""
+        if self.volume_boxes is None:
+            return self.boxes.get((row, label))
+        store = self.dataset.store
+        study = self.dataset.study_ids[self._index_of[row]]
+        return self.volume_boxes.mask(study, label, store.images.shape[2:], self._affines[row])
+
+    @cached_property
+    def _affines(self) -> NDArray[np.float64]:
+        return np.asarray(self.dataset.store.array("affines"))
+
+    @cached_property
+    def _index_of(self) -> dict[int, int]:
+        """Row of the store -> place in the data set."""
+        return {int(row): i for i, row in enumerate(self.dataset.rows)}
 
     def _begin(self, engine: Engine | None = None) -> None:
         self._scores: list[NDArray[np.float32]] = []
@@ -122,10 +153,10 @@ class ZeroShotEvaluation:
             positions = output["position_scores"].float().cpu().numpy() if "position_scores" in output else None
             for i, row in enumerate(rows.tolist()):
                 for label, entity in self.labels.items():
-                    if (row, label) in self.boxes:
+                    truth = self._truth(row, label)
+                    if truth is not None:
                         q = self.entities.index(entity)
-                        boxes = self.boxes[row, label]
-                        case = GroundingCase(label, maps[i, q], boxes, output["patient_id"][i])
+                        case = GroundingCase(label, maps[i, q], truth, output["patient_id"][i])
                         self._cases.append((case, row, float(scores[i, q])))
                         if positions is not None:
                             self._position_scores.append(positions[i, q])
@@ -161,7 +192,9 @@ class ZeroShotEvaluation:
         if self._cases:
             cases = [case for case, _, _ in self._cases]
             groups = {"focal": self.focal} if self.focal else None
-            metrics["grounding"] = grounding_metrics(cases, groups=groups, upsampling=self.upsampling)
+            metrics["grounding"] = grounding_metrics(
+                cases, groups=groups, upsampling=self.upsampling, shift=self.token_shift
+            )
             metrics["laterality"] = self._laterality(cases)
         return metrics
 
@@ -174,33 +207,31 @@ class ZeroShotEvaluation:
     def _laterality(self, cases: Sequence[GroundingCase]) -> dict[str, Any]:
         sided = [i for i, case in enumerate(cases) if case.label not in self.not_sided]
         trained = [i for i in sided if cases[i].label not in self.held_out]
-        truth = [side_of_boxes(case.truth) for case in cases]  # type: ignore[arg-type]
+        truth = [
+            side_of_mask(case.truth) if isinstance(case.truth, np.ndarray) else side_of_boxes(case.truth)
+            for case in cases
+        ]
         result = {}
         if self._position_scores and self.position_sides is not None and trained:
             predicted = side_from_positions(np.stack([self._position_scores[i] for i in trained]), self.position_sides)
             result["position scores"] = laterality_metrics(
                 [truth[i] for i in trained], predicted.tolist(), [cases[i].label for i in trained]
             )
-        if sided:
-            predicted = side_from_attention(np.stack([cases[i].heat for i in sided]))
+        if trained:
+            predicted = side_from_attention(np.stack([cases[i].heat for i in trained]))
             result["attention"] = laterality_metrics(
-                [truth[i] for i in sided], predicted.tolist(), [cases[i].label for i in sided]
+                [truth[i] for i in trained], predicted.tolist(), [cases[i].label for i in trained]
             )
         return result
 
     def _targets(self, rows: NDArray[np.int64]) -> NDArray[np.int8] | None:
         if not self.dataset.label_names:
             return None
-        index = {int(row): i for i, row in enumerate(self.dataset.rows)}
         targets: NDArray[np.int8] | None = self.dataset.targets
-        return None if targets is None else targets[[index[int(row)] for row in rows]]
+        return None if targets is None else targets[[self._index_of[int(row)] for row in rows]]
 
     def _column(self, name: str, rows: NDArray[np.int64]) -> list[Any] | None:
-        studies = self.dataset.store.studies
-        if name not in studies.column_names:
-            return None
-        values = studies.column(name).to_pylist()
-        return [values[row] for row in rows]
+        return self.dataset.store.values(name, rows)
 
     def _table(self, scores: NDArray[np.float32], rows: NDArray[np.int64]) -> Any:
         """Scores of the labels where there are any, else of every entity with unknown targets."""
@@ -224,8 +255,33 @@ class ZeroShotEvaluation:
             for entries in by_label.values()
             if n < len(entries)
         ][: self.overlays]
+        if chosen and chosen[0][0].heat.ndim == 3:
+            return self._draw_volumes(chosen)
         pictures = [
-            Overlay(np.asarray(self.dataset.store.images[row]), case.heat, case.label, score, case.truth)  # type: ignore[arg-type]
+            Overlay(
+                np.asarray(self.dataset.store.images[row]),
+                case.heat,
+                case.label,
+                score,
+                case.truth,  # type: ignore[arg-type]
+                shift=self.token_shift,
+            )
             for case, row, score in chosen
         ]
         return write_overlays(self.output_dir / "overlays", pictures, self.title, upsampling=self.upsampling)
+
+    def _draw_volumes(self, chosen: Sequence[tuple[GroundingCase, int, float]]) -> list[Path]:
+        """The slice of highest attention as a picture, and the whole map as NIfTI."""
+        folder = self.output_dir / "overlays"
+        pictures = []
+        for number, (case, row, score) in enumerate(chosen, start=1):
+            volume = np.asarray(self.dataset.store.images[row])
+            pictures.append(slice_overlay(volume, case.heat, case.label, score, case.truth))
+            write_volume_map(
+                folder / f"map_{number:03d}_{case.label}.nii.gz",
+                case.heat,
+                volume.shape[1:],
+                self._affines[row],
+                shift=self.token_shift,
+            )
+        return write_overlays(folder, pictures, self.title, upsampling=self.upsampling)

@@ -51,6 +51,7 @@ def grounding_scores(
     threshold: float = PUBLISHED_THRESHOLD,
     scale_threshold: bool = True,
     upsampling: Upsampling = "nearest",
+    shift: Sequence[float] = (),
 ) -> dict[str, float]:
     """One map against one mask.
 
@@ -60,6 +61,7 @@ def grounding_scores(
         threshold: pixels strictly above it are predicted, as published.
         scale_threshold: see :func:`attention_threshold`; changes nothing at 196 tokens.
         upsampling: ``nearest`` as published, or ``linear``.
+        shift: where tokens look within their cell, for ``linear`` (:func:`~medvlp_toolkit.evaluation.heat_maps.upsample`).
 
     Returns:
         ``pointing`` 1 where any pixel of the highest value lies in the mask, as published: with ``nearest`` the
@@ -77,7 +79,7 @@ def grounding_scores(
     if not np.isfinite(heat).all():
         raise ValueError("the heat map holds values that are not finite")
     limit = attention_threshold(heat.size, threshold) if scale_threshold else threshold
-    pixels = upsample(heat, mask.shape, upsampling)
+    pixels = upsample(heat, mask.shape, upsampling, shift)
     highest = pixels.max()
     predicted = pixels > limit
     overlap = int((predicted & mask).sum())
@@ -108,6 +110,7 @@ def grounding_metrics(
     threshold: float = PUBLISHED_THRESHOLD,
     scale_threshold: bool = True,
     upsampling: Upsampling = "nearest",
+    shift: Sequence[float] = (),
     groups: Mapping[str, Sequence[str]] | None = None,
     replicates: int = 1000,
     seed: int = 0,
@@ -118,7 +121,7 @@ def grounding_metrics(
     Args:
         cases: findings in images that show them.
         size: (height, width) at which boxes become masks; published 224 × 224. Masks keep their own size.
-        threshold, scale_threshold, upsampling: as for :func:`grounding_scores`.
+        threshold, scale_threshold, upsampling, shift: as for :func:`grounding_scores`.
         groups: name -> findings, each a row of its own over the pooled cases (``all`` is always there).
         replicates, seed, level: of the bootstrap over patients.
 
@@ -136,7 +139,7 @@ def grounding_metrics(
         if not mask.any():
             skipped += 1
             continue
-        scores = grounding_scores(case.heat, mask, threshold, scale_threshold, upsampling)
+        scores = grounding_scores(case.heat, mask, threshold, scale_threshold, upsampling, shift)
         places = touched_cells(mask, case.heat.shape) if upsampling == "nearest" else mask
         kept.append(_Scored(case.label, case.patient_id, scores, places, float(mask.mean())))
 

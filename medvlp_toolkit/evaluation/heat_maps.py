@@ -51,12 +51,17 @@ def attention_maps(
     return mean.reshape(*mean.shape[:2], *grid)
 
 
-def upsample(heat: ArrayLike, size: Sequence[int], mode: Upsampling = "nearest") -> NDArray[np.floating]:
+def upsample(
+    heat: ArrayLike, size: Sequence[int], mode: Upsampling = "nearest", shift: Sequence[float] = ()
+) -> NDArray[np.floating]:
     """Spread a map over the pixels: (*grid) -> (*size), in 2-D or 3-D.
 
     ``nearest`` gives each pixel the value of the cell that its centre lies in (as published: a 14×14 map becomes
     blocks of 16×16 pixels). ``linear`` is bilinear or trilinear between the cells' centres, constant beyond the
     outermost ones. Values are not rescaled: they keep their meaning as attention per token.
+
+    ``shift`` says, per axis and in cells, how far a token's receptive field is centred from the middle of its cell
+    (``image_encoder.token_shift()``); ``linear`` places it there. ``nearest`` ignores it, as published.
     """
     spread: NDArray[Any] = np.asarray(heat)
     if spread.ndim != len(size) or min(size) < 1:
@@ -68,7 +73,7 @@ def upsample(heat: ArrayLike, size: Sequence[int], mode: Upsampling = "nearest")
         if mode == "nearest":
             spread = spread.take(np.minimum(centres.astype(int), cells - 1), axis)
             continue
-        place = np.clip(centres - 0.5, 0, cells - 1)
+        place = np.clip(centres - 0.5 - (shift[axis] if shift else 0.0), 0, cells - 1)
         low = place.astype(int)
         share = (place - low).astype(spread.dtype if spread.dtype.kind == "f" else float)
         share = share.reshape([-1 if a == axis else 1 for a in range(spread.ndim)])

@@ -43,11 +43,14 @@ def side_from_positions(position_scores: ArrayLike, sides: Sequence[Side]) -> ND
 def side_from_attention(heat: ArrayLike) -> NDArray[np.str_]:
     """(S, h, w) maps of radiographs -> (S,) the patient's side that holds the map's centre of mass.
 
-    ``none`` where it lies on the midline.
+    Maps of volumes are (S, D, H, W) in RAS. ``none`` where it lies on the midline.
     """
     heat = np.asarray(heat, np.float64)
+    if heat.ndim == 4:
+        planes = heat.sum(axis=(2, 3))
+        return _sides(-(planes @ (np.arange(heat.shape[1]) - (heat.shape[1] - 1) / 2)))
     if heat.ndim != 3:
-        raise ValueError(f"side_from_attention takes maps (S, height, width), got {heat.shape}")
+        raise ValueError(f"side_from_attention takes maps (S, height, width) or (S, D, H, W), got {heat.shape}")
     columns = heat.sum(axis=1)
     # Distance from the midline in columns: exact zeros for maps that mirror themselves.
     return _sides(columns @ (np.arange(heat.shape[2]) - (heat.shape[2] - 1) / 2))
@@ -59,15 +62,15 @@ def side_of_boxes(boxes: Sequence[AnyBox]) -> Side:
     return _one_side(any(centre > 0.5 for centre in centres), any(centre < 0.5 for centre in centres))
 
 
-def side_of_volume(weights: ArrayLike) -> Side:
-    """The patient's side on which a mask or map (D, H, W) of a volume in RAS lies.
+def side_of_mask(mask: ArrayLike) -> Side:
+    """The patient's side on which a mask (D, H, W) of a volume in RAS lies.
 
-    ``none`` where the weaker half, left or right, holds a fifth of it or more.
+    ``none`` where its smaller part, left or right of the middle, is a fifth of it or more.
     """
-    weights = np.asarray(weights, np.float64)
-    if weights.ndim != 3:
-        raise ValueError(f"side_of_volume takes a mask or map (D, H, W), got {weights.shape}")
-    along = weights.sum(axis=(1, 2))
+    mask = np.asarray(mask, np.float64)
+    if mask.ndim != 3:
+        raise ValueError(f"side_of_mask takes a mask (D, H, W), got {mask.shape}")
+    along = mask.sum(axis=(1, 2))
     offsets = np.arange(len(along)) - (len(along) - 1) / 2
     right, left = float(along[offsets > 0].sum()), float(along[offsets < 0].sum())
     return _one_side(left > 0.25 * right, right > 0.25 * left)

@@ -28,13 +28,15 @@ def map_formats(asked: str | Sequence[str]) -> tuple[MapFormat, ...]:
     return tuple(name for name in FORMATS if name in names)
 
 
-def write_radiograph_map(path: Path | str, heat: NDArray[np.floating], size: Sequence[int]) -> Path:
+def write_radiograph_map(
+    path: Path | str, heat: NDArray[np.floating], size: Sequence[int], shift: Sequence[float] = ()
+) -> Path:
     """A map (*grid) as NIfTI, spread over the pixels ``size`` (height, width) of the radiograph.
 
     The array is (width, 1, height): a coronal slice, one millimetre a pixel, which viewers show upright with the
     patient's right on the left.
     """
-    pixels = upsample(heat, size, "linear").astype(np.float32)
+    pixels = upsample(heat, size, "linear", shift).astype(np.float32)
     return write_nifti(path, pixels.T[:, None, :], RADIOGRAPH_AFFINE)
 
 
@@ -45,6 +47,7 @@ def write_volume_map(
     affine: ArrayLike,
     input_shape: Sequence[int] | None = None,
     input_affine: ArrayLike | None = None,
+    shift: Sequence[float] = (),
 ) -> Path:
     """A map (*grid) as NIfTI, in the space of the volume that it speaks of.
 
@@ -55,8 +58,9 @@ def write_volume_map(
         affine: (4, 4) of that volume.
         input_shape, input_affine: the grid to bring the map to, that of the input file; the volume's own when None.
             Voxels of it that the model did not see get 0.
+        shift: where tokens look within their cell (:func:`~medvlp_toolkit.evaluation.heat_maps.upsample`).
     """
-    voxels = upsample(heat, size, "linear").astype(np.float32)
+    voxels = upsample(heat, size, "linear", shift).astype(np.float32)
     if input_shape is None or input_affine is None:
         return write_nifti(path, voxels, affine)
     return write_nifti(path, resampled(voxels, affine, input_shape, input_affine), input_affine)
@@ -86,11 +90,6 @@ def write_nifti(path: Path | str, values: NDArray[Any], affine: ArrayLike) -> Pa
     file.parent.mkdir(parents=True, exist_ok=True)
     nibabel.save(nibabel.Nifti1Image(np.ascontiguousarray(values), np.asarray(affine, dtype=np.float64)), file)
     return file
-
-
-def axial_slice(volume: NDArray[Any], index: int) -> NDArray[Any]:
-    """(D, H, W) in RAS -> (H, D): a slice across the body as radiologists look at it, the patient's right on the left."""
-    return volume[::-1, ::-1, index].T
 
 
 def _inside(

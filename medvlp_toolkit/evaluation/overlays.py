@@ -42,7 +42,8 @@ class Overlay:
 
     ``image`` (H, W), or (1 or 3, H, W), of any range; ``heat`` (h, w) on the token grid; ``boxes`` the truth, as
     fractions of the image; ``label`` and ``score`` make the caption ("nodule 0.93"), ``note`` a second, fainter
-    part of it ("not there", "right lung").
+    part of it ("not there", "right lung"); ``shift`` where tokens look within their cell
+    (:func:`~medvlp_toolkit.evaluation.heat_maps.upsample`).
     """
 
     image: NDArray[Any]
@@ -51,6 +52,7 @@ class Overlay:
     score: float | None = None
     boxes: Sequence[AnyBox] = ()
     note: str = ""
+    shift: Sequence[float] = ()
 
 
 def write_overlay(path: Path | str, overlay: Overlay, upsampling: Upsampling = "linear") -> Path:
@@ -139,7 +141,7 @@ def _draw(axes: Axes, overlay: Overlay, upsampling: Upsampling, text_size: float
     if overlay.heat.ndim != 2:
         raise ValueError(f"an overlay is drawn from a map (h, w), got {overlay.heat.shape}; take a slice of a volume")
     axes.imshow(grey, cmap="gray", extent=(0, width, height, 0), interpolation="bilinear")
-    colours = heat_colours(upsample(overlay.heat, (height, width), upsampling))
+    colours = heat_colours(upsample(overlay.heat, (height, width), upsampling, overlay.shift))
     smooth = "bilinear" if upsampling == "linear" else "nearest"
     axes.imshow(colours, extent=(0, width, height, 0), interpolation=smooth)
     halo = [withStroke(linewidth=3.2, foreground="black", alpha=0.6)]

@@ -288,10 +288,11 @@ def test_without_the_reports_package_the_line_says_what_to_install(
 
 
 def test_filtering_loads_no_deep_learning_stack(table: Path, tmp_path: Path) -> None:
+    out = str(tmp_path / "f.jsonl")
     program = (
         "import sys, json\n"
         "from medvlp_toolkit.cli.main import app\n"
-        f"sys.argv = ['medvlp', 'filter', {str(table)!r}, '--filter', 'rules', '--out', {str(tmp_path / 'f.jsonl')!r}]\n"
+        f"sys.argv = ['medvlp', 'filter', {str(table)!r}, '--filter', 'rules', '--out', {out!r}]\n"
         "try:\n    app()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
         f"print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))"
     )

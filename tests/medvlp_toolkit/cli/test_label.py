@@ -39,7 +39,7 @@ def test_present_absent_uncertain_and_not_mentioned(reports: Path, tmp_path: Pat
     status, shown, said = run(reports, "--scheme", "nih14", "--out", tmp_path / "labels.csv")
     assert (status, said) == (0, "")
     first, second, third = rows(tmp_path / "labels.csv")
-    assert list(first)[0] == "study_id"
+    assert next(iter(first)) == "study_id"
     assert len(first) == 15
     assert (first["study_id"], first["Effusion"], first["Pneumothorax"], first["Consolidation"]) == (
         "s1",
@@ -67,7 +67,7 @@ def test_the_id_keeps_its_name_and_comes_first(tmp_path: Path, name: str, text: 
     (tmp_path / "r.csv").write_text(f"age,{text},{name}\n40,Effusion.,7\n")
     assert run(tmp_path / "r.csv", "--scheme", "nih14", "--out", tmp_path / "labels.csv")[0] == 0
     [row] = rows(tmp_path / "labels.csv")
-    assert list(row)[0] == name
+    assert next(iter(row)) == name
     assert (row[name], row["Effusion"]) == ("7", "1")
     assert "age" not in row
 

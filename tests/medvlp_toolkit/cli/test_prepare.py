@@ -96,7 +96,7 @@ def test_overlays_come_one_after_the_other_or_joined_by_commas(config: Path, tmp
 def test_a_setting_replaces_an_id_or_adds_an_argument(config: Path, tmp_path: Path) -> None:
     assert run(config, "--set", "count=8", "--set", "prepare::sections=[impression]")[0] == 0
     store = PackedStore.open(tmp_path / "store")
-    assert len(store) == 8
+    assert store.meta["counts"]["listed"] == 8
     assert store.meta["made_by"]["sections"] == ["impression"]
 
 
@@ -179,9 +179,7 @@ def test_more_left_out_than_allowed_is_status_one(own_table: Path, tmp_path: Pat
 
 def test_a_patient_in_two_splits_is_status_one_and_not_named(own_table: Path, tmp_path: Path) -> None:
     table = tmp_path / "studies.csv"
-    table.write_text(
-        table.read_text().replace("1.png", "1.png").replace(f"{SECRET}-1,{SECRET},train", f"x,{SECRET},test")
-    )
+    table.write_text(table.read_text().replace(f"{SECRET}-1,{SECRET},train", f"{SECRET}-1,{SECRET},test"))
     status, shown, said = run(own_table)
     assert (status, shown) == (1, "")
     assert "1 patient in more than one split: see" in said
@@ -223,7 +221,6 @@ def test_a_mistake_in_the_settings_is_one_line_and_status_two(
         ("nowhere.yaml", None, "nowhere.yaml: no such file; expected a prepare.yaml"),
         ("notes.txt", "", "notes.txt: expected a .yaml, .yml or .json file"),
         ("bad.yaml", "a: [1\n", "bad.yaml, line 2: not readable as YAML"),
-        ("twice.yaml", "a: 1\na: 2\n", "a"),
         ("empty.yaml", "seed: 0\n", "run ID 'run' doesn't exist in the config file."),
     ],
 )

@@ -77,3 +77,25 @@ def test_nothing_with_a_side_gives_no_figure() -> None:
 def test_words_that_are_no_sides_are_refused() -> None:
     with pytest.raises(ValueError, match="got L"):
         laterality_metrics(["L"], ["left"])
+
+
+def test_maps_of_volumes_lie_on_the_patients_side() -> None:
+    from medvlp_toolkit.evaluation.laterality import side_from_attention
+
+    heat = np.zeros((3, 4, 4, 4))
+    heat[0, 3, 1, 1] = 1  # the first axis runs to the patient's right
+    heat[1, 0, 2, 2] = 1
+    heat[2] = 1
+    assert side_from_attention(heat).tolist() == ["right", "left", "none"]
+
+
+def test_a_mask_in_a_volume_has_a_side_unless_both_halves_hold_a_fifth() -> None:
+    from medvlp_toolkit.evaluation.laterality import side_of_mask
+
+    mask = np.zeros((10, 4, 4), bool)
+    mask[6:9] = True
+    assert side_of_mask(mask) == "right"
+    assert side_of_mask(mask[::-1]) == "left"
+    mask[1] = True
+    assert side_of_mask(mask) == "none"
+    assert side_of_mask(np.zeros((4, 4, 4), bool)) == "none"

@@ -170,3 +170,16 @@ def test_position_encoding_tells_every_place_from_every_other() -> None:
     distances = torch.cdist(added, added) + torch.eye(len(added)) * 1e3
     assert distances.min() > 0.5
     assert added.abs().max() <= 1.0 + 1e-4
+
+
+def test_token_shift_says_where_a_token_looks() -> None:
+    """The pixels that a token's value depends on are centred where the shift says, not in the middle of its cell."""
+    torch.manual_seed(0)
+    encoder = mv.encoders.resnet(depth=10, in_channels=1, widths=(8, 8, 8), strides=(1, 2, 1), pointwise_stages=(1, 3))
+    encoder.eval().double()
+    image = torch.rand(1, 1, 128, 128, dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(encoder(image)[0, 8 * 16 + 8].sum(), image)
+    rows = torch.nonzero(gradient[0, 0].abs().sum(dim=1)).flatten()
+    seen = (float(rows[0]) + float(rows[-1]) + 1) / 2 / 8  # in cells of 8 pixels
+    (shift, _) = encoder.token_shift()
+    assert abs(seen - (8.5 + shift)) < 0.15

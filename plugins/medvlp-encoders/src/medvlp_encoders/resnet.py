@@ -159,6 +159,16 @@ class ResNetTokens(nn.Module):
             grid.append(size)
         return tuple(grid)
 
+    def token_shift(self) -> tuple[float, ...]:
+        """How far each token's receptive field is centred from the middle of its grid cell, in cells, per axis.
+
+        Odd kernels padded by half of themselves centre token i at pixel i · S for a total stride of S, the first
+        pixel of its cell and not its middle: a heat map drawn cell by cell lies (S - 1) / 2 pixels too far
+        right and down.
+        """
+        stride = math.prod(self._strides)
+        return (-(stride - 1) / (2 * stride),) * self.spatial_dims
+
     def summary(self, tokens: Tensor) -> Tensor:
         """(B, N, D) -> (B, D): the mean over positions."""
         return summarise(tokens, self.num_prefix_tokens)

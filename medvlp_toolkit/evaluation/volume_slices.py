@@ -1,0 +1,45 @@
+"""Volumes as pictures: the slice across the body where a map is highest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medvlp_toolkit.evaluation.boxes import AnyBox
+from medvlp_toolkit.evaluation.overlays import Overlay
+
+
+def axial_slice(volume: NDArray[Any], index: int) -> NDArray[Any]:
+    """(D, H, W) in RAS -> (H, D): a slice as radiologists look at it, the front up and the patient's right on the left."""
+    return volume[::-1, ::-1, index].T
+
+
+def slice_overlay(
+    volume: NDArray[Any], heat: NDArray[np.floating], label: str, score: float | None = None, truth: Any = None
+) -> Overlay:
+    """The slice that holds the map's highest value.
+
+    Args:
+        volume: (1, D, H, W) in RAS.
+        heat: (d, h, w) on the token grid.
+        label, score: see :class:`~medvlp_toolkit.evaluation.overlays.Overlay`.
+        truth: mask (D, H, W) of the finding; what of it lies in the slice is boxed.
+    """
+    layer = int(np.unravel_index(int(heat.argmax()), heat.shape)[2])
+    layers = volume.shape[3]
+    index = min(int((layer + 0.5) * layers / heat.shape[2]), layers - 1)
+    boxes = _box(axial_slice(truth, index)) if isinstance(truth, np.ndarray) else []
+    note = f"slice {index + 1} of {layers}"
+    return Overlay(axial_slice(volume[0], index), axial_slice(heat, layer), label, score, boxes, note)
+
+
+def _box(mask: NDArray[np.bool_]) -> list[AnyBox]:
+    """The box around a mask (height, width), none around an empty one."""
+    if not mask.any():
+        return []
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    left, top = columns[0] / mask.shape[1], rows[0] / mask.shape[0]
+    width, height = (columns[-1] + 1) / mask.shape[1] - left, (rows[-1] + 1) / mask.shape[0] - top
+    return [(float(left), float(top), float(width), float(height))]
