@@ -223,7 +223,7 @@ class ClassificationEvaluation(FinetuningEvaluation):
     def finish(self, engine: Engine) -> None:
         scores, targets, rows = (np.concatenate(part) for part in (self._scores, self._targets, self._rows))
         labels = self.dataset.label_names
-        splits = np.array(self.dataset.store.values("split", rows), dtype=object)
+        splits = np.array(self.dataset.store.values("split", rows.astype(np.int64)), dtype=object)
         tested = splits != self.threshold_split if self.threshold_split is not None else np.ones(len(rows), bool)
         if not tested.any():
             raise ValueError(f"every study is of the threshold split {self.threshold_split}; name another test_split")

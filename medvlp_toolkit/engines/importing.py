@@ -57,9 +57,7 @@ class DescribedEntities:
 
     def encoder(self) -> EntityBank:
         """The frozen text model; nothing is loaded until it is called."""
-        make = functools.partial(
-            mv.encoders.transformers_text, pretrained=self.text_model, lower_case=self.lower_case
-        )
+        make = functools.partial(mv.encoders.transformers_text, pretrained=self.text_model, lower_case=self.lower_case)
         return EntityBank(make, max_length=self.max_length, trailing_separator=self.trailing_separator)
 
     def entity_texts(self) -> list[str]:

@@ -61,7 +61,8 @@ def grounding_scores(
         threshold: pixels strictly above it are predicted, as published.
         scale_threshold: see :func:`attention_threshold`; changes nothing at 196 tokens.
         upsampling: ``nearest`` as published, or ``linear``.
-        shift: where tokens look within their cell, for ``linear`` (:func:`~medvlp_toolkit.evaluation.heat_maps.upsample`).
+        shift: where tokens look within their cell, for ``linear``
+            (:func:`~medvlp_toolkit.evaluation.heat_maps.upsample`).
 
     Returns:
         ``pointing`` 1 where any pixel of the highest value lies in the mask, as published: with ``nearest`` the

@@ -49,9 +49,7 @@ class VolumeBoxes:
                 boxes.setdefault((row["study_id"], row["label"]), []).append((x, y, z, far_x, far_y, far_z))
         return cls(boxes)
 
-    def mask(
-        self, study_id: str, label: str, shape: Sequence[int], affine: ArrayLike
-    ) -> NDArray[np.bool_] | None:
+    def mask(self, study_id: str, label: str, shape: Sequence[int], affine: ArrayLike) -> NDArray[np.bool_] | None:
         """(*shape) voxels whose centre lies in a box of this finding; None where the study has none of it.
 
         ``affine`` (4, 4) maps the grid's voxel indices to millimetres.

@@ -12,7 +12,7 @@ from medvlp_toolkit.evaluation.overlays import Overlay
 
 
 def axial_slice(volume: NDArray[Any], index: int) -> NDArray[Any]:
-    """(D, H, W) in RAS -> (H, D): a slice as radiologists look at it, the front up and the patient's right on the left."""
+    """(D, H, W) in RAS -> (H, D), as radiologists look at a slice: the front up, the patient's right on the left."""
     return volume[::-1, ::-1, index].T
 
 

@@ -115,7 +115,7 @@ def test_brought_descriptions_are_read_in_order_whatever_their_keys(tmp_path: Pa
 def test_descriptions_in_another_order_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     ids = list(mv.knowledge_sources.definitions("chest_entities").ids)[::-1]
     file = tmp_path / "reversed.json"
-    file.write_text(json.dumps({key: "a text" for key in ids}))
+    file.write_text(json.dumps(dict.fromkeys(ids, "a text")))
     DescribedEntities(entities=str(file)).entity_texts()
     assert "read in the order of chest_entities" in caplog.text
 

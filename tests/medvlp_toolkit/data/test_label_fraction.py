@@ -105,7 +105,7 @@ def test_a_share_outside_its_range_is_refused(store: PackedStore, fraction: floa
 def test_unknown_labels_and_splits_are_named(store: PackedStore) -> None:
     with pytest.raises(ValueError, match="no label oedema; it has edema, other"):
         choose_labelled(store, "train", ["oedema"])
-    with pytest.raises(ValueError, match="split 'trian'.*test 60, train 240"):
+    with pytest.raises(ValueError, match=r"split 'trian'.*test 60, train 240"):
         choose_labelled(store, "trian", ["edema"])
 
 

@@ -43,7 +43,8 @@ def test_the_window_becomes_zero_to_one() -> None:
 
 
 def test_without_a_window_each_volume_has_its_own_range() -> None:
-    volume = torch.stack([torch.arange(1000), 50 * torch.arange(1000) // 100 + 7]).to(torch.int16).view(2, 1, 10, 10, 10)
+    values = torch.stack([torch.arange(1000), 50 * torch.arange(1000) // 100 + 7])
+    volume = values.to(torch.int16).view(2, 1, 10, 10, 10)
     image = VolumeTransform(window=None, **PLAIN)({"image": volume})["image"]
     for one in image:
         assert one.min() == 0

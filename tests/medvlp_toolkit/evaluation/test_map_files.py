@@ -110,7 +110,8 @@ def test_a_box_in_millimetres_is_the_same_place_on_any_grid(tmp_path: Path) -> N
         assert mask is not None
         axes = np.meshgrid(*[np.arange(40)] * 3, indexing="ij")
         space = np.einsum("ij,j...->i...", affine[:3, :3], np.stack(axes)) + affine[:3, 3, None, None, None]
-        one = ((space >= np.reshape([-20, 0, -10], (3, 1, 1, 1))) & (space <= np.reshape([4, 30, 22], (3, 1, 1, 1)))).all(0)
+        low, high = (np.reshape(corner, (3, 1, 1, 1)) for corner in ([-20, 0, -10], [4, 30, 22]))
+        one = ((space >= low) & (space <= high)).all(0)
         two = (
             (space >= np.reshape([20, 40, 30], (3, 1, 1, 1))) & (space <= np.reshape([30, 50, 40], (3, 1, 1, 1)))
         ).all(0)

@@ -122,7 +122,7 @@ class ResNetTokens(nn.Module):
         features = self.feature_map(image)
         tokens = features.flatten(2).transpose(1, 2)
         if self.position_encoding:
-            tokens = tokens + position_table(features.shape[2:], self.num_features, tokens)
+            tokens = tokens + position_table(list(features.shape[2:]), self.num_features, tokens)
         return tokens
 
     def feature_map(self, image: Tensor) -> Tensor:

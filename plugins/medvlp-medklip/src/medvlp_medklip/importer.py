@@ -121,9 +121,9 @@ def medklip(
     if "model" in state_dict:
         unused |= {key: _AROUND_THE_WEIGHTS.get(key, "not weights") for key in state_dict if key != "model"}
     made = {"model.entity_bank": f"{len(entity_embeddings)} descriptions through the text model"}
-    if "position" in losses:
-        made["losses.position.position_bank"] = f"{0 if position_embeddings is None else len(position_embeddings)} positions through the text model"
-    pretraining_model.key_report = KeyReport(used, unused, made, _notes(depth, layers))
+    if position_loss and position_embeddings is not None:
+        made["losses.position.position_bank"] = f"{len(position_embeddings)} positions through the text model"
+    pretraining_model.key_report = KeyReport(used, unused, made, _notes(depth, layers))  # type: ignore[assignment]
     return pretraining_model
 
 
