@@ -31,9 +31,11 @@ KNOWN_PLUGINS: dict[str, dict[str, str]] = {
     "fusion_modules": {"entity_query_decoder": "medvlp-medklip"},
     "pretext_losses": dict.fromkeys(("entity_existence", "entity_position"), "medvlp-medklip"),
     "data_sources": dict.fromkeys(
-        ("csv", "open_i", "joined", "mimic_cxr", "edema_severity", "chestxray14", "chexpert", "rsna_pneumonia")
-        + ("siim_pneumothorax", "covidx_cxr2", "covid_rural", "roco", "medicat", "melinda", "vqa_rad", "slake")
-        + ("vqa_med_2019", "phantom"),
+        (
+            *("csv", "open_i", "joined", "mimic_cxr", "edema_severity", "chestxray14", "chexpert", "rsna_pneumonia"),
+            *("siim_pneumothorax", "covidx_cxr2", "covid_rural", "roco", "medicat", "melinda", "vqa_rad", "slake"),
+            *("vqa_med_2019", "phantom"),
+        ),
         "medvlp-datasets",
     ),
     "checkpoint_importers": {"medklip": "medvlp-medklip"},

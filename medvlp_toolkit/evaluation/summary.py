@@ -115,7 +115,7 @@ def segmentation_table(metrics: Metrics) -> Table:
     """Overlap over all images, over those that show the finding, and how often the others stay empty."""
     table = _table(
         f"Segmentation of {metrics['label']}",
-        "all images: one without the finding counts 1 if nothing is predicted in it, else 0;\nIoU is smoothed by 1 pixel",
+        "all images: one without the finding counts 1 if nothing is predicted in it, else 0;\nIoU smoothed by a pixel",
         *("images", "number", "Dice", f"{_percent(metrics['protocol']['level'])} CI", "IoU"),
     )
     negatives = metrics["n"] - metrics["positives"]
