@@ -141,7 +141,7 @@ class ProbabilityWriter:
             if heat.ndim == 2:
                 self._overlays.append(Overlay(item["image"], heat, entity, score, shift=self.token_shift))
             else:
-                self._overlays.append(slice_overlay(item["image"], heat, entity, score))
+                self._overlays.append(slice_overlay(item["image"], heat, entity, score, shift=self.token_shift))
         if "npy" in self.formats:
             self.maps_dir.mkdir(parents=True, exist_ok=True)
             np.save(stem.with_name(stem.name + SUFFIX["npy"]), heat)

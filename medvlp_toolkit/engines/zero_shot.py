@@ -276,7 +276,7 @@ class ZeroShotEvaluation:
         pictures = []
         for number, (case, row, score) in enumerate(chosen, start=1):
             volume = np.asarray(self.dataset.store.images[row])
-            pictures.append(slice_overlay(volume, case.heat, case.label, score, case.truth))
+            pictures.append(slice_overlay(volume, case.heat, case.label, score, case.truth, self.token_shift))
             write_volume_map(
                 folder / f"map_{number:03d}_{case.label}.nii.gz",
                 case.heat,

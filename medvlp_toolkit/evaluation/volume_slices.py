@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,12 @@ def axial_slice(volume: NDArray[Any], index: int) -> NDArray[Any]:
 
 
 def slice_overlay(
-    volume: NDArray[Any], heat: NDArray[np.floating], label: str, score: float | None = None, truth: Any = None
+    volume: NDArray[Any],
+    heat: NDArray[np.floating],
+    label: str,
+    score: float | None = None,
+    truth: Any = None,
+    shift: Sequence[float] = (),
 ) -> Overlay:
     """The slice that holds the map's highest value.
 
@@ -26,13 +32,17 @@ def slice_overlay(
         heat: (d, h, w) on the token grid.
         label, score: see :class:`~medvlp_toolkit.evaluation.overlays.Overlay`.
         truth: mask (D, H, W) of the finding; what of it lies in the slice is boxed.
+        shift: where tokens look within their cell (:func:`~medvlp_toolkit.evaluation.heat_maps.upsample`).
     """
+    along, across, up = shift or (0.0, 0.0, 0.0)
     layer = int(np.unravel_index(int(heat.argmax()), heat.shape)[2])
     layers = volume.shape[3]
-    index = min(int((layer + 0.5) * layers / heat.shape[2]), layers - 1)
+    index = min(int((layer + 0.5 + up) * layers / heat.shape[2]), layers - 1)
     boxes = _box(axial_slice(truth, index)) if isinstance(truth, np.ndarray) else []
     note = f"slice {index + 1} of {layers}"
-    return Overlay(axial_slice(volume[0], index), axial_slice(heat, layer), label, score, boxes, note)
+    # The slice shows the second axis downwards and the first one leftwards: both are turned round.
+    shown = axial_slice(volume[0], index), axial_slice(heat, layer)
+    return Overlay(*shown, label, score, boxes, note, shift=(-across, -along))
 
 
 def _box(mask: NDArray[np.bool_]) -> list[AnyBox]:
