@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from medvlp_toolkit.data.draws import study_keys, uniform
 from medvlp_toolkit.data.store import PackedStore
+from medvlp_toolkit.evaluation.boxes import AnyBox, box_mask
 from medvlp_toolkit.data.supervision import EntityLabels, PositionNegatives
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,8 @@ class StudyDataset(Dataset):
         position_negatives: see :meth:`EntityLabels.position_candidates`.
         labels: names of the source's own labels to add as ``targets`` (B, len(labels)); -1 unknown.
         study_ids: take these studies of the splits only; all when None.
-        masks: add the store's masks as ``mask`` (B, 1, H, W).
+        masks: add the store's masks as ``mask`` (B, 1, H, W); ``boxes`` fills the study's boxes instead, as is done
+            where a data set has boxes only.
         seed: of every random choice.
 
     Raises:
@@ -60,7 +62,7 @@ class StudyDataset(Dataset):
         position_negatives: PositionNegatives = "other_positions",
         labels: Sequence[str] = (),
         study_ids: Sequence[str] | None = None,
-        masks: bool = False,
+        masks: bool | Literal["boxes"] = False,
         seed: int = 0,
     ) -> None:
         self.store = store if isinstance(store, PackedStore) else PackedStore.open(store)
@@ -82,8 +84,13 @@ class StudyDataset(Dataset):
             )
         if study_ids is not None:
             self.rows = self._only(study_ids)
-        self.has_masks = masks
-        if masks:
+        if masks not in (True, False, "boxes"):
+            raise ValueError(f"masks is true, false or boxes, not {masks!r}")
+        self.masks = masks
+        self._boxes: dict[int, list[AnyBox]] = {}
+        if masks == "boxes":
+            self._boxes = self._read_boxes()
+        elif masks:
             self.store.array("masks")  # an error here rather than in the first batch
         self._check_known("entities", self.entities, self.store.entities)
         self._check_known("positions", self.positions, self.store.positions)
@@ -107,6 +114,21 @@ class StudyDataset(Dataset):
                 f"{self.store.path}; is the list of another store?"
             )
         return kept
+
+    def _read_boxes(self) -> dict[int, list[AnyBox]]:
+        """Row of the store -> its boxes."""
+        boxes: dict[int, list[AnyBox]] = {}
+        for row in self.store.boxes.to_pylist():
+            boxes.setdefault(row["study"], []).append((row["x"], row["y"], row["width"], row["height"]))
+        return boxes
+
+    def _masks(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """(B, 1, H, W) of 0 and 1."""
+        if self.masks != "boxes":
+            return _rows_of(self.store.masks, rows)
+        size = (int(self.store.images.shape[2]), int(self.store.images.shape[3]))
+        filled = [box_mask(self._boxes.get(int(row), []), size) for row in rows]
+        return np.stack(filled).astype(np.uint8)[:, None]
 
     def _check_known(self, what: str, wanted: Sequence[str], there: Sequence[str]) -> None:
         unknown = [name for name in wanted if name not in set(there)]
@@ -166,8 +188,8 @@ class StudyDataset(Dataset):
         }
         if self.store.has_images:
             batch["image"] = torch.from_numpy(_rows_of(self.store.images, self.rows[chosen]))
-        if self.has_masks:
-            batch["mask"] = torch.from_numpy(_rows_of(self.store.masks, self.rows[chosen]))
+        if self.masks:
+            batch["mask"] = torch.from_numpy(self._masks(self.rows[chosen]))
         if self.positions:
             batch["entity_position_candidates"] = torch.from_numpy(
                 self._entity_labels.position_candidates(

@@ -57,6 +57,7 @@ class ZeroShotEvaluation:
         token_shift: where tokens look within their cell, for ``linear`` (``image_encoder.token_shift()``).
         overlays: pictures to draw, spread over the labels with boxes; of volumes, also maps as NIfTI in the space of
             the store's volumes.
+        mask_label: label that the store's masks outline: they are its truth instead of boxes.
         volume_boxes: table of the findings' boxes in volumes (:mod:`medvlp_toolkit.evaluation.volume_boxes`), which a
             store has no place for.
         title: says what was evaluated.
@@ -79,6 +80,7 @@ class ZeroShotEvaluation:
         upsampling: Upsampling = "nearest",
         token_shift: Sequence[float] = (),
         overlays: int = 24,
+        mask_label: str | None = None,
         volume_boxes: str | Path | None = None,
         title: str = "",
         config: Mapping[str, Any] | None = None,
@@ -98,6 +100,7 @@ class ZeroShotEvaluation:
         self.upsampling: Upsampling = upsampling
         self.token_shift = tuple(token_shift)
         self.overlays = overlays
+        self.mask_label = mask_label
         self.volume_boxes = VolumeBoxes.read(volume_boxes) if volume_boxes else None
         self.title = title
         self.config = dict(config or {})
@@ -115,9 +118,12 @@ class ZeroShotEvaluation:
 
     def _truth(self, row: int, label: str) -> Sequence[AnyBox] | Mask | None:
         """Where a finding is in the image of a row; None where nothing is annotated."""
+        store = self.dataset.store
+        if label == self.mask_label:
+            mask = np.asarray(store.masks[row, 0]) > 0
+            return mask if mask.any() else None
         if self.volume_boxes is None:
             return self.boxes.get((row, label))
-        store = self.dataset.store
         study = self.dataset.study_ids[self._index_of[row]]
         return self.volume_boxes.mask(study, label, store.images.shape[2:], self._affines[row])
 

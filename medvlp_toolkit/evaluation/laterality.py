@@ -63,14 +63,15 @@ def side_of_boxes(boxes: Sequence[AnyBox]) -> Side:
 
 
 def side_of_mask(mask: ArrayLike) -> Side:
-    """The patient's side on which a mask (D, H, W) of a volume in RAS lies.
+    """The patient's side on which a mask lies: (height, width) of a radiograph, or (D, H, W) of a volume in RAS.
 
     ``none`` where its smaller part, left or right of the middle, is a fifth of it or more.
     """
     mask = np.asarray(mask, np.float64)
-    if mask.ndim != 3:
-        raise ValueError(f"side_of_mask takes a mask (D, H, W), got {mask.shape}")
-    along = mask.sum(axis=(1, 2))
+    if mask.ndim not in (2, 3):
+        raise ValueError(f"side_of_mask takes a mask (height, width) or (D, H, W), got {mask.shape}")
+    # Columns of a radiograph run to the patient's left, the first axis of a volume to the right.
+    along = mask.sum(axis=0)[::-1] if mask.ndim == 2 else mask.sum(axis=(1, 2))
     offsets = np.arange(len(along)) - (len(along) - 1) / 2
     right, left = float(along[offsets > 0].sum()), float(along[offsets < 0].sum())
     return _one_side(left > 0.25 * right, right > 0.25 * left)

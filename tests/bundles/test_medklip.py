@@ -280,9 +280,9 @@ def test_maps_are_written_in_the_space_of_the_radiograph(demo_run: Path, dicom: 
     image = nibabel.load(folder / "map_001_effusion.nii.gz")
     assert image.shape == (64, 1, 64)
     values = np.asarray(image.dataobj)[:, 0].T  # columns of a radiograph run along the first axis, rows down the third
-    cells = values.reshape(8, 8, 8, 8).mean(axis=(1, 3))
-    assert np.corrcoef(cells.ravel(), tokens.ravel())[0, 1] > 0.9
-    assert np.corrcoef(cells.T.ravel(), tokens.ravel())[0, 1] < 0.9
+    looked_at = values[::8, ::8]  # token i of a strided network looks at the first pixel of its cell
+    assert np.corrcoef(looked_at.ravel(), tokens.ravel())[0, 1] > 0.98
+    assert np.corrcoef(looked_at.T.ravel(), tokens.ravel())[0, 1] < 0.98
     assert next(csv.DictReader((folder / "maps.csv").open()))["image"] == "radiograph.dcm"
     assert not list(folder.glob("*.png"))
 

@@ -220,6 +220,8 @@ class VolumePhantom:
             grade = float(plan.random())
             size = "small" if grade < 0.34 else "moderate" if grade < 0.72 else "large"
             mask = _paint(chest, plan, name, side, level, grade)
+            if not mask.any():  # where another finding has taken the air, nothing is left to see or to report
+                continue
             findings.append(VolumeFinding(name, side, level, size, volume_box(mask), mask))
             observations.append(Observation(name, side, level, size, True, ()))
         study_id = f"volume-phantom-{self.seed}-{index:06d}"
@@ -235,7 +237,7 @@ class VolumePhantom:
             affine=affine,
             organs=chest.organs,
             findings=tuple(findings),
-            presence={name: int(any(place[0] == name for place in places)) for name in VOLUME_FINDINGS},
+            presence={name: int(any(finding.name == name for finding in findings)) for name in VOLUME_FINDINGS},
             report=written.report,
             statements=written.statements,
         )

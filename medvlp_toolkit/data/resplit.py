@@ -1,0 +1,50 @@
+"""A validation split carved out of a published training split, by patient."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from medvlp_toolkit.data.records import Study
+from medvlp_toolkit.data.splits import SplitByPatient
+
+
+class Resplit:
+    """A data source whose studies of one split are divided anew, by patient; the others keep theirs.
+
+    Args:
+        source: the data source.
+        split: the split to divide.
+        fractions: name -> share of the new splits; they add up to 1.
+        salt: gives another division.
+
+    Example::
+
+        source:
+          _target_: medvlp_toolkit.data.resplit.Resplit
+          source: {_target_: medvlp_toolkit.data_sources.chestxray14, root: /data/ChestX-ray14}
+          fractions: {train: 0.9, validate: 0.1}
+    """
+
+    def __init__(
+        self,
+        source: Iterable[Study],
+        split: str = "train",
+        fractions: Mapping[str, float] | None = None,
+        salt: str = "",
+    ) -> None:
+        self.source = source
+        self.split = split
+        self.assign = SplitByPatient(dict(fractions or {"train": 0.9, "validate": 0.1}), salt)
+
+    def __iter__(self) -> Iterator[Study]:
+        for study in self.source:
+            yield replace(study, split=self.assign(study.patient_id)) if study.split == self.split else study
+
+    def __getattr__(self, name: str) -> Any:
+        # What else a source may offer: read_image, read_mask, rejected. Not Python's own protocols, which would
+        # look for the source before there is one.
+        if name.startswith("_") or name == "source":
+            raise AttributeError(name)
+        return getattr(self.source, name)
