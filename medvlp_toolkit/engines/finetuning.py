@@ -16,7 +16,7 @@ from torch import Tensor
 
 from medvlp_toolkit.data.dataset import StudyDataset
 from medvlp_toolkit.engines.device import Precision, autocast, to_device
-from medvlp_toolkit.evaluation.boxes import AnyBox
+from medvlp_toolkit.evaluation.boxes import bounding_boxes
 from medvlp_toolkit.evaluation.overlays import Overlay, write_overlays
 from medvlp_toolkit.evaluation.results import Results, write_probabilities
 from medvlp_toolkit.evaluation.run_record import run_record
@@ -293,9 +293,8 @@ class SegmentationEvaluation(FinetuningEvaluation):
             self._highest.append(float(scores[i].max()))
             if image.positive and scores.ndim == 3 and len(self._pictures) < self.overlays:
                 picture = np.asarray(self.dataset.store.images[row])
-                box = [_bounding_box(masks[i])]
                 note = f"Dice {image.dice:.2f}"
-                self._pictures.append(Overlay(picture, scores[i], self.label, boxes=box, note=note))
+                self._pictures.append(Overlay(picture, scores[i], self.label, boxes=bounding_boxes(masks[i]), note=note))
 
     def finish(self, engine: Engine) -> None:
         metrics = {"segmentation": {"label": self.label, **segmentation_metrics(self._images)}}
@@ -310,11 +309,3 @@ class SegmentationEvaluation(FinetuningEvaluation):
             paths["predicted masks, true ones boxed"] = pictures[0]
         self.write(engine, table, metrics, paths)
         engine.state.metrics["dice"] = metrics["segmentation"]["dice"]
-
-
-def _bounding_box(mask: NDArray[np.bool_]) -> AnyBox:
-    """The box around a mask (H, W) that is not empty, in fractions."""
-    height, width = mask.shape
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    left, top = columns[0] / width, rows[0] / height
-    return float(left), float(top), float((columns[-1] + 1) / width - left), float((rows[-1] + 1) / height - top)

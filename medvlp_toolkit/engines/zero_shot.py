@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from medvlp_toolkit.data.dataset import StudyDataset
 from medvlp_toolkit.data.records import Box
-from medvlp_toolkit.evaluation.boxes import AnyBox, Mask
+from medvlp_toolkit.evaluation.boxes import AnyBox, Mask, bounding_boxes
 from medvlp_toolkit.evaluation.grounding import GroundingCase, grounding_metrics
 from medvlp_toolkit.evaluation.heat_maps import Upsampling, attention_maps
 from medvlp_toolkit.evaluation.label_maps import map_labels
@@ -269,7 +269,7 @@ class ZeroShotEvaluation:
                 case.heat,
                 case.label,
                 score,
-                case.truth,  # type: ignore[arg-type]
+                bounding_boxes(case.truth) if isinstance(case.truth, np.ndarray) else case.truth,
                 shift=self.token_shift,
             )
             for case, row, score in chosen

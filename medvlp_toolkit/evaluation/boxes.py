@@ -33,6 +33,16 @@ def box_mask(boxes: Sequence[AnyBox], size: tuple[int, int]) -> Mask:
     return mask
 
 
+def bounding_boxes(mask: Mask) -> list[AnyBox]:
+    """The box around a mask (height, width), in fractions of the image; none around an empty one."""
+    if not mask.any():
+        return []
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    left, top = columns[0] / mask.shape[1], rows[0] / mask.shape[0]
+    width, height = (columns[-1] + 1) / mask.shape[1] - left, (rows[-1] + 1) / mask.shape[0] - top
+    return [(float(left), float(top), float(width), float(height))]
+
+
 def corners(box: AnyBox) -> tuple[float, float, float, float]:
     """(x, y, width, height) of a box; raises ValueError for one that is not in fractions of the image."""
     x, y, width, height = (box.x, box.y, box.width, box.height) if isinstance(box, Box) else box

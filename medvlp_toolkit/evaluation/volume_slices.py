@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medvlp_toolkit.evaluation.boxes import AnyBox
+from medvlp_toolkit.evaluation.boxes import bounding_boxes
 from medvlp_toolkit.evaluation.overlays import Overlay
 
 
@@ -38,18 +38,8 @@ def slice_overlay(
     layer = int(np.unravel_index(int(heat.argmax()), heat.shape)[2])
     layers = volume.shape[3]
     index = min(int((layer + 0.5 + up) * layers / heat.shape[2]), layers - 1)
-    boxes = _box(axial_slice(truth, index)) if isinstance(truth, np.ndarray) else []
+    boxes = bounding_boxes(axial_slice(truth, index)) if isinstance(truth, np.ndarray) else []
     note = f"slice {index + 1} of {layers}"
     # The slice shows the second axis downwards and the first one leftwards: both are turned round.
     shown = axial_slice(volume[0], index), axial_slice(heat, layer)
     return Overlay(*shown, label, score, boxes, note, shift=(-across, -along))
-
-
-def _box(mask: NDArray[np.bool_]) -> list[AnyBox]:
-    """The box around a mask (height, width), none around an empty one."""
-    if not mask.any():
-        return []
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    left, top = columns[0] / mask.shape[1], rows[0] / mask.shape[0]
-    width, height = (columns[-1] + 1) / mask.shape[1] - left, (rows[-1] + 1) / mask.shape[0] - top
-    return [(float(left), float(top), float(width), float(height))]
