@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from medvlp_toolkit.data.draws import study_keys, uniform
 from medvlp_toolkit.data.store import PackedStore
-from medvlp_toolkit.evaluation.boxes import AnyBox, box_mask
 from medvlp_toolkit.data.supervision import EntityLabels, PositionNegatives
+from medvlp_toolkit.evaluation.boxes import AnyBox, box_mask
 
 logger = logging.getLogger(__name__)
 

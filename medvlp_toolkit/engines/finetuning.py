@@ -294,7 +294,9 @@ class SegmentationEvaluation(FinetuningEvaluation):
             if image.positive and scores.ndim == 3 and len(self._pictures) < self.overlays:
                 picture = np.asarray(self.dataset.store.images[row])
                 note = f"Dice {image.dice:.2f}"
-                self._pictures.append(Overlay(picture, scores[i], self.label, boxes=bounding_boxes(masks[i]), note=note))
+                self._pictures.append(
+                    Overlay(picture, scores[i], self.label, boxes=bounding_boxes(masks[i]), note=note)
+                )
 
     def finish(self, engine: Engine) -> None:
         metrics = {"segmentation": {"label": self.label, **segmentation_metrics(self._images)}}

@@ -33,7 +33,7 @@ from medvlp_toolkit.evaluation.run_record import run_record
 from medvlp_toolkit.evaluation.summary import print_summary
 from medvlp_toolkit.evaluation.volume_boxes import VolumeBoxes
 from medvlp_toolkit.evaluation.volume_slices import slice_overlay
-from medvlp_toolkit.evaluation.zero_shot import classification_metrics, score_table
+from medvlp_toolkit.evaluation.zero_shot import best_f1_thresholds, classification_metrics, score_table
 
 
 class ZeroShotEvaluation:
@@ -48,6 +48,8 @@ class ZeroShotEvaluation:
         entities: ids of the bank's entities, in its order.
         output_dir: the results folder.
         labels: label of the store -> entity that answers for it; the data set's labels that are entities when None.
+        threshold_split: a split of the data set that is not evaluated: F1 and accuracy are also given at the thresholds
+            that are best on it, next to those tuned on the evaluated images themselves.
         held_out: labels whose entities were kept out of training: they get tables of their own.
         grid: token grid of the attention; None evaluates no grounding.
         position_sides: side of every position, in the order of the position scores; None compares no sides.
@@ -72,6 +74,7 @@ class ZeroShotEvaluation:
         entities: Sequence[str],
         output_dir: str | Path,
         labels: Mapping[str, str] | None = None,
+        threshold_split: str | None = None,
         held_out: Sequence[str] = (),
         grid: Sequence[int] | None = None,
         position_sides: Sequence[Side] | None = None,
@@ -92,6 +95,7 @@ class ZeroShotEvaluation:
         self.output_dir = Path(output_dir)
         known = [name for name in dataset.label_names if name in self.entities]
         self.labels = {name: name for name in known} if labels is None else dict(labels)
+        self.threshold_split = threshold_split
         self.held_out = tuple(held_out)
         self.grid = None if grid is None else tuple(grid)
         self.position_sides = position_sides
@@ -136,6 +140,13 @@ class ZeroShotEvaluation:
         """Row of the store -> place in the data set."""
         return {int(row): i for i, row in enumerate(self.dataset.rows)}
 
+    @cached_property
+    def _set_aside(self) -> frozenset[int]:
+        """Rows of the store that thresholds are chosen on."""
+        if self.threshold_split is None:
+            return frozenset()
+        return frozenset(self.dataset.store.rows(self.threshold_split).tolist()) & self._index_of.keys()
+
     def _begin(self, engine: Engine | None = None) -> None:
         self._scores: list[NDArray[np.float32]] = []
         self._rows: list[NDArray[np.int64]] = []
@@ -158,6 +169,8 @@ class ZeroShotEvaluation:
             maps = attention_maps(output["attention"].float(), self.grid)
             positions = output["position_scores"].float().cpu().numpy() if "position_scores" in output else None
             for i, row in enumerate(rows.tolist()):
+                if row in self._set_aside:
+                    continue
                 for label, entity in self.labels.items():
                     truth = self._truth(row, label)
                     if truth is not None:
@@ -170,7 +183,11 @@ class ZeroShotEvaluation:
     def _finish(self, engine: Engine) -> None:
         scores = np.concatenate(self._scores)
         rows = np.concatenate(self._rows)
-        metrics = self._measure(scores, rows)
+        tested = np.array([row not in self._set_aside for row in rows.tolist()], bool)
+        if not tested.any():
+            raise ValueError(f"every study is of the threshold split {self.threshold_split}; name another test_split")
+        metrics = self._measure(scores, rows, tested)
+        scores, rows = scores[tested], rows[tested]
         metrics["seconds"] = {**self.seconds, "evaluation": round(time.perf_counter() - self._started, 1)}
         table = self._table(scores, rows)
         run = run_record(self.config, self.checkpoint, getattr(engine.state, "device", None), metrics["seconds"])
@@ -186,15 +203,22 @@ class ZeroShotEvaluation:
         print_summary(metrics, paths, self.title)
         engine.state.metrics.update({"macro_auc": metrics.get("zero_shot", {}).get("macro", {}).get("auc")})
 
-    def _measure(self, scores: NDArray[np.float32], rows: NDArray[np.int64]) -> dict[str, Any]:
+    def _measure(
+        self, scores: NDArray[np.float32], rows: NDArray[np.int64], tested: NDArray[np.bool_]
+    ) -> dict[str, Any]:
         metrics: dict[str, Any] = {}
         targets = self._targets(rows)
-        patients = self._column("patient_id", rows)
+        patients = self._column("patient_id", rows[tested])
         for key, labels in self._groups().items():
             if labels and targets is not None:
                 mapped, names = map_labels(scores, self.entities, {name: self.labels[name] for name in labels})
                 columns = [self.dataset.label_names.index(name) for name in names]
-                metrics[key] = classification_metrics(targets[:, columns], mapped, names, patient_id=patients)
+                truth = targets[:, columns]
+                options: dict[str, Any] = {"patient_id": patients}
+                if not tested.all():
+                    options["thresholds"] = best_f1_thresholds(truth[~tested], mapped[~tested], names)
+                    options["thresholds_from"] = self.threshold_split
+                metrics[key] = classification_metrics(truth[tested], mapped[tested], names, **options)
         if self._cases:
             cases = [case for case, _, _ in self._cases]
             groups = {"focal": self.focal} if self.focal else None

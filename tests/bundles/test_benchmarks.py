@@ -100,6 +100,8 @@ def test_zero_shot_evaluation_runs(name: str, stores: Stores, elsewhere: Path) -
     assert 0 <= metrics["macro"]["auc"] <= 1
     store = PackedStore.open(stores.arguments(name)["dataset_dir"])
     assert results.scores.num_rows == len(store.rows("test"))
+    honest = {key for key in metrics["macro"] if key.endswith("_threshold_from_validate")}
+    assert honest == (set() if name == "covid_rural" else {f"{m}_threshold_from_validate" for m in ("f1", "accuracy")})
 
 
 def test_chestxray14_is_scored_by_the_published_mapping(stores: Stores, elsewhere: Path) -> None:
