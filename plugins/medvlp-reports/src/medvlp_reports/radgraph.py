@@ -99,12 +99,15 @@ class RadGraphFilter:
         self.positions: list[str] = list(vocabulary.positions)
         self.missing = 0
         self._statements: Statements | None = None
+        self._bounds: list[int] = []  # study i has the statements _bounds[i] to _bounds[i + 1]
+        self._findings: list[Finding] = []
+        self._finding: NDArray[np.int32] = np.empty(0, dtype=np.int32)  # statement → its place in _findings
         self._rows: dict[str, int] = {}
         self._digest = ""
 
     def __call__(self, reports: Sequence[Report]) -> list[list[Finding]]:
         """Findings of each report; spans are None, ``concept_id`` is the observation's lemma."""
-        statements = self.statements()
+        self.statements()
         found: list[list[Finding]] = []
         for report in reports:
             row = self._rows.get(report.id)
@@ -114,7 +117,8 @@ class RadGraphFilter:
                 self.missing += 1
                 found.append([])
             else:
-                found.append(self._findings(statements, row))
+                places = self._finding[self._bounds[row] : self._bounds[row + 1]]
+                found.append([self._findings[place] for place in places.tolist()])
         return found
 
     def statements(self) -> Statements:
@@ -126,6 +130,7 @@ class RadGraphFilter:
             digest = hashlib.sha256()
             self._statements = statements_of(read_batches(self.path, digest), self.lemmatizer)
             self._digest = digest.hexdigest()
+            self._index_findings(self._statements)
             for row, study in enumerate(self._statements.studies):
                 self._rows[study] = row
                 self._rows.setdefault(_short_id(study), row)
@@ -142,18 +147,26 @@ class RadGraphFilter:
         self.statements()  # tens of megabytes; every process parsing the file again would take far longer
         return {**self.__dict__, "lemmatizer": lemmatize}
 
-    def _findings(self, statements: Statements, row: int) -> list[Finding]:
-        low, high = np.searchsorted(statements.study, [row, row + 1])
-        return [
+    def _index_findings(self, statements: Statements) -> None:
+        """Make each distinct finding once: studies share them, since they cannot be changed."""
+        shape = (len(statements.lemmas), len(self.entities), len(self.positions), len(_PRESENCE) + 1)
+        fields = (statements.lemma, statements.entity, statements.position, statements.label)
+        distinct, finding = np.unique(np.ravel_multi_index(fields, shape), return_inverse=True)
+        self._findings = [
             Finding(
-                entity=self.entities[statements.entity[place]],
-                presence=_PRESENCE[int(statements.label[place])],
-                position=self.positions[statements.position[place]],
-                concept_id=statements.lemmas[statements.lemma[place]],
+                entity=self.entities[entity],
+                presence=_PRESENCE[int(label)],
+                position=self.positions[position],
+                concept_id=statements.lemmas[lemma],
             )
-            for place in range(low, high)
-            if self.uncertain or statements.label[place] != UNCERTAIN
+            for lemma, entity, position, label in zip(*np.unravel_index(distinct, shape), strict=True)
         ]
+        study = statements.study
+        self._finding = finding.astype(np.int32)
+        if not self.uncertain:
+            certain = statements.label != UNCERTAIN
+            study, self._finding = study[certain], self._finding[certain]
+        self._bounds = np.searchsorted(study, np.arange(len(statements.studies) + 1)).tolist()
 
 
 def _short_id(study: str) -> str:
