@@ -12,8 +12,7 @@ nothing about its accuracy on patients.
 The parts, in the order of the work: ``difficulty`` (every constant that figures depend on),
 ``anatomy`` (a body as functions of position), ``planning`` (which findings, and where),
 ``canvas`` and the findings that are painted on it, ``rendering`` (to pixels), ``report_text``,
-``generator``, ``pointing`` (baselines of the pointing game), and ``volume`` (the same in three
-dimensions, coarser).
+``generator``, and ``volume`` (the same in three dimensions, coarser).
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ from __future__ import annotations
 from medvlp_toolkit.testing.phantom.difficulty import FINDINGS, FOCAL_FINDINGS, PhantomDifficulty
 from medvlp_toolkit.testing.phantom.finding import PlacedFinding
 from medvlp_toolkit.testing.phantom.generator import Phantom, PhantomStudy, PhantomTruth
-from medvlp_toolkit.testing.phantom.pointing import FixedPoint, best_fixed_point, box_mask, chance
 from medvlp_toolkit.testing.phantom.volume import (
     FOCAL_VOLUME_FINDINGS,
     VOLUME_FINDINGS,
@@ -35,7 +33,6 @@ __all__ = [
     "FOCAL_FINDINGS",
     "FOCAL_VOLUME_FINDINGS",
     "VOLUME_FINDINGS",
-    "FixedPoint",
     "Phantom",
     "PhantomDifficulty",
     "PhantomStudy",
@@ -44,7 +41,4 @@ __all__ = [
     "VolumeFinding",
     "VolumePhantom",
     "VolumeStudy",
-    "best_fixed_point",
-    "box_mask",
-    "chance",
 ]
