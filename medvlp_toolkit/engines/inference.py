@@ -63,6 +63,7 @@ class ProbabilityWriter:
         heat_maps: how many of those.
         save_maps: ``png``, ``npy``, ``nifti``, or several of them.
         most_pictures: images after this many get no heat map; the CSV has them all.
+        attention_layers: one layer of the fusion module, several to average, or None for all (as published).
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class ProbabilityWriter:
         heat_maps: int = 3,
         save_maps: str | Sequence[str] = "png",
         most_pictures: int = 64,
+        attention_layers: int | Sequence[int] | None = None,
     ) -> None:
         unknown = sorted(set(heat_maps_of) - set(entities))
         if unknown:
@@ -90,6 +92,7 @@ class ProbabilityWriter:
         self.heat_maps = heat_maps
         self.formats = map_formats(save_maps)
         self.most_pictures = most_pictures
+        self.attention_layers = attention_layers
         self._begin()
 
     @property
@@ -122,7 +125,7 @@ class ProbabilityWriter:
             return
         self._names += output["study_id"]
         self._scores.append(scores)
-        maps = attention_maps(output["attention"].float(), self.grid)
+        maps = attention_maps(output["attention"].float(), self.grid, self.attention_layers)
         for i, name in enumerate(output["study_id"]):
             if len(self._names) - len(scores) + i >= self.most_pictures:
                 break

@@ -57,6 +57,7 @@ class ZeroShotEvaluation:
         not_sided: labels that have no side, whatever their boxes (an enlarged heart).
         upsampling: ``nearest`` as published (the whole cell of highest attention counts), or ``linear`` (its peak).
         token_shift: where tokens look within their cell, for ``linear`` (``image_encoder.token_shift()``).
+        attention_layers: one layer of the fusion module, several to average, or None for all (as published).
         overlays: pictures to draw, spread over the labels with boxes; of volumes, also maps as NIfTI in the space of
             the store's volumes.
         mask_label: label that the store's masks outline: they are its truth instead of boxes.
@@ -82,6 +83,7 @@ class ZeroShotEvaluation:
         not_sided: Sequence[str] = (),
         upsampling: Upsampling = "nearest",
         token_shift: Sequence[float] = (),
+        attention_layers: int | Sequence[int] | None = None,
         overlays: int = 24,
         mask_label: str | None = None,
         volume_boxes: str | Path | None = None,
@@ -103,6 +105,7 @@ class ZeroShotEvaluation:
         self.not_sided = frozenset(not_sided)
         self.upsampling: Upsampling = upsampling
         self.token_shift = tuple(token_shift)
+        self.attention_layers = attention_layers
         self.overlays = overlays
         self.mask_label = mask_label
         self.volume_boxes = VolumeBoxes.read(volume_boxes) if volume_boxes else None
@@ -166,7 +169,7 @@ class ZeroShotEvaluation:
         self._scores.append(scores)
         self._rows.append(rows)
         if self.grid is not None and "attention" in output:
-            maps = attention_maps(output["attention"].float(), self.grid)
+            maps = attention_maps(output["attention"].float(), self.grid, self.attention_layers)
             positions = output["position_scores"].float().cpu().numpy() if "position_scores" in output else None
             for i, row in enumerate(rows.tolist()):
                 if row in self._set_aside:

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -159,6 +160,38 @@ def test_a_mistake_ends_in_one_line(
     message = readable_message(caught.value)
     assert message is not None
     assert expected in message
+
+
+@pytest.mark.parametrize("freeze", [False, True])
+def test_radiographs_with_labels_are_fine_tuned_after_weak_pairs(freeze: bool, elsewhere: Path) -> None:
+    """The overlay on a table of the layout that it expects: evaluation images stay apart, both ways of training run."""
+    from PIL import Image
+
+    draw = np.random.default_rng(0)
+    (elsewhere / "nih" / "images").mkdir(parents=True)
+    with (elsewhere / "nih" / "labels.csv").open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["image", "split", "patient_id", "age", "sex", "view", "labels"])
+        for number in range(60):
+            Image.fromarray(draw.integers(0, 255, (48, 48), np.uint8)).save(elsewhere / "nih/images" / f"{number}.png")
+            labels = "Effusion|Mass" if number % 3 == 0 else ""
+            writer.writerow([f"{number}.png", "eval" if number >= 40 else "train", number, 50, "F", "PA", labels])
+    overlays = ("weak_pairs", "weak_pairs_finetune")
+    sizes: dict[str, Any] = {
+        "nih_dir": "nih",
+        "dataset_dir": "store",
+        "stored_size": 40,
+        "image_size": 32,
+        "workers": 0,
+    }
+    run_bundle("prepare", *overlays, **sizes)
+    store = PackedStore.open("store")
+    assert set(store.meta["counts"]["splits"]) == {"train", "validate", "eval"}
+    more: dict[str, Any] = {"checkpoint": "null", "freeze": freeze, "epochs": 1, "output_dir": "run"}
+    workflow = run_bundle("finetune_classification", *overlays, **sizes, **more)
+    results = Results.read(elsewhere / "run" / "evaluation")
+    assert results.scores["study_id"].to_pylist() == store.values("study_id", store.rows("eval"))
+    assert workflow.network_def.image_encoder.conv1.weight.requires_grad != freeze
 
 
 # -- segmentation -----------------------------------------------------------------------------

@@ -287,6 +287,17 @@ def test_maps_are_written_in_the_space_of_the_radiograph(demo_run: Path, dicom: 
     assert not list(folder.glob("*.png"))
 
 
+def test_maps_of_all_layers_are_the_mean_of_each_layers(demo_run: Path, dicom: Path, elsewhere: Path) -> None:
+    def maps(layers: object) -> np.ndarray:
+        overrides = {**inference_overrides(demo_run, dicom), "save_maps": "npy", "heat_maps_of": ["nodule"]}
+        run_bundle("inference", "demo", workflow_type="infer", attention_layers=layers, **overrides)
+        return np.load(elsewhere / "out" / "heat_maps" / "map_001_nodule.npy")
+
+    first, second = maps(0), maps([1])
+    assert not np.allclose(first, second)
+    np.testing.assert_allclose(maps(None), (first + second) / 2, atol=1e-6)
+
+
 def test_a_described_disease_gets_a_score_and_a_map(demo_run: Path, dicom: Path, elsewhere: Path) -> None:
     (elsewhere / "my_diseases.yaml").write_text(
         "silicosis: small round nodules in the upper lungs after years of dust\n"
