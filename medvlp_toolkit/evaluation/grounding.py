@@ -18,6 +18,9 @@ PUBLISHED_THRESHOLD = 0.008
 #: … spread over this many tokens (14 × 14).
 PUBLISHED_TOKENS = 196
 
+#: Thresholds of the curve, in multiples of even attention (1 / tokens); the published one is 1.568 of it.
+MULTIPLES = (0.25, 0.5, 1.0, 1.568, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)
+
 _SCORES = ("pointing", "iou", "dice", "recall", "precision", "contrast_to_noise")
 
 Metrics = dict[str, Any]
@@ -82,16 +85,36 @@ def grounding_scores(
     limit = attention_threshold(heat.size, threshold) if scale_threshold else threshold
     pixels = upsample(heat, mask.shape, upsampling, shift)
     highest = pixels.max()
+    return {
+        "pointing": float(highest > pixels.min() and bool((pixels[mask] == highest).any())),
+        **_overlap(pixels, mask, limit),
+        "contrast_to_noise": contrast_to_noise(pixels, mask),
+    }
+
+
+def overlap_curve(
+    heat: ArrayLike,
+    mask: Mask,
+    multiples: Sequence[float] = MULTIPLES,
+    upsampling: Upsampling = "nearest",
+    shift: Sequence[float] = (),
+) -> NDArray[np.float64]:
+    """(len(multiples), 4): IoU, Dice, recall and precision at multiples of even attention; otherwise as
+    :func:`grounding_scores`."""
+    heat = np.asarray(heat)
+    pixels = upsample(heat, mask.shape, upsampling, shift)
+    return np.array([list(_overlap(pixels, mask, multiple / heat.size).values()) for multiple in multiples])
+
+
+def _overlap(pixels: NDArray[np.floating], mask: Mask, limit: float) -> dict[str, float]:
     predicted = pixels > limit
     overlap = int((predicted & mask).sum())
     area, found = int(mask.sum()), int(predicted.sum())
     return {
-        "pointing": float(highest > pixels.min() and bool((pixels[mask] == highest).any())),
         "iou": overlap / (area + found - overlap),
         "dice": 2 * overlap / (area + found),
         "recall": overlap / area,
         "precision": overlap / found if found else 0.0,
-        "contrast_to_noise": contrast_to_noise(pixels, mask),
     }
 
 
@@ -132,7 +155,8 @@ def grounding_metrics(
         ``…_interval`` (pointing: Wilson's when every case is another patient, else the bootstrap), and what has to
         be beaten: ``chance`` and ``best_fixed_point``, pointing blindly under the very same rule (whole cells
         count where the model's do), and ``truth_share``, the mean share of the image that the truth covers. In a
-        group the best fixed point is each finding's own.
+        group the best fixed point is each finding's own. ``over_thresholds`` has ``multiple`` (of even attention) and
+        the means of ``iou``, ``dice``, ``recall`` and ``precision`` there.
     """
     kept, skipped = [], 0
     for case in cases:
@@ -142,7 +166,8 @@ def grounding_metrics(
             continue
         scores = grounding_scores(case.heat, mask, threshold, scale_threshold, upsampling, shift)
         places = touched_cells(mask, case.heat.shape) if upsampling == "nearest" else mask
-        kept.append(_Scored(case.label, case.patient_id, scores, places, float(mask.mean())))
+        curve = overlap_curve(case.heat, mask, MULTIPLES, upsampling, shift)
+        kept.append(_Scored(case.label, case.patient_id, scores, places, float(mask.mean()), curve))
 
     blind = _blind_pointing(kept)
     options = (replicates, seed, level)
@@ -176,6 +201,7 @@ class _Scored:
     scores: dict[str, float]
     places: Mask
     share: float
+    curve: NDArray[np.float64]
 
 
 def _blind_pointing(cases: Sequence[_Scored]) -> dict[str, tuple[float, float]]:
@@ -209,4 +235,9 @@ def _row(
     row["chance"] = float(np.mean([blind[case.label][0] for case in cases]))
     row["best_fixed_point"] = float(np.mean([blind[case.label][1] for case in cases]))
     row["truth_share"] = float(np.mean([case.share for case in cases]))
+    curve = np.mean([case.curve for case in cases], axis=0).T.tolist()
+    row["over_thresholds"] = {
+        "multiple": list(MULTIPLES),
+        **dict(zip(("iou", "dice", "recall", "precision"), curve, strict=True)),
+    }
     return row

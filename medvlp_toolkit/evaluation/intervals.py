@@ -75,24 +75,48 @@ class PatientBootstrap:
         ``rows`` (S',) selects rows of the table that ``scores`` (S',) and ``targets`` (S',) speak of.
         Equal to the AUC of the repeated rows, ties counting half (Mann-Whitney), from one sort.
         """
+        return self._ranking(scores, targets, rows, with_precision=False)[0]
+
+    def ranking(
+        self, scores: ArrayLike, targets: ArrayLike, rows: ArrayLike | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(replicates,) AUC and (replicates,) average precision of each resample; arguments as for :meth:`auc`.
+
+        Average precision is Σ (R_i − R_{i−1}) P_i over the distinct scores, as scikit-learn's.
+        """
+        return self._ranking(scores, targets, rows, with_precision=True)
+
+    def _ranking(
+        self, scores: ArrayLike, targets: ArrayLike, rows: ArrayLike | None, with_precision: bool
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         scores, positive = np.asarray(scores), np.asarray(targets).astype(bool)
         patient_of = self.patient_of if rows is None else self.patient_of[np.asarray(rows)]
-        order = np.argsort(scores[~positive], kind="stable")
-        negatives = scores[~positive][order]
+        by_negative = np.argsort(scores[~positive], kind="stable")
+        by_positive = np.argsort(scores[positive], kind="stable")
+        negatives, positives = scores[~positive][by_negative], scores[positive][by_positive]
         # A positive beats the negatives before `below`, and ties with those from there to `upto`.
-        below = np.searchsorted(negatives, scores[positive], side="left")
-        upto = np.searchsorted(negatives, scores[positive], side="right")
-        negative_patients, positive_patients = patient_of[~positive][order], patient_of[positive]
-        aucs = np.empty(self.replicates)
+        below = np.searchsorted(negatives, positives, side="left")
+        upto = np.searchsorted(negatives, positives, side="right")
+        as_high = np.searchsorted(positives, positives, side="left")  # first positive of the same score
+        negative_patients, positive_patients = patient_of[~positive][by_negative], patient_of[positive][by_positive]
+        auc, precision = np.full(self.replicates, np.nan), np.full(self.replicates, np.nan)
         for chunk in self._chunks():
             counts = self.counts[:, chunk]
             running = np.zeros((len(negatives) + 1, counts.shape[1]), np.int32)
             np.cumsum(counts[negative_patients], axis=0, out=running[1:])
             weights = counts[positive_patients].astype(np.float64)
-            wins = (weights * running[below]).sum(axis=0) + (weights * running[upto]).sum(axis=0)
-            pairs = weights.sum(axis=0) * running[-1]
-            aucs[chunk] = np.divide(wins, 2 * pairs, out=np.full(len(wins), np.nan), where=pairs > 0)
-        return aucs
+            lower = running[below]
+            wins = np.einsum("pr,pr->r", weights, lower) + np.einsum("pr,pr->r", weights, running[upto])
+            found = weights.sum(axis=0)
+            pairs = found * running[-1]
+            np.divide(wins, 2 * pairs, out=auc[chunk], where=pairs > 0)
+            if not with_precision:
+                continue
+            true = np.cumsum(weights[::-1], axis=0)[::-1][as_high]  # positives at or above each positive's score
+            marked = true + (running[-1] - lower)
+            shares = np.divide(weights * true, marked, out=np.zeros_like(weights), where=marked > 0)
+            np.divide(shares.sum(axis=0), found, out=precision[chunk], where=pairs > 0)
+        return auc, precision
 
     def mean(self, values: ArrayLike, rows: ArrayLike | None = None) -> NDArray[np.float64]:
         """(replicates,) mean of ``values`` (S',) over each resample, NaN where none of their rows is drawn."""

@@ -2,11 +2,12 @@
 
 ::
 
-    scores.parquet   a row per image: study_id, patient_id, split, sex, age, view,
-                     ``target:<label>`` int8 (1 present, 0 absent, -1 unknown), ``score:<label>`` float32
+    scores.parquet   a row per image: study_id, patient_id, split, sex, age, view, where there are more subgroups
+                     ``group:<name>``, ``target:<label>`` int8 (1 present, 0 absent, -1 unknown), ``score:<label>`` float32
     metrics.json     what was measured
+    cases.parquet    where images were kept: cases to look at (:mod:`medvlp_toolkit.evaluation.cases`)
     run.json         config, hashes of config, data split and checkpoint, versions, device, time; and the SHA-256
-                     of the two files above, so that a folder of mixed parts is told from a whole one
+                     of the files above, so that a folder of mixed parts is told from a whole one
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SCHEMA_VERSION = 1
-SCORES_FILE, METRICS_FILE, RUN_FILE = "scores.parquet", "metrics.json", "run.json"
+SCORES_FILE, METRICS_FILE, CASES_FILE, RUN_FILE = "scores.parquet", "metrics.json", "cases.parquet", "run.json"
 
 #: Columns that every scores table has, before the targets and scores.
 DESCRIPTION = ("study_id", "patient_id", "split", "sex", "age", "view")
@@ -41,11 +42,19 @@ class ResultsError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """One evaluation: its table of scores, its metrics, and how it came about."""
+    """One evaluation: its table of scores, its metrics, how it came about, and cases to look at where it kept any."""
 
     scores: pa.Table
     metrics: dict[str, Any]
     run: dict[str, Any]
+    cases: pa.Table | None = None
+
+    @property
+    def groups(self) -> dict[str, list[Any]]:
+        """Columns that divide the images: sex, age, view and those named ``group:``."""
+        names = {name: name for name in ("sex", "age", "view")}
+        names |= {n.removeprefix("group:"): n for n in self.scores.column_names if n.startswith("group:")}
+        return {name: self.scores[column].to_pylist() for name, column in names.items()}
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -71,6 +80,7 @@ class Results:
         scores: pa.Table | Mapping[str, Any],
         metrics: Mapping[str, Any],
         run: Mapping[str, Any],
+        cases: pa.Table | None = None,
     ) -> Self:
         """Write a results folder, replacing results that it holds; other files in it stay.
 
@@ -83,6 +93,7 @@ class Results:
             scores: a table of :func:`~medvlp_toolkit.evaluation.zero_shot.score_table`, or a dict of its columns.
             metrics: plain values, NumPy's included.
             run: of :func:`~medvlp_toolkit.evaluation.run_record.run_record`.
+            cases: of :func:`~medvlp_toolkit.evaluation.cases.case_table`; None keeps no images.
 
         Raises:
             ValueError: when the table lacks a column of the contract or repeats a study.
@@ -99,16 +110,22 @@ class Results:
             pq.write_table(table, temporary)
         clean_metrics = plain(metrics)
         _write_json(folder / METRICS_FILE, clean_metrics)
+        (folder / CASES_FILE).unlink(missing_ok=True)
+        names = [SCORES_FILE, METRICS_FILE]
+        if cases is not None:
+            names.append(CASES_FILE)
+            with _Replacing(folder / CASES_FILE) as temporary:
+                pq.write_table(cases, temporary)
         record = {
             **plain(run),
             "schema_version": SCHEMA_VERSION,
             "studies": table.num_rows,
-            "files": {name: _sha256(folder / name) for name in (SCORES_FILE, METRICS_FILE)},
+            "files": {name: _sha256(folder / name) for name in names},
         }
         split = split_sha256(table["study_id"].to_pylist(), table["split"].to_pylist())
         record["hashes"] = {**record.get("hashes", {}), "data_split": split}
         _write_json(folder / RUN_FILE, record)
-        return cls(table, clean_metrics, record)
+        return cls(table, clean_metrics, record, cases)
 
     @classmethod
     def read(cls, folder: Path | str) -> Self:
@@ -137,17 +154,32 @@ class Results:
             raise ResultsError(
                 f"{folder}: results of schema {version}, this version reads {SCHEMA_VERSION}; run the evaluation again"
             )
-        for name, recorded in run.get("files", {}).items():
-            if _sha256(folder / name) != recorded:
+        recorded = run.get("files")
+        recorded = recorded if isinstance(recorded, dict) else {}
+        unnamed = [name for name in (SCORES_FILE, METRICS_FILE) if name not in recorded]
+        if unnamed:
+            raise ResultsError(f"{folder}: {RUN_FILE} does not speak of {', '.join(unnamed)}; run the evaluation again")
+        for name, digest in recorded.items():
+            if name in (SCORES_FILE, METRICS_FILE, CASES_FILE) and not (folder / name).is_file():
+                raise ResultsError(f"{folder}: incomplete, it lacks {name}; run the evaluation again")
+            if _sha256(folder / name) != digest:
                 raise ResultsError(
                     f"{folder}: {name} is not the file that {RUN_FILE} speaks of (changed, or mixed with another "
                     "evaluation's); run the evaluation again"
                 )
         try:
             table = pq.read_table(folder / SCORES_FILE)
+            cases = pq.read_table(folder / CASES_FILE) if CASES_FILE in recorded else None
         except pa.ArrowException:
             raise ResultsError(f"{folder / SCORES_FILE}: not a Parquet file; run the evaluation again") from None
-        return cls(table, _read_json(folder / METRICS_FILE), run)
+        split = run.get("hashes", {}).get("data_split")
+        if {"study_id", "split"} - set(table.column_names) or split != split_sha256(
+            table["study_id"].to_pylist(), table["split"].to_pylist()
+        ):
+            raise ResultsError(
+                f"{folder}: {SCORES_FILE} is of another data set or split than {RUN_FILE} says; run the evaluation again"
+            )
+        return cls(table, _read_json(folder / METRICS_FILE), run, cases)
 
 
 def write_probabilities(
@@ -204,7 +236,7 @@ def _as_agreed(table: pa.Table) -> pa.Table:
         if name not in table.column_names:
             column = table["study_id"] if name == "patient_id" else pa.nulls(table.num_rows)
             table = table.append_column(name, column)
-    prefixes = ("target:", "score:")
+    prefixes = ("target:", "score:", "group:")
     foreign = [name for name in table.column_names if name not in DESCRIPTION and not name.startswith(prefixes)]
     if foreign:
         raise ValueError(
@@ -217,6 +249,7 @@ def _as_agreed(table: pa.Table) -> pa.Table:
             f"labels have a target and a score each; {', '.join(sorted(set(scored) ^ aimed))} has only one"
         )
     kinds = {name: pa.float32() if name == "age" else pa.string() for name in DESCRIPTION}
+    kinds |= {name: pa.string() for name in table.column_names if name.startswith("group:")}
     kinds |= {f"target:{label}": pa.int8() for label in scored}
     kinds |= {f"score:{label}": pa.float32() for label in scored}
     table = table.select(list(kinds)).cast(pa.schema(list(kinds.items())))

@@ -7,15 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import precision_recall_curve, roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
+from medvlp_toolkit.evaluation.calibration import calibration_metrics
+from medvlp_toolkit.evaluation.delong import auc_spread, wald_interval
 from medvlp_toolkit.evaluation.intervals import PatientBootstrap
+from medvlp_toolkit.evaluation.operating_points import ON_TEST, operating_point, published_operating_point
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 UNKNOWN = -1
 _UNCERTAIN = 2
+
+#: A label with fewer images that show it, or fewer that do not, is marked: its figures say little.
+FEW = 10
 
 Metrics = dict[str, Any]
 
@@ -31,6 +37,7 @@ def score_table(
     sex: Sequence[str | None] | None = None,
     age: Sequence[float | None] | None = None,
     view: Sequence[str | None] | None = None,
+    groups: Mapping[str, Sequence[Any] | None] | None = None,
 ) -> pa.Table:
     """The table of ``scores.parquet``: a row per image.
 
@@ -42,9 +49,11 @@ def score_table(
         patient_id: S ids; the study's own where not given.
         split: a name, or S of them.
         sex, age, view: S values each, None where unknown.
+        groups: further divisions such as the scanner: name -> S values.
 
     Returns:
-        Columns study_id, patient_id, split, sex, age, view, ``target:<label>`` int8, ``score:<label>`` float32.
+        Columns study_id, patient_id, split, sex, age, view, ``group:<name>`` text, ``target:<label>`` int8,
+        ``score:<label>`` float32.
     """
     import pyarrow as pa
 
@@ -66,6 +75,12 @@ def score_table(
             raise ValueError(f"score_table got {len(values)} values of {name} for {rows} rows of scores")
         kind = pa.float32() if name == "age" else pa.string()
         columns[name] = pa.nulls(rows, kind) if values is None else pa.array(list(values), kind)
+    for name, values in (groups or {}).items():
+        if values is not None and len(values) != rows:
+            raise ValueError(f"score_table got {len(values)} values of {name} for {rows} rows of scores")
+        if values is not None:
+            texts_of = [None if value is None else str(value) for value in values]
+            columns[f"group:{name}"] = pa.array(texts_of, pa.string())
     for number, label in enumerate(labels):
         columns[f"target:{label}"] = pa.array(targets[:, number].astype(np.int8))
     for number, label in enumerate(labels):
@@ -89,7 +104,7 @@ def classification_metrics(
     """Metrics of every label on the whole set, and their means.
 
     Args:
-        targets: (S, L) 1 present, 0 absent, -1 unknown; unknown rows do not enter that label's metrics.
+        targets: (S, L) 1 present, 0 absent, -1 or NaN unknown; unknown rows do not enter that label's metrics.
         scores: (S, L).
         labels: L names.
         thresholds: per label, chosen elsewhere (see :func:`best_f1_thresholds`); present means at or above it.
@@ -100,12 +115,21 @@ def classification_metrics(
         min_positives: labels with fewer are left out of the means and named in ``excluded``.
 
     Returns:
-        ``labels``: per label ``n``, ``positives``, ``auc``, ``auc_interval``, and under the published protocol
-        ``threshold_on_test``, ``f1_threshold_on_test``, ``accuracy_threshold_on_test``: F1 at the threshold that
-        maximises it on these very rows, accuracy of scores strictly above it. A threshold tuned on the test set
-        flatters; with ``thresholds`` the honest ``…_threshold_from_<split>`` stand beside it. What a label lacks
-        a class for is None. ``macro``: unweighted means over the labels not in ``excluded``. ``excluded``: labels
-        without both classes or with too few positives. ``bootstrap``: how the intervals were made.
+        ``labels``: per label
+
+        * ``n``, ``positives``; ``few``: fewer than :data:`FEW` images present or absent;
+        * ``auc`` with ``auc_interval`` (bootstrap) and ``auc_delong_interval`` (closed form, patients clustered);
+          ``average_precision`` with ``average_precision_interval``, to be read against the share of positives;
+        * ``ece``, ``brier`` and ``reliability`` (:func:`~medvlp_toolkit.evaluation.calibration.calibration_metrics`);
+        * under the published protocol ``threshold_on_test``, ``f1_threshold_on_test``,
+          ``accuracy_threshold_on_test``: F1 at the threshold that maximises it on these very rows, accuracy of
+          scores strictly above it. A threshold tuned on the test set flatters;
+        * with ``thresholds`` the honest ``…_threshold_from_<split>`` beside them, and ``operating_point``
+          (:func:`~medvlp_toolkit.evaluation.operating_points.operating_point`).
+
+        What a label lacks a class for is None. ``macro``: unweighted means over the labels not in ``excluded``.
+        ``excluded``: labels without both classes or with too few positives. ``few``: labels in the means whose own
+        figure says little. ``bootstrap``: how the intervals were made.
 
     Raises:
         ValueError: for misfitting shapes, targets other than 1, 0 and -1, and scores that are not finite.
@@ -117,34 +141,49 @@ def classification_metrics(
         bootstrap = PatientBootstrap(_clusters(patient_id, len(targets)), len(targets), replicates, seed, level)
 
     per_label: dict[str, Metrics] = {}
-    resampled: list[NDArray[np.float64]] = []
+    resampled: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
     excluded: list[str] = []
+    patients = None if bootstrap is None else bootstrap.patient_of
+    if patients is None and len(targets):
+        patients = PatientBootstrap(_clusters(patient_id, len(targets)), len(targets)).patient_of
     for number, label in enumerate(labels):
         rows = np.flatnonzero(targets[:, number] != UNKNOWN)
         truth, score = targets[rows, number], scores[rows, number]
         positives = int(truth.sum())
         metrics: Metrics = {"n": len(rows), "positives": positives}
         both = 0 < positives < len(rows)
+        metrics["few"] = min(positives, len(rows) - positives) < FEW
         metrics["auc"] = float(roc_auc_score(truth, score)) if both else None
+        metrics["auc_delong_interval"] = None
+        if both and patients is not None:
+            variance = float(auc_spread(truth, score, patients[rows]).covariance[0, 0])
+            metrics["auc_delong_interval"] = wald_interval(metrics["auc"], variance, level)
+        metrics["average_precision"] = float(average_precision_score(truth, score)) if both else None
         if bootstrap is not None:
-            aucs = bootstrap.auc(score, truth, rows) if both else np.full(replicates, np.nan)
-            metrics["auc_interval"] = bootstrap.interval(aucs)
-        metrics |= published_operating_point(truth, score) if both else dict.fromkeys(_ON_TEST)
+            undefined = np.full(replicates, np.nan)
+            ranking = bootstrap.ranking(score, truth, rows) if both else (undefined, undefined)
+            metrics["auc_interval"] = bootstrap.interval(ranking[0])
+            metrics["average_precision_interval"] = bootstrap.interval(ranking[1])
+        metrics |= calibration_metrics(truth, score)
+        metrics |= published_operating_point(truth, score) if both else dict.fromkeys(ON_TEST)
         if given is not None:
-            metrics |= _at_threshold(truth, score, given[number], thresholds_from)
+            metrics |= _flat(truth, score, given[number], thresholds_from)
+            metrics["operating_point"] = operating_point(truth, score, given[number], thresholds_from, bootstrap, rows)
         per_label[label] = metrics
         if both and positives >= min_positives:
             if bootstrap is not None:
-                resampled.append(aucs)
+                resampled.append(ranking)
         else:
             excluded.append(label)
 
     macro = _macro(per_label, excluded)
-    result: Metrics = {"labels": per_label, "macro": macro, "excluded": excluded}
+    few = [label for label in labels if label not in excluded and per_label[label]["few"]]
+    result: Metrics = {"labels": per_label, "macro": macro, "excluded": excluded, "few": few}
     if bootstrap is not None:
         # A resample that lacks a class for one label would average other labels than the rest: it is left out.
-        mean = np.mean(resampled, axis=0) if resampled else np.full(replicates, np.nan)
+        mean, precision = np.mean(resampled, axis=0) if resampled else np.full((2, replicates), np.nan)
         macro["auc_interval"] = bootstrap.interval(mean)
+        macro["average_precision_interval"] = bootstrap.interval(precision)
         result["bootstrap"] = {
             "replicates": replicates,
             "replicates_with_every_label": int(np.isfinite(mean).sum()),
@@ -170,31 +209,7 @@ def best_f1_thresholds(targets: ArrayLike, scores: ArrayLike, labels: Sequence[s
     return chosen
 
 
-_ON_TEST = ("threshold_on_test", "f1_threshold_on_test", "accuracy_threshold_on_test")
-
-
-def published_operating_point(truth: ArrayLike, score: ArrayLike) -> dict[str, float]:
-    """F1 and accuracy as MedKLIP's evaluation takes them, with the threshold tuned on the same rows.
-
-    The maximum of F1 over the precision-recall curve (whose points count scores at or above a threshold), the
-    first where several are equal; accuracy counts scores strictly above it, so that the image the threshold was
-    taken from falls on the absent side.
-
-    Args:
-        truth: (S,) 0 or 1, both present.
-        score: (S,).
-    """
-    truth, score = np.asarray(truth), np.asarray(score)
-    precision, recall, thresholds = precision_recall_curve(truth, score)
-    total = precision + recall
-    f1 = np.divide(2 * precision * recall, total, out=np.zeros_like(total), where=total > 0)
-    best = int(f1.argmax())
-    threshold = float(thresholds[best])
-    accuracy = float(((score > thresholds[best]) == (truth == 1)).mean())
-    return dict(zip(_ON_TEST, (threshold, float(f1[best]), accuracy), strict=True))
-
-
-def _at_threshold(truth: NDArray[Any], score: NDArray[Any], threshold: float | None, split: str) -> Metrics:
+def _flat(truth: NDArray[Any], score: NDArray[Any], threshold: float | None, split: str) -> Metrics:
     names = [f"{name}threshold_from_{split}" for name in ("", "f1_", "accuracy_")]
     if threshold is None or not 0 < truth.sum() < len(truth):
         return dict(zip(names, (threshold, None, None), strict=True))
@@ -208,7 +223,7 @@ def _macro(per_label: Mapping[str, Metrics], excluded: Sequence[str]) -> Metrics
     macro: Metrics = {"labels": len(included)}
     names = next(iter(per_label.values()), {})
     for name in names:
-        if name == "auc" or name.startswith(("f1_", "accuracy_")):
+        if name in ("auc", "average_precision", "ece") or name.startswith(("f1_", "accuracy_")):
             values = [metrics[name] for metrics in included]
             # One label without a threshold leaves the mean undefined; a mean over the rest would be another figure.
             macro[name] = float(np.mean(values)) if values and None not in values else None
@@ -228,6 +243,8 @@ def _checked(
         raise ValueError(f"labels {', '.join(doubled)} are given more than once")
     if uncertain:
         targets = np.where(targets == _UNCERTAIN, UNKNOWN, targets)
+    if targets.dtype.kind == "f":
+        targets = np.where(np.isnan(targets), UNKNOWN, targets)
     foreign = np.setdiff1d(targets, (1, 0, UNKNOWN))
     if foreign.size:
         raise ValueError(f"targets are 1 (present), 0 (absent) or -1 (unknown); got {foreign[0]!s} among them")

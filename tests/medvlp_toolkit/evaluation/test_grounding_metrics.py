@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -187,3 +189,21 @@ def test_no_cases_give_an_empty_table() -> None:
     metrics = grounding_metrics([])
     assert metrics["findings"] == {}
     assert metrics["groups"]["all"] == {"n": 0}
+
+
+def test_the_curve_over_thresholds_has_the_published_scores_at_the_published_threshold() -> None:
+    rng = np.random.default_rng(12)
+    boxes = [(0.3, 0.2, 0.31, 0.4)]
+    cases = [GroundingCase("nodule", random_heat(rng, (14, 14)), boxes, f"p{i}") for i in range(5)]
+    row = grounding_metrics(cases, replicates=0)["findings"]["nodule"]
+    curve = row["over_thresholds"]
+    published = curve["multiple"].index(1.568)
+    for name in ("iou", "dice", "recall", "precision"):
+        assert curve[name][published] == pytest.approx(row[name])
+    assert all(a >= b for a, b in itertools.pairwise(curve["recall"]))
+    for number, multiple in enumerate(curve["multiple"]):
+        scores = [
+            grounding_scores(case.heat, box_mask(boxes, (224, 224)), multiple / 196, scale_threshold=False)
+            for case in cases
+        ]
+        assert curve["dice"][number] == pytest.approx(np.mean([score["dice"] for score in scores]))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.stats import binomtest
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from medvlp_toolkit.evaluation.intervals import PatientBootstrap, wilson
 
@@ -106,3 +106,17 @@ def test_wilson_without_trials_is_no_interval_and_impossible_counts_are_refused(
     assert wilson(0, 0) is None
     with pytest.raises(ValueError, match="between 0 and n"):
         wilson(4, 3)
+
+
+def test_resampled_average_precision_equals_that_of_the_repeated_rows_with_ties() -> None:
+    rng = np.random.default_rng(8)
+    patients = [f"p{number}" for number in rng.integers(20, size=50)]
+    scores, targets = rng.integers(5, size=50) / 4, rng.integers(-1, 2, size=50)
+    bootstrap = PatientBootstrap(patients, replicates=150, seed=2)
+    known = np.flatnonzero(targets >= 0)
+    aucs, precisions = bootstrap.ranking(scores[known], targets[known], known)
+    assert (aucs == bootstrap.auc(scores[known], targets[known], known)).all()
+    for replicate in range(150):
+        rows = repeated_rows(bootstrap, patients, replicate)
+        rows = rows[targets[rows] >= 0]
+        assert precisions[replicate] == pytest.approx(average_precision_score(targets[rows], scores[rows]), abs=1e-12)

@@ -173,3 +173,46 @@ def test_probabilities_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 
 def test_the_table_is_ordinary_parquet(folder: Path) -> None:
     assert pq.read_table(folder / "scores.parquet").num_rows == 2
+
+
+def rewritten(folder: Path, **changes: object) -> None:
+    run = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(run | changes))
+
+
+def test_a_folder_whose_record_names_no_files_is_refused(folder: Path) -> None:
+    rewritten(folder, files={})
+    with pytest.raises(ResultsError, match=r"does not speak of scores\.parquet, metrics\.json"):
+        Results.read(folder)
+
+
+def test_scores_of_another_data_set_are_refused_even_with_their_hash_in_place(folder: Path, tmp_path: Path) -> None:
+    other = score_table(["t1", "t2"], [[1], [0]], [[0.5], [0.5]], ["nodule"], split="test")
+    pq.write_table(other, folder / "scores.parquet")
+    run = json.loads((folder / "run.json").read_text())
+    run["files"]["scores.parquet"] = hashlib.sha256((folder / "scores.parquet").read_bytes()).hexdigest()
+    rewritten(folder, files=run["files"])
+    with pytest.raises(ResultsError, match="of another data set or split"):
+        Results.read(folder)
+
+
+def test_cases_are_kept_hashed_and_removed_with_the_next_results(folder: Path) -> None:
+    cases = pa.table({"finding": ["nodule"]})
+    Results.write(folder, table(), {}, {}, cases)
+    assert Results.read(folder).cases.equals(cases)
+    (folder / "cases.parquet").write_bytes(b"something else")
+    with pytest.raises(ResultsError, match=r"cases\.parquet is not the file"):
+        Results.read(folder)
+    (folder / "cases.parquet").unlink()
+    with pytest.raises(ResultsError, match=r"incomplete, it lacks cases\.parquet"):
+        Results.read(folder)
+    Results.write(folder, table(), {}, {})
+    assert Results.read(folder).cases is None
+
+
+def test_further_subgroups_are_columns_of_the_table() -> None:
+    scores = score_table(["s1", "s2"], [[1], [0]], [[0.9], [0.2]], ["x"], sex=["F", None], groups={"scanner": ["A", 7]})
+    results = Results(scores, {}, {})
+    assert results.groups["scanner"] == ["A", "7"]
+    assert results.groups["sex"] == ["F", None]
+    assert results.labels == ("x",)

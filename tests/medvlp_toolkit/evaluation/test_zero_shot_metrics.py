@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from sklearn.metrics import average_precision_score, brier_score_loss, confusion_matrix
 
 from medvlp_knowledge.definitions import Definitions
 from medvlp_toolkit.evaluation.label_maps import CHESTXRAY14_TO_MEDKLIP, map_labels
@@ -214,3 +215,67 @@ def test_chestxray14_labels_map_to_the_published_entity_numbers() -> None:
     ids = Definitions("chest_entities").ids
     numbers = [ids.index(entity) for entity in CHESTXRAY14_TO_MEDKLIP.values()]
     assert numbers == [12, 24, 8, 56, 54, 38, 20, 10, 14, 11, 52, 73, 43, 59]
+
+
+def test_average_precision_and_brier_equal_scikit_learn_and_both_intervals_hold_the_auc() -> None:
+    rng = np.random.default_rng(21)
+    targets = rng.integers(-1, 2, size=(200, 2))
+    scores = np.clip(np.round(rng.random((200, 2)) * 0.7 + 0.3 * (targets == 1), 2), 0, 1)
+    patients = [f"p{i}" for i in rng.integers(70, size=200)]
+    metrics = classification_metrics(targets, scores, ["a", "b"], patient_id=patients, replicates=300)
+    for number, label in enumerate("ab"):
+        known = targets[:, number] >= 0
+        truth, score = targets[known, number], scores[known, number]
+        row = metrics["labels"][label]
+        assert row["average_precision"] == pytest.approx(average_precision_score(truth, score))
+        assert row["brier"] == pytest.approx(brier_score_loss(truth, score))
+        for name in ("auc_interval", "auc_delong_interval"):
+            assert row[name][0] < row["auc"] < row[name][1]
+        # Two ways to the same spread.
+        widths = [row[name][1] - row[name][0] for name in ("auc_interval", "auc_delong_interval")]
+        assert widths[0] == pytest.approx(widths[1], rel=0.25)
+        assert row["average_precision_interval"][0] < row["average_precision"] < row["average_precision_interval"][1]
+
+
+def test_missing_labels_may_be_nan() -> None:
+    targets = np.array([[1.0], [0.0], [np.nan], [1.0], [0.0]])
+    scores = np.array([[0.9], [0.2], [0.99], [0.4], [0.5]])
+    metrics = classification_metrics(targets, scores, ["x"], replicates=0)
+    assert metrics["labels"]["x"]["n"] == 4
+    assert metrics["labels"]["x"]["auc"] == 0.75
+
+
+def test_labels_of_few_images_are_marked_and_stay_in_the_mean() -> None:
+    targets = np.zeros((60, 2), int)
+    targets[:30, 0] = targets[:4, 1] = 1
+    metrics = classification_metrics(targets, np.random.default_rng(0).random((60, 2)), ["many", "rare"], replicates=0)
+    assert metrics["few"] == ["rare"]
+    assert metrics["macro"]["labels"] == 2
+    assert [metrics["labels"][label]["few"] for label in ("many", "rare")] == [False, True]
+
+
+def test_an_operating_point_counts_at_the_threshold_of_another_split(random_case) -> None:
+    targets, scores, labels = random_case
+    patients = [f"p{i // 2}" for i in range(80)]
+    metrics = classification_metrics(
+        targets, scores, labels, thresholds=dict.fromkeys(labels, 0.5), patient_id=patients, replicates=200
+    )
+    for number, label in enumerate(labels):
+        known = targets[:, number] >= 0
+        truth, present = targets[known, number], scores[known, number] >= 0.5
+        point = metrics["labels"][label]["operating_point"]
+        (tn, fp), (fn, tp) = confusion_matrix(truth, present)
+        assert (point["tp"], point["fp"], point["tn"], point["fn"]) == (tp, fp, tn, fn)
+        assert point["split"] == "validation"
+        expected = {"sensitivity": tp / (tp + fn), "specificity": tn / (tn + fp)}
+        expected |= {"ppv": tp / (tp + fp), "npv": tn / (tn + fn)}
+        for name, value in expected.items():
+            assert point[name] == pytest.approx(value)
+            low, high = point[f"{name}_interval"]
+            assert low <= value <= high
+
+
+def test_without_thresholds_of_another_split_there_is_no_operating_point(random_case) -> None:
+    targets, scores, labels = random_case
+    metrics = classification_metrics(targets, scores, labels, replicates=0)
+    assert all("operating_point" not in row for row in metrics["labels"].values())
