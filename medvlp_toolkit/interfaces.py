@@ -26,7 +26,9 @@ masked_linked_entities, …_alignment                  as above                 
 image_entities, text_entities                        (B, E) multi-hot              alignment targets
 patch_noise                                          (B, N) float32                order in which patches are kept
 is_pair                                              (B,)                          image and text belong together
-negative_image                                       (B, C, *spatial)              the image of a pair that does not
+negative_image                                       (B or K, C, *spatial)         the image of a pair that does not: one a
+                                                                                   row, or only those of the K rows
+                                                                                   that are no pairs, in their order
 targets                                              (B, L) int8                   a source's own labels, 1, 0 or -1 unknown
 mask                                                 (B, 1, H, W) uint8            1 inside the annotated finding
 ===================================================  ============================  =========================================

@@ -27,9 +27,18 @@ CORE_DISTRIBUTION = "medvlp-toolkit"
 KNOWN_PLUGINS: dict[str, dict[str, str]] = {
     "report_filters": dict.fromkeys(("rules", "radgraph", "entity_linker"), "medvlp-reports"),
     "knowledge_sources": dict.fromkeys(("definitions", "obo", "umls", "triples"), "medvlp-knowledge"),
-    "encoders": dict.fromkeys(("resnet", "transformers_text"), "medvlp-encoders"),
-    "fusion_modules": {"entity_query_decoder": "medvlp-medklip"},
-    "pretext_losses": dict.fromkeys(("entity_existence", "entity_position"), "medvlp-medklip"),
+    "encoders": dict.fromkeys(("clip_vit", "resnet", "transformers_text"), "medvlp-encoders"),
+    "fusion_modules": {"entity_query_decoder": "medvlp-medklip", "knowledge_co_attention": "medvlp-arl"},
+    "pretext_losses": {
+        **dict.fromkeys(("entity_existence", "entity_position"), "medvlp-medklip"),
+        **dict.fromkeys(
+            (
+                *("knowledge_alignment", "masked_language_modelling", "masked_image_modelling"),
+                "image_text_matching",
+            ),
+            "medvlp-arl",
+        ),
+    },
     "data_sources": dict.fromkeys(
         (
             *("csv", "open_i", "joined", "mimic_cxr", "edema_severity", "chestxray14", "chexpert", "rsna_pneumonia"),
@@ -38,7 +47,7 @@ KNOWN_PLUGINS: dict[str, dict[str, str]] = {
         ),
         "medvlp-datasets",
     ),
-    "checkpoint_importers": {"medklip": "medvlp-medklip"},
+    "checkpoint_importers": {"medklip": "medvlp-medklip", **dict.fromkeys(("arl", "m3ae", "meter"), "medvlp-arl")},
 }
 
 

@@ -7,6 +7,7 @@ import torch
 from seeded_weights import state_dict
 from torch import Tensor
 
+from medvlp_arl.published_names import to_meter
 from medvlp_toolkit.testing import CheckpointImporterSuite
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -18,3 +19,33 @@ class TestMedKLIP(CheckpointImporterSuite):
 
     def state_dict(self) -> dict[str, Tensor]:
         return state_dict(GOLDEN / "medklip_resnet18" / "keys.json")
+
+
+class TestARL(CheckpointImporterSuite):
+    plugin = "arl"
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return state_dict(GOLDEN / "arl" / "keys.json")
+
+
+class TestM3AE(CheckpointImporterSuite):
+    plugin = "m3ae"
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return without_knowledge(state_dict(GOLDEN / "arl" / "keys.json"))
+
+
+class TestMETER(CheckpointImporterSuite):
+    plugin = "meter"
+
+    def state_dict(self) -> dict[str, Tensor]:
+        state = without_knowledge(state_dict(GOLDEN / "arl" / "keys.json"))
+        return {to_meter(name): value for name, value in state.items() if not name.startswith("mim_head.")}
+
+
+def without_knowledge(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name: value
+        for name, value in state.items()
+        if not (name.startswith("align_head.") or ".knowledge" in name or ".image2knowledge" in name)
+    }

@@ -9,3 +9,24 @@ class TestEntityQueryDecoder(FusionModuleSuite):
     arguments = {"width": 16, "layers": 2, "heads": 2, "feed_forward": 24}
     reads_text_mask = False
     torchscript = True
+
+
+class TestKnowledgeCoAttention(FusionModuleSuite):
+    plugin = "knowledge_co_attention"
+    arguments = {
+        "width": 16,
+        "layers": 2,
+        "heads": 2,
+        "feed_forward": 24,
+        "knowledge_width": 8,
+        "knowledge_heads": 2,
+        "knowledge_feed_forward": 12,
+    }
+    knowledge_width = 8
+    torchscript = True
+
+
+class TestCoAttentionWithoutKnowledge(FusionModuleSuite):
+    plugin = "knowledge_co_attention"
+    arguments = {"width": 16, "layers": 2, "heads": 2, "feed_forward": 24, "knowledge": False}
+    torchscript = True

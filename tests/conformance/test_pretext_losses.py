@@ -5,7 +5,8 @@ import torch
 
 from medvlp_toolkit.testing import PretextLossSuite
 
-WIDTH = PretextLossSuite.sizes.width
+SIZES = PretextLossSuite.sizes
+WIDTH = SIZES.width
 POSITION_BANK = torch.randn(PretextLossSuite.sizes.positions, 12, generator=torch.Generator().manual_seed(0))
 
 
@@ -22,3 +23,43 @@ class TestEntityPosition(PretextLossSuite):
 class TestEntityPositionOfUnitNorm(PretextLossSuite):
     plugin = "entity_position"
     arguments = {"position_bank": POSITION_BANK, "width": WIDTH, "normalize": True}
+
+
+class TestKnowledgeAlignment(PretextLossSuite):
+    plugin = "knowledge_alignment"
+    arguments = {"width": WIDTH, "entity_width": WIDTH}
+
+
+class TestKnowledgeAlignmentOfTheImageAlone(PretextLossSuite):
+    plugin = "knowledge_alignment"
+    arguments = {"width": WIDTH, "entity_width": WIDTH, "text": False}
+
+
+class TestMaskedLanguageModelling(PretextLossSuite):
+    plugin = "masked_language_modelling"
+    arguments = {"width": WIDTH, "vocabulary_size": SIZES.vocabulary}
+
+
+class TestMaskedImageModelling(PretextLossSuite):
+    plugin = "masked_image_modelling"
+    arguments = {
+        "width": WIDTH,
+        "grid": (SIZES.image // SIZES.patch, SIZES.image // SIZES.patch),
+        "patch_size": SIZES.patch,
+        "in_channels": 1,
+        "stop_after": 1,
+        "decoder_width": 12,
+        "decoder_layers": 2,
+        "decoder_heads": 2,
+        "prefix_tokens": 0,
+    }
+
+
+class TestImageTextMatching(PretextLossSuite):
+    plugin = "image_text_matching"
+    arguments = {"pooled_width": SIZES.pooled_width}
+
+
+class TestImageTextMatchingWithoutKnowledge(PretextLossSuite):
+    plugin = "image_text_matching"
+    arguments = {"pooled_width": SIZES.pooled_width, "knowledge": False}

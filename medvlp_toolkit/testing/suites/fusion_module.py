@@ -60,6 +60,11 @@ class FusionModuleSuite(ModuleSuite):
     def features(self, output: Any) -> Tensor:
         return self.fused(output).text
 
+    def outputs(self, output: Any) -> list[Tensor]:
+        fused = self.fused(output)
+        given = [tensor for tensor in (fused.image, fused.text, fused.pooled) if tensor is not None]
+        return [tensor for tensor in given if tensor.requires_grad]  # the image may pass as it came
+
     def test_gives_features_of_its_width_for_image_and_text(self) -> None:
         module = self.module().eval()
         inputs = self.inputs(module, self.batch_size)

@@ -38,6 +38,10 @@ class ModuleSuite(PluginSuite):
             self.fail(f"its forward gives {type(output).__name__}; expected a tensor")
         return output
 
+    def outputs(self, output: Any) -> list[Tensor]:
+        """All tensors of an output that anything reads; together they reach every parameter."""
+        return [self.features(output)]
+
     # -- for the suites -----------------------------------------------------------------------
 
     def module(self, seed: int = 0) -> nn.Module:
@@ -103,10 +107,11 @@ class ModuleSuite(PluginSuite):
 
     def test_every_parameter_receives_a_gradient(self) -> None:
         module = self.module().train()
-        output = self.features(self.run(module, *self.inputs(module, self.batch_size)))
+        outputs = self.outputs(self.run(module, *self.inputs(module, self.batch_size)))
         with self.doing("the backward pass"):
             # A weighting, not the plain sum: normalised features have a constant sum, which has no gradient.
-            (output * torch.linspace(-1, 1, output.numel()).view_as(output)).sum().backward()
+            weighted = [(one * torch.linspace(-1, 1, one.numel()).view_as(one)).sum() for one in outputs]
+            torch.stack(weighted).sum().backward()
         cut_off = [
             name
             for name, parameter in module.named_parameters()

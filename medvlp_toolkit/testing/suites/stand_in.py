@@ -102,9 +102,10 @@ class StandInFusion(nn.Module):
     ) -> FusionOutput:
         attended, weights = self.attention(text, image, image, need_weights=need_attention)
         text = text + attended
-        summary = text.mean(dim=1)
         if knowledge is not None:
-            summary = summary + (knowledge.embeddings * knowledge.mask.unsqueeze(-1)).mean(dim=1)
+            entities = knowledge.embeddings * knowledge.mask.unsqueeze(-1)
+            text = text + knowledge.alignment.transpose(1, 2) @ entities + entities.mean(dim=1, keepdim=True)
+        summary = text.mean(dim=1)
         image = image + self.to_image(summary).unsqueeze(1)
         return FusionOutput(image, text, self.pool(summary), weights.unsqueeze(1) if need_attention else None)
 

@@ -22,6 +22,8 @@ class TransformersText(nn.Module):
             ``model_type`` (``bert`` by default) names the architecture.
         corpus: texts from which a WordPiece vocabulary is learned when ``config`` is given.
         vocabulary_size: largest size of that vocabulary.
+        tokenizer: instead of ``corpus``, hub name or folder of the tokenizer to use with ``config``. Without either,
+            ``config`` states its ``vocab_size`` and there is no tokenizer: for weights that a checkpoint brings.
         lower_case: lower the text before tokenising; None keeps what the tokenizer says. MedKLIP lowers
             Bio_ClinicalBERT's input although that vocabulary is cased.
         local_files_only: never ask the hub.
@@ -40,6 +42,7 @@ class TransformersText(nn.Module):
         config: Mapping[str, Any] | None = None,
         corpus: Sequence[str] | None = None,
         vocabulary_size: int = 4000,
+        tokenizer: str | Path | None = None,
         lower_case: bool | None = None,
         local_files_only: bool = False,
         seed: int | None = None,
@@ -53,18 +56,33 @@ class TransformersText(nn.Module):
         if pretrained is not None:
             self.model, self.tokenizer = _load(str(pretrained), local_files_only)
         else:
-            if not corpus:
-                raise ValueError("transformers_text from a config needs a corpus: texts to learn a vocabulary from")
-            self.tokenizer = wordpiece_tokenizer(corpus, vocabulary_size)
-            self.model = _build(dict(config or {}), len(self.tokenizer), seed)
+            self.tokenizer = _tokenizer_for(corpus, vocabulary_size, tokenizer, local_files_only)
+            if self.tokenizer is None and "vocab_size" not in (config or {}):
+                raise ValueError(
+                    "transformers_text from a config needs a corpus (texts to learn a vocabulary from), a tokenizer "
+                    "(hub name or folder), or a vocab_size in the config"
+                )
+            self.model = _build(dict(config or {}), self.tokenizer, seed)
         if lower_case is not None:
             _set_lower_case(self.tokenizer, lower_case)
         made_as: Any = self.model.config
         self.num_features = int(made_as.hidden_size)
         self.num_prefix_tokens = 1
+        self.vocabulary_size = int(made_as.vocab_size)
+        #: Tokens that the position embeddings reach; None where the architecture has none.
+        self.max_tokens = _max_tokens(self.model)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """(B, L) token ids and mask -> (B, L, num_features) last hidden states."""
+        """(B, L) token ids and mask -> (B, L, num_features) last hidden states.
+
+        Raises:
+            ValueError: when L is more than the position embeddings reach.
+        """
+        if self.max_tokens is not None and input_ids.shape[1] > self.max_tokens:
+            raise ValueError(
+                f"texts of {input_ids.shape[1]} tokens, and this text encoder has positions for {self.max_tokens}; "
+                "truncate them (max_length)"
+            )
         hidden: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         return hidden
 
@@ -87,12 +105,16 @@ def _load(pretrained: str, local_files_only: bool) -> tuple[nn.Module, Any]:
             f"tokenizer, nor a model of the hub that can be reached. Give a folder, or download it first with "
             f"`hf download {pretrained}`. ({type(error).__name__}: {str(error).splitlines()[0]})"
         ) from error
-    # Some tokenizers are shipped with a padding or truncation of their own; lengths are the caller's here.
+    return model, _without_lengths(tokenizer)
+
+
+def _without_lengths(tokenizer: Any) -> Any:
+    """Some tokenizers are shipped with a padding or truncation of their own; lengths are the caller's here."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
         backend.no_padding()
         backend.no_truncation()
-    return model, tokenizer
+    return tokenizer
 
 
 def _without_pooler(auto_model: Any, pretrained: str, local_files_only: bool) -> nn.Module:
@@ -106,11 +128,43 @@ def _without_pooler(auto_model: Any, pretrained: str, local_files_only: bool) ->
     return model
 
 
-def _build(config: dict[str, Any], vocabulary: int, seed: int | None) -> nn.Module:
+def _tokenizer_for(
+    corpus: Sequence[str] | None, vocabulary_size: int, name: str | Path | None, local_files_only: bool
+) -> Any:
+    if corpus and name is not None:
+        raise ValueError("transformers_text takes a corpus or a tokenizer, not both")
+    if corpus:
+        return wordpiece_tokenizer(corpus, vocabulary_size)
+    if name is None:
+        return None
+    from transformers import AutoTokenizer
+
+    try:
+        return _without_lengths(AutoTokenizer.from_pretrained(str(name), local_files_only=local_files_only))
+    except (OSError, ValueError) as error:
+        raise FileNotFoundError(
+            f"tokenizer '{name}' cannot be loaded: it is neither a folder with a tokenizer nor a model of the hub that "
+            f"can be reached. ({type(error).__name__}: {str(error).splitlines()[0]})"
+        ) from error
+
+
+def _max_tokens(model: nn.Module) -> int | None:
+    """What the table of position embeddings reaches: RoBERTa's begins after the padding index."""
+    positions = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
+    if not isinstance(positions, nn.Embedding):
+        return None
+    offset = 0 if positions.padding_idx is None else positions.padding_idx + 1
+    return positions.num_embeddings - offset
+
+
+def _build(config: dict[str, Any], tokenizer: Any, seed: int | None) -> nn.Module:
     from transformers import AutoConfig, AutoModel
 
     model_type = config.pop("model_type", "bert")
-    config["vocab_size"] = vocabulary
+    if tokenizer is not None:
+        config["vocab_size"] = len(tokenizer)
+        # RoBERTa counts positions from its padding token on: it has to be the tokenizer's.
+        config["pad_token_id"] = tokenizer.pad_token_id
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)

@@ -1,0 +1,14 @@
+"""How ARL's own layers begin."""
+
+from __future__ import annotations
+
+from torch import nn
+
+
+def initialise(module: nn.Module, std: float = 0.02) -> None:
+    """Weights of linear layers and embeddings ~ N(0, std²), biases 0, as BERT (Devlin et al. 2019)."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear | nn.Embedding):
+            nn.init.normal_(part.weight, std=std)
+        if isinstance(part, nn.Linear) and part.bias is not None:
+            nn.init.zeros_(part.bias)

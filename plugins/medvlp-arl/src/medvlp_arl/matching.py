@@ -1,0 +1,51 @@
+"""Image-text matching."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from medvlp_arl.initialisation import initialise
+from medvlp_toolkit.model import Encodings
+
+
+class ImageTextMatching(nn.Module):
+    """Do image and report belong together? Two-way cross-entropy on the pooled pair feature.
+
+    As in ViLT, METER and ARL: half of the reports of a batch meet an image that is not theirs.
+
+    Args:
+        pooled_width: of the fusion module's ``pooled``.
+        knowledge: whether the report's entities are injected; False for a model without knowledge.
+
+    Example::
+
+        matching:
+          _target_: medvlp_toolkit.pretext_losses.image_text_matching
+          pooled_width: "@fusion.pooled_width"
+    """
+
+    def __init__(self, pooled_width: int = 1536, knowledge: bool = True) -> None:
+        super().__init__()
+        self.needs = frozenset({"image", "negative_image", "is_pair", "input_ids", "attention_mask"})
+        self.reads = frozenset({"image_encoder", "image_projection", "text_encoder", "text_projection", "fusion"})
+        if knowledge:
+            self.needs |= {"linked_entities", "linked_entity_alignment"}
+            self.reads |= {"knowledge_encoder"}
+        self.head = nn.Linear(pooled_width, 2)
+        initialise(self)
+
+    def forward(self, encodings: Encodings) -> tuple[Tensor, Tensor]:
+        logits = self.logits(encodings)
+        labels = encodings.batch["is_pair"].to(torch.long)
+        count = torch.full((), labels.shape[0], device=logits.device)
+        return F.cross_entropy(logits, labels, reduction="sum"), count
+
+    def logits(self, encodings: Encodings) -> Tensor:
+        """(B, 2) float32: does not belong, belongs."""
+        pooled = encodings.fused("report", "matching", compute="pooled").pooled
+        if pooled is None:
+            raise ValueError("image_text_matching needs a fusion module that gives a pooled feature of the pair")
+        logits: Tensor = self.head(pooled).float()
+        return logits

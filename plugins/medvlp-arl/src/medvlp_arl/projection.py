@@ -1,0 +1,35 @@
+"""The maps into the fused width, with what tells image from text."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class TypedProjection(nn.Module):
+    """A linear map and the embedding of the modality: (…, in_features) -> (…, width).
+
+    One for the image and one for the text, as in ViLT and METER; ARL adds neither norm nor dropout.
+
+    Args:
+        in_features, width: of the encoder and of the fused space.
+
+    Example::
+
+        image_projection:
+          _target_: medvlp_arl.projection.TypedProjection
+          in_features: "$@image_encoder.num_features"
+          width: 768
+    """
+
+    def __init__(self, in_features: int = 768, width: int = 768) -> None:
+        super().__init__()
+        self.linear = nn.Linear(in_features, width)
+        self.type_embedding = nn.Parameter(torch.randn(width) * 0.02)
+        self.out_features = width
+        nn.init.normal_(self.linear.weight, std=0.02)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        projected: Tensor = self.linear(tokens)
+        return projected + self.type_embedding.to(projected.dtype)

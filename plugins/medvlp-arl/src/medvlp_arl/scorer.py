@@ -1,0 +1,101 @@
+"""From an image to what a pre-trained model says of it: the towers that are verified, exported and deployed."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from medvlp_toolkit.model import PretrainingModel, VisionLanguageModel
+
+
+class AlignmentScorer(nn.Module):
+    """Scores every entity of the knowledge graph: (B, C, H, W) -> (B, E).
+
+    The image side of a model, the alignment loss's head for it, and the graph encoder's entities as a buffer: in
+    evaluation they do not change. Built from sizes alone, it takes its state dict from a file. Training moves the
+    entities: :meth:`refresh` reads them anew.
+
+    Args:
+        model: with a ``knowledge_encoder``.
+        head: the alignment loss's ``head["image"]``.
+
+    Example::
+
+        network_def:
+          _target_: medvlp_arl.scorer.AlignmentScorer
+          model: "@model"
+          head: "$@losses['alignment'].head['image']"
+    """
+
+    entity_embeddings: Tensor  # TorchScript reads this annotation: it may not be a string
+
+    def __init__(self, model: VisionLanguageModel, head: nn.Module) -> None:
+        super().__init__()
+        if model.knowledge_encoder is None:
+            raise ValueError("AlignmentScorer needs a model with a knowledge_encoder; its entities are what is scored")
+        self.image_encoder = model.image_encoder
+        self.image_projection = model.image_projection
+        self.head = head
+        self.class_tokens = int(getattr(model.image_encoder, "num_prefix_tokens", 0))
+        self.register_buffer("entity_embeddings", _entities(model))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, C, H, W) float image -> (B, E) float32 probability that it speaks of each entity."""
+        tokens: Tensor = self.image_projection(self.image_encoder(image))
+        summary = tokens[:, 0] if self.class_tokens > 0 else tokens.mean(dim=1)
+        scores: Tensor = self.head(summary)
+        return (scores @ self.entity_embeddings.to(scores.dtype).t()).float().sigmoid()
+
+    @torch.jit.unused
+    def refresh(self, model: VisionLanguageModel) -> "AlignmentScorer":
+        """Take the graph encoder's entities as they are now; returns the scorer."""
+        self.entity_embeddings.copy_(_entities(model))
+        return self
+
+    def grid_size(self, image_shape: Sequence[int]) -> tuple[int, ...]:
+        """Image tokens along each spatial axis for an image of ``image_shape`` (spatial axes only)."""
+        grid: tuple[int, ...] = self.image_encoder.grid_size(image_shape)  # type: ignore[operator]
+        return grid
+
+
+class ImageFeatures(nn.Module):
+    """One feature per image, before fusion: (B, C, H, W) -> (B, D).
+
+    Args:
+        model: whose image encoder and projection are used.
+    """
+
+    def __init__(self, model: VisionLanguageModel) -> None:
+        super().__init__()
+        self.image_encoder = model.image_encoder
+        self.image_projection = model.image_projection
+        self.class_tokens = int(getattr(model.image_encoder, "num_prefix_tokens", 0))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, C, H, W) float image -> (B, D)."""
+        tokens: Tensor = self.image_projection(self.image_encoder(image))
+        return tokens[:, 0] if self.class_tokens > 0 else tokens.mean(dim=1)
+
+
+def alignment_scorer(model: PretrainingModel, loss: str = "alignment") -> AlignmentScorer:
+    """The scorer of a pre-trained model, with the head that its alignment loss trained."""
+    if loss not in model.losses:
+        raise ValueError(f"the model has no loss {loss!r}, only {', '.join(model.losses)}; name the alignment loss")
+    head: nn.Module = model.losses[loss].head["image"]  # type: ignore[index, assignment]
+    return AlignmentScorer(model.model, head)
+
+
+def image_features(model: PretrainingModel) -> ImageFeatures:
+    """The image tower of a pre-trained model."""
+    return ImageFeatures(model.model)
+
+
+def _entities(model: VisionLanguageModel) -> Tensor:
+    """The graph encoder's output without dropout, detached."""
+    encoder = model.knowledge_encoder
+    assert encoder is not None
+    training = encoder.training
+    with torch.no_grad():
+        entities: Tensor = encoder.eval()()
+    encoder.train(training)
+    return entities.detach().clone()

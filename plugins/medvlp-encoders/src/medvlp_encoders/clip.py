@@ -1,0 +1,164 @@
+"""CLIP's vision transformer as token encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from medvlp_encoders.clip_block import ClipBlock
+from medvlp_encoders.clip_weights import from_state_dict, resized_positions
+from medvlp_encoders.tokens import summarise
+
+
+class ClipVisionTransformer(nn.Module):
+    """CLIP's vision tower (Radford et al. 2021), every token of which is normalised and returned.
+
+    As ARL and METER use it: ViT-B/16 without its last block, the final norm on all tokens, no projection. It is
+    written out here because the tower of the transformers library neither scripts nor sees part of an image.
+
+    Args:
+        image_size: side of the square image (or both sides) for which position embeddings are kept. Another image
+            works too: they are resampled bicubically to its grid at each pass.
+        patch_size: side of a patch.
+        width: channels of a token.
+        layers: blocks; 11 is ViT-B/16 less its last.
+        heads: attention heads; None takes one for 64 channels.
+        in_channels: channels of the image; a one-channel image is repeated to fit.
+        pretrained: weights to begin with: a hub name or folder of transformers' CLIP, or a file with a state dict in
+            OpenAI's layout. Blocks beyond ``layers`` are left out and positions resampled to ``image_size``.
+        local_files_only: never ask the hub.
+
+    Example::
+
+        image_encoder:
+          _target_: medvlp_toolkit.encoders.clip_vit
+          image_size: 288
+          pretrained: openai/clip-vit-base-patch16
+    """
+
+    supports_masking = True
+    num_prefix_tokens = 1
+
+    def __init__(
+        self,
+        image_size: int | Sequence[int] = 288,
+        patch_size: int = 16,
+        width: int = 768,
+        layers: int = 11,
+        heads: int | None = None,
+        in_channels: int = 3,
+        pretrained: str | Path | None = None,
+        local_files_only: bool = False,
+    ) -> None:
+        super().__init__()
+        sides = (image_size, image_size) if isinstance(image_size, int) else tuple(int(side) for side in image_size)
+        if len(sides) != 2 or any(side % patch_size or side < patch_size for side in sides):
+            raise ValueError(f"clip_vit image_size {image_size} is not two multiples of its patch_size {patch_size}")
+        if layers < 1:
+            raise ValueError(f"clip_vit needs at least one block, got layers={layers}")
+        self.num_prefix_tokens = 1  # of the instance: TorchScript does not see a class's
+        self.num_features = width
+        self.patch_size = patch_size
+        self.in_channels = in_channels
+        self.rows, self.columns = sides[0] // patch_size, sides[1] // patch_size
+        self.patch_embedding = nn.Conv2d(in_channels, width, patch_size, stride=patch_size, bias=False)
+        self.class_embedding = nn.Parameter(torch.randn(width) * width**-0.5)
+        self.positional_embedding = nn.Parameter(torch.randn(1 + self.rows * self.columns, width) * width**-0.5)
+        self.ln_pre = nn.LayerNorm(width)
+        self.blocks = nn.ModuleList(ClipBlock(width, heads or max(1, width // 64)) for _ in range(layers))
+        self.ln_post = nn.LayerNorm(width)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+        if pretrained is not None:
+            self.load_clip(_read(pretrained, local_files_only), str(pretrained))
+
+    def forward(self, image: Tensor, keep: Tensor | None = None) -> Tensor:
+        """(B, C, H, W) float -> (B, 1 + N, width): the class token, then patches in row-major order.
+
+        ``keep`` (B, K) int64 are the patches that are seen; then (B, 1 + K, width), in the order of ``keep``.
+        """
+        patches = self.patch_embedding(self._with_channels(image))
+        rows, columns = patches.shape[2], patches.shape[3]
+        positions = self._positions(rows, columns).to(patches.dtype)
+        tokens = patches.flatten(2).transpose(1, 2) + positions[1:]
+        if keep is not None:
+            tokens = tokens.gather(1, keep.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
+        first = (self.class_embedding + positions[0]).to(tokens.dtype).expand(tokens.shape[0], 1, -1)
+        x: Tensor = self.ln_pre(torch.cat([first, tokens], dim=1))
+        for block in self.blocks:
+            x = block(x)
+        out: Tensor = self.ln_post(x)
+        return out
+
+    def grid_size(self, image_shape: Sequence[int]) -> tuple[int, ...]:
+        """Patches along each spatial axis."""
+        return tuple(int(size) // self.patch_size for size in image_shape)
+
+    def summary(self, tokens: Tensor) -> Tensor:
+        """(B, 1 + N, D) -> (B, D): the class token."""
+        return summarise(tokens, self.num_prefix_tokens)
+
+    @torch.jit.unused
+    def load_clip(self, state: Mapping[str, Tensor], name: str = "the state dict") -> None:
+        """Take the weights of a CLIP model (OpenAI's layout or transformers'), positions resampled.
+
+        Raises:
+            ValueError: when they do not fit, with the whole list.
+        """
+        weights = from_state_dict(state)
+        if "positional_embedding" in weights:
+            weights["positional_embedding"] = resized_positions(
+                weights["positional_embedding"], (self.rows, self.columns)
+            )
+        expected = self.state_dict()
+        problems = [f"  {key}: missing" for key in expected if key not in weights]
+        problems += [
+            f"  {key}: shape {tuple(weights[key].shape)}, expected {tuple(expected[key].shape)}"
+            for key in expected
+            if key in weights and weights[key].shape != expected[key].shape
+        ]
+        if problems:
+            raise ValueError(f"{len(problems)} entries of {name} do not fit clip_vit:\n" + "\n".join(problems))
+        self.load_state_dict({key: weights[key] for key in expected})
+
+    def _with_channels(self, image: Tensor) -> Tensor:
+        if image.shape[1] == self.in_channels:
+            return image
+        if image.shape[1] != 1:
+            raise ValueError(f"clip_vit reads {self.in_channels} channels, and the image has {image.shape[1]}")
+        return image.expand(-1, self.in_channels, -1, -1)
+
+    def _positions(self, rows: int, columns: int) -> Tensor:
+        """(1 + rows · columns, width), resampled where the image is of another size than ``image_size``."""
+        if rows == self.rows and columns == self.columns:
+            return self.positional_embedding
+        picture = self.positional_embedding[1:].t().reshape(1, -1, self.rows, self.columns)
+        resized = F.interpolate(picture, size=[rows, columns], mode="bicubic", align_corners=False)
+        return torch.cat([self.positional_embedding[:1], resized.flatten(2)[0].t()])
+
+
+def _read(pretrained: str | Path, local_files_only: bool) -> dict[str, Tensor]:
+    if Path(pretrained).is_file():
+        from medvlp_toolkit.engines.checkpoints import read_weights
+
+        return read_weights(pretrained, key="state_dict")
+    from transformers import CLIPVisionModel
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    try:
+        model = CLIPVisionModel.from_pretrained(str(pretrained), local_files_only=local_files_only, dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        raise FileNotFoundError(
+            f"CLIP model '{pretrained}' cannot be loaded: it is neither a file with a state dict, a folder with "
+            f"config.json and weights, nor a model of the hub that can be reached. Download it first with "
+            f"`hf download {pretrained}`. ({type(error).__name__}: {str(error).splitlines()[0]})"
+        ) from error
+    state: dict[str, Tensor] = model.state_dict()
+    return state
