@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -218,12 +219,17 @@ class StudySampler(DistributedSampler):
 
     MONAI's engines call ``set_epoch`` of a DistributedSampler when an epoch starts; this one also tells
     the data set, whose random choices follow the epoch. On one process it is one rank of one.
+
+    Study i of the order belongs to rank ``i % ranks``, so that the k-th batches of all ranks are the k-th batch of one
+    rank with as many times the batch size. Shuffled shares (training) are of one size: the last studies of the order
+    are repeated or, with ``drop_last``, left out. Otherwise (evaluation) every study is in one share, once.
     """
 
     def __init__(self, dataset: StudyDataset, shuffle: bool, seed: int, drop_last: bool) -> None:
         import torch.distributed as dist
 
         self.studies = dataset
+        self._start = 0
         distributed = dist.is_available() and dist.is_initialized()
         super().__init__(
             dataset,
@@ -233,10 +239,23 @@ class StudySampler(DistributedSampler):
             seed=seed,
             drop_last=drop_last,
         )
+        if not shuffle:
+            self.num_samples = len(range(self.rank, len(dataset), self.num_replicas))
+        if self.num_samples == 0:
+            raise ValueError(f"{len(dataset)} studies are too few for {self.num_replicas} processes")
 
     def set_epoch(self, epoch: int) -> None:
         super().set_epoch(epoch)
         self.studies.set_epoch(epoch)
+
+    def start_at(self, study: int) -> None:
+        """Begin the next pass, and only that, at this study of the rank's share: a training that goes on does."""
+        self._start = study
+
+    def __iter__(self) -> Iterator[int]:
+        start, self._start = self._start, 0
+        order = super().__iter__() if self.shuffle else iter(range(self.rank, len(self.studies), self.num_replicas))
+        return islice(order, start, None)
 
 
 def study_loader(
@@ -261,12 +280,14 @@ def study_loader(
     return DataLoader(
         dataset,
         batch_size=batch_size,
-        sampler=StudySampler(dataset, shuffle=shuffle, seed=seed, drop_last=False),
+        sampler=StudySampler(dataset, shuffle=shuffle, seed=seed, drop_last=drop_last),
         drop_last=drop_last,
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
         collate_fn=whole_batch,
         pin_memory=torch.cuda.is_available(),
+        # Its own: from torch's, every epoch would take a number, and a training that goes on one more.
+        generator=torch.Generator().manual_seed(seed),
     )
 
 

@@ -100,6 +100,11 @@ class PackedStore:
             raise AttributeError("store.json is not a mapping")
         return meta
 
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of ``store.json`` as it was when it was first read: of the files' own, and what made them."""
+        return hashlib.sha256(json.dumps(self.meta, sort_keys=True).encode()).hexdigest()
+
     def __len__(self) -> int:
         return int(self.meta["counts"]["studies"])
 

@@ -1,70 +1,20 @@
-"""What a checkpoint holds beyond weights, where the last one is, and how to read a foreign one safely."""
+"""Weights in files: how to read a foreign one safely, and what inference reads."""
 
 from __future__ import annotations
 
 import json
-import random
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from medvlp_toolkit.data.atomic_files import write_whole
+
 #: What a training run notes of itself beside its checkpoints.
 TRAINING_NOTE = "training.json"
-
-
-class RandomStates:
-    """The random states of Python, NumPy and torch as tensors, so that a checkpoint needs no pickled objects."""
-
-    def state_dict(self) -> dict[str, Tensor]:
-        version, internal, _ = random.getstate()
-        numpy_state = np.random.get_state(legacy=False)
-        assert isinstance(numpy_state, dict)
-        states = {
-            "python": torch.tensor([version, *internal], dtype=torch.int64),
-            "numpy": torch.from_numpy(numpy_state["state"]["key"].astype(np.int64)),
-            "numpy_position": torch.tensor(numpy_state["state"]["pos"]),
-            "torch": torch.get_rng_state(),
-        }
-        if torch.cuda.is_available():
-            states["cuda"] = torch.cuda.get_rng_state()
-        return states
-
-    def load_state_dict(self, states: Mapping[str, Tensor]) -> None:
-        version, *internal = states["python"].tolist()
-        random.setstate((version, tuple(internal), None))
-        numpy_state = np.random.get_state(legacy=False)
-        assert isinstance(numpy_state, dict)
-        numpy_state["state"]["key"] = states["numpy"].cpu().numpy().astype(np.uint32)
-        numpy_state["state"]["pos"] = int(states["numpy_position"])
-        np.random.set_state(numpy_state)
-        torch.set_rng_state(states["torch"].cpu())
-        if "cuda" in states and torch.cuda.is_available():
-            torch.cuda.set_rng_state(states["cuda"].cpu())
-
-
-def latest_checkpoint(folder: str | Path) -> str:
-    """The newest checkpoint that training wrote into ``folder``.
-
-    Raises:
-        FileNotFoundError: when there is none.
-    """
-    found = [
-        (int(match.group(1)), path)
-        for path in Path(folder).glob("checkpoint_epoch=*.pt")
-        if (match := re.search(r"epoch=(\d+)", path.name))
-    ]
-    if not found:
-        raise FileNotFoundError(
-            f"no checkpoint_epoch=*.pt in {folder}: nothing to resume; leave out resume.yaml to start, "
-            "or set output_dir to the run to go on with"
-        )
-    return str(max(found)[1])
 
 
 def read_weights(path: str | Path, key: str | None = None) -> dict[str, Any]:
@@ -105,10 +55,24 @@ def load_weights(module: torch.nn.Module, path: str | Path, key: str | None = No
     """Load a state dict from a file into ``module``, every key used and every parameter found.
 
     Raises:
-        ValueError: with the whole list of what does not fit.
+        ValueError: with the whole list of what does not fit; of a file with no entry of this model, its first ones.
     """
     state = read_weights(path, key)
     expected = module.state_dict()
+    if not expected.keys() & state.keys():
+        raise ValueError(
+            f"{path} holds no weights of this model: its {len(state)} entries begin with {_first(state)}; expected "
+            f"are {len(expected)} such as {_first(expected)}. A published checkpoint comes in with `medvlp import`"
+        )
+    problems = mismatches(expected, state)
+    if problems:
+        raise ValueError(f"{len(problems)} entries of {path} do not fit this model:\n" + "\n".join(problems))
+    module.load_state_dict(state)
+    return module
+
+
+def mismatches(expected: Mapping[str, Tensor], state: Mapping[str, Any]) -> list[str]:
+    """One line for every entry of a state dict that a model does not have, lacks, or has in another shape."""
     problems = [f"  {name}: missing" for name in expected if name not in state]
     problems += [f"  {name}: not part of this model" for name in state if name not in expected]
     problems += [
@@ -116,10 +80,11 @@ def load_weights(module: torch.nn.Module, path: str | Path, key: str | None = No
         for name in expected
         if name in state and tuple(state[name].shape) != tuple(expected[name].shape)
     ]
-    if problems:
-        raise ValueError(f"{len(problems)} entries of {path} do not fit this model:\n" + "\n".join(problems))
-    module.load_state_dict(state)
-    return module
+    return problems
+
+
+def _first(state: Mapping[str, Any]) -> str:
+    return ", ".join(str(name) for name in list(state)[:3]) or "nothing"
 
 
 def export_network(network_def: torch.nn.Module, network: torch.nn.Module, output_dir: str | Path) -> list[Path]:
@@ -140,17 +105,12 @@ def export_network(network_def: torch.nn.Module, network: torch.nn.Module, outpu
 
 def write_weights(state: Mapping[str, Tensor], folder: str | Path) -> list[Path]:
     """Write a bare state dict as ``model.pt`` and ``model.safetensors``; each appears whole or not at all."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     plain = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     paths = [Path(folder) / "model.pt", Path(folder) / "model.safetensors"]
-    for path in paths:
-        temporary = path.with_suffix(path.suffix + ".tmp")
-        if path.suffix == ".pt":
-            torch.save(plain, temporary)
-        else:
-            save_file(plain, temporary)
-        temporary.replace(path)
+    write_whole(paths[0], lambda file: torch.save(plain, file))
+    write_whole(paths[1], lambda file: file.write(save(plain)))
     return paths
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "bf16", "fp16"]
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def best_device() -> torch.device:
@@ -24,13 +26,28 @@ def best_device() -> torch.device:
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:
     """The context a forward pass runs in.
 
-    bfloat16 has float32's range and needs no gradient scaler; MONAI's own ``amp`` knows CUDA only.
+    bfloat16 has float32's range and needs no gradient scaler; float16 does (:func:`gradient_scaler`). MONAI's own
+    ``amp`` knows CUDA only.
     """
-    if precision == "fp32":
-        return nullcontext()
-    if precision != "bf16":
-        raise ValueError(f"precision '{precision}' is not one of fp32, bf16")
-    return torch.autocast(device.type, dtype=torch.bfloat16)
+    check_precision(precision)
+    return nullcontext() if precision == "fp32" else torch.autocast(device.type, dtype=_DTYPES[precision])
+
+
+def gradient_scaler(device: torch.device, precision: Precision) -> torch.amp.GradScaler:
+    """What keeps small gradients of float16 from vanishing; does nothing in the other precisions."""
+    return torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+
+
+def check_precision(precision: str) -> None:
+    """Raise ``ValueError`` for a precision that is none."""
+    if precision not in get_args(Precision):
+        raise ValueError(f"precision '{precision}' is not one of {', '.join(get_args(Precision))}")
+
+
+def set_tf32(enabled: bool) -> None:
+    """Let float32 matrix products and convolutions of NVIDIA GPUs from Ampere on round to TensorFloat-32, or not."""
+    torch.set_float32_matmul_precision("high" if enabled else "highest")
+    torch.backends.cudnn.allow_tf32 = enabled
 
 
 def to_device(batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Handlers of training that neither MONAI nor Ignite has: throughput, a Rich progress bar, a guard against NaN."""
+"""Handlers of training that neither MONAI nor Ignite has: throughput, a Rich progress bar, notes."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from ignite.engine import Engine, Events
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from medvlp_toolkit.engines.checkpoints import TRAINING_NOTE
+from medvlp_toolkit.engines.parallel import unwrap
+from medvlp_toolkit.engines.ranks import world_size
 
 logger = logging.getLogger(__name__)
 
 
 class Throughput:
-    """Measures samples per second and the share of time spent waiting for data.
+    """Measures samples per second (of all processes) and the share of time this one spends waiting for data.
 
     Both cover the iterations since they were last read; they are kept in ``engine.state.throughput``
     as ``samples_per_second`` and ``data_wait``.
@@ -57,7 +60,7 @@ class Throughput:
 
     @property
     def samples_per_second(self) -> float:
-        return self.samples / max(time.perf_counter() - self.since, 1e-9)
+        return world_size() * self.samples / max(time.perf_counter() - self.since, 1e-9)
 
     @property
     def data_wait(self) -> float:
@@ -173,59 +176,40 @@ class TrainingNote:
     def __init__(self, output_dir: str | Path) -> None:
         self.path = Path(output_dir) / TRAINING_NOTE
         self._before = 0.0
-        self._started = time.perf_counter()
+        self._started = 0.0
 
     def attach(self, engine: Engine) -> None:
-        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.EPOCH_STARTED, self._start)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._note)
         engine.add_event_handler(Events.COMPLETED, self._note)
 
     def _start(self, engine: Engine) -> None:
-        resumed = engine.state.epoch > 0 and self.path.is_file()
+        if self._started:
+            return
+        # At the first epoch: a checkpoint has been loaded by then.
+        resumed = engine.state.iteration > 0 and self.path.is_file()
         self._before = float(json.loads(self.path.read_text())["seconds"]) if resumed else 0.0
         self._started = time.perf_counter()
 
     def _note(self, engine: Engine) -> None:
+        if not self._started:
+            return  # nothing was left to train
         seconds = round(self._before + time.perf_counter() - self._started, 1)
         note = {"seconds": seconds, "epoch": engine.state.epoch, "iteration": engine.state.iteration}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.write_text(json.dumps(note) + "\n", encoding="utf-8")
 
 
-class NonFiniteLossError(RuntimeError):
-    """Training was stopped because a loss is not a number."""
-
-
-class NonFiniteGuard:
-    """Stops training when a loss is NaN or infinite, naming it.
-
-    Args:
-        every: iterations between looks; each look waits for the device.
-    """
-
-    def __init__(self, every: int = 50) -> None:
-        self.every = every
+class BroadcastBuffers:
+    """Gives all processes the first one's buffers before they validate: running statistics differ between them."""
 
     def attach(self, engine: Engine) -> None:
-        engine.add_event_handler(Events.ITERATION_COMPLETED(every=self.every), self._look)
-        # Before the epoch's checkpoint is written: a checkpoint of NaN weights helps nobody.
-        engine.add_event_handler(Events.ITERATION_COMPLETED(event_filter=_last_of_epoch), self._look)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._broadcast)
 
-    def _look(self, engine: Engine) -> None:
-        losses: Any = engine.state.output
-        broken = [name for name, value in losses.items() if not bool(torch.isfinite(value).all())]
-        if broken:
-            named = [name for name in broken if name != "loss"] or broken
-            raise NonFiniteLossError(
-                f"loss {', '.join(named)} is not finite at epoch {engine.state.epoch}, iteration "
-                f"{engine.state.iteration}: lower the learning rate, clip gradients (clip_norm: 1), or use precision: "
-                "fp32; resume.yaml goes on from the last epoch's checkpoint"
-            )
-
-
-def _last_of_epoch(engine: Engine, event: int) -> bool:
-    length = engine.state.epoch_length
-    return bool(length) and event % int(length) == 0  # type: ignore[arg-type]
+    def _broadcast(self, engine: Any) -> None:
+        if world_size() > 1:
+            for buffer in unwrap(engine.network).buffers():
+                dist.broadcast(buffer, src=0)
 
 
 def write_training_scalars(engine: Engine, writer: Any, optimizer: torch.optim.Optimizer) -> None:

@@ -3,52 +3,123 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from monai.engines.utils import IterationEvents
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
-from medvlp_toolkit.engines.device import Precision, autocast, to_device
+from medvlp_toolkit.engines.accumulation import place_of
+from medvlp_toolkit.engines.device import Precision, autocast, check_precision, gradient_scaler, to_device
+from medvlp_toolkit.engines.parallel import gradients_synchronised, unwrap
 from medvlp_toolkit.evaluation.entity_scorer import EntityScorer
 
 Transform = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
 class PretrainingStep:
-    """One optimisation step of a :class:`~medvlp_toolkit.model.PretrainingModel`.
+    """One iteration of training a :class:`~medvlp_toolkit.model.PretrainingModel`.
 
     Given to MONAI's ``SupervisedTrainer`` as ``iteration_update``. The engine's output is the dict of
-    losses, detached and left on the device.
+    losses, detached and left on the device: nothing in a step waits for the device.
+
+    With ``accumulation_steps`` the gradients of so many batches are averaged before the optimiser steps; processes talk
+    with the last of them only, and the end of an epoch ends the group. Each batch's losses are averages over its own
+    terms. ``engine.state.accumulating`` is true where the optimiser has not stepped yet.
 
     Args:
         transform: from the stored batch to the model's, on the device (augmentation, normalisation).
-        precision: ``fp32`` or ``bf16``.
+        precision: ``fp32``, ``bf16``, or ``fp16`` with a gradient scaler.
         clip_norm: greatest norm of the gradient over all parameters; None does not clip.
+        accumulation_steps: batches per step of the optimiser.
+        compile: False, or ``step`` to compile the forward and backward pass (``torch.compile``).
+        ema: averages the weights after every step of the optimiser (``torch.optim.swa_utils.AveragedModel``).
+
+    Raises:
+        ValueError: for a setting that is none of these.
     """
 
-    def __init__(self, transform: Transform, precision: Precision = "fp32", clip_norm: float | None = None) -> None:
+    def __init__(
+        self,
+        transform: Transform,
+        precision: Precision = "fp32",
+        clip_norm: float | None = None,
+        accumulation_steps: int = 1,
+        compile: Literal[False, "step"] = False,
+        ema: AveragedModel | None = None,
+    ) -> None:
+        check_precision(precision)
+        if accumulation_steps < 1:
+            raise ValueError(f"accumulation_steps is {accumulation_steps}; expected 1 or more batches per step")
+        if compile not in (False, None, "step"):
+            raise ValueError(f"compile is {compile!r}; expected false or step")
         self.transform = transform
-        self.precision = precision
+        self.precision: Precision = precision
         self.clip_norm = clip_norm
+        self.accumulation_steps = accumulation_steps
+        self.compile = bool(compile)
+        self.ema = ema
+        self._scaler: torch.amp.GradScaler | None = None
+        self._scaler_state: dict[str, Any] = {}
+        self._compiled: nn.Module | None = None
 
     def __call__(self, engine: Any, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         device = engine.state.device
         prepared = self.transform(to_device(batch, device))
-        network = engine.network
+        # A compiled step would be compiled anew for every list of study ids.
+        prepared = {key: value for key, value in prepared.items() if isinstance(value, Tensor)}
+        network = self._ready(engine.network)
+        scaler = self.scaler(device)
+        place = place_of(engine.state.iteration, engine.state.epoch_length, self.accumulation_steps)
         network.train()
-        engine.optimizer.zero_grad(set_to_none=True)
-        with autocast(device, self.precision):
-            losses = engine.inferer(prepared, network)
-        engine.fire_event(IterationEvents.FORWARD_COMPLETED)
-        engine.fire_event(IterationEvents.LOSS_COMPLETED)
-        losses["loss"].backward()
+        if place.first:
+            engine.optimizer.zero_grad(set_to_none=True)
+        with gradients_synchronised(network, place.last):
+            with autocast(device, self.precision):
+                losses = engine.inferer(prepared, network)
+            engine.fire_event(IterationEvents.FORWARD_COMPLETED)
+            engine.fire_event(IterationEvents.LOSS_COMPLETED)
+            scaler.scale(losses["loss"] / place.size).backward()
         engine.fire_event(IterationEvents.BACKWARD_COMPLETED)
-        if self.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(network.parameters(), self.clip_norm)
-        engine.optimizer.step()
+        engine.state.accumulating = not place.last
+        if place.last:
+            self._step(engine, scaler)
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
         return {name: value.detach() for name, value in losses.items()}
+
+    def _step(self, engine: Any, scaler: torch.amp.GradScaler) -> None:
+        if self.clip_norm is not None:
+            scaler.unscale_(engine.optimizer)
+            torch.nn.utils.clip_grad_norm_(engine.network.parameters(), self.clip_norm)
+        scaler.step(engine.optimizer)
+        scaler.update()
+        if self.ema is not None:
+            self.ema.update_parameters(unwrap(engine.network))
+
+    def _ready(self, network: nn.Module) -> nn.Module:
+        """Compiled in place where that is asked for: names in its state dict stay as they are."""
+        if self.compile and self._compiled is not network:
+            unwrap(network).compile()
+            self._compiled = network
+        return network
+
+    # -- what a checkpoint keeps ----------------------------------------------------------------
+
+    def scaler(self, device: torch.device) -> torch.amp.GradScaler:
+        """The gradient scaler, which only ``fp16`` uses."""
+        if self._scaler is None:
+            self._scaler = gradient_scaler(device, self.precision)
+            if self._scaler_state and self._scaler.is_enabled():
+                self._scaler.load_state_dict(self._scaler_state)
+        return self._scaler
+
+    def state_dict(self) -> dict[str, Any]:
+        """The scaler's; empty in the other precisions."""
+        return {} if self._scaler is None else dict(self._scaler.state_dict())
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._scaler, self._scaler_state = None, dict(state)
 
 
 class ScoringStep:
@@ -61,7 +132,7 @@ class ScoringStep:
 
     Args:
         transform: from the stored batch to the model's.
-        precision: ``fp32`` or ``bf16``.
+        precision: ``fp32``, ``bf16`` or ``fp16``.
         need_attention: keep the fusion module's attention.
         position_loss: a trained loss with ``scores(features) -> (B, Q, P)``, for positions.
     """

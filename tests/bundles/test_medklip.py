@@ -34,7 +34,9 @@ def test_training_leaves_checkpoints_weights_and_a_log(demo_run: Path) -> None:
 
 def test_checkpoints_are_read_without_running_anything_in_them(demo_run: Path) -> None:
     state = torch.load(demo_run / "checkpoint_epoch=2.pt", weights_only=True)
-    assert set(state) == {"model", "optimizer", "lr_scheduler", "trainer", "random"}
+    assert set(state) == {
+        "configuration", "store", "model", "optimizer", "lr_scheduler", "trainer", "step", "best", "early_stop", "random",
+    }  # fmt: skip
     assert all(isinstance(value, torch.Tensor) for value in state["random"].values())
 
 
@@ -91,6 +93,20 @@ def test_resume_without_a_checkpoint_says_so(demo_run: Path, tmp_path: Path) -> 
     with pytest.raises(Exception) as caught:
         run_bundle("train", "demo", "resume", **demo_overrides(demo_run, output_dir=str(tmp_path)))
     assert "nothing to resume" in (readable_message(caught.value) or "")
+
+
+@pytest.mark.parametrize(
+    ("width", "kept", "message"),
+    [(128, 0.5, "is it complete?"), (64, 1.0, "model.fusion.norm.weight: shape (128,), expected (64,)")],
+)
+def test_resuming_from_a_damaged_or_unfitting_checkpoint_is_one_message(
+    width: int, kept: float, message: str, demo_run: Path, tmp_path: Path
+) -> None:
+    content = (demo_run / "checkpoint_epoch=2.pt").read_bytes()
+    (tmp_path / "checkpoint_epoch=2.pt").write_bytes(content[: int(kept * len(content))])
+    with pytest.raises(Exception) as caught:
+        run_bundle("train", "demo", "resume", **demo_overrides(demo_run, output_dir=str(tmp_path), width=width))
+    assert message in (readable_message(caught.value) or "")
 
 
 @pytest.fixture

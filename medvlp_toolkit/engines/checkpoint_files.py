@@ -1,0 +1,118 @@
+"""The checkpoints in a run's folder: their names and order, and whether one is whole."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from medvlp_toolkit.data.atomic_files import UNFINISHED, write_whole
+
+_NAME = re.compile(r"checkpoint_epoch=(\d+)(?:_iteration=(\d+))?\.pt")
+
+
+class BrokenCheckpointError(ValueError):
+    """A file cannot be gone on from: it is torn, or of something else."""
+
+
+@dataclass(frozen=True, order=True)
+class Progress:
+    """How far a training was: complete epochs, and iterations of the epoch that was begun (0: none)."""
+
+    epochs: int
+    iterations: int = 0
+
+    @property
+    def file_name(self) -> str:
+        """``checkpoint_epoch=3.pt`` after epoch 3, ``checkpoint_epoch=4_iteration=20.pt`` in the middle of epoch 4."""
+        if not self.iterations:
+            return f"checkpoint_epoch={self.epochs}.pt"
+        return f"checkpoint_epoch={self.epochs + 1}_iteration={self.iterations}.pt"
+
+
+def checkpoints_in(folder: str | Path) -> list[Path]:
+    """The checkpoints of a folder, the most advanced first."""
+    found = []
+    for path in Path(folder).glob("checkpoint_epoch=*.pt"):
+        match = _NAME.fullmatch(path.name)
+        if match is not None:
+            epoch, iteration = int(match.group(1)), match.group(2)
+            found.append((Progress(epoch) if iteration is None else Progress(epoch - 1, int(iteration)), path))
+    return [path for _, path in sorted(found, reverse=True)]
+
+
+def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
+    """Write a checkpoint, whole or not at all.
+
+    Raises:
+        OSError: with the mend, when it cannot be written; the checkpoints before it are as they were.
+    """
+    try:
+        write_whole(path, lambda file: torch.save(dict(state), file))
+    except (OSError, RuntimeError) as error:  # torch tells of a full disk by a RuntimeError
+        raise OSError(
+            f"{path} could not be written ({_reason(error)}); the checkpoints before it are whole. Make room, then go "
+            "on with resume.yaml"
+        ) from error
+
+
+def _reason(error: BaseException) -> str:
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, OSError) and link.strerror:
+            return link.strerror
+        link = link.__cause__ or link.__context__
+    return str(error).splitlines()[0]
+
+
+def read_checkpoint(path: Path, parts: Sequence[str], device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Read a checkpoint without running anything in it.
+
+    Raises:
+        BrokenCheckpointError: when bytes are missing or changed, or it lacks some of ``parts``.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise BrokenCheckpointError(f"{path}: {damaged} in it is damaged")
+        state = torch.load(path, map_location=device, weights_only=True)
+    except BrokenCheckpointError:
+        raise
+    except Exception as error:
+        raise BrokenCheckpointError(
+            f"{path} cannot be read as a checkpoint ({type(error).__name__}): is it complete?"
+        ) from error
+    missing = [name for name in parts if not isinstance(state, Mapping) or name not in state]
+    if missing:
+        raise BrokenCheckpointError(f"{path} is of another training: it has no {', '.join(missing)}")
+    return dict(state)
+
+
+def remove_unfinished(folder: str | Path) -> None:
+    """Delete what a run that was killed while it saved has left."""
+    for path in Path(folder).glob(f"*{UNFINISHED}"):
+        path.unlink(missing_ok=True)
+
+
+def put_aside(folder: str | Path) -> Path | None:
+    """Move an earlier run's checkpoints into ``previous/<number>``, so that a new run neither takes nor replaces them.
+
+    Returns:
+        Where they are now; None where there were none.
+    """
+    folder = Path(folder)
+    old = [*checkpoints_in(folder), *([folder / "best.pt"] if (folder / "best.pt").is_file() else [])]
+    if not old:
+        return None
+    number = 1 + max((int(p.name) for p in (folder / "previous").glob("*") if p.name.isdigit()), default=0)
+    aside = folder / "previous" / str(number)
+    aside.mkdir(parents=True)
+    for path in old:
+        path.replace(aside / path.name)
+    return aside

@@ -1,0 +1,289 @@
+"""A training that can be stopped at any moment and goes on as if it had not been."""
+
+from __future__ import annotations
+
+import logging
+import math
+import signal
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from ignite.engine import Engine, Events
+from torch import nn
+
+from medvlp_toolkit.data.atomic_files import write_whole
+from medvlp_toolkit.engines.checkpoint_files import (
+    BrokenCheckpointError,
+    Progress,
+    checkpoints_in,
+    put_aside,
+    read_checkpoint,
+    remove_unfinished,
+    write_checkpoint,
+)
+from medvlp_toolkit.engines.checkpoints import mismatches
+from medvlp_toolkit.engines.guards import NonFiniteGuard
+from medvlp_toolkit.engines.parallel import (
+    load_network_state,
+    load_optimizer_state,
+    network_state,
+    optimizer_state,
+    unwrap,
+)
+from medvlp_toolkit.engines.ranks import (
+    any_rank,
+    control_group,
+    is_distributed,
+    is_first_rank,
+    of_all_ranks,
+    of_first_rank,
+)
+
+logger = logging.getLogger(__name__)
+
+
+class Checkpointing:
+    """Writes checkpoints, goes on from the newest whole one, and stops cleanly on SIGTERM.
+
+    Attach it to the trainer last, on every process: what it saves includes what other handlers did in the same
+    iteration. The first process writes; a file appears whole or not at all. MONAI's ``CheckpointSaver`` writes in place
+    and removes an old checkpoint before the new one is complete.
+
+    A checkpoint is written after every epoch, and ``every`` iterations within one as soon as the optimiser has stepped:
+    an accumulation is not cut in two. On SIGTERM (a batch system takes the machine back) one is written after the
+    optimiser's next step, and the process ends with status 0.
+
+    Args:
+        folder: of the run.
+        state: name -> what has ``state_dict`` and ``load_state_dict``; ``model`` and ``trainer`` among them. All are
+            loaded in this order.
+        every: iterations; 0 writes after epochs only.
+        keep: how many checkpoints are kept.
+        resume: False starts anew and puts an earlier run's checkpoints aside, True goes on and fails where there is
+            nothing to go on with, ``auto`` goes on where there is a checkpoint.
+        guard: asked before anything is written: NaN weights are not saved.
+
+    Raises:
+        FileNotFoundError: when ``resume`` is True and there is no checkpoint.
+        ValueError: when there are, and none can be read.
+        OSError: when a checkpoint cannot be written.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        state: Mapping[str, Any],
+        every: int = 0,
+        keep: int = 2,
+        resume: bool | Literal["auto"] = False,
+        guard: NonFiniteGuard | None = None,
+    ) -> None:
+        if keep < 1:
+            raise ValueError(f"keep is {keep}; expected 1 checkpoint or more to be kept")
+        if resume not in (True, False, "auto"):
+            raise ValueError(f"resume is {resume!r}; expected true, false or auto")
+        self.folder = Path(folder)
+        self.state = dict(state)
+        self.every = every
+        self.keep = keep
+        self.resume = resume
+        self.guard = guard
+        self._due = False
+        self._asked_to_stop = False
+        self._before: Any = None
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._after_iteration)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._after_epoch)
+        engine.add_event_handler(Events.COMPLETED, lambda _: self._restore_signal())
+
+    # -- going on ---------------------------------------------------------------------------------
+
+    def _start(self, engine: Any) -> None:
+        control_group()  # made here, where every process is
+        self._watch_signal()
+        if is_first_rank():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            remove_unfinished(self.folder)
+        found = of_first_rank([str(path) for path in checkpoints_in(self.folder)])
+        if self.resume is True and not found:
+            raise FileNotFoundError(
+                f"no checkpoint_epoch=*.pt in {self.folder}: nothing to resume; leave out resume.yaml to start, or set "
+                "output_dir to the run to go on with"
+            )
+        if self.resume and found:
+            self._load_newest(engine, [Path(path) for path in found])
+        elif is_first_rank() and (aside := put_aside(self.folder)) is not None:
+            logger.warning("checkpoints of an earlier run were moved to %s", aside)
+
+    def _load_newest(self, engine: Any, candidates: list[Path]) -> None:
+        problems: list[str] = []
+        for path in candidates:
+            checkpoint, problem = self._read(path, engine.state.device)
+            problem = next((told for told in of_all_ranks(problem) if told), None)
+            if problem is None:
+                if problems and is_first_rank():
+                    logger.warning("%s; going on from %s", "; ".join(problems), path)
+                self._load(engine, checkpoint)
+                logger.info("going on from %s", path)
+                return
+            problems.append(problem)
+        raise ValueError(f"nothing in {self.folder} can be gone on from: {'; '.join(problems)}")
+
+    def _read(self, path: Path, device: torch.device) -> tuple[dict[str, Any], str | None]:
+        try:
+            checkpoint = read_checkpoint(path, list(self.state), device)
+        except BrokenCheckpointError as error:
+            return {}, str(error)
+        # Before anything is loaded: a checkpoint of another model leaves this one as it is.
+        wrong = mismatches(unwrap(self.state["model"]).state_dict(), checkpoint["model"])
+        told = f"{len(wrong)} entries of {path} do not fit this model:\n" + "\n".join(wrong)
+        return checkpoint, told if wrong else None
+
+    def _load(self, engine: Any, checkpoint: Mapping[str, Any]) -> None:
+        epochs, length = engine.state.max_epochs, engine.state.epoch_length
+        saved = checkpoint["trainer"]
+        iteration, saved_length = int(saved["iteration"]), int(saved["epoch_length"])
+        within = iteration % saved_length
+        if within and saved_length != length:
+            raise ValueError(
+                f"the checkpoint was written in the middle of an epoch of {saved_length} iterations, and an epoch has "
+                f"{length} now; go on with the same batch_size and number of processes, or remove that checkpoint"
+            )
+        for name, target in self.state.items():
+            if isinstance(target, nn.Module):
+                load_network_state(target, checkpoint[name])
+            elif isinstance(target, torch.optim.Optimizer):
+                load_optimizer_state(self.state["model"], target, checkpoint[name])
+            elif target is engine:
+                done = iteration // saved_length * length + within
+                target.load_state_dict({**saved, "iteration": done, "epoch_length": length, "max_epochs": epochs})
+            else:
+                target.load_state_dict(checkpoint[name])
+        sampler: Any = getattr(engine.data_loader, "sampler", None)
+        if within and hasattr(sampler, "start_at"):
+            sampler.start_at(within * int(engine.data_loader.batch_size))
+
+    # -- saving -----------------------------------------------------------------------------------
+
+    def _after_iteration(self, engine: Any) -> None:
+        self._due = self._due or (self.every > 0 and engine.state.iteration % self.every == 0)
+        if getattr(engine.state, "accumulating", False):
+            return
+        if engine.state.iteration % engine.state.epoch_length == 0:
+            return  # the epoch's own checkpoint follows, after validation
+        stop = any_rank(self._asked_to_stop)
+        if self._due or stop:
+            self._save(engine)
+        if stop:
+            self._end(engine)
+
+    def _after_epoch(self, engine: Any) -> None:
+        self._save(engine)
+        if any_rank(self._asked_to_stop):
+            self._end(engine)
+
+    def _save(self, engine: Any) -> None:
+        self._due = False
+        if self.guard is not None:
+            self.guard.look(engine)
+        collected: dict[str, Any] = {}
+        for name, part in self.state.items():
+            if isinstance(part, nn.Module):
+                collected[name] = network_state(part)
+            elif isinstance(part, torch.optim.Optimizer):
+                collected[name] = optimizer_state(self.state["model"], part)
+            else:
+                collected[name] = dict(part.state_dict())
+        if not is_first_rank():
+            return
+        done, within = divmod(engine.state.iteration, engine.state.epoch_length)
+        write_checkpoint(self.folder / Progress(done, within).file_name, collected)
+        for path in checkpoints_in(self.folder)[self.keep :]:
+            path.unlink(missing_ok=True)
+
+    # -- being stopped ------------------------------------------------------------------------------
+
+    def _watch_signal(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGTERM, self._note_signal)
+
+    def _note_signal(self, number: int, frame: FrameType | None) -> None:
+        self._asked_to_stop = True
+
+    def _restore_signal(self) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGTERM, self._before)
+            self._before = None
+
+    def _end(self, engine: Any) -> None:
+        self._restore_signal()
+        if is_first_rank():
+            logger.warning(
+                "stopped by SIGTERM after iteration %d, a checkpoint is written; resume.yaml goes on from it",
+                engine.state.iteration,
+            )
+        if is_distributed():
+            dist.barrier(group=control_group())
+            dist.destroy_process_group()
+        raise SystemExit(0)
+
+
+class BestCheckpoint:
+    """Writes the weights whenever the evaluator's key metric is better than ever before.
+
+    Attach it to the evaluator on every process. Its own state belongs into a checkpoint: a run that goes on does not
+    replace the best weights by worse ones. Not a number is not better.
+
+    Args:
+        folder: of the run.
+        network: whose state becomes the entry ``model`` of the file.
+        file_name: of the file.
+        lower_is_better: of the metric; the evaluator's ``metric_cmp_fn`` should say the same.
+    """
+
+    def __init__(
+        self, folder: str | Path, network: nn.Module, file_name: str = "best.pt", lower_is_better: bool = False
+    ) -> None:
+        self.path = Path(folder) / file_name
+        self.network = network
+        self.lower_is_better = lower_is_better
+        self.score: float | None = None
+        self.epoch = -1
+        self._engine: Any = None
+
+    def attach(self, engine: Engine) -> None:
+        self._engine = engine
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._compare)
+
+    def _compare(self, engine: Any) -> None:
+        score = float(engine.state.metrics[engine.state.key_metric_name])
+        if self._is_better(score):
+            self.score, self.epoch = score, int(engine.state.epoch)
+            state = {"model": network_state(self.network)}
+            if is_first_rank():
+                write_whole(self.path, lambda file: torch.save(state, file))
+        self._show()
+
+    def _is_better(self, score: float) -> bool:
+        if math.isnan(score) or self.score is None:
+            return not math.isnan(score)
+        return score < self.score if self.lower_is_better else score > self.score
+
+    def _show(self) -> None:
+        """To the engine: MONAI's own comparison starts anew with each run, and a first NaN would stay the best."""
+        if self._engine is not None and self.score is not None:
+            self._engine.state.best_metric, self._engine.state.best_metric_epoch = self.score, self.epoch
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"score": self.score, "epoch": self.epoch}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.score, self.epoch = state["score"], int(state["epoch"])
+        self._show()

@@ -1,0 +1,125 @@
+"""One network over several processes: replicated (DDP) or sharded (FSDP2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from fnmatch import fnmatch
+from typing import Any
+
+import torch
+from torch import nn
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.nn.parallel import DistributedDataParallel
+
+
+def replicate(network: nn.Module, device: torch.device, synchronise_batch_norm: bool = True) -> DistributedDataParallel:
+    """The network on every process, gradients averaged over them (:class:`DistributedDataParallel`).
+
+    Args:
+        synchronise_batch_norm: batch normalisation sees the batches of all processes; not on the CPU, where there is
+            no such thing.
+    """
+    if device.type != "cuda":
+        return DistributedDataParallel(network)
+    if synchronise_batch_norm:
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    return DistributedDataParallel(network, device_ids=[device])
+
+
+def shard(network: nn.Module, blocks: Sequence[str]) -> nn.Module:
+    """The network with its parameters, gradients and optimiser states split over the processes (FSDP2), in place.
+
+    For towers that are too large for one device. Each block is gathered when it computes and freed after; what is in
+    no block is one more. Give it to the optimiser after this.
+
+    Args:
+        blocks: patterns of module names, such as ``model.image_encoder.blocks.*``.
+
+    Raises:
+        ValueError: when a pattern matches nothing.
+    """
+    for module in matching_modules(network, blocks).values():
+        fully_shard(module)
+    fully_shard(network)
+    return network
+
+
+def matching_modules(network: nn.Module, patterns: Sequence[str]) -> dict[str, nn.Module]:
+    """Name -> module, for every module whose name matches one of the patterns and none of whose parents does.
+
+    Raises:
+        ValueError: when a pattern matches nothing.
+    """
+    found: dict[str, nn.Module] = {}
+    matched: set[str] = set()
+    for name, module in network.named_modules():
+        fitting = {pattern for pattern in patterns if name and fnmatch(name, pattern)}
+        matched |= fitting
+        if fitting and not any(name.startswith(f"{parent}.") for parent in found):
+            found[name] = module
+    unmatched = [pattern for pattern in patterns if pattern not in matched]
+    if unmatched:
+        names = ", ".join(name for name, _ in network.named_children())
+        raise ValueError(f"no module is named like {', '.join(unmatched)}; the network's parts are {names}")
+    return found
+
+
+def unwrap(network: nn.Module) -> nn.Module:
+    """The network itself, without DDP around it."""
+    return network.module if isinstance(network, DistributedDataParallel) else network
+
+
+@contextmanager
+def gradients_synchronised(network: nn.Module, wanted: bool) -> Iterator[None]:
+    """Whether the backward pass within talks to other processes; between the batches of an accumulation it need not."""
+    if isinstance(network, DistributedDataParallel) and not wanted:
+        with network.no_sync():
+            yield
+        return
+    if isinstance(network, FSDPModule):
+        network.set_requires_gradient_sync(wanted)
+    yield
+
+
+# -- states: whole, whether sharded or not ----------------------------------------------------------
+
+
+def network_state(network: nn.Module) -> dict[str, Any]:
+    """The whole state dict. Collective where the network is sharded; empty then on ranks other than the first."""
+    if isinstance(network, FSDPModule):
+        from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+        return get_model_state_dict(network, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    return unwrap(network).state_dict()
+
+
+def load_network_state(network: nn.Module, state: Mapping[str, Any]) -> None:
+    """The inverse of :func:`network_state`. Collective where the network is sharded: every process has the state."""
+    if isinstance(network, FSDPModule):
+        from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
+
+        set_model_state_dict(network, dict(state), options=StateDictOptions(full_state_dict=True))
+    else:
+        unwrap(network).load_state_dict(state)
+
+
+def optimizer_state(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """The whole state dict of an optimiser. Collective where the network is sharded."""
+    if isinstance(network, FSDPModule):
+        from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict
+
+        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+        return get_optimizer_state_dict(network, optimizer, options=options)
+    return optimizer.state_dict()
+
+
+def load_optimizer_state(network: nn.Module, optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """The inverse of :func:`optimizer_state`."""
+    if isinstance(network, FSDPModule):
+        from torch.distributed.checkpoint.state_dict import StateDictOptions, set_optimizer_state_dict
+
+        options = StateDictOptions(full_state_dict=True)
+        set_optimizer_state_dict(network, optimizer, dict(state), options=options)
+    else:
+        optimizer.load_state_dict(dict(state))

@@ -1,0 +1,123 @@
+"""The processes of one training: who is the first, what they agree on, what they gather."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+#: A group that talks over the CPU whatever the gradients' backend is, by the process group it belongs to.
+_control: dict[int, dist.ProcessGroup] = {}
+
+
+def rank() -> int:
+    """This process's number; 0 where there is one process."""
+    return dist.get_rank() if is_distributed() else 0
+
+
+def world_size() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if is_distributed() else 1
+
+
+def is_first_rank() -> bool:
+    """Whether this process logs and saves."""
+    return rank() == 0
+
+
+def is_distributed() -> bool:
+    """Whether a process group stands."""
+    return dist.is_available() and dist.is_initialized()
+
+
+def start_ranks() -> None:
+    """Join the process group that ``torchrun`` (or a batch system's environment variables) describes.
+
+    NCCL where there is CUDA, else gloo. Does nothing where the group stands already.
+    """
+    if is_distributed():
+        return
+    if torch.cuda.is_available():
+        import os
+
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        dist.init_process_group("nccl")
+    else:
+        dist.init_process_group("gloo")
+
+
+def seed_rank(seed: int) -> None:
+    """Give every process random numbers of its own, for dropout; models are initialised before, alike on all."""
+    own = int(np.random.SeedSequence([seed, rank()]).generate_state(1)[0])
+    random.seed(own)
+    np.random.seed(own)
+    torch.manual_seed(own)
+
+
+def control_group() -> dist.ProcessGroup | None:
+    """A gloo group for a few numbers, so that agreeing on them never waits for a GPU; the first call is collective."""
+    if not is_distributed():
+        return None
+    world = dist.group.WORLD
+    if dist.get_backend() == "gloo":
+        return world
+    if id(world) not in _control:
+        _control[id(world)] = dist.new_group(backend="gloo")
+    return _control[id(world)]
+
+
+def of_all_ranks(value: Any) -> list[Any]:
+    """What every process has, in the order of their ranks. Collective; of plain values and tensors on the CPU."""
+    if world_size() == 1:
+        return [value]
+    told: list[Any] = [None] * world_size()
+    dist.all_gather_object(told, value, group=control_group())
+    return told
+
+
+def any_rank(flag: bool) -> bool:
+    """Whether ``flag`` is true on any process. Collective."""
+    if world_size() == 1:
+        return flag
+    told = torch.tensor(int(flag))
+    dist.all_reduce(told, op=dist.ReduceOp.MAX, group=control_group())
+    return bool(told)
+
+
+def of_first_rank(value: Any) -> Any:
+    """What the first process has. Collective; of plain values only."""
+    if world_size() == 1:
+        return value
+    told = [value]
+    dist.broadcast_object_list(told, src=0, group=control_group())
+    return told[0]
+
+
+def gather_rows(rows: Tensor) -> Tensor:
+    """(B, …) of each process -> (N B, …) of all, in the order of their ranks, with a gradient. Collective.
+
+    The gradient of a row is the sum of what all processes made of it, so that a contrastive loss over all pairs has the
+    gradient it has on one process (Ignite's ``all_gather`` has none). Shares must be of one size.
+    """
+    if world_size() == 1:
+        return rows
+    gathered: Tensor = _GatherRows.apply(rows)
+    return gathered
+
+
+class _GatherRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        shares = [torch.empty_like(rows) for _ in range(world_size())]
+        dist.all_gather(shares, rows.contiguous())
+        return torch.cat(shares)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        summed = gradient.contiguous()
+        dist.all_reduce(summed)
+        return summed.chunk(world_size())[rank()]

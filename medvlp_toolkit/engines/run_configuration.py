@@ -1,0 +1,94 @@
+"""Which configuration a run was made with, and how another one differs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from medvlp_toolkit.engines.ranks import world_size
+
+logger = logging.getLogger(__name__)
+
+#: Ids that say where and how a run is started, not what it computes.
+NOT_COMPARED = ("resume", "output_dir", "bundle_root", "initialize", "run", "finalize", "imports", "device")
+
+
+def running_configuration() -> dict[str, Any]:
+    """The configuration that MONAI's workflow is running at this moment, unresolved; empty outside of one.
+
+    An expression in a configuration has no name for the whole of it: it is found among the callers.
+    """
+    from monai.bundle import ConfigParser
+
+    frame = sys._getframe(1)
+    while frame is not None:
+        owner = frame.f_locals.get("self")
+        if isinstance(owner, ConfigParser):
+            config = owner.get()
+            return dict(config) if isinstance(config, Mapping) else {}
+        frame = frame.f_back  # type: ignore[assignment]
+    return {}
+
+
+class RunConfiguration:
+    """Kept in a checkpoint; when that is loaded into another configuration, the differences are logged.
+
+    Args:
+        config: nested mapping; what MONAI's workflow is running when None.
+    """
+
+    def __init__(self, config: Mapping[str, Any] | None = None) -> None:
+        found = running_configuration() if config is None else config
+        self.values = dict(flattened({key: value for key, value in found.items() if key not in NOT_COMPARED}))
+        self.values["processes"] = world_size()
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the values."""
+        return hashlib.sha256(json.dumps(self.values, sort_keys=True).encode()).hexdigest()
+
+    def state_dict(self) -> dict[str, str]:
+        return {"values": json.dumps(self.values, sort_keys=True), "sha256": self.hash}
+
+    def load_state_dict(self, state: Mapping[str, str]) -> None:
+        """Log what has changed since; nothing is loaded."""
+        changes = differences(json.loads(state["values"]), self.values)
+        if changes:
+            logger.warning("the configuration has changed since the checkpoint:\n  %s", "\n  ".join(changes))
+
+
+def flattened(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(id, value) of every leaf, ids as MONAI writes them (``train::loader::batch_size``)."""
+    if isinstance(config, Mapping):
+        items: Any = config.items()
+    elif isinstance(config, list | tuple):
+        items = enumerate(config)
+    else:
+        plain = config is None or isinstance(config, bool | int | float | str)
+        yield prefix, config if plain else str(config)
+        return
+    if not config:
+        yield prefix, "{}" if isinstance(config, Mapping) else "[]"
+    for key, value in items:
+        yield from flattened(value, f"{prefix}::{key}" if prefix else str(key))
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """One line for every id whose value is not the same, e.g. ``batch_size: 48 → 32``."""
+    lines = []
+    for key in sorted(before.keys() | now.keys()):
+        if before.get(key, _ABSENT) != now.get(key, _ABSENT):
+            old, new = (_shown(values, key) for values in (before, now))
+            lines.append(f"{key}: {old} → {new}")
+    return lines
+
+
+_ABSENT = object()
+
+
+def _shown(values: Mapping[str, Any], key: str) -> str:
+    return json.dumps(values[key], ensure_ascii=False) if key in values else "(absent)"

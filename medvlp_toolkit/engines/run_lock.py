@@ -1,0 +1,62 @@
+"""One training at a time in an output folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from pathlib import Path
+from typing import IO
+
+LOCK_FILE = "run.lock"
+
+_held: dict[Path, IO[str]] = {}
+
+
+def lock_run(output_dir: str | Path) -> None:
+    """Keep other processes from training into this folder until this one ends, however it ends.
+
+    The lock is the operating system's on an open file: a killed run leaves none behind. Asking again from the same
+    process changes nothing.
+
+    Raises:
+        ValueError: when another process holds it.
+    """
+    path = Path(output_dir).resolve() / LOCK_FILE
+    if path in _held:
+        return
+    try:
+        import fcntl
+    except ImportError:  # not on this system
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a+", encoding="utf-8")
+    try:
+        # Of the process, not of the open file: workers that outlive a killed run do not hold it.
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        holder = _holder(file)
+        file.close()
+        raise ValueError(
+            f"another run is training into {output_dir}{holder}; wait for it, or give this one an output_dir of its own"
+        ) from None
+    file.truncate(0)
+    file.write(json.dumps({"process": os.getpid(), "host": platform.node()}) + "\n")
+    file.flush()
+    _held[path] = file
+
+
+def release_run(output_dir: str | Path) -> None:
+    """Let other processes train into this folder."""
+    file = _held.pop(Path(output_dir).resolve() / LOCK_FILE, None)
+    if file is not None:
+        file.close()
+
+
+def _holder(file: IO[str]) -> str:
+    try:
+        file.seek(0)
+        told = json.loads(file.read())
+        return f" (process {int(told['process'])} on {told['host']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
