@@ -209,7 +209,8 @@ class CheckpointImporter(Protocol):
 
     Arguments named ``entity_embeddings`` and ``position_embeddings`` are filled by ``medvlp import`` with embedded
     descriptions. The model may carry a ``key_report`` (:class:`medvlp_toolkit.engines.key_report.KeyReport`), and the
-    importer a function ``text_width(state_dict)``, the width of those embeddings.
+    importer a function ``text_width(state_dict)``, the width of those embeddings, and a function
+    ``network_def(model)``, the tower whose weights inference reads (by default one that scores described entities).
     """
 
     def __call__(self, state_dict: dict[str, Tensor], **options: Any) -> "PretrainingModel": ...

@@ -42,6 +42,7 @@ def import_(
         DescribedEntities,
         import_checkpoint,
         report_lines,
+        takes_descriptions,
     )
 
     described = DescribedEntities(
@@ -54,7 +55,7 @@ def import_(
     report = import_checkpoint(name, checkpoint, out, described)
     for line in report_lines(report):
         typer.echo(line)
-    if descriptions is None and report.made:
+    if descriptions is None and takes_descriptions(name):
         typer.echo(
             "descriptions: this toolkit's own. The published figures were obtained with the published texts, which "
             "carry no licence: bring them with --descriptions FILE to compare"

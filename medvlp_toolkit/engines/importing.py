@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 import medvlp_toolkit as mv
-from medvlp_toolkit.engines.checkpoints import read_weights, write_weights
+from medvlp_toolkit.engines.checkpoints import write_weights
 from medvlp_toolkit.engines.key_report import KeyReport
+from medvlp_toolkit.engines.published_files import read_published
 from medvlp_toolkit.entity_bank import EntityBank
 from medvlp_toolkit.evaluation.entity_scorer import from_pretraining_model
 from medvlp_toolkit.model import PretrainingModel
@@ -110,14 +111,15 @@ def import_checkpoint(
         ValueError: when the file cannot be read, is another model's, or does not fit, with the whole list.
     """
     importer = mv.checkpoint_importers[name]
-    state = read_weights(checkpoint)
+    state = read_published(checkpoint)
     described = described or DescribedEntities()
     options = embeddings_for(importer, state, described)
     model: PretrainingModel = importer(state, **options)
     report = getattr(model, "key_report", None) or KeyReport(used={})
     folder = Path(output_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    write_weights(from_pretraining_model(model).state_dict(), folder)
+    network_def = getattr(importer, "network_def", from_pretraining_model)
+    write_weights(network_def(model).state_dict(), folder)
     torch.save({"model": model.state_dict()}, folder / f".{PRETRAINING_FILE}.partial")
     (folder / f".{PRETRAINING_FILE}.partial").replace(folder / PRETRAINING_FILE)
     record = {
@@ -153,6 +155,13 @@ def embeddings_for(
         importer(state, **{name: torch.zeros(len(sentences), width) for name, sentences in wanted.items()})
     encode = described.encoder()
     return {name: encode(sentences) for name, sentences in wanted.items()}
+
+
+def takes_descriptions(name: str) -> bool:
+    """Whether the checkpoint importer ``name`` asks for embeddings of descriptions."""
+    return bool(
+        {"entity_embeddings", "position_embeddings"} & set(inspect.signature(mv.checkpoint_importers[name]).parameters)
+    )
 
 
 def report_lines(report: KeyReport) -> Sequence[str]:
