@@ -15,13 +15,33 @@ USER_ERRORS = (ValueError, LookupError, OSError, RuntimeError)
 _OURS = ("medvlp_",)
 TRACEBACK_FILE = "traceback.txt"
 
+_WORKER = (
+    "a process that reads data was killed (is memory short?); the checkpoints are whole: go on with resume.yaml, with "
+    "a lower num_workers or none"
+)
+_OTHER = "another process of this training has ended; its own message says why"
+#: What libraries say of processes that are gone, and what that means.
+_OF_LIBRARIES = (
+    ("DataLoader worker", _WORKER),
+    ("Connection closed by peer", _OTHER),
+    ("Connection reset by peer", _OTHER),
+    ("Broken pipe", _OTHER),
+    ("remote process exited", _OTHER),
+)
+
 
 def set_up(output_dir: str | Path | None = None, first_rank: bool = True) -> None:
     """Call first in a bundle's ``initialize``.
 
     Errors that the toolkit raises to be read end the run with that one message; the traceback goes to
     ``output_dir/traceback.txt``. Ranks other than the first log warnings only.
+
+    Raises:
+        ValueError: when the process runs a bundle and what it was given does not fit the configuration: an override of
+            an id that is not there, which MONAI would pass over, a reference or a target that leads nowhere.
     """
+    from medvlp_toolkit.verification.run_arguments import check_this_run
+
     folder = None if output_dir is None else Path(output_dir)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -48,6 +68,7 @@ def set_up(output_dir: str | Path | None = None, first_rank: bool = True) -> Non
     logging.getLogger("ignite").setLevel(logging.WARNING)
     if not first_rank:
         logging.getLogger().setLevel(logging.WARNING)
+    check_this_run()
 
 
 def readable_message(error: BaseException) -> str | None:
@@ -59,7 +80,11 @@ def readable_message(error: BaseException) -> str | None:
     for link in reversed(chain):
         if isinstance(link, USER_ERRORS) and _raised_by_us(link):
             return str(link)
-    return None
+    return next((told for link in chain for said, told in _OF_LIBRARIES if _says(link, said)), None)
+
+
+def _says(error: BaseException, words: str) -> bool:
+    return isinstance(error, RuntimeError) and words in str(error)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

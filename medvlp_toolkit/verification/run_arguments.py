@@ -1,0 +1,151 @@
+"""The checks of ``medvlp verify`` at the start of ``python -m monai.bundle run``, on what the process was given.
+
+MONAI adds an override that it does not know and trains on without it; a typing error then costs days.
+"""
+
+from __future__ import annotations
+
+import ast
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from medvlp_toolkit.verification.bundle import METADATA, _Needed, accepts_override, unknown_override
+from medvlp_toolkit.verification.composition import compose
+from medvlp_toolkit.verification.expressions import check_names, read_expressions
+from medvlp_toolkit.verification.located_file import SUFFIXES, read_located
+from medvlp_toolkit.verification.modules import Modules
+from medvlp_toolkit.verification.problem import Problem
+from medvlp_toolkit.verification.references import missing_references, report_missing
+from medvlp_toolkit.verification.targets import Targets
+from medvlp_toolkit.verification.workflow_ids import RUN_IDS
+
+logger = logging.getLogger(__name__)
+
+#: Options of MONAI's commands `run` and `run_workflow` themselves.
+_OWN_OPTIONS = frozenset(
+    (
+        *("run_id", "init_id", "final_id", "meta_file", "config_file", "logging_file", "tracking", "args_file"),
+        *("workflow_name", "workflow_type", "properties_path"),
+    )
+)
+_COMMANDS = ("run", "run_workflow")
+
+
+@dataclass
+class RunArguments:
+    """What ``python -m monai.bundle run`` was called with."""
+
+    config_files: list[str] = field(default_factory=list)
+    roots: list[str] = field(default_factory=lambda: list(RUN_IDS))
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+
+def run_arguments(argv: Sequence[str]) -> RunArguments | None:
+    """The arguments of a process that runs a bundle; None for any other process.
+
+    Python Fire's rules: ``--key value``, ``--key=value``, ``--flag``; ``-`` within a key is ``_``; a positional
+    argument of `run` is the id to run.
+    """
+    command = next((n for n, word in enumerate(argv[1:], start=1) if not word.startswith("-")), None)
+    program = Path(argv[0]).as_posix() if argv else ""
+    if not program.endswith("monai/bundle/__main__.py") or command is None or argv[command] not in _COMMANDS:
+        return None
+    made = RunArguments()
+    words = list(argv[command + 1 :])
+    positional = []
+    while words:
+        word = words.pop(0)
+        if word == "--":
+            break
+        if not word.startswith("-") or _is_number(word):
+            positional.append(word)
+            continue
+        key, equals, value = word.lstrip("-").partition("=")
+        if not equals:
+            value = words.pop(0) if words and (not words[0].startswith("-") or _is_number(words[0])) else "True"
+        made.overrides[key.replace("-", "_")] = _literal(value)
+    own = {key: made.overrides.pop(key) for key in list(made.overrides) if key in _OWN_OPTIONS}
+    if isinstance(own.get("args_file"), str):
+        defaults = read_located(Path(own["args_file"]), own["args_file"]).value
+        if isinstance(defaults, dict):
+            own = {**{key: value for key, value in defaults.items() if key in _OWN_OPTIONS}, **own}
+            made.overrides = {**{k: v for k, v in defaults.items() if k not in _OWN_OPTIONS}, **made.overrides}
+    if argv[command] == "run":
+        own.update(zip(("run_id", "init_id", "final_id"), positional, strict=False))
+    given = own.get("config_file") or []
+    made.config_files = [given] if isinstance(given, str) else [str(name) for name in given]
+    made.roots += [str(own[key]) for key in ("run_id", "init_id", "final_id") if own.get(key)]
+    return made
+
+
+def check_this_run(argv: Sequence[str] | None = None) -> None:
+    """Compare the arguments of this process with the configuration they name.
+
+    Raises:
+        ValueError: with every problem: an override that no file has, a reference or a target that leads nowhere, an
+            argument that does not fit. In a process that does not run a bundle nothing is checked.
+    """
+    arguments = run_arguments(sys.argv if argv is None else argv)
+    if arguments is None or not arguments.config_files:
+        return
+    problems = problems_of_run(arguments)
+    if problems:
+        lines = [str(problem).replace("--set: ", "--", 1) for problem in problems]
+        many = f"{len(lines)} mistakes in what this run was given:\n  " if len(lines) > 1 else ""
+        raise ValueError(many + "\n  ".join(lines))
+
+
+def problems_of_run(arguments: RunArguments) -> list[Problem]:
+    """What would stop the run later, or be passed over in silence."""
+    paths = [Path(name) for name in arguments.config_files]
+    if not all(path.is_file() and path.suffix.lower() in SUFFIXES for path in paths):
+        return []  # MONAI says so itself
+    files = [read_located(path, path.name) for path in paths]
+    if any(not isinstance(file.value, dict) for file in files):
+        return []
+    problems = [problem for file in files for problem in file.problems]
+    plain = compose(files)
+    known = {key: value for key, value in arguments.overrides.items() if accepts_override(plain, key)}
+    names = [path.name for path in paths]
+    problems += [unknown_override(key, plain.ids(), names) for key in arguments.overrides if key not in known]
+    composition = compose(files, known)
+    metadata = read_located(paths[0].parent / METADATA, METADATA).value
+    composition.config.setdefault("_meta_", metadata if isinstance(metadata, dict) else {})
+    composition.resolve_macros([Path()])
+    needed = _Needed(composition, arguments.roots)
+    report_missing(composition, [one for one in missing_references(composition) if one[0] in needed])
+    # The run imports all of this anyway, from wherever it is started.
+    modules = Modules(_bundle(paths[0]))
+    check_names(composition, read_expressions(composition), modules, lambda path, name: path not in needed)
+    Targets(modules).check(composition)
+    inside = {"::".join(path) for path, _ in composition.walk() if path in needed}
+    problems += [p for p in composition.problems if not p.id or p.id in inside or _around(p.id, inside)]
+    return sorted(set(problems))
+
+
+def _around(id_: str, inside: set[str]) -> bool:
+    return id_.rpartition("::")[0] in inside
+
+
+def _bundle(config: Path) -> Path:
+    folder = config.resolve().parent
+    return folder.parent if folder.name == "configs" else folder
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text

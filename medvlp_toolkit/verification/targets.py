@@ -1,0 +1,147 @@
+"""``_target_`` mappings: whether each leads to something callable, and whether its arguments fit."""
+
+from __future__ import annotations
+
+import builtins
+import inspect
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from medvlp_toolkit.verification.composition import Composition
+from medvlp_toolkit.verification.located_file import IdPath
+from medvlp_toolkit.verification.modules import Modules, Resolved, UnresolvedError
+from medvlp_toolkit.verification.problem import nearest
+
+#: Keys of a mapping that are MONAI's, not arguments.
+RESERVED = frozenset({"_target_", "_disabled_", "_requires_", "_desc_", "_mode_"})
+MODES = ("default", "callable", "debug")
+_EMPTY = inspect.Parameter.empty
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+class Targets:
+    """Looks at every ``_target_`` of a composition."""
+
+    def __init__(self, modules: Modules) -> None:
+        self.modules = modules
+
+    def check(self, composition: Composition) -> None:
+        for path, value in composition.walk():
+            if isinstance(value, dict) and "_target_" in value:
+                self._check_one(composition, path, value)
+
+    def _check_one(self, composition: Composition, path: IdPath, mapping: Mapping[str, Any]) -> None:
+        here = (*path, "_target_")
+        target = mapping["_target_"]
+        mode = mapping.get("_mode_", "default")
+        if mode not in MODES and not _is_open(mode):
+            composition.add((*path, "_mode_"), f"'{mode}' is no mode", f"one of {', '.join(MODES)}")
+        if not isinstance(target, str) or not target.strip():
+            kind = type(target).__name__ if not isinstance(target, str) else "nothing"
+            composition.add(here, f"_target_ is {kind}; expected a dotted path", "write package.module.name")
+            return
+        if _is_open(target):
+            return
+        try:
+            found = self.resolve(target)
+        except UnresolvedError as error:
+            composition.add(here, str(error), error.mend)
+            return
+        if found.imported and not callable(found.object):
+            composition.add(here, f"{target} is a {type(found.object).__name__}, nothing that can be called")
+            return
+        arguments = {str(key): item for key, item in mapping.items() if key not in RESERVED}
+        complete = mode == "default" and mapping.get("_disabled_", False) in (False, "False", "false")
+        check_arguments(composition, path, found, arguments, complete)
+
+    def resolve(self, target: str) -> Resolved:
+        """A dotted path, or the bare name of something of MONAI's.
+
+        Raises:
+            UnresolvedError: when it leads nowhere.
+        """
+        if "." in target:
+            return self.modules.resolve(target)
+        homes = self.monai_names.get(target)
+        if homes:
+            return self.modules.resolve(f"{homes[0]}.{target}")
+        if not target.isidentifier():
+            raise UnresolvedError(f"'{target}' is no name", "write package.module.name")
+        if hasattr(builtins, target):
+            return Resolved(target, getattr(builtins, target), imported=True)
+        hint = nearest(target, self.monai_names) or "write package.module.name"
+        raise UnresolvedError(f"MONAI has nothing named {target}", hint)
+
+    @cached_property
+    def monai_names(self) -> dict[str, list[str]]:
+        """Bare name -> modules of MONAI that define it, as MONAI itself looks them up."""
+        self.modules.resolve("monai")
+        try:
+            from monai.bundle.config_item import ComponentLocator
+        except ImportError:
+            return {}
+        locator = ComponentLocator()
+        locator.get_component_module_name("SimpleInferer")
+        return dict(locator._components_table or {})
+
+
+def check_arguments(
+    composition: Composition, path: IdPath, found: Resolved, arguments: Mapping[str, Any], complete: bool
+) -> None:
+    """Arguments that the target does not take, lacks, or takes another type for."""
+    signature = found.signature
+    if signature is None:
+        return
+    parameters = signature.parameters
+    takes = [name for name, p in parameters.items() if p.kind not in _VARIADIC]
+    open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+    for name in arguments:
+        if name not in takes and not open_ended:
+            hint = nearest(name, takes) or f"it takes {', '.join(takes) or 'no arguments'}"
+            composition.add((*path, name), f"{found.path} takes no argument {name}", hint)
+    missing = [n for n in takes if parameters[n].default is _EMPTY and n not in arguments] if complete else []
+    if missing:
+        wants = ", ".join(missing)
+        composition.add((*path, "_target_"), f"{found.path} lacks the argument {wants}", f"add {missing[0]}: …")
+    hints = _hints(found.object)
+    for name, value in arguments.items():
+        if name in hints and (wanted := _unfit(value, hints[name])):
+            composition.add((*path, name), f"{found.path} takes {wanted} for {name}, and {value!r} is none")
+
+
+def _hints(target: Any) -> dict[str, Any]:
+    if target is None:
+        return {}
+    try:
+        return get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    except Exception:  # names that exist for type checkers only
+        return {}
+
+
+def _unfit(value: Any, hint: Any) -> str:
+    """What is expected, where a literal value certainly is something else; else nothing."""
+    if _is_open(value) or isinstance(value, dict | list):
+        return ""
+    choices = list(get_args(hint)) if get_origin(hint) in (Union, UnionType) else [hint]
+    told = []
+    for choice in choices:
+        if choice is NoneType:
+            if value is None:
+                return ""
+        elif get_origin(choice) is Literal:
+            if value in get_args(choice):
+                return ""
+            told.append(f"one of {', '.join(map(repr, get_args(choice)))}")
+        elif choice in (int, float, bool) and isinstance(value, str):
+            told.append({int: "a whole number", float: "a number", bool: "true or false"}[choice])
+        else:
+            return ""
+    return " or ".join(told)
+
+
+def _is_open(value: Any) -> bool:
+    """Whether a value is known only when the bundle runs."""
+    return isinstance(value, str) and re.match(r"[$@%]", value) is not None

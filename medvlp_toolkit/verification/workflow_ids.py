@@ -1,0 +1,55 @@
+"""Ids that MONAI asks of a training or an inference workflow."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from medvlp_toolkit.verification.composition import Composition, as_path
+from medvlp_toolkit.verification.located_file import IdPath
+from medvlp_toolkit.verification.problem import nearest_id
+
+Kind = Literal["train", "infer"]
+
+#: What running a bundle evaluates, and what MONAI sets itself.
+RUN_IDS = ("initialize", "run", "finalize")
+KNOWN_IDS = frozenset({*RUN_IDS, "imports", "_meta_", "requirements"})
+
+
+def workflow_kind(composition: Composition, stem: str) -> Kind | None:
+    """Whether a configuration trains or infers; None for one that does neither, such as a preparation of data."""
+    if isinstance(composition.get(("train",)), dict) and ("train", "trainer") in composition:
+        return "train"
+    if stem == "train":
+        return "train"
+    if stem == "inference" or ("evaluator",) in composition:
+        return "infer"
+    return None
+
+
+def properties(kind: Kind) -> dict[str, bool]:
+    """MONAI's ids for a kind of workflow, and whether each is required; none without MONAI."""
+    try:
+        from monai.bundle.properties import InferProperties, TrainProperties
+        from monai.utils import BundleProperty, BundlePropertyConfig
+    except ImportError:
+        return {}
+    table = TrainProperties if kind == "train" else InferProperties
+    return {str(p[BundlePropertyConfig.ID]): bool(p[BundleProperty.REQUIRED]) for p in table.values()}
+
+
+def check_required_ids(composition: Composition, kind: Kind) -> None:
+    """A problem for each id that is missing; none for what lies inside a value that is known only at run time."""
+    for id_, required in properties(kind).items():
+        path = as_path(id_)
+        if required and path not in composition and not _is_open(composition, path):
+            what = {"train": "training", "infer": "inference"}[kind]
+            mend = nearest_id(id_, composition.ids() - {id_}) if len(path) == 1 else ""
+            composition.add(path, f"is missing: MONAI asks it of every {what} workflow", mend or f"add {id_}")
+
+
+def _is_open(composition: Composition, path: IdPath) -> bool:
+    for length in range(len(path) - 1, 0, -1):
+        value = composition.get(path[:length])
+        if isinstance(value, str) and value.startswith(("$", "@")):
+            return True
+    return False

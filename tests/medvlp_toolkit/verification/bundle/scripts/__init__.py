@@ -1,0 +1,1 @@
+raise RuntimeError("the check imported the bundle")
