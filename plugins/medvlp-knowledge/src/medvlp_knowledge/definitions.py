@@ -6,18 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from os import PathLike
-from string import Formatter
 from types import MappingProxyType
 
 from medvlp_knowledge.definition_file import Definition, read_definitions
-from medvlp_toolkit.data.records import Concept, Triple
-
-_TEMPLATE_FIELDS = ("id", "name", "definition")
+from medvlp_toolkit.data.concept_source import ConceptSource
+from medvlp_toolkit.data.records import Concept
 
 PathOrName = str | PathLike[str]
 
 
-class Definitions:
+class Definitions(ConceptSource):
     """Concepts with a description each, from a YAML or JSON file, in the file's order.
 
     ``path`` is the name of a file shipped with the package or the path of one's own
@@ -79,16 +77,6 @@ class Definitions:
         return self._concepts
 
     @property
-    def triples(self) -> Sequence[Triple]:
-        """Empty: descriptions carry no relations."""
-        return ()
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """The ids, in order."""
-        return tuple(entry.id for entry in self._entries)
-
-    @property
     def sources(self) -> Mapping[str, str]:
         """For each id, where the described fact can be looked up (empty where the file does not say)."""
         return MappingProxyType({entry.id: entry.source for entry in self._entries})
@@ -113,26 +101,6 @@ class Definitions:
                 if entry.side is not None
             }
         )
-
-    def descriptions(self, template: str = "{definition}") -> list[str]:
-        """One text per concept, in order, for a text encoder.
-
-        ``template`` may use ``{id}``, ``{name}`` and ``{definition}``. MedKLIP's position prompts keep the
-        underscores of the ids: ``"It is located at {id}"``.
-        """
-        try:
-            used = [name for _, name, _, _ in Formatter().parse(template) if name is not None]
-        except ValueError as error:
-            raise ValueError(f"template '{template}': {error}; write {{{{ for a literal brace") from None
-        unknown = [name for name in used if name not in _TEMPLATE_FIELDS]
-        if unknown or not used:
-            found = f"unknown field '{{{unknown[0]}}}'" if unknown else "no field"
-            known = ", ".join(f"{{{name}}}" for name in _TEMPLATE_FIELDS)
-            raise ValueError(f"template '{template}': {found}; expected one or more of {known}")
-        return [template.format(id=c.id, name=c.name, definition=c.definition) for c in self._concepts]
-
-    def __len__(self) -> int:
-        return len(self._concepts)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self)} concepts: {', '.join(self.ids[:3])}{', …' if len(self) > 3 else ''})"

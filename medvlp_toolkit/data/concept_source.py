@@ -1,0 +1,55 @@
+"""Base for knowledge sources: ids and descriptions, derived from the concepts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from string import Formatter
+
+from medvlp_toolkit.data.records import Concept, Triple
+
+_TEMPLATE_FIELDS = ("id", "name", "definition")
+
+
+class ConceptSource:
+    """What recipes ask of the source of their entities, beyond the contract: an order of ids, and texts to embed.
+
+    A subclass gives ``concepts``, and ``triples`` where it has some.
+    """
+
+    @property
+    def concepts(self) -> Sequence[Concept]:
+        """The concepts, in an order that does not change."""
+        raise NotImplementedError
+
+    @property
+    def triples(self) -> Sequence[Triple]:
+        """Relations among the concepts; none unless a subclass gives some."""
+        return ()
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids, in order."""
+        return tuple(concept.id for concept in self.concepts)
+
+    def descriptions(self, template: str = "{definition}") -> list[str]:
+        """One text per concept, in order, for a text encoder.
+
+        ``template`` may use ``{id}``, ``{name}`` and ``{definition}``. MedKLIP's position prompts keep the
+        underscores of the ids: ``"It is located at {id}"``.
+
+        Raises:
+            ValueError: for a template with no field, or with others than these.
+        """
+        try:
+            used = [name for _, name, _, _ in Formatter().parse(template) if name is not None]
+        except ValueError as error:
+            raise ValueError(f"template '{template}': {error}; write {{{{ for a literal brace") from None
+        unknown = [name for name in used if name not in _TEMPLATE_FIELDS]
+        if unknown or not used:
+            found = f"unknown field '{{{unknown[0]}}}'" if unknown else "no field"
+            known = ", ".join(f"{{{name}}}" for name in _TEMPLATE_FIELDS)
+            raise ValueError(f"template '{template}': {found}; expected one or more of {known}")
+        return [template.format(id=c.id, name=c.name, definition=c.definition) for c in self.concepts]
+
+    def __len__(self) -> int:
+        return len(self.concepts)
