@@ -175,3 +175,49 @@ def test_missing_folder_is_one_clear_line(tmp_path: Path) -> None:
 def test_wrong_options_are_refused_with_the_choice(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         mv.encoders.transformers_text(**options)
+
+
+ROBERTA = {
+    "model_type": "roberta",
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "max_position_embeddings": 12,
+}
+
+
+def test_roberta_counts_positions_from_the_padding_token_of_its_tokenizer() -> None:
+    encoder = mv.encoders.transformers_text(config=ROBERTA, corpus=["the lungs are clear", "no effusion"])
+    assert encoder.tokenizer.pad_token_id == 0
+    assert encoder.model.embeddings.padding_idx == 0
+    assert encoder.max_tokens == 11
+    assert encoder.vocabulary_size == len(encoder.tokenizer)
+
+
+def test_text_longer_than_the_positions_is_refused_in_a_line() -> None:
+    encoder = mv.encoders.transformers_text(config={**ROBERTA, "vocab_size": 30})
+    ids = torch.full((1, 11), 5)
+    with pytest.raises(ValueError, match=r"texts of 11 tokens, and this text encoder has positions for 10; truncate"):
+        encoder(ids, torch.ones_like(ids))
+    assert encoder(ids[:, :10], torch.ones_like(ids[:, :10])).shape == (1, 10, 16)
+
+
+def test_config_with_vocab_size_needs_no_tokenizer() -> None:
+    encoder = mv.encoders.transformers_text(config={**ROBERTA, "vocab_size": 30})
+    assert encoder.tokenizer is None
+    assert encoder.vocabulary_size == 30
+    with pytest.raises(ValueError, match=r"needs a corpus .* a tokenizer .* or a vocab_size"):
+        mv.encoders.transformers_text(config=ROBERTA)
+
+
+def test_config_takes_the_tokenizer_of_a_folder(tmp_path: Path) -> None:
+    made = mv.encoders.transformers_text(config=ROBERTA, corpus=["the lungs are clear"])
+    made.tokenizer.save_pretrained(tmp_path)
+    encoder = mv.encoders.transformers_text(config=ROBERTA, tokenizer=tmp_path, local_files_only=True)
+    assert encoder.tokenizer("the lungs").input_ids == made.tokenizer("the lungs").input_ids
+    assert encoder.vocabulary_size == made.vocabulary_size
+    with pytest.raises(ValueError, match="a corpus or a tokenizer, not both"):
+        mv.encoders.transformers_text(config=ROBERTA, tokenizer=tmp_path, corpus=["a"])
+    with pytest.raises(FileNotFoundError, match="cannot be loaded"):
+        mv.encoders.transformers_text(config=ROBERTA, tokenizer=tmp_path / "nowhere", local_files_only=True)
