@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from medvlp_toolkit.data.dataset import StudyDataset
 from medvlp_toolkit.data.records import Box
+from medvlp_toolkit.engines.case_collection import CaseCollection
 from medvlp_toolkit.evaluation.boxes import AnyBox, Mask, bounding_boxes
 from medvlp_toolkit.evaluation.grounding import GroundingCase, grounding_metrics
 from medvlp_toolkit.evaluation.heat_maps import Upsampling, attention_maps
@@ -30,6 +31,7 @@ from medvlp_toolkit.evaluation.map_files import write_volume_map
 from medvlp_toolkit.evaluation.overlays import Overlay, write_overlays
 from medvlp_toolkit.evaluation.results import Results, write_probabilities
 from medvlp_toolkit.evaluation.run_record import run_record
+from medvlp_toolkit.evaluation.subgroups import subgroup_columns, subgroup_metrics
 from medvlp_toolkit.evaluation.summary import print_summary
 from medvlp_toolkit.evaluation.volume_boxes import VolumeBoxes
 from medvlp_toolkit.evaluation.volume_slices import slice_overlay
@@ -40,8 +42,8 @@ class ZeroShotEvaluation:
     """Zero-shot classification of a store's labels, grounding of its boxes, and left against right.
 
     A handler of an evaluator whose step is :class:`~medvlp_toolkit.engines.step.ScoringStep`. When the evaluator has
-    seen every batch it writes ``scores.parquet``, ``metrics.json``, ``run.json``, ``probabilities.csv`` and heat-map
-    overlays into ``output_dir``, and prints the tables.
+    seen every batch it writes ``scores.parquet``, ``metrics.json``, ``cases.parquet``, ``run.json``,
+    ``probabilities.csv`` and heat-map overlays into ``output_dir``, and prints the tables.
 
     Args:
         dataset: what is scored, with ``labels`` where it has targets.
@@ -60,10 +62,16 @@ class ZeroShotEvaluation:
         attention_layers: one layer of the fusion module, several to average, or None for all (as published).
         overlays: pictures to draw, spread over the labels with boxes; of volumes, also maps as NIfTI in the space of
             the store's volumes.
+        cases: of every finding the surest right and wrong ones are kept with image, map and report for
+            ``medvlp report``, so many of each kind; 0 keeps no patient's image or text.
+        subgroups: further columns of the store to divide the images by, beside sex, age and view; those that the store
+            lacks are passed over.
+        min_positives: labels that fewer images show are left out of the means, and named.
         mask_label: label that the store's masks outline: they are its truth instead of boxes.
         volume_boxes: table of the findings' boxes in volumes (:mod:`medvlp_toolkit.evaluation.volume_boxes`), which a
             store has no place for.
         title: says what was evaluated.
+        bundle: name of the recipe, for ``run.json``.
         config: the configuration, for ``run.json``.
         checkpoint: the weights' file, for ``run.json``.
         seconds: name -> seconds of what came before, such as the training.
@@ -85,9 +93,13 @@ class ZeroShotEvaluation:
         token_shift: Sequence[float] = (),
         attention_layers: int | Sequence[int] | None = None,
         overlays: int = 24,
+        cases: int = 3,
+        subgroups: Sequence[str] = ("scanner",),
+        min_positives: int = 1,
         mask_label: str | None = None,
         volume_boxes: str | Path | None = None,
         title: str = "",
+        bundle: str = "",
         config: Mapping[str, Any] | None = None,
         checkpoint: str | Path | None = None,
         seconds: Mapping[str, float] | None = None,
@@ -107,9 +119,13 @@ class ZeroShotEvaluation:
         self.token_shift = tuple(token_shift)
         self.attention_layers = attention_layers
         self.overlays = overlays
+        self.cases = cases
+        self.subgroups = tuple(subgroups)
+        self.min_positives = min_positives
         self.mask_label = mask_label
         self.volume_boxes = VolumeBoxes.read(volume_boxes) if volume_boxes else None
         self.title = title
+        self.bundle = bundle
         self.config = dict(config or {})
         self.checkpoint = checkpoint
         self.seconds = dict(seconds or {})
@@ -155,6 +171,9 @@ class ZeroShotEvaluation:
         self._rows: list[NDArray[np.int64]] = []
         self._cases: list[tuple[GroundingCase, int, float]] = []
         self._position_scores: list[NDArray[np.float32]] = []
+        self._collection = CaseCollection(
+            self.dataset.store, self.labels, self.cases, self.upsampling, self.token_shift
+        )
         self._started = time.perf_counter()
 
     def attach(self, engine: Engine) -> None:
@@ -168,8 +187,9 @@ class ZeroShotEvaluation:
         rows = output["row"].cpu().numpy()
         self._scores.append(scores)
         self._rows.append(rows)
+        maps = None
         if self.grid is not None and "attention" in output:
-            maps = attention_maps(output["attention"].float(), self.grid, self.attention_layers)
+            maps = attention_maps(output["attention"].float(), self.grid)
             positions = output["position_scores"].float().cpu().numpy() if "position_scores" in output else None
             for i, row in enumerate(rows.tolist()):
                 if row in self._set_aside:
@@ -182,6 +202,21 @@ class ZeroShotEvaluation:
                         self._cases.append((case, row, float(scores[i, q])))
                         if positions is not None:
                             self._position_scores.append(positions[i, q])
+        self._offer_cases(rows, scores, maps)
+
+    def _offer_cases(
+        self, rows: NDArray[np.int64], scores: NDArray[np.float32], maps: NDArray[np.float32] | None
+    ) -> None:
+        targets = self._targets(rows)
+        if targets is None or not self.cases:
+            return
+        for label, entity in self.labels.items():
+            q, column = self.entities.index(entity), self.dataset.label_names.index(label)
+            for i, row in enumerate(rows.tolist()):
+                if row not in self._set_aside:
+                    heat = None if maps is None else maps[i, q]
+                    score = float(scores[i, q])
+                    self._collection.offer(row, label, int(targets[i, column]), score, heat, self._truth)
 
     def _finish(self, engine: Engine) -> None:
         scores = np.concatenate(self._scores)
@@ -193,8 +228,10 @@ class ZeroShotEvaluation:
         scores, rows = scores[tested], rows[tested]
         metrics["seconds"] = {**self.seconds, "evaluation": round(time.perf_counter() - self._started, 1)}
         table = self._table(scores, rows)
-        run = run_record(self.config, self.checkpoint, getattr(engine.state, "device", None), metrics["seconds"])
-        Results.write(self.output_dir, table, metrics, run)
+        about = {"title": self.title, "bundle": self.bundle}
+        device = getattr(engine.state, "device", None)
+        run = run_record(self.config, self.checkpoint, device, metrics["seconds"], **about)
+        Results.write(self.output_dir, table, metrics, run, self._collection.table())
         write_probabilities(
             self.output_dir / "probabilities.csv", table["study_id"].to_pylist(), scores, list(self.entities)
         )
@@ -217,11 +254,16 @@ class ZeroShotEvaluation:
                 mapped, names = map_labels(scores, self.entities, {name: self.labels[name] for name in labels})
                 columns = [self.dataset.label_names.index(name) for name in names]
                 truth = targets[:, columns]
-                options: dict[str, Any] = {"patient_id": patients}
+                options: dict[str, Any] = {"patient_id": patients, "min_positives": self.min_positives}
                 if not tested.all():
                     options["thresholds"] = best_f1_thresholds(truth[~tested], mapped[~tested], names)
                     options["thresholds_from"] = self.threshold_split
                 metrics[key] = classification_metrics(truth[tested], mapped[tested], names, **options)
+                divisions = subgroup_columns(self._divisions(rows[tested]))
+                if divisions and key == "zero_shot":
+                    metrics["subgroups"] = subgroup_metrics(
+                        truth[tested], mapped[tested], names, divisions, patient_id=patients
+                    )
         if self._cases:
             cases = [case for case, _, _ in self._cases]
             groups = {"focal": self.focal} if self.focal else None
@@ -263,6 +305,10 @@ class ZeroShotEvaluation:
         targets: NDArray[np.int8] | None = self.dataset.targets
         return None if targets is None else targets[[self._index_of[int(row)] for row in rows]]
 
+    def _divisions(self, rows: NDArray[np.int64]) -> dict[str, list[Any] | None]:
+        """Columns that divide the images, those of the contract first."""
+        return {name: self._column(name, rows) for name in ("sex", "age", "view", *self.subgroups)}
+
     def _column(self, name: str, rows: NDArray[np.int64]) -> list[Any] | None:
         return self.dataset.store.values(name, rows)
 
@@ -274,8 +320,11 @@ class ZeroShotEvaluation:
             truth = targets[:, [self.dataset.label_names.index(name) for name in names]]
         else:
             mapped, names, truth = scores, self.entities, np.full(scores.shape, -1, dtype=np.int8)
-        described = {name: self._column(name, rows) for name in ("patient_id", "split", "sex", "age", "view")}
-        return score_table(self._column("study_id", rows) or [], truth, mapped, names, **described)  # type: ignore[arg-type]
+        described: dict[str, Any] = {
+            name: self._column(name, rows) for name in ("patient_id", "split", "sex", "age", "view")
+        }
+        described["groups"] = {name: self._column(name, rows) for name in self.subgroups}
+        return score_table(self._column("study_id", rows) or [], truth, mapped, names, **described)
 
     def _draw(self) -> list[Path]:
         """Overlays of the first cases of each label in turn."""

@@ -2,8 +2,8 @@
 
 ::
 
-    scores.parquet   a row per image: study_id, patient_id, split, sex, age, view, where there are more subgroups
-                     ``group:<name>``, ``target:<label>`` int8 (1 present, 0 absent, -1 unknown), ``score:<label>`` float32
+    scores.parquet   a row per image: study_id, patient_id, split, sex, age, view, ``group:<name>`` for further
+                     subgroups, ``target:<label>`` int8 (1 present, 0 absent, -1 unknown), ``score:<label>`` float32
     metrics.json     what was measured
     cases.parquet    where images were kept: cases to look at (:mod:`medvlp_toolkit.evaluation.cases`)
     run.json         config, hashes of config, data split and checkpoint, versions, device, time; and the SHA-256
@@ -177,7 +177,8 @@ class Results:
             table["study_id"].to_pylist(), table["split"].to_pylist()
         ):
             raise ResultsError(
-                f"{folder}: {SCORES_FILE} is of another data set or split than {RUN_FILE} says; run the evaluation again"
+                f"{folder}: {SCORES_FILE} is of another data set or split than {RUN_FILE} says; "
+                "run the evaluation again"
             )
         return cls(table, _read_json(folder / METRICS_FILE), run, cases)
 

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from medvlp_toolkit.evaluation.pair_tables import answer_table, class_table, retrieval_table
+
 Metrics = Mapping[str, Any]
 
 _F1_ELSEWHERE = "f1_threshold_from_"
@@ -31,8 +33,9 @@ def print_summary(
             :func:`~medvlp_toolkit.evaluation.segmentation.segmentation_metrics`),
             ``grounding`` (of :func:`~medvlp_toolkit.evaluation.grounding.grounding_metrics`), ``laterality``
             (name of the evidence, such as ``position scores`` -> what
-            :func:`~medvlp_toolkit.evaluation.laterality.laterality_metrics` gives) and ``seconds``
-            (name -> seconds).
+            :func:`~medvlp_toolkit.evaluation.laterality.laterality_metrics` gives), ``answers`` and ``classes`` (of
+            :func:`~medvlp_toolkit.evaluation.answers.answer_metrics`), ``retrieval`` (how it was scored -> what
+            :func:`~medvlp_toolkit.evaluation.retrieval.retrieval_metrics` gives) and ``seconds`` (name -> seconds).
         paths: name -> path of what was written, printed last.
         title: says what was evaluated, such as ``800 synthetic phantoms, never trained on``.
         console: where to; standard output when None.
@@ -71,6 +74,12 @@ def summary_tables(metrics: Metrics) -> list[Table]:
         tables.append(grounding_table(metrics["grounding"]))
     if metrics.get("laterality"):
         tables.append(laterality_table(metrics["laterality"]))
+    if metrics.get("answers"):
+        tables.append(answer_table(metrics["answers"], "Answers to questions about images"))
+    if metrics.get("classes"):
+        tables.append(class_table(metrics["classes"], "Classes of images with their texts"))
+    for name, measured in (metrics.get("retrieval") or {}).items():
+        tables.append(retrieval_table(measured, f"Retrieval, {name}"))
     return tables
 
 
@@ -88,7 +97,7 @@ def classification_table(metrics: Metrics, title: str, caption: str = "") -> Tab
     for label, row in metrics["labels"].items():
         cells = [label, str(row["n"]), str(row["positives"]), number(row["auc"], 3)]
         if bootstrap:
-            cells.append(interval(row.get("auc_interval")))
+            cells.append(interval(row.get("auc_interval"), 3))
         cells.append(number(row["f1_threshold_on_test"]))
         if elsewhere is not None:
             cells.append(number(row.get(elsewhere)))
@@ -97,7 +106,7 @@ def classification_table(metrics: Metrics, title: str, caption: str = "") -> Tab
     table.add_section()
     cells = [f"mean of {macro['labels']}", "", "", number(macro.get("auc"), 3)]
     if bootstrap:
-        cells.append(interval(macro.get("auc_interval")))
+        cells.append(interval(macro.get("auc_interval"), 3))
     cells.append(number(macro.get("f1_threshold_on_test")))
     if elsewhere is not None:
         cells.append(number(macro.get(elsewhere)))
@@ -172,9 +181,9 @@ def number(value: float | None, digits: int = 2) -> str:
     return f"{value:.{digits}f}"
 
 
-def interval(ends: Any) -> str:
+def interval(ends: Any, digits: int = 2) -> str:
     """``0.91–0.97``; an en dash alone where there is none."""
-    return "–" if ends is None else f"{number(ends[0])}–{number(ends[1])}"
+    return "–" if ends is None else f"{number(ends[0], digits)}–{number(ends[1], digits)}"
 
 
 def duration(seconds: float) -> str:

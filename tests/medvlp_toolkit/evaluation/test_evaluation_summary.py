@@ -56,7 +56,7 @@ def test_every_block_shows_the_figures_of_the_metrics(metrics) -> None:
     nodule, pointed = rows(text, "nodule")
     row = metrics["zero_shot"]["labels"]["nodule"]
     low, high = row["auc_interval"]
-    assert nodule[:5] == ["nodule", "60", str(row["positives"]), f"{row['auc']:.3f}", f"{low:.2f}–{high:.2f}"]
+    assert nodule[:5] == ["nodule", "60", str(row["positives"]), f"{row['auc']:.3f}", f"{low:.3f}–{high:.3f}"]
     assert pointed[:3] == ["nodule", "2", "0.50"]
     assert pointed[4:6] == [f"{1 / 16:.2f}", "0.50"]
     assert rows(text, "position scores")[0][:4] == ["position scores", "nodule", "2", "0.500"]
