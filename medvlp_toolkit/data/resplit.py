@@ -13,6 +13,8 @@ from medvlp_toolkit.data.splits import SplitByPatient
 class Resplit:
     """A data source whose studies of one split are divided anew, by patient; the others keep theirs.
 
+    Questions of that split go with their image, also where the image has questions of several splits, as in VQA-RAD.
+
     Args:
         source: the data source.
         split: the split to divide.
@@ -40,7 +42,12 @@ class Resplit:
 
     def __iter__(self) -> Iterator[Study]:
         for study in self.source:
-            yield replace(study, split=self.assign(study.patient_id)) if study.split == self.split else study
+            new = self.assign(study.patient_id)
+            questions = tuple(
+                replace(question, split=new) if question.split == self.split else question
+                for question in study.questions
+            )
+            yield replace(study, split=new if study.split == self.split else study.split, questions=questions)
 
     def __getattr__(self, name: str) -> Any:
         # What else a source may offer: read_image, read_mask, rejected. Not Python's own protocols, which would

@@ -1,0 +1,43 @@
+"""A small store of pictures with questions, in which only the picture can tell the answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from medvlp_datasets.questions import VqaMed2019Source
+from medvlp_toolkit.data.prepare import Prepare
+from medvlp_toolkit.data.store import PackedStore
+
+QUESTIONS = {"plane": "Which half is bright?", "modality": "Is the top bright?"}
+
+
+def write_questions(folder: Path, images: int = 24, tests: int = 8) -> Path:
+    """``train.csv``, ``validate.csv``, ``test.csv`` and ``images/``: pictures whose left, right, … half is bright."""
+    (folder / "images").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    halves = {"left": np.s_[:, :16], "right": np.s_[:, 16:], "top": np.s_[:16], "bottom": np.s_[16:]}
+    for split, count in (("train", images), ("validate", tests), ("test", tests)):
+        lines = ["image,category,question,answer"]
+        for number in range(count):
+            half = list(halves)[number % 4]
+            pixels = rng.integers(0, 60, (32, 32)).astype(np.uint8)
+            pixels[halves[half]] += 150
+            name = f"{split}{number}.png"
+            Image.fromarray(pixels).save(folder / "images" / name)
+            answer = "in the picture" if split == "test" and number == 0 else f"The {half} half."
+            lines.append(f"{name},plane,{QUESTIONS['plane']},{answer}")
+            lines.append(f"{name},modality,{QUESTIONS['modality']},{'yes' if half == 'top' else 'no'}")
+        (folder / f"{split}.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def question_store(folder: Path, **options: int) -> PackedStore:
+    """The store of :func:`write_questions`, 32 pixels."""
+    root = write_questions(folder / "source", **options)
+    Prepare(
+        VqaMed2019Source(root), folder / "store", image_size=32, require_report=False, workers=0, progress=False
+    ).run()
+    return PackedStore.open(folder / "store")
