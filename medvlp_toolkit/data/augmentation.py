@@ -2,7 +2,8 @@
 
 Both transforms take and return the batch dict. Random ones read ``augmentation_draws`` (B, R), uniform
 numbers that came with the batch: the device draws nothing, so that results do not depend on where or how
-often it ran. A horizontal flip swaps left and right in the labels too, or is refused.
+often it ran. A horizontal flip swaps left and right in the labels too, or is refused. A ``negative_image``
+(K, C, H, W) is treated as the image of the row that it stands in for.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ class EvaluationTransform(nn.Module):
 
     def forward(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         batch = dict(batch)
-        batch["image"] = self.normalise(self.resize(to_unit_range(batch["image"])))
+        for key in ("image", "negative_image"):
+            if key in batch:
+                batch[key] = self.normalise(self.resize(to_unit_range(batch[key])))
         if "mask" in batch:
             batch["mask"] = self.resize_mask(batch["mask"].to(torch.float32))
         return batch
@@ -130,6 +133,12 @@ class TrainingAugmentation(EvaluationTransform):
         image = resample(image, maps, self.image_size, self.interpolation)
         image = self.intensity(image.clamp(0, 1), draws)
         batch["image"] = self.normalise(image)
+        if "negative_image" in batch:
+            other = to_unit_range(batch["negative_image"])
+            # The rows that are no pairs, in their order, without asking the device how many there are.
+            rows = batch["is_pair"].to(torch.uint8).argsort(stable=True)[: other.shape[0]]
+            other = resample(other, maps[rows], self.image_size, self.interpolation)
+            batch["negative_image"] = self.normalise(self.intensity(other.clamp(0, 1), draws[rows]))
         if "mask" in batch:
             batch["mask"] = resample(batch["mask"].to(torch.float32), maps, self.image_size, "nearest")
         if "entity_position_candidates" in batch and self.flip > 0:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from medvlp_knowledge.definitions import Definitions
+from medvlp_knowledge.triples import TripleTable
 from medvlp_toolkit.testing import KnowledgeSourceSuite
 
 
@@ -39,6 +41,24 @@ class TestTriples(KnowledgeSourceSuite):
     def _table(self, tmp_path: Path) -> None:
         (tmp_path / "graph.tsv").write_text("effusion\tlocated_in\tpleura\nedema\tlocated_in\tlung\n")
         self.arguments = {"path": tmp_path / "graph.tsv"}
+
+
+class TestRelations(KnowledgeSourceSuite):
+    plugin = "triples"
+    arguments = {"path": "chest_relations"}
+
+
+class TestChestLexicon(KnowledgeSourceSuite):
+    plugin = "chest_lexicon"
+    arguments = {}
+
+
+class TestJoined(KnowledgeSourceSuite):
+    plugin = "joined"
+
+    @pytest.fixture(autouse=True)
+    def _sources(self) -> None:
+        self.arguments = {"sources": [Definitions(path="chest_entities"), TripleTable(path="chest_relations")]}
 
 
 class TestUmls(KnowledgeSourceSuite):

@@ -1,6 +1,7 @@
 """Knowledge sources: where concepts, their descriptions and the relations between them come from.
 
 ``definitions`` reads a file of descriptions (two for chest radiographs are shipped), ``obo`` an OBO ontology such as
-the Human Phenotype Ontology, ``umls`` a licensed copy of the UMLS Metathesaurus, ``triples`` a table of relations.
+the Human Phenotype Ontology, ``umls`` a licensed copy of the UMLS Metathesaurus, ``triples`` a table of relations,
+``chest_lexicon`` all that is shipped; ``joined`` makes one of several.
 Each has ``concepts`` and ``triples``, as :mod:`medvlp_toolkit.interfaces` describes.
 """

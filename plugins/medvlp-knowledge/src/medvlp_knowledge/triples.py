@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from importlib import resources
 from os import PathLike
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from medvlp_knowledge.text_lines import TextLines
 from medvlp_toolkit.data.records import Concept, Triple
 
 Column = int | str
+
+BUNDLED = ("chest_relations",)
+"""Names of the tables shipped with this package."""
 
 
 class TripleTable:
@@ -19,7 +23,8 @@ class TripleTable:
     occurrence and named by their ids.
 
     Args:
-        path: ``.tsv`` (or ``.tsv.gz``) in UTF-8; blank lines are skipped.
+        path: ``.tsv`` (or ``.tsv.gz``) in UTF-8; blank lines are skipped. Or a name: ``chest_relations`` relates the
+            entries of the shipped definitions (where a finding sits, what it is a kind or part of, what it causes).
         names: a tab-separated file of id, name, synonyms separated by ``|``, and definition; the last two may be
             missing. A first line that begins with ``id`` is its header.
         head: column of the head: its number counted from 0, or its title.
@@ -53,7 +58,7 @@ class TripleTable:
         header: bool | None = None,
         kind: str = "finding",
     ) -> None:
-        self.path = _existing(path, "triples")
+        self.path = _shipped(str(path)) if path in BUNDLED else _existing(path, "triples")
         self._triples = tuple(_read_triples(self.path, (head, relation, tail), header))
         if not self._triples:
             raise ValueError(f"{self.path}: no triples; expected lines of head, relation and tail separated by tabs")
@@ -79,6 +84,10 @@ class TripleTable:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.path.name}: {len(self._concepts)} concepts, {len(self._triples)} triples)"
+
+
+def _shipped(name: str) -> Path:
+    return Path(str(resources.files("medvlp_knowledge") / "data" / f"{name}.tsv"))
 
 
 def _existing(path: str | PathLike[str], what: str) -> Path:
