@@ -15,7 +15,9 @@ from medvlp_toolkit.cli.errors import Commands
 from medvlp_toolkit.cli.filter import filter_reports
 from medvlp_toolkit.cli.inspect import inspect
 from medvlp_toolkit.cli.label import label_table
+from medvlp_toolkit.cli.new import new
 from medvlp_toolkit.cli.prepare import prepare
+from medvlp_toolkit.cli.verify import verify
 
 app = typer.Typer(
     name="medvlp",
@@ -34,6 +36,8 @@ app.command("filter")(filter_reports)
 app.command("label")(label_table)
 app.command()(prepare)
 app.command()(inspect)
+app.command()(verify)
+app.command()(new)
 app.command("import")(import_.import_)
 app.add_typer(bench.app, name="bench")
 app.add_typer(bundle.app, name="bundle")

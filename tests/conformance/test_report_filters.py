@@ -61,3 +61,7 @@ class TestRadGraph(ReportFilterSuite):
     def reports(self) -> list[Report]:
         """The JSON's studies, and one that it lacks."""
         return [Report(f"s5000000{number}", "") for number in range(4)]
+
+
+class TestExample(ReportFilterSuite):
+    plugin = "example"

@@ -1,0 +1,53 @@
+"""What a package of each kind of plugin needs beyond the common files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_RECIPE = "Lay `overlay.yaml` over a recipe's {configs}, and the recipe takes it; no line of the recipe changes."
+
+
+@dataclass(frozen=True)
+class Kind:
+    """``registry`` is the entry-point group without ``medvlp_toolkit.``; ``noun`` names one plugin in prose."""
+
+    registry: str
+    noun: str
+    configs: str
+    requires: tuple[str, ...] = ()
+    is_function: bool = False
+    #: files beside the plugin's module, by the suffix of their template
+    data: tuple[str, ...] = ()
+
+    def object(self, plugin: str) -> str:
+        """The name of the class or function behind a plugin's name."""
+        return plugin if self.is_function else class_name(plugin)
+
+    @property
+    def use(self) -> str:
+        return _RECIPE.format(configs=self.configs)
+
+
+KINDS: dict[str, Kind] = {
+    kind.registry: kind
+    for kind in (
+        Kind("report_filters", "report filter", "`prepare.yaml`"),
+        Kind("knowledge_sources", "knowledge source", "`train.yaml` or `evaluate.yaml`", data=("concepts.csv",)),
+        Kind("encoders", "image encoder", "`train.yaml`, `evaluate.yaml` or `inference.yaml`", ("torch>=2.8",)),
+        Kind("fusion_modules", "fusion module", "`train.yaml`, `evaluate.yaml` or `inference.yaml`", ("torch>=2.8",)),
+        Kind("pretext_losses", "pretext loss", "`train.yaml` or `evaluate.yaml`", ("torch>=2.8",)),
+        Kind("data_sources", "data source", "`prepare.yaml`"),
+        Kind(
+            "checkpoint_importers",
+            "checkpoint importer",
+            "`train.yaml`",
+            ("torch>=2.8", "medvlp-encoders>=0.1,<0.2", "medvlp-medklip>=0.1,<0.2"),
+            is_function=True,
+        ),
+    )
+}
+
+
+def class_name(plugin: str) -> str:
+    """``my_filter`` -> ``MyFilter``."""
+    return "".join(part.capitalize() for part in plugin.split("_"))

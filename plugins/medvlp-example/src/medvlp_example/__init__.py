@@ -1,0 +1,1 @@
+"""Report filter for medvlp_toolkit."""
