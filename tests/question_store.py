@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -18,7 +19,7 @@ def write_questions(folder: Path, images: int = 24, tests: int = 8) -> Path:
     """``train.csv``, ``validate.csv``, ``test.csv`` and ``images/``: pictures whose left, right, … half is bright."""
     (folder / "images").mkdir(parents=True)
     rng = np.random.default_rng(0)
-    halves = {"left": np.s_[:, :16], "right": np.s_[:, 16:], "top": np.s_[:16], "bottom": np.s_[16:]}
+    halves: dict[str, Any] = {"left": np.s_[:, :16], "right": np.s_[:, 16:], "top": np.s_[:16], "bottom": np.s_[16:]}
     for split, count in (("train", images), ("validate", tests), ("test", tests)):
         lines = ["image,category,question,answer"]
         for number in range(count):

@@ -25,7 +25,7 @@ from medvlp_toolkit.evaluation.summary import print_summary
 from medvlp_toolkit.evaluation.zero_shot import best_f1_thresholds, classification_metrics, score_table
 
 Transform = Callable[[Mapping[str, Any]], dict[str, Any]]
-Target = Literal["targets", "mask"]
+Target = Literal["targets", "mask", "answer", "image_index"]
 Activation = Literal["sigmoid", "softmax"]
 
 _DESCRIPTION = ("patient_id", "split", "sex", "age", "view")
@@ -39,7 +39,8 @@ class FinetuningStep:
 
     Args:
         transform: from the stored batch to the network's, on the device.
-        target: the batch key that the loss compares with: ``targets`` (labels) or ``mask``.
+        target: the batch key that the loss compares with: ``targets`` (labels), ``mask``, or of pairs of image and
+            text, whose network reads the whole batch, ``answer`` or ``image_index``.
         precision: ``fp32`` or ``bf16``.
         clip_norm: greatest norm of the gradient over all parameters; None does not clip.
     """
@@ -63,7 +64,7 @@ class FinetuningStep:
         network.train()
         engine.optimizer.zero_grad(set_to_none=True)
         with autocast(device, self.precision):
-            logits = engine.inferer(prepared["image"], network)
+            logits = engine.inferer(prepared if "image_index" in prepared else prepared["image"], network)
         engine.fire_event(IterationEvents.FORWARD_COMPLETED)
         loss: Tensor = engine.loss_function(logits.float(), prepared[self.target])
         engine.fire_event(IterationEvents.LOSS_COMPLETED)

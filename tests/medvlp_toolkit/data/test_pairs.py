@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,8 +32,8 @@ def table(store: PackedStore) -> PairTable:
     return questions(store, ["train"])
 
 
-def dataset(store: PackedStore, table: PairTable, **options: object) -> PairDataset:
-    return PairDataset(store, table, wordpiece_tokenizer(table.text), **options)  # type: ignore[arg-type]
+def dataset(store: PackedStore, table: PairTable, **options: Any) -> PairDataset:
+    return PairDataset(store, table, wordpiece_tokenizer(table.text), **options)
 
 
 def test_an_image_with_several_questions_is_stored_and_batched_once(store: PackedStore, table: PairTable) -> None:

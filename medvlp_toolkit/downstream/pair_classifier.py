@@ -1,0 +1,128 @@
+"""Answers and classes of pairs of an image and a text: a head on the pair feature, and its loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from medvlp_toolkit.data.answers import UNSEEN, AnswerVocabulary
+from medvlp_toolkit.downstream.pair_encoder import PairEncoder
+from medvlp_toolkit.downstream.tokenizer_state import tokenizer_to_tensor
+from medvlp_toolkit.engines.checkpoints import load_weights, read_weights
+from medvlp_toolkit.interfaces import FusionOutput
+
+
+class AnswerHead(nn.Module):
+    """Pair feature to a logit per answer: linear, layer norm, GELU, linear, as in METER and ARL.
+
+    The weights begin as N(0, 0.02), the biases as zero. The vocabulary is a buffer, so that a checkpoint knows what
+    its outputs mean.
+
+    Args:
+        width: of the pair feature; the hidden layer is as wide.
+        vocabulary: the answers.
+        dropout: before the last layer, published 0.
+    """
+
+    vocabulary: Tensor
+
+    def __init__(self, width: int, vocabulary: AnswerVocabulary, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.dense = nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(width, len(vocabulary))
+        self.register_buffer("vocabulary", vocabulary.to_tensor())
+        for layer in (self.dense, self.output):
+            nn.init.normal_(layer.weight, std=0.02)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """(B, width) -> (B, answers) logits."""
+        logits: Tensor = self.output(self.dropout(F.gelu(self.norm(self.dense(pooled)))))
+        return logits
+
+
+class PairClassifier(nn.Module):
+    """A pre-trained model with a head that answers questions about images, or classifies images with their captions.
+
+    ``forward(batch)`` takes a batch of :class:`~medvlp_toolkit.data.pairs.PairDataset` and gives logits (B, answers).
+
+    Args:
+        pairs: the pre-trained model.
+        vocabulary: the answers.
+        tokenizer: of the texts, kept in the state dict; the text encoder's own when None.
+        dropout: see :class:`AnswerHead`.
+    """
+
+    tokenizer: Tensor
+
+    def __init__(
+        self, pairs: PairEncoder, vocabulary: AnswerVocabulary, tokenizer: Any = None, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.pairs = pairs
+        self.head = AnswerHead(pairs.width, vocabulary, dropout)
+        self.register_buffer("tokenizer", tokenizer_to_tensor(pairs.tokenizer if tokenizer is None else tokenizer))
+
+    @property
+    def vocabulary(self) -> AnswerVocabulary:
+        return AnswerVocabulary.from_tensor(self.head.vocabulary)
+
+    def forward(self, batch: Mapping[str, Any]) -> Tensor:
+        return self.answer(batch)[0]
+
+    def answer(self, batch: Mapping[str, Any], need_attention: bool = False) -> tuple[Tensor, FusionOutput]:
+        """Logits (B, answers), and what they were read from."""
+        fused: FusionOutput = self.pairs(batch, need_attention)
+        logits: Tensor = self.head(fused.pooled)
+        return logits, fused
+
+
+class AnswerLoss(nn.Module):
+    """Loss of answers: ``forward(logits (B, C), answer (B,))``; an answer of -1 is none of the classes.
+
+    Args:
+        kind: ``binary`` is the published one, binary cross-entropy summed over the classes and averaged over the
+            batch, to which a pair without a known answer says that none is right; ``exclusive`` is cross-entropy
+            over the classes, to which such a pair adds nothing.
+    """
+
+    def __init__(self, kind: Literal["binary", "exclusive"] = "binary") -> None:
+        super().__init__()
+        if kind not in ("binary", "exclusive"):
+            raise ValueError(f"the loss of answers is binary or exclusive, not {kind!r}")
+        self.kind = kind
+
+    def forward(self, logits: Tensor, answer: Tensor) -> Tensor:
+        known = answer != UNSEEN
+        if self.kind == "binary":
+            target = F.one_hot(answer.clamp(min=0), logits.shape[1]).to(logits.dtype) * known[:, None]
+            return F.binary_cross_entropy_with_logits(logits, target, reduction="sum") / len(logits)
+        terms = F.cross_entropy(logits, answer.clamp(min=0), reduction="none")
+        return torch.where(known, terms, 0.0).sum() / known.sum().clamp(min=1)
+
+
+def checkpoint_vocabulary(checkpoint: str | Path) -> AnswerVocabulary:
+    """The answers of a fine-tuned checkpoint.
+
+    Raises:
+        FileNotFoundError, ValueError: when there is no such file, or it was not fine-tuned to answer.
+    """
+    return AnswerVocabulary.from_state(read_weights(checkpoint, key="model"))
+
+
+def load_answerer(network: PairClassifier, checkpoint: str | Path) -> PairClassifier:
+    """Load a fine-tuned checkpoint, answers and all.
+
+    Raises:
+        ValueError: when its vocabulary is not the network's, in one line; else with the list of what does not fit.
+    """
+    network.vocabulary.check_same(checkpoint_vocabulary(checkpoint))
+    load_weights(network, checkpoint, key="model")
+    return network

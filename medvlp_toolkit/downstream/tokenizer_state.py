@@ -1,0 +1,52 @@
+"""A tokenizer that travels inside a checkpoint: token numbers mean nothing without it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from medvlp_toolkit.data.tokens import load_backend
+from medvlp_toolkit.engines.checkpoints import read_weights
+
+#: Its name in the state dict of a network.
+BUFFER = "tokenizer"
+
+
+def tokenizer_to_tensor(tokenizer: Any) -> Tensor:
+    """(bytes,) uint8 of a fast tokenizer (hub name, folder or object) without padding and truncation of its own."""
+    backend, _, _ = load_backend(tokenizer)
+    backend.no_padding()
+    backend.no_truncation()
+    content = json.dumps(json.loads(backend.to_str()), ensure_ascii=False, separators=(",", ":"))
+    return torch.frombuffer(bytearray(content.encode("utf-8")), dtype=torch.uint8).clone()
+
+
+def tokenizer_from_state(state: Mapping[str, Any]) -> Any:
+    """The ``tokenizers.Tokenizer`` in a state dict.
+
+    Raises:
+        ValueError: when it has none.
+    """
+    import tokenizers
+
+    if BUFFER not in state:
+        raise ValueError(
+            "this checkpoint carries no tokenizer, so it was not fine-tuned on texts; give the best.pt or model.pt of "
+            "a fine-tuning run"
+        )
+    return tokenizers.Tokenizer.from_str(bytes(state[BUFFER].cpu().tolist()).decode("utf-8"))
+
+
+def checkpoint_tokenizer(checkpoint: str | Path) -> Any:
+    """The tokenizer of a fine-tuned checkpoint."""
+    return tokenizer_from_state(read_weights(checkpoint, key="model"))
+
+
+def tokenizer_size(tokenizer: Any) -> int:
+    """How many tokens it knows: the rows of a text encoder's embedding."""
+    return int(load_backend(tokenizer)[0].get_vocab_size())
