@@ -127,3 +127,8 @@ class TestSlake(FolderSuite):
 class TestVqaMed2019(FolderSuite):
     plugin = "vqa_med_2019"
     files: ClassVar[dict[str, str]] = {"train.csv": "image,category,question,answer\na.jpg,plane,Which?,axial\n"}
+
+
+class TestVqaMed2021(FolderSuite):
+    plugin = "vqa_med_2021"
+    files: ClassVar[dict[str, str]] = {"VQAnswering_2020_Train_QA_pairs.txt": "synpic1|What is wrong?|A cyst\n"}

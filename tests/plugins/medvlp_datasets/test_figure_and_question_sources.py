@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from medvlp_datasets.figures import MedicatSource, MelindaSource, RocoSource
-from medvlp_datasets.questions import SlakeSource, VqaMed2019Source, VqaRadSource
+from medvlp_datasets.questions import SlakeSource, VqaMed2019Source, VqaMed2021Source, VqaRadSource
 from medvlp_toolkit.data.prepare import Prepare
 from medvlp_toolkit.data.splits import LeakError
 from medvlp_toolkit.data.store import PackedStore
@@ -228,3 +228,44 @@ class TestVqaMed2019:
     def test_folder_without_questions_is_one_line(self, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError, match=r"QAPairsByCategory"):
             VqaMed2019Source(tmp_path)
+
+
+class TestVqaMed2021:
+    def root(self, folder: Path) -> Path:
+        write(folder / "2020-Train" / "VQAnswering_2020_Train_QA_pairs.txt", "synpic1|what is wrong?|cyst\n")
+        write(folder / "2020-Val" / "VQAnswering_2020_Val_QA_Pairs.txt", "synpic2|what is wrong?|mass\n")
+        write(folder / "VQA-Med-2021-VQAnswering-Task1-New-ValidationSet.txt", "synpic3|is it normal?|no\nsynpic4|no\n")
+        write(folder / "Task1-VQA-2021-TestSet-Questions.txt", "synpic5|what is it?\n")
+        write(folder / "Task1-VQA-2021-TestSet-ReferenceAnswers.txt", "synpic5|stroke|infarct\nsynpic9|mass\n")
+        picture(folder / "2020-Train" / "VQAnswering_2020_Train_images" / "synpic1.jpg")
+        return folder
+
+    def test_sets_of_2020_train_and_those_of_2021_select_and_test(self, tmp_path: Path) -> None:
+        source = VqaMed2021Source(self.root(tmp_path))
+        found = {study.id: study for study in source}
+        assert {name: study.split for name, study in found.items()} == {
+            "synpic1": "train",
+            "synpic2": "train",
+            "synpic3": "validate",
+            "synpic5": "test",
+        }
+        assert found["synpic1"].image == tmp_path / "2020-Train" / "VQAnswering_2020_Train_images" / "synpic1.jpg"
+        (question,) = found["synpic5"].questions
+        assert (question.text, question.answer, question.category) == ("what is it?", "stroke", "abnormality")
+        assert [entry.detail for entry in source.rejected] == [
+            "line 2 does not have 3 fields",
+            "line 2 answers an image that no question is about",
+        ]
+
+    def test_abnormalities_of_2019_are_added_to_training(self, tmp_path: Path) -> None:
+        older = tmp_path / "2019"
+        rows = "a.jpg,abnormality,what is it?,fracture\na.jpg,plane,which plane?,axial\n"
+        write(older / "train.csv", f"image,category,question,answer\n{rows}")
+        write(older / "eval.csv", f"image,category,question,answer\n{rows}")
+        studies = list(VqaMed2021Source(self.root(tmp_path / "2021"), older))
+        (added,) = [study for study in studies if study.id == "a"]
+        assert (added.split, [question.answer for question in added.questions]) == ("train", ["fracture"])
+
+    def test_folder_without_questions_is_one_line(self, tmp_path: Path) -> None:
+        with pytest.raises(FileNotFoundError, match=r"has no QA_pairs\.txt"):
+            VqaMed2021Source(tmp_path)

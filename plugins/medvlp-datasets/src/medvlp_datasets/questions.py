@@ -1,4 +1,4 @@
-"""Questions and answers about images: VQA-RAD, SLAKE and VQA-Med 2019.
+"""Questions and answers about images: VQA-RAD, SLAKE, VQA-Med 2019 and 2021.
 
 A study is an image with all its questions. A question has the split of its data set; the study has it too where all
 its questions agree, and none otherwise.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +204,78 @@ class VqaMed2019Source(QuestionSource):
             image, question, answer = fields
             name = f"{split}/{kind}/{line}"
             yield image, images / f"{image}.jpg", Question(name, question, answer, kind, split=split), {}
+
+
+class VqaMed2021Source(QuestionSource):
+    """Images, questions and answers of VQA-Med 2021, all of them about abnormalities.
+
+    VQA-Med 2021 (Ben Abacha et al., ImageCLEF 2021): it trains on the training and validation questions of VQA-Med
+    2020 (``…Train…QA…pairs….txt`` and ``…Val…QA…pairs….txt``), validates on a set of its own
+    (``…New-ValidationSet….txt``), all with lines ``image|question|answer``, and tests on ``…TestSet-Questions….txt``
+    (``image|question``) with ``…TestSet-ReferenceAnswers….txt`` (``image|answer|…``, of which the first is taken).
+    The files may lie in any folder under ``root``; images are looked for in all of them by name.
+
+    Args:
+        root: the folder that holds them.
+        abnormality_2019: root of VQA-Med 2019, whose training questions about abnormalities are added to training,
+            as published systems do; None adds nothing.
+
+    Tested on files written in this layout.
+
+    Example::
+
+        source:
+          _target_: medvlp_toolkit.data_sources.vqa_med_2021
+          root: /data/vqa-med-2021
+          abnormality_2019: /data/vqa-med-2019
+    """
+
+    def __init__(self, root: Path | str, abnormality_2019: Path | str | None = None) -> None:
+        super().__init__()
+        self.root = existing(root, "the VQA-Med 2021 folder")
+        self.more = None if abnormality_2019 is None else VqaMed2019Source(abnormality_2019)
+        texts = sorted(self.root.rglob("*.txt"))
+        named = {path: path.name.lower().replace("_", "-") for path in texts}
+        self.sets = [(path, "train") for path in texts if "qa-pairs" in named[path]]
+        self.sets += [(path, "validate") for path in texts if "new-validationset" in named[path]]
+        self.questions = [path for path in texts if "testset-questions" in named[path]]
+        self.references = [path for path in texts if "testset-referenceanswers" in named[path]]
+        if not self.sets and not self.references:
+            raise FileNotFoundError(f"{self.root}: has no QA_pairs.txt, New-ValidationSet.txt or TestSet-Questions.txt")
+
+    def entries(self) -> Iterator[Entry]:
+        images = {path.stem: path for path in self.root.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png")}
+        for path, split in self.sets:
+            for line, fields in self.fields(path, 3):
+                yield self.entry(images, split, path, line, *fields)
+        asked = {image: text for path in self.questions for _, (image, text) in self.fields(path, 2)}
+        for path in self.references:
+            for line, (image, answers) in self.fields(path, 2):
+                if image not in asked:
+                    self.reject("", path, f"line {line} answers an image that no question is about")
+                    continue
+                yield self.entry(images, "test", path, line, image, asked[image], answers.split("|")[0])
+        if self.more is not None:
+            for image, path, question, metadata in self.more.entries():
+                if question.split == "train" and question.category == "abnormality":
+                    yield image, path, replace(question, id=f"2019/{question.id}"), metadata
+            self.rejected += self.more.rejected
+
+    def fields(self, path: Path, count: int) -> Iterator[tuple[int, list[str]]]:
+        """Number and fields of the lines; the last field keeps what further bars it has."""
+        for line, text in enumerate(read_text(path).splitlines(), start=1):
+            fields = [field.strip() for field in text.split("|", count - 1)]
+            if len(fields) == count and all(fields):
+                yield line, fields
+            elif text.strip():
+                self.reject("", path, f"line {line} does not have {count} fields")
+
+    def entry(
+        self, images: dict[str, Path], split: str, path: Path, line: int, image: str, text: str, answer: str
+    ) -> Entry:
+        name = f"{split}/{path.stem}/{line}"
+        question = Question(name, text, answer, "abnormality", split=split)
+        return image, images.get(image, self.root / f"{image}.jpg"), question, {}
 
 
 def images_beside(path: Path) -> Path:
