@@ -221,3 +221,13 @@ def test_config_takes_the_tokenizer_of_a_folder(tmp_path: Path) -> None:
         mv.encoders.transformers_text(config=ROBERTA, tokenizer=tmp_path, corpus=["a"])
     with pytest.raises(FileNotFoundError, match="cannot be loaded"):
         mv.encoders.transformers_text(config=ROBERTA, tokenizer=tmp_path / "nowhere", local_files_only=True)
+
+
+@pytest.mark.parametrize("model_type", ["bert", "roberta"])
+def test_mask_means_what_it_means_to_the_library(model_type: str) -> None:
+    encoder = mv.encoders.transformers_text(config={**ROBERTA, "model_type": model_type, "vocab_size": 30}).eval()
+    ids = torch.randint(5, 30, (2, 8), generator=torch.Generator().manual_seed(0))
+    mask = torch.tensor([[1] * 8, [1] * 5 + [0] * 3])
+    with torch.no_grad():
+        expected = encoder.model(input_ids=ids, attention_mask=mask).last_hidden_state
+        assert torch.allclose(encoder(ids, mask), expected, atol=1e-6)

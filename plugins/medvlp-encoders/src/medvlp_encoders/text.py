@@ -71,6 +71,9 @@ class TransformersText(nn.Module):
         self.vocabulary_size = int(made_as.vocab_size)
         #: Tokens that the position embeddings reach; None where the architecture has none.
         self.max_tokens = _max_tokens(self.model)
+        self._takes_ready_masks = (
+            made_as.model_type in ("bert", "roberta") and getattr(made_as, "_attn_implementation", "") == "sdpa"
+        )
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """(B, L) token ids and mask -> (B, L, num_features) last hidden states.
@@ -83,6 +86,9 @@ class TransformersText(nn.Module):
                 f"texts of {input_ids.shape[1]} tokens, and this text encoder has positions for {self.max_tokens}; "
                 "truncate them (max_length)"
             )
+        if self._takes_ready_masks:
+            # Of a (B, L) mask the library asks whether anything is padding at all, and a device has to be waited for.
+            attention_mask = attention_mask.to(torch.bool)[:, None, None, :]
         hidden: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         return hidden
 
