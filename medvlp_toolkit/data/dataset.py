@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 from medvlp_toolkit.data.draws import study_keys, uniform
 from medvlp_toolkit.data.store import PackedStore
 from medvlp_toolkit.data.supervision import EntityLabels, PositionNegatives
+from medvlp_toolkit.data.text_lengths import FixedLengths
 from medvlp_toolkit.evaluation.boxes import AnyBox, box_mask
 
 logger = logging.getLogger(__name__)
@@ -73,6 +74,8 @@ class StudyDataset(Dataset):
         self.position_negatives = position_negatives
         self.label_names = tuple(labels)
         self.seed = seed
+        #: False where images are on the training device already (:mod:`medvlp_toolkit.data.device_images`).
+        self.reads_images = self.store.has_images
         # Shared with worker processes, which are forked or spawned before later epochs begin.
         self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
         splits = (splits,) if isinstance(splits, str) else tuple(splits)
@@ -187,7 +190,7 @@ class StudyDataset(Dataset):
                 uniform(self.seed, epoch, _AUGMENTATION_STREAM, keys, AUGMENTATION_DRAWS)
             ),
         }
-        if self.store.has_images:
+        if self.reads_images:
             batch["image"] = torch.from_numpy(_rows_of(self.store.images, self.rows[chosen]))
         if self.masks:
             batch["mask"] = torch.from_numpy(self._masks(self.rows[chosen]))
@@ -265,10 +268,12 @@ def study_loader(
     drop_last: bool = False,
     num_workers: int = 0,
     seed: int = 0,
+    text_lengths: Sequence[int] = (),
 ) -> DataLoader:
     """A DataLoader of whole batches over ``dataset``.
 
-    Reading a packed store is a slice of a memory map: no worker is the right default.
+    Reading a packed store is a slice of a memory map: no worker is the right default. With ``text_lengths`` the padding
+    of reports is cut (:class:`~medvlp_toolkit.data.text_lengths.FixedLengths`).
 
     Raises:
         ValueError: when ``drop_last`` leaves no batch.
@@ -284,7 +289,7 @@ def study_loader(
         drop_last=drop_last,
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
-        collate_fn=whole_batch,
+        collate_fn=FixedLengths(text_lengths) if text_lengths else whole_batch,
         pin_memory=torch.cuda.is_available(),
         # Its own: from torch's, every epoch would take a number, and a training that goes on one more.
         generator=torch.Generator().manual_seed(seed),

@@ -243,7 +243,7 @@ class BestCheckpoint:
 
     Args:
         folder: of the run.
-        network: whose state becomes the entry ``model`` of the file.
+        network: whose state dict is the file's content.
         file_name: of the file.
         lower_is_better: of the metric; the evaluator's ``metric_cmp_fn`` should say the same.
     """
@@ -266,7 +266,7 @@ class BestCheckpoint:
         score = float(engine.state.metrics[engine.state.key_metric_name])
         if self._is_better(score):
             self.score, self.epoch = score, int(engine.state.epoch)
-            state = {"model": network_state(self.network)}
+            state = network_state(self.network)
             if is_first_rank():
                 write_whole(self.path, lambda file: torch.save(state, file))
         self._show()

@@ -1,0 +1,45 @@
+"""Two processes compute what one computes with the joined batch, for every recipe."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.bundles.running import CONFIGS, demo_overrides
+
+
+def compare(folder: Path, batch_size: int, configs: list[Path], overrides: dict[str, object]) -> dict[str, object]:
+    program = Path(__file__).with_name("two_ranks.py")
+    told = [str(folder), str(batch_size), json.dumps([str(path) for path in configs]), json.dumps(overrides)]
+    ran = subprocess.run(
+        [sys.executable, str(program), *told],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    report: dict[str, object] = json.loads(ran.stdout.splitlines()[-1])
+    return report
+
+
+def assert_equal(report: dict[str, object]) -> None:
+    assert report["same_studies"]
+    assert float(report["loss"]) <= 1e-5  # type: ignore[arg-type]
+    assert float(report["gradient"]) <= 1e-5 * max(1.0, float(report["gradient_scale"]))  # type: ignore[arg-type]
+    assert float(report["gradient_scale"]) > 1e-3  # type: ignore[arg-type]
+
+
+def test_medklip_on_two_ranks_equals_one_with_the_joined_batch(demo_run: Path, tmp_path: Path) -> None:
+    overrides = demo_overrides(demo_run, output_dir=str(tmp_path / "run"), precision="fp32")
+    report = compare(tmp_path, 4, [CONFIGS / "train.yaml", CONFIGS / "demo.yaml"], overrides)
+    assert_equal(report)
+    losses = report["losses"]
+    assert isinstance(losses, dict)
+    assert min(losses[name] for name in ("existence", "position")) > 0
