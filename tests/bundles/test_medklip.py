@@ -321,7 +321,7 @@ def test_a_described_disease_gets_a_score_and_a_map(demo_run: Path, dicom: Path,
     plain = inference_overrides(demo_run, dicom)
     run_bundle("inference", "demo", workflow_type="infer", **plain)
     before = next(csv.DictReader((elsewhere / "out" / "probabilities.csv").open()))
-    asked = {**plain, "new_entities": "my_diseases.yaml", "heat_maps_of": ["silicosis"]}
+    asked = {**plain, "entities": "my_diseases.yaml", "heat_maps_of": ["silicosis"]}
     run_bundle("inference", "demo", workflow_type="infer", **asked)
     after = next(csv.DictReader((elsewhere / "out" / "probabilities.csv").open()))
     assert list(after) == [*before, "silicosis"]
@@ -336,7 +336,7 @@ def test_a_described_disease_that_the_model_has_already_is_refused(
     with pytest.raises(Exception) as caught:
         run_bundle(
             "inference", "demo", workflow_type="infer",
-            **{**inference_overrides(demo_run, dicom), "new_entities": "mine.yaml"},
+            **{**inference_overrides(demo_run, dicom), "entities": "mine.yaml"},
         )  # fmt: skip
     assert "repeat the model's own: effusion" in (readable_message(caught.value) or "")
 
