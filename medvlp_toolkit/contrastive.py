@@ -13,8 +13,8 @@ def contrastive_sums(image: Tensor, text: Tensor, scale: Tensor | float) -> tupl
     """InfoNCE in both directions (van den Oord et al. 2018; Radford et al. 2021, figure 3), as a pretext loss counts.
 
     Each process scores its own rows against the rows of all (the local loss), so that its share of the score matrix is
-    (B, N B) and not (N B, N B). Gathered rows carry a gradient: the sums of all processes over their counts are the loss
-    and the gradient of one process with the joined batch.
+    (B, N B) and not (N B, N B). Gathered rows carry a gradient: the sums of all processes over their counts are the
+    loss and the gradient of one process with the joined batch.
 
     Args:
         image, text: (B, D) embeddings, row i of both the same study; they are brought to length 1 here.

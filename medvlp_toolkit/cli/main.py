@@ -17,6 +17,8 @@ from medvlp_toolkit.cli.inspect import inspect
 from medvlp_toolkit.cli.label import label_table
 from medvlp_toolkit.cli.new import new
 from medvlp_toolkit.cli.prepare import prepare
+from medvlp_toolkit.cli.report import report
+from medvlp_toolkit.cli.submit import submit
 from medvlp_toolkit.cli.verify import verify
 
 app = typer.Typer(
@@ -36,8 +38,10 @@ app.command("filter")(filter_reports)
 app.command("label")(label_table)
 app.command()(prepare)
 app.command()(inspect)
+app.command()(submit)
 app.command()(verify)
 app.command()(new)
+app.command()(report)
 app.command("import")(import_.import_)
 app.add_typer(bench.app, name="bench")
 app.add_typer(bundle.app, name="bundle")

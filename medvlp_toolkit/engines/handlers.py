@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from medvlp_toolkit.data.atomic_files import write_whole
 from medvlp_toolkit.engines.checkpoints import TRAINING_NOTE
 from medvlp_toolkit.engines.parallel import unwrap
 from medvlp_toolkit.engines.ranks import world_size
@@ -167,7 +168,8 @@ class LogMetrics:
 
 
 class TrainingNote:
-    """Notes in ``training.json`` how long training took and how far it came; a resumed run adds its time.
+    """Notes in ``training.json`` how long training took, how far it came, whether it is complete; a run that goes on
+    adds its time.
 
     Args:
         output_dir: folder of the run.
@@ -181,7 +183,7 @@ class TrainingNote:
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.EPOCH_STARTED, self._start)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._note)
-        engine.add_event_handler(Events.COMPLETED, self._note)
+        engine.add_event_handler(Events.COMPLETED, self._note, complete=True)
 
     def _start(self, engine: Engine) -> None:
         if self._started:
@@ -191,13 +193,14 @@ class TrainingNote:
         self._before = float(json.loads(self.path.read_text())["seconds"]) if resumed else 0.0
         self._started = time.perf_counter()
 
-    def _note(self, engine: Engine) -> None:
+    def _note(self, engine: Engine, complete: bool = False) -> None:
         if not self._started:
             return  # nothing was left to train
         seconds = round(self._before + time.perf_counter() - self._started, 1)
-        note = {"seconds": seconds, "epoch": engine.state.epoch, "iteration": engine.state.iteration}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text(json.dumps(note) + "\n", encoding="utf-8")
+        state = engine.state
+        note = {"seconds": seconds, "epoch": state.epoch, "iteration": state.iteration, "complete": complete}
+        content = (json.dumps(note) + "\n").encode()
+        write_whole(self.path, lambda file: file.write(content))
 
 
 class BroadcastBuffers:

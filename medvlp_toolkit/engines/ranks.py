@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from typing import Any
 
@@ -35,15 +36,16 @@ def is_distributed() -> bool:
 
 
 def start_ranks() -> None:
-    """Join the process group that ``torchrun`` (or a batch system's environment variables) describes.
+    """Join the process group that ``torchrun`` describes, or ``srun`` with MASTER_ADDR and MASTER_PORT set.
 
     NCCL where there is CUDA, else gloo. Does nothing where the group stands already.
     """
     if is_distributed():
         return
+    for name, of_slurm in (("RANK", "PROCID"), ("LOCAL_RANK", "LOCALID"), ("WORLD_SIZE", "NTASKS")):
+        if name not in os.environ and f"SLURM_{of_slurm}" in os.environ:
+            os.environ[name] = os.environ[f"SLURM_{of_slurm}"]
     if torch.cuda.is_available():
-        import os
-
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         dist.init_process_group("nccl")
     else:

@@ -8,8 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.bundles.running import CONFIGS, demo_overrides
 
 

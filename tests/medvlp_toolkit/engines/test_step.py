@@ -240,7 +240,7 @@ def test_a_block_with_batch_normalisation_is_not_computed_twice(dataset: StudyDa
     network = make_network(len(dataset.entities), len(dataset.positions))
     with pytest.raises(ValueError, match="count every batch twice"):
         checkpoint_activations(network, ["model.image_encoder"])
-    with pytest.raises(ValueError, match="no module is named like model.image_encodr"):
+    with pytest.raises(ValueError, match=r"no module is named like model\.image_encodr"):
         checkpoint_activations(network, ["model.image_encodr"])
 
 
