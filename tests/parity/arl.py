@@ -111,7 +111,7 @@ def evaluation(model: PretrainingModel, batch: dict[str, Tensor], recorded: dict
         "cls_with_attention_maps": _with_attention(encodings).pooled,
         "unimodal_image": encodings.image_summary(),
         "unimodal_text": encodings.text_summary(),
-        "mlm_logits": losses["masked_language"].logits(encodings),
+        "mlm_logits": _at_masks(losses["masked_language"].logits(encodings), batch, recorded["eval.mlm_logits"]),
         "entity_embeddings": encodings.linked_entity_embeddings(),
         "itm_logits": losses["matching"].head(encodings.fused().pooled),
         "mim_masks": masked.float(),
@@ -125,6 +125,13 @@ def evaluation(model: PretrainingModel, batch: dict[str, Tensor], recorded: dict
     if unknown:
         raise ValueError(f"no counterpart here for {', '.join(sorted(unknown))}")
     return {f"eval.{name}": distance(value, references[name]) for name, value in ours.items()}
+
+
+def _at_masks(logits: Tensor, batch: dict[str, Tensor], reference: Tensor) -> Tensor:
+    """Those of the masked tokens; texts with fewer masks than others have padding among them here."""
+    if logits.shape == reference.shape:
+        return logits
+    return logits[batch["masked_labels"] != -100].reshape(reference.shape)
 
 
 def _with_attention(encodings: Encodings) -> FusionOutput:
