@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from medvlp_toolkit.data.dataset import StudyDataset
 from medvlp_toolkit.data.records import Box
 from medvlp_toolkit.engines.case_collection import CaseCollection
+from medvlp_toolkit.engines.probing import ProbeCollection, Probes
 from medvlp_toolkit.evaluation.boxes import AnyBox, Mask, bounding_boxes
 from medvlp_toolkit.evaluation.grounding import GroundingCase, grounding_metrics
 from medvlp_toolkit.evaluation.heat_maps import Upsampling, attention_maps
+from medvlp_toolkit.evaluation.intervals import PatientBootstrap
 from medvlp_toolkit.evaluation.label_maps import map_labels
 from medvlp_toolkit.evaluation.laterality import (
     Side,
@@ -67,6 +69,7 @@ class ZeroShotEvaluation:
         subgroups: further columns of the store to divide the images by, beside sex, age and view; those that the store
             lacks are passed over.
         min_positives: labels that fewer images show are left out of the means, and named.
+        probes: what the step asks beside; it is then a :class:`~medvlp_toolkit.engines.probing.ProbingStep`.
         mask_label: label that the store's masks outline: they are its truth instead of boxes.
         volume_boxes: table of the findings' boxes in volumes (:mod:`medvlp_toolkit.evaluation.volume_boxes`), which a
             store has no place for.
@@ -96,6 +99,7 @@ class ZeroShotEvaluation:
         cases: int = 3,
         subgroups: Sequence[str] = ("scanner",),
         min_positives: int = 1,
+        probes: Probes | None = None,
         mask_label: str | None = None,
         volume_boxes: str | Path | None = None,
         title: str = "",
@@ -122,6 +126,7 @@ class ZeroShotEvaluation:
         self.cases = cases
         self.subgroups = tuple(subgroups)
         self.min_positives = min_positives
+        self.probes = probes
         self.mask_label = mask_label
         self.volume_boxes = VolumeBoxes.read(volume_boxes) if volume_boxes else None
         self.title = title
@@ -171,6 +176,10 @@ class ZeroShotEvaluation:
         self._rows: list[NDArray[np.int64]] = []
         self._cases: list[tuple[GroundingCase, int, float]] = []
         self._position_scores: list[NDArray[np.float32]] = []
+        self._probing: ProbeCollection | None = None
+        if self.probes is not None:
+            trained = {label: self.labels[label] for label in self._groups()["zero_shot"]}
+            self._probing = ProbeCollection(self.probes, self.entities, trained, self.grid, self.position_sides)
         self._collection = CaseCollection(
             self.dataset.store, self.labels, self.cases, self.upsampling, self.token_shift
         )
@@ -203,6 +212,17 @@ class ZeroShotEvaluation:
                         if positions is not None:
                             self._position_scores.append(positions[i, q])
         self._offer_cases(rows, scores, maps)
+        if self._probing is not None:
+            self._probing.collect(output, self._side)
+
+    def _side(self, row: int, label: str) -> Side:
+        """The one side on which a finding is, by its boxes or mask; ``none`` where it has none or nothing says."""
+        if row in self._set_aside or label in self.not_sided:
+            return "none"
+        truth = self._truth(row, label)
+        if truth is None:
+            return "none"
+        return side_of_mask(truth) if isinstance(truth, np.ndarray) else side_of_boxes(truth)
 
     def _offer_cases(
         self, rows: NDArray[np.int64], scores: NDArray[np.float32], maps: NDArray[np.float32] | None
@@ -264,6 +284,10 @@ class ZeroShotEvaluation:
                     metrics["subgroups"] = subgroup_metrics(
                         truth[tested], mapped[tested], names, divisions, patient_id=patients
                     )
+        if self._probing is not None and targets is not None:
+            columns = [self.dataset.label_names.index(name) for name in self._probing.labels]
+            numbered = PatientBootstrap(patients, len(rows[tested])).patient_of
+            metrics["probes"] = self._probing.measure(targets[tested][:, columns], tested, numbered)
         if self._cases:
             cases = [case for case, _, _ in self._cases]
             groups = {"focal": self.focal} if self.focal else None

@@ -53,8 +53,16 @@ class EntityScorer(nn.Module):
 
         ``text`` (B, Q, D) are the entity features that heads read; ``attention`` (B, layers, Q, N) on request.
         """
+        return self.ask(self.image_tokens(image), self.entity_bank, need_attention)
+
+    def image_tokens(self, image: Tensor) -> Tensor:
+        """(B, C, *spatial) -> (B, N, D) projected tokens, to be asked by several banks."""
         tokens: Tensor = self.image_projection(self.image_encoder(image))
-        queries: Tensor = self.text_projection(self.entity_bank)
+        return tokens
+
+    def ask(self, tokens: Tensor, bank: Tensor, need_attention: bool = False) -> FusionOutput:
+        """What the fusion module makes of image tokens (B, N, D) and the queries of a bank (Q, Dt)."""
+        queries: Tensor = self.text_projection(bank)
         # An expanded view, not a copy: a fusion module sees by its stride that all rows are equal.
         queries = queries.unsqueeze(0).expand(tokens.shape[0], -1, -1)
         fused: FusionOutput = self.fusion(tokens, queries, need_attention=need_attention)

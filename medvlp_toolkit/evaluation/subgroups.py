@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medvlp_toolkit.evaluation.delong import auc_spread, influence_variance, wald_interval
 from medvlp_toolkit.evaluation.intervals import PatientBootstrap
-from medvlp_toolkit.evaluation.zero_shot import FEW, UNKNOWN
+from medvlp_toolkit.evaluation.macro_auc import macro_auc
 
 Metrics = dict[str, Any]
 
@@ -103,35 +102,7 @@ def _row(
 ) -> Metrics:
     own = np.unique(patients[rows], return_inverse=True)[1].reshape(-1)
     count = int(own.max()) + 1 if len(own) else 0
-    per_label: Metrics = {}
-    few: list[str] = []
-    aucs: list[float] = []
-    influence = np.zeros(count)
-    for number, label in enumerate(labels):
-        known = np.flatnonzero(targets[rows, number] != UNKNOWN)
-        truth, score = targets[rows[known], number], scores[rows[known], number]
-        positives = int((truth == 1).sum())
-        row: Metrics = {"n": len(known), "positives": positives, "auc": None, "auc_interval": None}
-        if 0 < positives < len(known):
-            spread = auc_spread(truth, score, own[known])
-            row["auc"] = float(spread.auc[0])
-            row["auc_interval"] = wald_interval(row["auc"], float(spread.covariance[0, 0]), level)
-        if min(positives, len(known) - positives) >= FEW:
-            aucs.append(row["auc"])
-            influence[: spread.influence.shape[1]] += spread.influence[0]
-        else:
-            few.append(label)
-        per_label[label] = row
-    mean = float(np.mean(aucs)) if aucs else None
-    variance = influence_variance(influence / max(len(aucs), 1))
-    return {
-        "n": len(rows),
-        "patients": count,
-        "auc": mean,
-        "auc_interval": None if mean is None else wald_interval(mean, variance, level),
-        "labels": per_label,
-        "few": few,
-    }
+    return {"n": len(rows), "patients": count, **macro_auc(targets[rows], scores[rows], labels, own, level)}
 
 
 def _order(value: str) -> tuple[int, str]:

@@ -110,7 +110,7 @@ def interval_bar(
     parts += [f'<path class="mark" d="M{at(v)} 2V{height - 2}"/>' for v in references if v is not None]
     for place, (figure, ends) in enumerate(rows):
         y = 10 + 10 * place
-        if ends is not None:
+        if ends:
             parts.append(f'<path class="interval series-{place + first}" d="M{at(ends[0])} {y}H{at(ends[1])}"/>')
         if figure is not None:
             parts.append(f'<circle class="dot series-{place + first}" cx="{at(figure)}" cy="{y}" r="4"/>')

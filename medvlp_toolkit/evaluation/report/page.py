@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -61,21 +61,20 @@ def render(
     names: tuple[str, str] = ("the results", "the other results"),
 ) -> str:
     """The page as text; arguments as for :func:`write_report`."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from jinja2 import Environment, PackageLoader
 
     environment = Environment(
         loader=PackageLoader("medvlp_toolkit.evaluation.report"),
         autoescape=True,
-        undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "figure": number,
-        "interval": interval,
+        "figure": _or_dash(number),
+        "interval": _or_dash(interval),
+        "signed": _or_dash(_signed),
         "duration": duration,
         "readable": _readable,
-        "signed": _signed,
     }
     templates = resources.files("medvlp_toolkit.evaluation.report") / "templates"
     both = [first] if second is None else [first, second]
@@ -219,6 +218,17 @@ def _subgroups(both: Sequence[Results]) -> list[dict[str, Any]]:
         low = float(np.floor(10 * min([*found, *ends, 0.9])) / 10)
         groups.append({"name": name, "rows": rows, "labels": list(next(iter(values.values()))["labels"]), "low": low})
     return groups
+
+
+def _or_dash(write: Callable[..., str]) -> Callable[..., str]:
+    """A filter that writes an en dash for what the metrics do not have, such as intervals without a bootstrap."""
+    return lambda value, *options: "–" if value is None or not _is_there(value) else write(value, *options)
+
+
+def _is_there(value: object) -> bool:
+    from jinja2 import Undefined
+
+    return not isinstance(value, Undefined)
 
 
 def _signed(value: float, digits: int = 3) -> str:
