@@ -10,11 +10,22 @@ objects, not modules, so that one dotted path serves Python and YAML alike::
       _target_: medvlp_toolkit.encoders.resnet
       depth: 50
 
+A trained bundle is loaded with :func:`load_bundle`.
+
 Importing this package loads neither torch, monai nor transformers; a plugin is imported when it
 is first used.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from medvlp_toolkit.registry import PluginError, PluginRef, Registry
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from medvlp_toolkit.loaded_bundle import LoadedBundle
 
 __version__ = "0.1.0"
 
@@ -39,6 +50,23 @@ registries: dict[str, Registry] = {
     )
 }
 
+
+def load_bundle(folder: str | Path, **options: Any) -> LoadedBundle:
+    """A trained bundle as an object that scores image files and says where it looked.
+
+    ``options`` are those of :class:`medvlp_toolkit.loaded_bundle.LoadedBundle`.
+
+    Example::
+
+        bundle = mv.load_bundle("bundles/medklip")
+        bundle.score("radiograph.dcm")["effusion"]
+        bundle.heat_map("radiograph.dcm", "effusion")  # an array of the radiograph's height and width
+    """
+    from medvlp_toolkit.loaded_bundle import LoadedBundle
+
+    return LoadedBundle(folder, **options)
+
+
 __all__ = [
     "PluginError",
     "PluginRef",
@@ -49,6 +77,7 @@ __all__ = [
     "encoders",
     "fusion_modules",
     "knowledge_sources",
+    "load_bundle",
     "pretext_losses",
     "registries",
     "report_filters",

@@ -8,6 +8,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 #: What a run of a bundle leaves in it; never part of a copy.
 _MADE_BY_RUNS = ("models", "eval", "runs", "output", "__pycache__")
 
@@ -57,8 +59,13 @@ def shipped_bundle(name: str) -> ShippedBundle:
     raise ValueError(f"no shipped bundle named '{name}'; {hint}there are: {', '.join(bundles) or 'none'}")
 
 
-def copy_bundle(name: str, destination: Path) -> list[Path]:
+def copy_bundle(name: str, destination: Path, as_json: bool = False) -> list[Path]:
     """Copy a shipped bundle into a new or empty folder and give the files written.
+
+    Args:
+        name: of the bundle.
+        destination: a new or empty folder.
+        as_json: write the configurations as JSON, without their comments: ``monai.bundle.load`` reads no YAML.
 
     Raises:
         ValueError: for an unknown name.
@@ -70,6 +77,12 @@ def copy_bundle(name: str, destination: Path) -> list[Path]:
             f"{destination} exists and is not an empty folder; nothing was copied. Name a new folder, or empty this one"
         )
     shutil.copytree(bundle.folder, destination, ignore=shutil.ignore_patterns(*_MADE_BY_RUNS), dirs_exist_ok=True)
+    if as_json:
+        for path in [*destination.glob("configs/**/*.yaml"), *destination.glob("configs/**/*.yml")]:
+            config = yaml.safe_load(path.read_text(encoding="utf-8"))
+            text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+            path.with_suffix(".json").write_text(text, encoding="utf-8")
+            path.unlink()
     return sorted(path for path in destination.rglob("*") if path.is_file())
 
 

@@ -37,10 +37,13 @@ def list_bundles(
 def copy(
     name: Annotated[str, typer.Argument(help="A shipped bundle, see `medvlp bundle list`.")],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to; a new or empty folder.")],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Configurations as JSON, without comments, for monai.bundle.load.")
+    ] = False,
 ) -> None:
     """Copy a shipped bundle (configs, documentation, licence; no weights) into DIR."""
-    written = copy_bundle(name, folder)
+    written = copy_bundle(name, folder, as_json)
     typer.echo(f"{len(written)} files in {folder}")
-    train = folder / "configs" / "train.yaml"
+    train = folder / "configs" / ("train.json" if as_json else "train.yaml")
     if train in written:
         typer.echo(f"run it: python -m monai.bundle run --config_file {train} --bundle_root {folder}")

@@ -117,3 +117,13 @@ def test_damaged_metadata_does_not_hide_the_others(shipped: Path) -> None:
     status, shown, _ = run("list")
     assert status == 0
     assert "recipe" in shown
+
+
+def test_copy_writes_json_where_asked(tmp_path: Path) -> None:
+    status, shown, _ = run("copy", "medklip", tmp_path / "mine", "--json")
+    assert status == 0
+    assert "train.json" in shown
+    configs = tmp_path / "mine" / "configs"
+    assert json.loads((configs / "train.json").read_text())["epochs"] == 100
+    assert (configs / "benchmarks" / "chestxray14.json").is_file()
+    assert not list(configs.rglob("*.yaml"))
