@@ -64,6 +64,10 @@ def load_weights(module: torch.nn.Module, path: str | Path, key: str | None = No
             f"{path} holds no weights of this model: its {len(state)} entries begin with {_first(state)}; expected "
             f"are {len(expected)} such as {_first(expected)}. A published checkpoint comes in with `medvlp import`"
         )
+    for name, part in module.named_modules():  # a part that knows why it cannot be theirs says so in a line
+        explain = getattr(part, "explain_misfit", None)
+        if explain is not None and (reason := explain(state, f"{name}." if name else "")):
+            raise ValueError(f"{path}: {reason}")
     problems = mismatches(expected, state)
     if problems:
         raise ValueError(f"{len(problems)} entries of {path} do not fit this model:\n" + "\n".join(problems))

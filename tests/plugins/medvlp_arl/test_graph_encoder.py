@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from medvlp_arl.graph_encoder import GraphAttention, GraphAttentionEncoder
+from medvlp_toolkit.engines.checkpoints import load_weights
 from medvlp_toolkit.knowledge_graph.graph import KnowledgeGraph
 
 EDGES = [(0, 1), (0, 1), (2, 1), (3, 3), (3, 3), (1, 0), (4, 2)]
@@ -44,7 +45,8 @@ def by_hand(layer: GraphAttention, x: Tensor, edges: list[tuple[int, int]]) -> T
         for number in range(layer.heads):
             scores = torch.stack(
                 [
-                    h[source, number] @ layer.source_attention[number] + h[node, number] @ layer.target_attention[number]
+                    h[source, number] @ layer.source_attention[number]
+                    + h[node, number] @ layer.target_attention[number]
                     for source in sources
                 ]
             )
@@ -112,6 +114,15 @@ def test_checkpoint_needs_no_graph_beside_it() -> None:
 def test_checkpoint_of_another_graph_is_refused_in_one_line(other: list[tuple[int, int]]) -> None:
     with pytest.raises(ValueError, match=r"knowledge graph \(6 entities, \d triples\) is not the one given") as told:
         encoder(graph=graph(other)).load_state_dict(encoder().state_dict())
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("entities", [6, 7])
+def test_file_with_weights_of_another_graph_is_refused_in_one_line(tmp_path: Path, entities: int) -> None:
+    torch.save(torch.nn.ModuleDict({"graph": encoder()}).state_dict(), tmp_path / "weights.pt")
+    other = torch.nn.ModuleDict({"graph": encoder(graph=graph(EDGES[:-1], entities))})
+    with pytest.raises(ValueError, match=rf"weights\.pt: the checkpoint's .* given \({entities} entities") as told:
+        load_weights(other, tmp_path / "weights.pt")
     assert "\n" not in str(told.value)
 
 

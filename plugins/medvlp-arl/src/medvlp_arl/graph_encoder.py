@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -123,15 +124,22 @@ class GraphAttentionEncoder(nn.Module):
         return out
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
-        edges = state_dict.get(f"{prefix}edge_index")
-        if edges is not None and not _same_graph(self.edge_index, edges):
-            entities = state_dict.get(f"{prefix}embeddings", self.embeddings).shape[0]
-            raise ValueError(
-                f"the checkpoint's knowledge graph ({entities} entities, {edges.shape[1]} triples) is not the one "
-                f"given ({self.num_entities} entities, {self.edge_index.shape[1]} triples); give the graph file that "
-                "the model was trained with"
-            )
+        misfit = self.explain_misfit(state_dict, prefix)
+        if misfit is not None:
+            raise ValueError(misfit)
         super()._load_from_state_dict(state_dict, prefix, *arguments)
+
+    def explain_misfit(self, state_dict: Mapping[str, Any], prefix: str = "") -> str | None:
+        """A sentence when a state dict is of another graph than the one that this encoder was built with."""
+        edges = state_dict.get(f"{prefix}edge_index")
+        embeddings = state_dict.get(f"{prefix}embeddings", self.embeddings)
+        if edges is None or (_same_graph(self.edge_index, edges) and len(embeddings) == self.num_entities):
+            return None
+        return (
+            f"the checkpoint's knowledge graph ({len(embeddings)} entities, {edges.shape[1]} triples) is not the one "
+            f"given ({self.num_entities} entities, {self.edge_index.shape[1]} triples); give the graph file that the "
+            "model was trained with"
+        )
 
 
 def _same_graph(ours: Tensor, theirs: Tensor) -> bool:
