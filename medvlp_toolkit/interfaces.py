@@ -172,7 +172,12 @@ class TextEncoder(Protocol):
 
 @runtime_checkable
 class FusionModule(Protocol):
-    """Lets text (report tokens or entity queries) and image tokens see one another."""
+    """Lets text (report tokens or entity queries) and image tokens see one another.
+
+    Optional attributes: ``reads_knowledge`` False says that linked entities need not be embedded for it;
+    ``computes_parts`` True that ``forward`` takes ``compute``, the only part of its output that will be read (``all``,
+    ``text``, ``image`` or ``pooled``; ``published`` computes what the published code does, read or not).
+    """
 
     width: int
 
