@@ -15,12 +15,14 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from medvlp_toolkit.cli.bench_memory import memory
 from medvlp_toolkit.cli.bench_step import step
 from medvlp_toolkit.cli.isolated import Outcome, call_isolated
 from medvlp_toolkit.cli.output import console, print_json, progress_console
 
 app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
 app.command()(step)
+app.command()(memory)
 
 #: What `bench data` measures, in this order.
 PARTS = ("store", "memory-map", "jpeg", "prepare", "rules", "radgraph")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import yaml
 from rich.markup import escape
 from rich.table import Table
 
@@ -70,7 +71,10 @@ def step(
             checkout, own = _side(told)
             fixed = {"dataset_dir": str(store), "output_dir": str(folder / f"run{number}")}
             configs = _configs("train", bundle, overlay or (), checkout)
-            sides.append(Side(configs, {**common, **own, **fixed}, checkout))
+            # What only prepare.yaml knows is not for the training.
+            of_store = _of(_configs("prepare", bundle, overlay or ()), common).keys() - _of(configs, common).keys()
+            trained = {key: value for key, value in common.items() if key not in of_store}
+            sides.append(Side(configs, {**trained, **own, **fixed}, checkout))
         status.update("measuring")
         measured = [one.as_json() for one in measure_steps(sides, threads, warm_up, repeats, steps)]
     if as_json:
@@ -112,16 +116,25 @@ def _configs(task: str, bundle: str, overlays: Sequence[str], checkout: Path | N
 
 
 def _prepare(bundle: str, overlays: Sequence[str], settings: dict[str, Any], folder: Path) -> Path:
-    files = [str(file) for file in _configs("prepare", bundle, overlays)]
-    # What prepare.yaml does not know it ignores; the batch decides how many studies there must be.
-    overrides = {key: value for key, value in settings.items() if key.split("::")[0] in ("stored_size", "image_size")}
+    files = _configs("prepare", bundle, overlays)
+    overrides = _of(files, settings)
     overrides["phantom_count"] = max(64, 4 * int(settings.get("batch_size", 64)))
     overrides["workers"] = 0
-    given = json.dumps({"configs": files, "overrides": overrides, "folder": str(folder / "store")})
+    given = json.dumps(
+        {"configs": [str(file) for file in files], "overrides": overrides, "folder": str(folder / "store")}
+    )
     made = call_isolated("medvlp_toolkit.benchmarks.training_step:prepare_store", given, timeout=900)
     if not made.ok:
         raise ValueError(f"the studies to measure on could not be prepared: {made.error}")
     return Path(made.value)
+
+
+def _of(files: Sequence[Path], settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of ids that these configurations have."""
+    known: set[str] = set()
+    for file in files:
+        known |= {str(key).lstrip("+").split("::")[0] for key in yaml.safe_load(file.read_text(encoding="utf-8")) or {}}
+    return {key: value for key, value in settings.items() if key.split("::")[0] in known}
 
 
 def _print(machine: dict[str, Any], bundle: str, measured: list[dict[str, Any]]) -> None:

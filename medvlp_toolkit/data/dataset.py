@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from medvlp_toolkit.data.draws import study_keys, uniform
+from medvlp_toolkit.data.shared_arrays import Arrays, TextColumn, shared_arrays
 from medvlp_toolkit.data.store import PackedStore
 from medvlp_toolkit.data.supervision import EntityLabels, PositionNegatives
 from medvlp_toolkit.data.text_lengths import FixedLengths
@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 #: How many uniform numbers a sample brings along for augmentation on the device.
 AUGMENTATION_DRAWS = 32
 _AUGMENTATION_STREAM = 0
+#: Studies of a store from which on its labels are shared among processes.
+SHARED_FROM = 20_000
 
 
 class StudyDataset(Dataset):
@@ -79,15 +81,6 @@ class StudyDataset(Dataset):
         # Shared with worker processes, which are forked or spawned before later epochs begin.
         self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
         splits = (splits,) if isinstance(splits, str) else tuple(splits)
-        self.rows = self.store.rows(*splits)
-        if not len(self.rows):
-            there = sorted({str(s) for s in self.store.studies.column("split").to_pylist()})
-            raise ValueError(
-                f"{self.store.path}: no study in split {', '.join(splits) or '(any)'}; "
-                f"the store has the splits {', '.join(there) or 'none'}"
-            )
-        if study_ids is not None:
-            self.rows = self._only(study_ids)
         if masks not in (True, False, "boxes"):
             raise ValueError(f"masks is true, false or boxes, not {masks!r}")
         self.masks = masks
@@ -98,19 +91,65 @@ class StudyDataset(Dataset):
             self.store.array("masks")  # an error here rather than in the first batch
         self._check_known("entities", self.entities, self.store.entities)
         self._check_known("positions", self.positions, self.store.positions)
-        ids = self.store.studies.column("study_id").to_pylist()
-        patients = self.store.studies.column("patient_id").to_pylist()
-        self.study_ids = [ids[row] for row in self.rows]
-        self.patient_ids = [patients[row] for row in self.rows]
-        self._keys = study_keys(self.study_ids)
-        self._entity_labels = self._read_findings(excluded_entities)
-        self.targets = self._read_targets()
+        arrays = self._arrays(splits, study_ids, tuple(excluded_entities))
+        self.rows: NDArray[np.int64] = arrays["rows"]
+        self.study_ids = TextColumn(arrays["study_ids"])
+        self.patient_ids = TextColumn(arrays["patient_ids"])
+        self._keys: NDArray[np.uint64] = arrays["keys"]
+        self._entity_labels = EntityLabels(
+            arrays["presence"], arrays["label_rows"], arrays["label_offsets"], len(self.positions)
+        )
+        self.targets: NDArray[np.int8] | None = arrays.get("targets")
 
-    def _only(self, study_ids: Sequence[str]) -> NDArray[np.int64]:
+    def _arrays(self, splits: Sequence[str], study_ids: Sequence[str] | None, excluded: Sequence[str]) -> Arrays:
+        """What is known of the studies; of a large store shared among processes, as its images are."""
+
+        def make() -> Arrays:
+            return self._read(splits, study_ids, excluded)
+
+        if study_ids is not None or len(self.store) < SHARED_FROM:
+            return make()
+        key = {
+            "version": 1,
+            "store": self.store.fingerprint,
+            "splits": splits,
+            "entities": self.entities,
+            "positions": self.positions,
+            "excluded": excluded,
+            "labels": self.label_names,
+        }
+        return shared_arrays(self.store.path / "arrays", key, make)
+
+    def _read(self, splits: Sequence[str], study_ids: Sequence[str] | None, excluded: Sequence[str]) -> Arrays:
+        rows = self.store.rows(*splits)
+        if not len(rows):
+            there = sorted({str(s) for s in self.store.table("studies", ["split"]).column("split").to_pylist()})
+            raise ValueError(
+                f"{self.store.path}: no study in split {', '.join(splits) or '(any)'}; "
+                f"the store has the splits {', '.join(there) or 'none'}"
+            )
+        table = self.store.table("studies", ["study_id", "patient_id"])
+        ids, patients = (table.column(name).to_pylist() for name in ("study_id", "patient_id"))
+        if study_ids is not None:
+            rows = self._only(study_ids, rows, ids)
+        chosen = [ids[row] for row in rows]
+        labels = self._read_findings(excluded, rows)
+        arrays: Arrays = {
+            "rows": rows,
+            "study_ids": TextColumn.pack(chosen),
+            "patient_ids": TextColumn.pack(patients[row] or "" for row in rows),
+            "keys": study_keys(chosen),
+            "presence": labels.presence,
+            "label_rows": labels.rows,
+            "label_offsets": labels.offsets,
+        }
+        targets = self._read_targets(rows)
+        return arrays if targets is None else {**arrays, "targets": targets}
+
+    def _only(self, study_ids: Sequence[str], rows: NDArray[np.int64], ids: list[str]) -> NDArray[np.int64]:
         """The rows of these studies, in the store's order."""
-        ids = self.store.table("studies", ["study_id"]).column("study_id").to_pylist()
         wanted = set(study_ids)
-        kept = np.array([row for row in self.rows if ids[row] in wanted], dtype=np.int64)
+        kept = np.array([row for row in rows if ids[row] in wanted], dtype=np.int64)
         if len(kept) < len(wanted) or not wanted:
             # How many, not which: an id may say who the patient is.
             raise ValueError(
@@ -142,16 +181,16 @@ class StudyDataset(Dataset):
                 f"{' …' if len(unknown) > 5 else ''}; prepare it again with a report filter that knows them"
             )
 
-    def _read_findings(self, excluded: Sequence[str]) -> EntityLabels:
+    def _read_findings(self, excluded: Sequence[str], rows: NDArray[np.int64]) -> EntityLabels:
         table = self.store.table("findings", ["study", "entity", "presence", "position"])
         index = np.full(len(self.store), -1, dtype=np.int64)
-        index[self.rows] = np.arange(len(self.rows))
+        index[rows] = np.arange(len(rows))
         columns = {name: _codes(table.column(name)) for name in ("entity", "presence", "position")}
         return EntityLabels.from_columns(
-            index[table.column("study").to_numpy()], columns, len(self.rows), self.entities, self.positions, excluded
+            index[table.column("study").to_numpy()], columns, len(rows), self.entities, self.positions, excluded
         )
 
-    def _read_targets(self) -> np.ndarray | None:
+    def _read_targets(self, rows: NDArray[np.int64]) -> NDArray[np.int8] | None:
         if not self.label_names:
             return None
         unknown = [name for name in self.label_names if name not in self.store.labels]
@@ -161,7 +200,7 @@ class StudyDataset(Dataset):
             )
         table = self.store.table("studies", [f"label:{name}" for name in self.label_names])
         columns = [table.column(i).fill_null(-1).to_numpy() for i in range(table.num_columns)]
-        return np.stack(columns, axis=1).astype(np.int8)[self.rows]
+        return np.stack(columns, axis=1).astype(np.int8)[rows]
 
     # -- batches ------------------------------------------------------------------------------
 
@@ -257,8 +296,16 @@ class StudySampler(DistributedSampler):
 
     def __iter__(self) -> Iterator[int]:
         start, self._start = self._start, 0
-        order = super().__iter__() if self.shuffle else iter(range(self.rank, len(self.studies), self.num_replicas))
-        return islice(order, start, None)
+        return map(int, self._order()[self.rank :: self.num_replicas][start:])
+
+    def _order(self) -> NDArray[np.int64]:
+        """The order over all ranks, DistributedSampler's; an array, as a list of numbers takes several times more."""
+        studies = len(self.studies)
+        if not self.shuffle:
+            return np.arange(studies)
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        order: NDArray[np.int64] = torch.randperm(studies, generator=generator).numpy()
+        return np.resize(order, self.total_size)  # cut, or begun again from the front
 
 
 def study_loader(
