@@ -137,7 +137,8 @@ class DataSource(Protocol):
 class ImageEncoder(Protocol):
     """``forward(image (B, C, *spatial), keep: Optional (B, K)) -> (B, N, num_features)``.
 
-    ``keep`` holds the patch indices a masked pass sees; it is allowed where ``supports_masking``.
+    ``keep`` holds the patch indices a masked pass sees; it is allowed where ``supports_masking``. An encoder whose tokens
+    do not look at the middle of their cells may say so with ``token_shift()``: per axis, in cells; heat maps heed it.
     """
 
     num_features: int

@@ -24,6 +24,7 @@ from medvlp_toolkit.verification.references import (
     report_circles,
     report_missing,
 )
+from medvlp_toolkit.verification.requirements import check_requirements
 from medvlp_toolkit.verification.strict import check_strictly, is_allowed
 from medvlp_toolkit.verification.targets import Targets
 from medvlp_toolkit.verification.workflow_ids import (
@@ -212,6 +213,7 @@ class _Verifier:
         check_names(composition, expressions, self.modules, lambda path, name: excused(path, name, self._imports))
         expressions.imported = {**self._imports, **expressions.imported}
         self.targets.check(composition)
+        check_requirements(composition)
         kind = workflow_kind(composition, files[0].path.stem)
         if kind is not None and not only:
             check_required_ids(composition, kind)

@@ -20,6 +20,8 @@ from medvlp_toolkit.verification.located_file import SUFFIXES, read_located
 from medvlp_toolkit.verification.modules import Modules
 from medvlp_toolkit.verification.problem import Problem
 from medvlp_toolkit.verification.references import missing_references, report_missing
+from medvlp_toolkit.verification.requirements import ID as REQUIREMENTS
+from medvlp_toolkit.verification.requirements import check_requirements
 from medvlp_toolkit.verification.targets import Targets
 from medvlp_toolkit.verification.workflow_ids import RUN_IDS
 
@@ -122,13 +124,20 @@ def problems_of_run(arguments: RunArguments) -> list[Problem]:
     modules = Modules(_bundle(paths[0]))
     check_names(composition, read_expressions(composition), modules, lambda path, name: path not in needed)
     Targets(modules).check(composition)
+    check_requirements(composition)
     inside = {"::".join(path) for path, _ in composition.walk() if path in needed}
-    problems += [p for p in composition.problems if not p.id or p.id in inside or _around(p.id, inside)]
+    problems += [
+        p for p in composition.problems if not p.id or p.id in inside or _around(p.id, inside) or _is_requirement(p)
+    ]
     return sorted(set(problems))
 
 
 def _around(id_: str, inside: set[str]) -> bool:
     return id_.rpartition("::")[0] in inside
+
+
+def _is_requirement(problem: Problem) -> bool:
+    return problem.id.partition("::")[0] == REQUIREMENTS
 
 
 def _bundle(config: Path) -> Path:

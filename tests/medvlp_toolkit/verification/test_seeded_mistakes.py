@@ -534,6 +534,22 @@ MISTAKES = [
         "a damaged download would pass",
         2,
     ),
+    # -- what has to be installed
+    Mistake(
+        "a distribution that is not installed",
+        append(OVERLAY, "requirements: [no-such-filters>=2]\n"),
+        OVERLAY,
+        "requirements::0",
+        "no-such-filters is not installed; pip install 'no-such-filters>=2'",
+        7,
+    ),
+    Mistake(
+        "a distribution in another version",
+        append(OVERLAY, "requirements: [medvlp-toolkit>=99]\n"),
+        OVERLAY,
+        "requirements::0",
+        "is installed; pip install 'medvlp-toolkit>=99'",
+    ),
     # -- strict
     Mistake(
         "a target of an unknown package",

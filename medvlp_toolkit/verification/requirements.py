@@ -1,0 +1,37 @@
+"""``requirements``: distributions that a configuration names because its plugins come from them."""
+
+from __future__ import annotations
+
+import importlib.metadata
+
+from packaging.requirements import InvalidRequirement, Requirement
+
+from medvlp_toolkit.verification.composition import Composition
+
+ID = "requirements"
+
+
+def check_requirements(composition: Composition) -> None:
+    """A problem for each distribution that is not installed, or in another version, with how to install it.
+
+    ``requirements: [my-filter>=0.2]`` in an overlay tells whoever runs it what to install; a plugin's name alone
+    does not say which distribution offers it.
+    """
+    listed = composition.get((ID,), [])
+    if not isinstance(listed, list):
+        composition.add((ID,), "is no list of distributions", "write [my-filter>=0.2]")
+        return
+    for number, line in enumerate(listed):
+        path = (ID, str(number))
+        try:
+            requirement = Requirement(str(line))
+        except InvalidRequirement:
+            composition.add(path, f"'{line}' is no requirement", "write my-filter>=0.2")
+            continue
+        try:
+            version = importlib.metadata.version(requirement.name)
+        except importlib.metadata.PackageNotFoundError:
+            composition.add(path, f"{requirement.name} is not installed", f"pip install '{line}'")
+            continue
+        if not requirement.specifier.contains(version, prereleases=True):
+            composition.add(path, f"{requirement.name} {version} is installed", f"pip install '{line}'")
