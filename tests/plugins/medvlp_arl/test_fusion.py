@@ -103,7 +103,8 @@ def test_padded_entities_do_nothing() -> None:
     changed = knowledge.embeddings.clone()
     changed[0, 2], changed[1, 1:] = 5.0, -5.0
     assert torch.equal(
-        module(image, text, mask, knowledge).text, module(image, text, mask, knowledge._replace(embeddings=changed)).text
+        module(image, text, mask, knowledge).text,
+        module(image, text, mask, knowledge._replace(embeddings=changed)).text,
     )
 
 
