@@ -16,6 +16,7 @@ from torch import Tensor
 
 from medvlp_toolkit.data.dataset import StudyDataset
 from medvlp_toolkit.engines.device import Precision, autocast, to_device
+from medvlp_toolkit.engines.step import OptimisationStep
 from medvlp_toolkit.evaluation.boxes import bounding_boxes
 from medvlp_toolkit.evaluation.overlays import Overlay, write_overlays
 from medvlp_toolkit.evaluation.results import Results, write_probabilities
@@ -31,8 +32,8 @@ Activation = Literal["sigmoid", "softmax"]
 _DESCRIPTION = ("patient_id", "split", "sex", "age", "view")
 
 
-class FinetuningStep:
-    """One optimisation step of a network that maps an image to logits.
+class FinetuningStep(OptimisationStep):
+    """One iteration of training a network that maps an image to logits.
 
     Given to MONAI's ``SupervisedTrainer`` as ``iteration_update``; the trainer's loss function is called with
     (logits, target). The engine's output is ``{"loss": …}``, detached and left on the device.
@@ -41,40 +42,24 @@ class FinetuningStep:
         transform: from the stored batch to the network's, on the device.
         target: the batch key that the loss compares with: ``targets`` (labels), ``mask``, or of pairs of image and
             text, whose network reads the whole batch, ``answer`` or ``image_index``.
-        precision: ``fp32`` or ``bf16``.
-        clip_norm: greatest norm of the gradient over all parameters; None does not clip.
+        optimisation: ``precision``, ``clip_norm`` … of :class:`~medvlp_toolkit.engines.step.OptimisationStep`.
     """
 
-    def __init__(
-        self,
-        transform: Transform,
-        target: Target = "targets",
-        precision: Precision = "fp32",
-        clip_norm: float | None = None,
-    ) -> None:
-        self.transform = transform
+    def __init__(self, transform: Transform, target: Target = "targets", **optimisation: Any) -> None:
+        super().__init__(transform, **optimisation)
         self.target = target
-        self.precision: Precision = precision
-        self.clip_norm = clip_norm
 
     def __call__(self, engine: Any, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        device = engine.state.device
-        prepared = self.transform(to_device(batch, device))
-        network = engine.network
-        network.train()
-        engine.optimizer.zero_grad(set_to_none=True)
-        with autocast(device, self.precision):
-            logits = engine.inferer(prepared if "image_index" in prepared else prepared["image"], network)
-        engine.fire_event(IterationEvents.FORWARD_COMPLETED)
-        loss: Tensor = engine.loss_function(logits.float(), prepared[self.target])
-        engine.fire_event(IterationEvents.LOSS_COMPLETED)
-        loss.backward()
-        engine.fire_event(IterationEvents.BACKWARD_COMPLETED)
-        if self.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(network.parameters(), self.clip_norm)
-        engine.optimizer.step()
-        engine.fire_event(IterationEvents.MODEL_COMPLETED)
-        return {"loss": loss.detach()}
+        prepared = self.transform(to_device(batch, engine.state.device))
+        read = prepared if "image_index" in prepared else prepared["image"]
+        loss: list[Tensor] = []
+
+        def compare(logits: Tensor) -> Tensor:
+            loss.append(engine.loss_function(logits.float(), prepared[self.target]))
+            return loss[0]
+
+        self.optimise(engine, lambda network: engine.inferer(read, network), compare)
+        return {"loss": loss[0].detach()}
 
 
 class PredictionStep:

@@ -18,18 +18,15 @@ from medvlp_toolkit.evaluation.entity_scorer import EntityScorer
 Transform = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
-class PretrainingStep:
-    """One iteration of training a :class:`~medvlp_toolkit.model.PretrainingModel`.
+class OptimisationStep:
+    """What training steps share: precision, accumulation, clipping, compilation, an average of the weights.
 
-    Given to MONAI's ``SupervisedTrainer`` as ``iteration_update``. The engine's output is the dict of
-    losses, detached and left on the device: nothing in a step waits for the device.
-
-    With ``accumulation_steps`` the gradients of so many batches are averaged before the optimiser steps; processes talk
-    with the last of them only, and the end of an epoch ends the group. Each batch's losses are averages over its own
-    terms. ``engine.state.accumulating`` is true where the optimiser has not stepped yet.
+    Nothing in it waits for the device. With ``accumulation_steps`` the gradients of so many batches are averaged before
+    the optimiser steps; processes talk with the last of them only, and the end of an epoch ends the group. Each batch's
+    losses are averages over its own terms. ``engine.state.accumulating`` is true until the optimiser has stepped.
 
     Args:
-        transform: from the stored batch to the model's, on the device (augmentation, normalisation).
+        transform: from the stored batch to the network's, on the device (augmentation, normalisation).
         precision: ``fp32``, ``bf16``, or ``fp16`` with a gradient scaler.
         clip_norm: greatest norm of the gradient over all parameters; None does not clip.
         accumulation_steps: batches per step of the optimiser.
@@ -64,29 +61,32 @@ class PretrainingStep:
         self._scaler_state: dict[str, Any] = {}
         self._compiled: nn.Module | None = None
 
-    def __call__(self, engine: Any, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        device = engine.state.device
-        prepared = self.transform(to_device(batch, device))
-        # A compiled step would be compiled anew for every list of study ids.
-        prepared = {key: value for key, value in prepared.items() if isinstance(value, Tensor)}
+    def optimise(self, engine: Any, forward: Callable[[nn.Module], Any], loss: Callable[[Any], Tensor]) -> Any:
+        """Forward, backward and, at the end of a group, the optimiser's step; what ``forward`` gave.
+
+        Args:
+            forward: calls the network, in the precision that was asked for.
+            loss: (0-dim) of what it gave, in float32.
+        """
         network = self._ready(engine.network)
-        scaler = self.scaler(device)
+        scaler = self.scaler(engine.state.device)
         place = place_of(engine.state.iteration, engine.state.epoch_length, self.accumulation_steps)
         network.train()
         if place.first:
             engine.optimizer.zero_grad(set_to_none=True)
         with gradients_synchronised(network, place.last):
-            with autocast(device, self.precision):
-                losses = engine.inferer(prepared, network)
+            with autocast(engine.state.device, self.precision):
+                output = forward(network)
             engine.fire_event(IterationEvents.FORWARD_COMPLETED)
+            total = loss(output)
             engine.fire_event(IterationEvents.LOSS_COMPLETED)
-            scaler.scale(losses["loss"] / place.size).backward()
+            scaler.scale(total / place.size).backward()
         engine.fire_event(IterationEvents.BACKWARD_COMPLETED)
         engine.state.accumulating = not place.last
         if place.last:
             self._step(engine, scaler)
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
-        return {name: value.detach() for name, value in losses.items()}
+        return output
 
     def _step(self, engine: Any, scaler: torch.amp.GradScaler) -> None:
         if self.clip_norm is not None:
@@ -120,6 +120,21 @@ class PretrainingStep:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._scaler, self._scaler_state = None, dict(state)
+
+
+class PretrainingStep(OptimisationStep):
+    """One iteration of training a :class:`~medvlp_toolkit.model.PretrainingModel`.
+
+    Given to MONAI's ``SupervisedTrainer`` as ``iteration_update``; arguments as of :class:`OptimisationStep`. The
+    engine's output is the dict of losses, detached and left on the device.
+    """
+
+    def __call__(self, engine: Any, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        prepared = self.transform(to_device(batch, engine.state.device))
+        # A compiled step would be compiled anew for every list of study ids.
+        tensors = {key: value for key, value in prepared.items() if isinstance(value, Tensor)}
+        losses = self.optimise(engine, lambda network: engine.inferer(tensors, network), lambda losses: losses["loss"])
+        return {name: value.detach() for name, value in losses.items()}
 
 
 class ScoringStep:

@@ -5,22 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-CONFIGS = Path(__file__).parents[2] / "bundles" / "medklip" / "configs"
+BUNDLES = Path(__file__).parents[2] / "bundles"
+CONFIGS = BUNDLES / "medklip" / "configs"
 
 
-def run_bundle(*configs: str, run_id: str = "run", workflow_type: str = "train", **overrides: Any) -> Any:
+def run_bundle(
+    *configs: str, run_id: str = "run", workflow_type: str = "train", bundle: str = "medklip", **overrides: Any
+) -> Any:
     """Run configurations of the bundle in this process, as ``python -m monai.bundle run`` would."""
-    workflow = make_workflow(*configs, run_id=run_id, workflow_type=workflow_type, **overrides)
+    workflow = make_workflow(*configs, run_id=run_id, workflow_type=workflow_type, bundle=bundle, **overrides)
     workflow.run()
     workflow.finalize()
     return workflow
 
 
-def make_workflow(*configs: str, run_id: str = "run", workflow_type: str = "train", **overrides: Any) -> Any:
+def make_workflow(
+    *configs: str, run_id: str = "run", workflow_type: str = "train", bundle: str = "medklip", **overrides: Any
+) -> Any:
     from monai.bundle import ConfigWorkflow
 
     workflow = ConfigWorkflow(
-        config_file=[str(CONFIGS / f"{name}.yaml") for name in configs],
+        config_file=[str(BUNDLES / bundle / "configs" / f"{name}.yaml") for name in configs],
         run_id=run_id,
         workflow_type=workflow_type,
         **overrides,

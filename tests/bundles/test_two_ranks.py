@@ -8,7 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.bundles.running import CONFIGS, demo_overrides
+import pytest
+
+from tests.bundles.running import BUNDLES, CONFIGS, demo_overrides, run_bundle
 
 
 def compare(folder: Path, batch_size: int, configs: list[Path], overrides: dict[str, object]) -> dict[str, object]:
@@ -41,3 +43,30 @@ def test_medklip_on_two_ranks_equals_one_with_the_joined_batch(demo_run: Path, t
     losses = report["losses"]
     assert isinstance(losses, dict)
     assert min(losses[name] for name in ("existence", "position")) > 0
+
+
+@pytest.fixture(scope="module")
+def arl_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with a small store and its knowledge graph."""
+    folder = tmp_path_factory.mktemp("arl")
+    common = {"dataset_dir": str(folder / "store"), "graph_file": str(folder / "graph.safetensors"), "image_size": 48}
+    run_bundle("prepare", "demo", bundle="arl", **common, **{"source::count": 160, "workers": 0})
+    run_bundle("graph", "demo", bundle="arl", **common, embedding_epochs=1, threshold=1)
+    return folder
+
+
+def test_arl_on_two_ranks_equals_one_with_the_joined_batch(arl_data: Path, tmp_path: Path) -> None:
+    overrides = {
+        "dataset_dir": str(arl_data / "store"),
+        "graph_file": str(arl_data / "graph.safetensors"),
+        "output_dir": str(tmp_path / "run"),
+        "image_size": 48,
+        "steps": 4,
+        "precision": "fp32",
+    }
+    configs = [BUNDLES / "arl" / "configs" / f"{name}.yaml" for name in ("train", "demo")]
+    report = compare(tmp_path, 4, configs, overrides)
+    assert_equal(report)
+    assert isinstance(report["losses"], dict)
+    assert len(report["losses"]) == 5
+    assert min(report["losses"].values()) > 0

@@ -19,6 +19,7 @@ from medvlp_toolkit.data.text_lengths import FixedLengths
 from medvlp_toolkit.engines.accumulation import Place, place_of
 from medvlp_toolkit.engines.activation_checkpointing import checkpoint_activations
 from medvlp_toolkit.engines.device import autocast, set_tf32
+from medvlp_toolkit.engines.finetuning import FinetuningStep
 from medvlp_toolkit.engines.step import PretrainingStep
 from tests.medvlp_toolkit.engines.training import make_network, make_store
 
@@ -278,3 +279,21 @@ def test_reports_are_cut_to_the_shortest_length_that_holds_them() -> None:
     assert cut["image"].shape == batch["image"].shape
     assert FixedLengths([8])(batch)["input_ids"].shape == (2, 32)
     assert FixedLengths()(batch) is batch
+
+
+# -- fine-tuning ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_fine_tuning_accumulates_and_scales_as_pre_training_does(precision: Any) -> None:
+    torch.manual_seed(0)
+    engine = Engine(nn.Linear(4, 2))
+    engine.loss_function = nn.BCEWithLogitsLoss()  # type: ignore[attr-defined]
+    step = FinetuningStep(dict, precision=precision, accumulation_steps=2)
+    batch = {"image": torch.randn(3, 4), "targets": torch.tensor([[0.0, 1.0]]).repeat(3, 1)}
+    before = engine.network.weight.detach().clone()
+    (first,) = engine.run(step, [batch], epoch_length=4)
+    assert torch.equal(engine.network.weight, before)
+    later = engine.run(step, [batch] * 7, epoch_length=4)
+    assert float(later[-1]["loss"]) < float(first["loss"])
+    assert step.scaler(CPU).is_enabled() == (precision == "fp16")
