@@ -13,6 +13,7 @@ import medvlp_toolkit as mv
 from medvlp_toolkit.cli import bench, bundle, doctor, import_, info, plugins
 from medvlp_toolkit.cli.errors import Commands
 from medvlp_toolkit.cli.filter import filter_reports
+from medvlp_toolkit.cli.graph import graph
 from medvlp_toolkit.cli.inspect import inspect
 from medvlp_toolkit.cli.label import label_table
 from medvlp_toolkit.cli.new import new
@@ -38,6 +39,7 @@ app.command("filter")(filter_reports)
 app.command("label")(label_table)
 app.command()(prepare)
 app.command()(inspect)
+app.command()(graph)
 app.command()(submit)
 app.command()(verify)
 app.command()(new)

@@ -57,7 +57,7 @@ class ProbabilityWriter:
     Args:
         entities: ids in the order of the scores.
         output_dir: made where it does not exist.
-        grid: token grid of the attention.
+        grid: token grid of the attention; None for a network that gives none: no heat maps.
         token_shift: where tokens look within their cell (``image_encoder.token_shift()``).
         heat_maps_of: entities to draw for every image; empty draws the highest-scoring ones.
         heat_maps: how many of those.
@@ -70,7 +70,7 @@ class ProbabilityWriter:
         self,
         entities: Sequence[str],
         output_dir: str | Path,
-        grid: Sequence[int],
+        grid: Sequence[int] | None = None,
         token_shift: Sequence[float] = (),
         heat_maps_of: Sequence[str] = (),
         heat_maps: int = 3,
@@ -86,7 +86,7 @@ class ProbabilityWriter:
             raise ValueError(f"new entities repeat the model's own: {', '.join(twice)}; give them other ids")
         self.entities = tuple(entities)
         self.output_dir = Path(output_dir)
-        self.grid = tuple(grid)
+        self.grid = None if grid is None else tuple(grid)
         self.token_shift = tuple(token_shift)
         self.heat_maps_of = tuple(heat_maps_of)
         self.heat_maps = heat_maps
@@ -125,6 +125,8 @@ class ProbabilityWriter:
             return
         self._names += output["study_id"]
         self._scores.append(scores)
+        if self.grid is None:
+            return
         maps = attention_maps(output["attention"].float(), self.grid, self.attention_layers)
         for i, name in enumerate(output["study_id"]):
             if len(self._names) - len(scores) + i >= self.most_pictures:

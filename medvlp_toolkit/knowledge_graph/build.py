@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,6 +18,8 @@ from medvlp_toolkit.knowledge_graph.transe import TransE
 
 if TYPE_CHECKING:
     from medvlp_toolkit.interfaces import KnowledgeSource
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,8 @@ class BuildGraph:
                 "embedding": {"method": type(self.embedding).__name__, **asdict(self.embedding)},
             },
         )
-        graph.write(self.output)
+        path = graph.write(self.output)
+        logger.info("%s: %s", path, graph.summary())
         return graph
 
 

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 FORMAT_VERSION = "1"
+#: Name of the metadata's entry, a JSON document.
+METADATA = "knowledge_graph"
 TENSORS = ("edge_index", "relations", "entity_embeddings")
 
 
@@ -78,12 +80,12 @@ class KnowledgeGraph:
             raise FileNotFoundError(f"no knowledge graph at {file}; `medvlp graph STORE --out {file}` makes one")
         try:
             with safe_open(file, framework="numpy") as content:
-                metadata = content.metadata() or {}
+                texts = json.loads((content.metadata() or {}).get(METADATA, "{}"))
                 tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118 - not a dict
         except SafetensorError as error:
             raise GraphError(f"{file} cannot be read as safetensors ({error}); is it complete?") from None
         missing = [name for name in TENSORS if name not in tensors]
-        if missing or metadata.get("format") != FORMAT_VERSION:
+        if missing or texts.get("format") != FORMAT_VERSION:
             raise GraphError(
                 f"{file} is no knowledge graph of this version; `medvlp graph STORE --out {file}` makes one"
             )
@@ -91,10 +93,10 @@ class KnowledgeGraph:
             tensors["edge_index"].astype(np.int64),
             tensors["relations"].astype(np.int64),
             tensors["entity_embeddings"].astype(np.float32),
-            tuple(json.loads(metadata["entity_ids"])),
-            tuple(json.loads(metadata["entity_names"])),
-            tuple(json.loads(metadata["relation_names"])),
-            json.loads(metadata["source"]),
+            tuple(texts["entity_ids"]),
+            tuple(texts["entity_names"]),
+            tuple(texts["relation_names"]),
+            texts["source"],
         )
 
     def write(self, path: Path | str) -> Path:
@@ -104,15 +106,17 @@ class KnowledgeGraph:
         file = Path(path)
         file.parent.mkdir(parents=True, exist_ok=True)
         temporary = file.with_name(file.name + ".tmp")
+        # One entry: safetensors writes several in any order, and the same graph is to give the same bytes.
         texts = {
+            "format": FORMAT_VERSION,
+            "sha256": self.fingerprint,
             "entity_ids": list(self.entity_ids),
             "entity_names": list(self.entity_names),
             "relation_names": list(self.relation_names),
             "source": dict(self.source),
         }
-        metadata = {name: json.dumps(value, ensure_ascii=False, sort_keys=True) for name, value in texts.items()}
         tensors = {name: np.ascontiguousarray(getattr(self, name)) for name in TENSORS}
-        save_file(tensors, temporary, {"format": FORMAT_VERSION, "sha256": self.fingerprint, **metadata})
+        save_file(tensors, temporary, {METADATA: json.dumps(texts, ensure_ascii=False, sort_keys=True)})
         temporary.replace(file)
         return file
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import gc
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medvlp_toolkit.data.progress import Progress
+from medvlp_toolkit.knowledge_graph.graph import GraphError
 
 
 @dataclass(frozen=True)
@@ -46,69 +47,27 @@ class TransE:
     ) -> NDArray[np.float32]:
         """(E, 3) of head, relation, tail -> (entities, dimension), each of length 1.
 
+        Training runs in a process of its own: PyKEEN cannot be imported beside MONAI, whose learning-rate schedules
+        have the names of torch's (its resolver takes that for an error).
+
         Args:
             progress: show a bar of epochs (None: if standard error is a terminal).
 
         Raises:
-            ModuleNotFoundError: without PyKEEN.
+            GraphError: without PyKEEN, or when training fails.
         """
-        try:
-            with _quiet():
-                from pykeen.models import TransE as Model
-                from pykeen.training import SLCWATrainingLoop, TrainingCallback
-                from pykeen.triples import CoreTriplesFactory
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
-                f"training entity embeddings needs PyKEEN ({error.name} is missing): pip install medvlp-toolkit[graph]"
-            ) from None
-        import torch
-
-        class Tick(TrainingCallback):  # type: ignore[misc]
-            def __init__(self, bar: Progress) -> None:
-                super().__init__()
-                self.bar = bar
-
-            def post_epoch(self, epoch: int, epoch_loss: float, **kwargs: object) -> None:
-                self.bar.advance()
-
-        # Corruption by Bernoulli sampling and the filter of true triples read the factory, one row per triple.
-        factory = CoreTriplesFactory(torch.from_numpy(np.unique(triples[:, :3], axis=0)), entities, relations)
-        batch = max(-(-factory.num_triples // self.batches_per_epoch), min(self.smallest_batch, factory.num_triples))
-        with _quiet(), torch.random.fork_rng(devices=[]), Progress("embedding entities", self.epochs, progress) as bar:
-            torch.manual_seed(self.seed)
-            model = Model(
-                triples_factory=factory,
-                embedding_dim=self.dimension,
-                scoring_fct_norm=self.norm,
-                loss="marginranking",
-                loss_kwargs={"margin": self.margin},
-                random_seed=self.seed,
-            )
-            loop = SLCWATrainingLoop(
-                model=model,
-                triples_factory=factory,
-                optimizer=torch.optim.SGD(model.parameters(), lr=self.learning_rate),
-                negative_sampler="bernoulli",
-                negative_sampler_kwargs={"num_negs_per_pos": self.negatives, "filtered": True},
-            )
-            loop.train(
-                factory, num_epochs=self.epochs, batch_size=batch, use_tqdm=False, callbacks=Tick(bar), pin_memory=False
-            )
-            embeddings: NDArray[np.float32] = model.entity_representations[0](indices=None).detach().cpu().numpy()
-        return embeddings.astype(np.float32)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """PyKEEN's manners: it logs and warns of what the caller cannot change."""
-    log = logging.getLogger("pykeen")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    gc.freeze()  # it also collects garbage after every epoch, and need not look through all that is here already
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        gc.unfreeze()
-        log.setLevel(level)
+        if find_spec("pykeen") is None:
+            raise GraphError("training entity embeddings needs PyKEEN: pip install medvlp-toolkit[graph]")
+        with tempfile.TemporaryDirectory() as folder:
+            # Corruption and its filter read each triple once.
+            np.save(Path(folder) / "triples.npy", np.unique(triples, axis=0))
+            task = {**asdict(self), "entities": entities, "relations": relations, "progress": progress}
+            (Path(folder) / "task.json").write_text(json.dumps(task))
+            command = [sys.executable, "-W", "ignore", "-m", "medvlp_toolkit.knowledge_graph.transe_process", folder]
+            finished = subprocess.run(command, check=False)
+            if finished.returncode:
+                raise GraphError(
+                    f"training the entity embeddings failed with status {finished.returncode}; its messages are above"
+                )
+            embeddings: NDArray[np.float32] = np.load(Path(folder) / "embeddings.npy", allow_pickle=False)
+        return embeddings

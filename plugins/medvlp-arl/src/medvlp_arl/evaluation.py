@@ -1,0 +1,136 @@
+"""What pre-training taught: the pretext tasks on unseen studies, and a linear probe on frozen image features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from rich.console import Console
+from rich.table import Table
+
+from medvlp_arl.pretext_metrics import PretextMetrics
+from medvlp_toolkit.data.dataset import StudyDataset
+from medvlp_toolkit.evaluation.linear_probe import ProbeScores, image_features, linear_probe
+from medvlp_toolkit.evaluation.results import Results
+from medvlp_toolkit.evaluation.run_record import run_record
+from medvlp_toolkit.evaluation.zero_shot import score_table
+from medvlp_toolkit.model import PretrainingModel
+
+
+class PretextEvaluation:
+    """Prints and writes the pretext metrics of an evaluator, and the probe of its network beside an untrained one.
+
+    The results folder has ``metrics.json`` (``pretext`` and ``probe``), the probe's scores of the test studies, and
+    ``run.json``.
+
+    Args:
+        metrics: the evaluator's.
+        trained, untrained: the model evaluated, and one of the same making before training.
+        probe_train, probe_test: data sets whose ``targets`` are probed; no study of one in the other.
+        transform: from the stored batch to the model's.
+        output_dir: folder of the results.
+        probe_limit: studies that the probe learns from; all when None.
+        title: of the tables.
+        config: kept in ``run.json``.
+        checkpoint: file whose weights are evaluated.
+        seconds: what took how long before.
+    """
+
+    def __init__(
+        self,
+        metrics: PretextMetrics,
+        trained: PretrainingModel,
+        untrained: PretrainingModel,
+        probe_train: StudyDataset,
+        probe_test: StudyDataset,
+        transform: Callable[[Mapping[str, Any]], dict[str, Any]],
+        output_dir: str | Path,
+        probe_limit: int | None = 4000,
+        title: str = "Pre-training",
+        config: Mapping[str, Any] | None = None,
+        checkpoint: str | Path | None = None,
+        seconds: Mapping[str, float] | None = None,
+    ) -> None:
+        self.metrics = metrics
+        self.trained, self.untrained = trained, untrained
+        self.probe_train, self.probe_test = probe_train, probe_test
+        self.transform = transform
+        self.output_dir = Path(output_dir)
+        self.probe_limit = probe_limit
+        self.title = title
+        self.config = dict(config or {})
+        self.checkpoint = checkpoint
+        self.seconds = dict(seconds or {})
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.COMPLETED, self._finish)
+
+    def _finish(self, engine: Engine) -> None:
+        device: Any = engine.state.device
+        parts = dict(self.metrics.parts)
+        probes: dict[str, ProbeScores] = {}
+        labels = self.probe_test.label_names
+        if labels:
+            probes = {
+                "trained": self._probe(self.trained, device),
+                "untrained": self._probe(self.untrained, device),
+            }
+        console = Console()
+        console.print(_pretext_table(parts, self.title))
+        if probes:
+            console.print(_probe_table(probes, self.title))
+        self._write(parts, probes, device)
+        console.print(f"results: {self.output_dir}", soft_wrap=True, highlight=False)
+
+    def _probe(self, model: PretrainingModel, device: torch.device) -> ProbeScores:
+        train, test = self.probe_train, self.probe_test
+        assert train.targets is not None
+        assert test.targets is not None
+        features = image_features(model.model, train, self.transform, device, limit=self.probe_limit)
+        unseen = image_features(model.model, test, self.transform, device)
+        return linear_probe(features, train.targets[: len(features)], unseen, test.targets, test.label_names)
+
+    def _write(self, parts: Mapping[str, float], probes: Mapping[str, ProbeScores], device: Any) -> None:
+        test = self.probe_test
+        targets = np.zeros((len(test), 0), np.int8) if test.targets is None else test.targets
+        scores = probes["trained"].scores if probes else np.zeros((len(test), 0), np.float32)
+        table = score_table(
+            test.study_ids,
+            targets,
+            scores,
+            test.label_names,
+            patient_id=test.patient_ids,
+            split=test.store.values("split", test.rows),
+        )
+        metrics = {
+            "pretext": parts,
+            "probe": {name: {"mean_auc": probe.mean_auc, "auc": probe.auc} for name, probe in probes.items()},
+        }
+        run = run_record(self.config, self.checkpoint, device, self.seconds, bundle="ARL", title=self.title)
+        Results.write(self.output_dir, table, metrics, run)
+
+
+def _pretext_table(parts: Mapping[str, float], title: str) -> Table:
+    table = Table("task", "measured", "most frequent answer", title=f"{title}: pretext tasks")
+    for name, value in parts.items():
+        if name.endswith("_floor"):
+            continue
+        floor = parts.get(f"{name}_floor", parts.get(f"{name.removesuffix('_accuracy')}_floor"))
+        if name.endswith("_auc"):
+            floor = 0.5
+        table.add_row(name.replace("_", " "), f"{value:.3f}", "" if floor is None else f"{floor:.3f}")
+    return table
+
+
+def _probe_table(probes: Mapping[str, ProbeScores], title: str) -> Table:
+    trained, untrained = probes["trained"], probes["untrained"]
+    table = Table("label", "trained", "untrained", title=f"{title}: AUC of a linear probe on frozen image features")
+    for label in trained.auc:
+        table.add_row(label, f"{trained.auc[label]:.3f}", f"{untrained.auc[label]:.3f}")
+    table.add_section()
+    table.add_row("mean", f"{trained.mean_auc:.3f}", f"{untrained.mean_auc:.3f}")
+    return table
