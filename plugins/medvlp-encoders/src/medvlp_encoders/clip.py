@@ -127,6 +127,11 @@ class ClipVisionTransformer(nn.Module):
             raise ValueError(f"{len(problems)} entries of {name} do not fit clip_vit:\n" + "\n".join(problems))
         self.load_state_dict({key: weights[key] for key in expected})
 
+    @torch.jit.unused
+    def fit_positions(self, positions: Tensor) -> Tensor:
+        """Position embeddings of another image size, resampled to this one's: what a checkpoint is loaded with."""
+        return resized_positions(positions, (self.rows, self.columns))
+
     def _with_channels(self, image: Tensor) -> Tensor:
         if image.shape[1] == self.in_channels:
             return image
