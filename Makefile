@@ -7,7 +7,7 @@ DEMO := runs/demo
 RUN := $(BIN)/python -m monai.bundle run --config_file
 MANIFESTS := requirements.txt constraints.txt pyproject.toml $(wildcard plugins/*/pyproject.toml)
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow lint docs clean
 
 $(VENV)/.installed: $(MANIFESTS)
 	$(PYTHON) -m venv $(VENV)
@@ -31,5 +31,9 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The documentation's site, in site/; a broken link is an error.
+docs: $(VENV)/.installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 clean:
-	rm -rf $(VENV) runs build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) runs build dist site .pytest_cache .mypy_cache .ruff_cache
