@@ -61,7 +61,7 @@ class LoadedBundle:
             network = self._parser.get_parsed_content("network")
         self.network: torch.nn.Module = network.to(self.device).eval()
         #: Ids of what is scored, in the order of the scores.
-        self.entities: tuple[str, ...] = tuple(self._parser.get_parsed_content("scored_entities"))
+        self.entities: tuple[str, ...] = tuple(self._parser.get_parsed_content(self._entities_id()))
         self._transform = self._parser.get_parsed_content("evaluation_transform").to(self.device)
 
     def score(self, image: str | Path) -> dict[str, float]:
@@ -118,6 +118,13 @@ class LoadedBundle:
         if missing is not None:
             raise FileNotFoundError(f"no overlay at {missing}; name a file of {configs}, or give its path")
         return [inference, *given]
+
+    def _entities_id(self) -> str:
+        """Where the configuration says what is scored: the handler that writes the scores names it."""
+        for number, handler in enumerate(self._parser.get("handlers", [])):
+            if isinstance(handler, dict) and "entities" in handler:
+                return f"handlers::{number}::entities"
+        raise ValueError(f"{self.folder}: no handler of configs/inference names the `entities` that are scored")
 
     def _weights(self, given: str | Path | None) -> Path:
         models = self.folder / "models"

@@ -140,10 +140,33 @@ class _Verifier:
             self._check([file], {})
         for file in readable:
             if file not in bases:
-                under = min(bases, key=lambda base: self._strangeness(base, file), default=None)
+                under = self._base_of(file, bases)
                 self._check([file] if under is None else [under, file], {}, only=file.name)
         for key, value in settings.items():
             self._check_setting(key, value, bases or readable)
+
+    def _base_of(self, overlay: LocatedFile, bases: Sequence[LocatedFile]) -> LocatedFile | None:
+        """What an overlay was written for: a configuration of its bundle, else of a bundle beside it."""
+
+        def nearest_of(files: Sequence[LocatedFile]) -> LocatedFile | None:
+            return min(files, key=lambda base: self._strangeness(base, overlay), default=None)
+
+        own = nearest_of(bases)
+        if own is not None and self._strangeness(own, overlay)[0] == 0:
+            return own
+        return nearest_of([*bases, *self._beside])
+
+    @cached_property
+    def _beside(self) -> list[LocatedFile]:
+        """Configurations that can be run of the bundles in the same folder."""
+        found = []
+        for path in sorted(self.bundle.resolve().parent.glob("*/configs/*")):
+            inside = self.bundle.resolve() in path.parents
+            if not inside and path.suffix.lower() in SUFFIXES and path.name != METADATA:
+                file = read_located(path, str(path))
+                if isinstance(file.value, dict) and "run" in file.value:
+                    found.append(file)
+        return found
 
     def _check_setting(self, key: str, value: Any, bases: Sequence[LocatedFile]) -> None:
         """An override holds for whichever configuration is run: one of them has to have it."""
@@ -235,7 +258,8 @@ class _Verifier:
             for wanted in [*references_in(value), *([value[1:]] if value.startswith("%") else [])]
         }
         for file in files if alone else files[1:]:
-            others = [other for other in [*self.others.values(), *files] if other.name != file.name]
+            beside = [one for one in self._beside if one.path.parent == files[0].path.parent] if files else []
+            others = [other for other in [*self.others.values(), *files, *beside] if other.name != file.name]
             known = {str(key).lstrip("+") for other in others if isinstance(other.value, dict) for key in other.value}
             known |= KNOWN_IDS | {as_path(id_)[0] for id_ in (*properties("train"), *properties("infer"))}
             for key, value in file.value.items():

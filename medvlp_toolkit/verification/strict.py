@@ -53,7 +53,9 @@ _BUILTINS = frozenset(
         *("sum", "tuple", "zip"),
     )
 )
-_NUMPY_ALLOWED = ("numpy.", "math.")
+_HARMLESS = ("numpy.", "math.", "copy.", "itertools.", "collections.", "functools.", "statistics.")
+#: Registries give plugins and nothing else, whatever name is asked for.
+_REGISTRIES = frozenset(f"medvlp_toolkit.{kind}" for kind in mv.registries)
 _NUMPY_REFUSED = ("load", "save", "savez", "fromfile", "memmap", "loadtxt", "genfromtxt", "DataSource", "ctypeslib")
 _REFUSED_ARGUMENTS = {"trust_remote_code": (True, "True", "true"), "weights_only": (False, "False", "false")}
 _NODES = (
@@ -89,7 +91,7 @@ def check_strictly(composition: Composition, expressions: Expressions, targets: 
     for path in expressions.import_places.values():
         text = str(composition.get(path))
         for dotted in _imports(text[1:]):
-            if not is_allowed(dotted) and not dotted.startswith(("numpy", "math")):
+            if not is_allowed(dotted) and not f"{dotted}.".startswith(_HARMLESS):
                 _refuse(composition, path, f"imports {dotted}")
     for path, tree in expressions.trees.items():
         for what in dict.fromkeys(_refused_in(tree, expressions.imported)):
@@ -135,7 +137,9 @@ def _imports(text: str) -> Iterator[str]:
 def _refused_in(tree: ast.Expression, imported: dict[str, str]) -> Iterator[str]:
     bound = {n.arg for n in ast.walk(tree) if isinstance(n, ast.arg)}
     bound |= {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)}
-    harmless = {id(call.func) for call in ast.walk(tree) if isinstance(call, ast.Call) and _asks_for_public(call)}
+    harmless = {
+        id(call.func) for call in ast.walk(tree) if isinstance(call, ast.Call) and _asks_for_public(call, imported)
+    }
     for node in ast.walk(tree):
         if not isinstance(node, _NODES):
             yield f"has {type(node).__name__} in an expression"
@@ -143,12 +147,12 @@ def _refused_in(tree: ast.Expression, imported: dict[str, str]) -> Iterator[str]
             dotted = _dotted(node, imported, bound)
             if node.attr.startswith("_"):
                 yield f"reaches for .{node.attr}"
-            elif dotted and not (is_allowed(dotted) or _is_numeric(dotted)):
+            elif dotted and not (is_allowed(dotted) or _is_harmless(dotted)):
                 yield f"uses {dotted}"
         elif isinstance(node, ast.Name) and node.id not in bound | {REFERENCES} and id(node) not in harmless:
             dotted = imported.get(node.id)
             known = node.id in _BUILTINS if dotted is None else "." not in dotted
-            if not known and not (dotted and (is_allowed(dotted) or _is_numeric(dotted))):
+            if not known and not (dotted and (is_allowed(dotted) or _is_harmless(dotted))):
                 yield f"uses {dotted or node.id}"
         elif isinstance(node, ast.keyword) and _is_refused(node):
             yield f"sets {node.arg}={ast.unparse(node.value)}"
@@ -158,21 +162,23 @@ def _is_refused(word: ast.keyword) -> bool:
     return isinstance(word.value, ast.Constant) and word.value.value in _REFUSED_ARGUMENTS.get(word.arg or "", ())
 
 
-def _asks_for_public(call: ast.Call) -> bool:
-    """``getattr(x, 'name')`` and ``hasattr(x, 'name')`` with a name that is written out and public."""
+def _asks_for_public(call: ast.Call, imported: dict[str, str]) -> bool:
+    """``getattr(x, 'name')`` and ``hasattr(x, 'name')`` with a public name written out, or of a registry."""
     if not (isinstance(call.func, ast.Name) and call.func.id in ("getattr", "hasattr") and len(call.args) > 1):
         return False
-    name = call.args[1]
+    whose, name = call.args[:2]
+    if isinstance(whose, ast.Attribute | ast.Name) and _dotted(whose, imported, set()) in _REGISTRIES:
+        return True
     return isinstance(name, ast.Constant) and isinstance(name.value, str) and not name.value.startswith("_")
 
 
-def _is_numeric(dotted: str) -> bool:
-    if not f"{dotted}.".startswith(_NUMPY_ALLOWED):
+def _is_harmless(dotted: str) -> bool:
+    if not f"{dotted}.".startswith(_HARMLESS):
         return False
     return not any(part in _NUMPY_REFUSED or part.startswith("_") for part in dotted.split("."))
 
 
-def _dotted(node: ast.Attribute, imported: dict[str, str], bound: set[str]) -> str | None:
+def _dotted(node: ast.Attribute | ast.Name, imported: dict[str, str], bound: set[str]) -> str | None:
     names: list[str] = []
     root: ast.expr = node
     while isinstance(root, ast.Attribute):
