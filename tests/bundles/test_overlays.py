@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,26 @@ def launch(folder: Path, overlays: tuple[str, ...], overrides: dict[str, object]
         ],
         cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
+
+
+def test_a_checkpoint_knows_the_configuration_it_was_made_with(demo_run: Path) -> None:
+    state = torch.load(demo_run / "checkpoint_epoch=2.pt", weights_only=True)["configuration"]
+    values = json.loads(state["values"])
+    assert (values["batch_size"], values["epochs"], values["processes"]) == (16, 2, 1)
+    assert values["fusion::layers"] == 2
+    assert values["optimizer::lr"] == "@learning_rate"
+    assert len(state["sha256"]) == 64
+
+
+def test_a_changed_batch_size_is_told_when_a_run_goes_on(
+    demo_run: Path, elsewhere: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copy(demo_run / "checkpoint_epoch=2.pt", elsewhere)
+    overrides = demo_overrides(demo_run, output_dir=str(elsewhere), epochs=2, batch_size=8, attention_images=0)
+    run_bundle("train", "demo", "resume", **overrides)
+    (told,) = [record.getMessage() for record in caplog.records if "has changed" in record.getMessage()]
+    assert "  batch_size: 16 → 8" in told.splitlines()
+    assert "processes" not in told
 
 
 def test_the_average_of_weights_is_validated_kept_and_exported(demo_run: Path, elsewhere: Path) -> None:
