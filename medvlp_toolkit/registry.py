@@ -14,14 +14,16 @@ from __future__ import annotations
 import difflib
 import inspect
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import EntryPoint, distributions
+from importlib.metadata import Distribution, EntryPoint, distributions
 from typing import Any
 
 from packaging.requirements import Requirement
 
 CORE_DISTRIBUTION = "medvlp-toolkit"
+_GROUP = "medvlp_toolkit."
 
 # What to install for a name that is known but absent: kind -> name -> distribution.
 KNOWN_PLUGINS: dict[str, dict[str, str]] = {
@@ -131,27 +133,37 @@ def _scan() -> dict[str, list[PluginRef]]:
         found: dict[str, list[PluginRef]] = {}
         seen: set[str] = set()
         for distribution in distributions():
-            offers = [ep for ep in distribution.entry_points if ep.group.startswith("medvlp_toolkit.")]
-            if not offers:  # before anything else is read: parsing every distribution's metadata is slow
+            try:
+                refs = list(_offers(distribution, seen))
+            except Exception as error:  # metadata that cannot be read: of this one distribution, and of no other
+                where = getattr(distribution, "_path", "an installed distribution")
+                warnings.warn(f"{where} is left out: its metadata is damaged ({error}); install it again", stacklevel=2)
                 continue
-            normalized = distribution.name.replace("_", "-").lower()
-            if normalized in seen:  # a second copy further down sys.path is not what Python would import
-                continue
-            seen.add(normalized)
-            for entry_point in offers:
-                kind = entry_point.group.removeprefix("medvlp_toolkit.")
-                ref = PluginRef(
-                    kind=kind,
-                    name=entry_point.name,
-                    distribution=distribution.name,
-                    version=distribution.version,
-                    target=entry_point.value,
-                    _entry_point=entry_point,
-                    _requires=tuple(distribution.requires or ()),
-                )
-                found.setdefault(kind, []).append(ref)
+            for ref in refs:
+                found.setdefault(ref.kind, []).append(ref)
         _scans[key] = found
     return _scans[key]
+
+
+def _offers(distribution: Distribution, seen: set[str]) -> Iterator[PluginRef]:
+    """The plugins of one distribution; of a second copy further down ``sys.path`` none: Python would not import it."""
+    entry_points = [ep for ep in distribution.entry_points if ep.group.startswith(_GROUP)]
+    if not entry_points:  # before anything else is read: parsing every distribution's metadata is slow
+        return
+    normalized = distribution.name.replace("_", "-").lower()
+    if normalized in seen:
+        return
+    seen.add(normalized)
+    for entry_point in entry_points:
+        yield PluginRef(
+            kind=entry_point.group.removeprefix(_GROUP),
+            name=entry_point.name,
+            distribution=distribution.name,
+            version=distribution.version,
+            target=entry_point.value,
+            _entry_point=entry_point,
+            _requires=tuple(distribution.requires or ()),
+        )
 
 
 class Registry(Mapping[str, Any]):

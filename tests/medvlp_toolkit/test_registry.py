@@ -242,3 +242,28 @@ def test_plugin_errors_survive_pickling_so_that_workers_can_report_them() -> Non
     with pytest.raises(PluginError) as caught:
         mv.encoders["no_such_encoder"]
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+def test_a_package_that_is_slow_to_import_is_not_waited_for(fake_packages: Path) -> None:
+    listing = "import medvlp_toolkit as mv\nassert 'slow' in mv.report_filters\nmv.report_filters.acme"
+    loaded = loaded_after(listing, fake_packages)
+    assert "acme_filters" in loaded
+    assert "slow_filters" not in loaded
+
+
+def test_damaged_metadata_of_a_package_is_warned_of_and_hides_no_other(
+    fake_packages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = "[medvlp_toolkit.report_filters]\n"
+    for name, entry in (("garbled", "this is no entry point"), ("nameless", "nameless = nameless_filters:Filter")):
+        info = tmp_path / f"{name}_filters-0.1.dist-info"
+        info.mkdir()
+        (info / "entry_points.txt").write_text(f"{group}{entry}\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.warns(UserWarning, match="metadata is damaged") as warned:
+        names = list(mv.report_filters)
+    assert {"acme", "rules", "broken", "slow"} <= set(names)
+    assert not {"nameless", "this is no entry point"} & set(names)
+    told = "\n".join(str(one.message) for one in warned)
+    assert "garbled_filters-0.1.dist-info" in told
+    assert "nameless_filters-0.1.dist-info" in told
