@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,19 +23,44 @@ from medvlp_toolkit.verification import metadata
 SCHEMA = Path(metadata.__file__).with_name("metadata_schema.json")
 
 
+def knowledge_graph(folder: Path) -> None:
+    """What ARL's bundle keeps beside its weights: here of six entities; the metadata says how many."""
+    from medvlp_toolkit.knowledge_graph.graph import KnowledgeGraph
+
+    names = ("effusion", "pneumothorax", "consolidation", "nodule", "edema", "lung")
+    edges = np.array([[0, 1, 2, 3, 4], [5, 5, 5, 5, 5]])
+    vectors = np.random.default_rng(0).normal(size=(len(names), 32)).astype(np.float32)
+    (folder / "models").mkdir()
+    graph = KnowledgeGraph(edges, np.zeros(5, np.int64), vectors, names, names, ("located_in",))
+    graph.write(folder / "models" / "graph.safetensors")
+    file = folder / "configs" / "metadata.json"
+    told = json.loads(file.read_text())
+    told["network_data_format"]["outputs"]["pred"]["num_channels"] = len(graph)
+    file.write_text(json.dumps(told))
+
+
+def nothing_more(folder: Path) -> None:
+    (folder / "models").mkdir()
+
+
 @dataclass(frozen=True)
 class Recipe:
-    """A pre-training bundle, and what makes its network small enough for a test."""
+    """A pre-training bundle, what makes its network small enough for a test, and what it keeps beside its weights."""
 
     name: str
     smaller: dict[str, Any] = field(default_factory=dict)
+    complete: Callable[[Path], None] = nothing_more
+    draws: bool = True
 
     @property
     def is_there(self) -> bool:
         return (bundles_folder() / self.name / "configs" / "inference.yaml").is_file()
 
 
-RECIPES = [Recipe("medklip", {"image_encoder::depth": 18, "width": 32, "fusion::layers": 2})]
+RECIPES = [
+    Recipe("medklip", {"image_encoder::depth": 18, "width": 32, "fusion::layers": 2}),
+    Recipe("arl", {"image_encoder::layers": 1, "width": 48}, knowledge_graph, draws=False),
+]
 
 
 @dataclass(frozen=True)
@@ -44,6 +70,7 @@ class Exported:
     folder: Path
     network: torch.nn.Module
     smaller: dict[str, Any]
+    draws: bool
 
     @property
     def config(self) -> str:
@@ -70,18 +97,18 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     recipe: Recipe = request.param
     folder = tmp_path_factory.mktemp("zoo") / recipe.name
     copy_bundle(recipe.name, folder)
+    recipe.complete(folder)
     parser = ConfigParser()
     parser.read_config(str(folder / "configs" / "inference.yaml"))
-    for key, value in recipe.smaller.items():
+    for key, value in {"bundle_root": str(folder), **recipe.smaller}.items():
         parser[key] = value
     torch.manual_seed(0)
     network = parser.get_parsed_content("network_def").eval()
     for value in network.state_dict().values():
         if value.is_floating_point() and value.ndim == 2 and not value.any():
             value.normal_()  # a bank of zeros would hide what depends on it
-    (folder / "models").mkdir()
     write_weights(network.state_dict(), folder / "models")
-    return Exported(folder, network, recipe.smaller)
+    return Exported(folder, network, recipe.smaller, recipe.draws)
 
 
 def test_verify_metadata(exported: Exported, tmp_path: Path) -> None:
@@ -106,7 +133,7 @@ def test_ckpt_export_gives_torchscript_with_the_same_scores(exported: Exported, 
 
     ckpt_export(
         net_id="network_def", filepath=str(tmp_path / "model.ts"), ckpt_file=exported.weights,
-        meta_file=exported.meta, config_file=exported.config, **exported.smaller,
+        meta_file=exported.meta, config_file=exported.config, bundle_root=str(exported.folder), **exported.smaller,
     )  # fmt: skip
     scripted = torch.jit.load(str(tmp_path / "model.ts")).eval()
     with torch.no_grad():
@@ -119,7 +146,7 @@ def test_onnx_export_gives_the_same_scores(exported: Exported, tmp_path: Path) -
 
     onnx_export(
         net_id="network_def", filepath=str(tmp_path / "model.onnx"), ckpt_file=exported.weights,
-        meta_file=exported.meta, config_file=exported.config, **exported.smaller,
+        meta_file=exported.meta, config_file=exported.config, bundle_root=str(exported.folder), **exported.smaller,
     )  # fmt: skip
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
     (scores,) = session.run(None, {session.get_inputs()[0].name: exported.image().numpy()})
@@ -163,7 +190,7 @@ def test_load_reads_a_copy_in_json(exported: Exported, tmp_path: Path, monkeypat
     assert not list((tmp_path / "bundles").rglob("*.yaml"))
     shutil.copytree(exported.folder / "models", tmp_path / "bundles" / name / "models")
     inference = tmp_path / "bundles" / name / "configs" / "inference.json"
-    config = json.loads(inference.read_text())
+    config = json.loads(inference.read_text()) | {"bundle_root": str(inference.parents[1])}
     for key, value in exported.smaller.items():
         *outer, last = key.split("::")
         part = config
@@ -181,12 +208,16 @@ def test_a_loaded_bundle_scores_an_image_and_says_where_it_looked(exported: Expo
     scores = bundle.score(radiograph)
     assert tuple(scores) == bundle.entities
     assert all(0 <= score <= 1 for score in scores.values())
-    heat = bundle.heat_map(radiograph, bundle.entities[3])
-    assert heat.shape == (90, 70)
-    assert heat.min() >= 0
-    assert np.isfinite(heat).all()
     with pytest.raises(ValueError, match="'unicorn' is not scored"):
         bundle.heat_map(radiograph, "unicorn")
+    if exported.draws:
+        heat = bundle.heat_map(radiograph, bundle.entities[3])
+        assert heat.shape == (90, 70)
+        assert heat.min() >= 0
+        assert np.isfinite(heat).all()
+    else:
+        with pytest.raises(ValueError, match="gives no attention"):
+            bundle.heat_map(radiograph, bundle.entities[3])
     with pytest.raises(FileNotFoundError, match="no image at"):
         bundle.score(radiograph.with_name("none.png"))
 
