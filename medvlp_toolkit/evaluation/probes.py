@@ -97,11 +97,16 @@ def cautions(probes: Mapping[str, Any]) -> list[str]:
     images = probes["image_probes"]
     blank = images.get("blank")
     if blank and blank["claimed"]:
-        found.append(f"on a blank image it claims {', '.join(blank['claimed'])}.")
+        claimed = ", ".join(label.replace("_", " ") for label in blank["claimed"])
+        found.append(f"on a blank image it claims {claimed}.")
     shown, mirrored = images.get("as it is"), images.get("mirrored")
     if shown and mirrored and shown["auc"] is not None and shown["auc"] - mirrored["auc"] > _SPREAD_WORTH_SAYING:
         found.append(f"on mirrored images the mean AUC falls from {shown['auc']:.2f} to {mirrored['auc']:.2f}.")
-    for name, row in probes.get("laterality", {}).items():
-        if row["n"] and row["accuracy"] < _SIDE_WORTH_SAYING:
-            found.append(f"left and right are not told apart by {name} ({row['accuracy']:.2f} of {row['n']}).")
+    lost = [
+        f"{name} {row['accuracy']:.2f} of {row['n']}"
+        for name, row in probes.get("laterality", {}).items()
+        if row["n"] and row["accuracy"] < _SIDE_WORTH_SAYING
+    ]
+    if lost:
+        found.append(f"left and right are not told apart: {'; '.join(lost)} (guessing 0.50).")
     return found

@@ -101,7 +101,7 @@ def _grounding_cautions(grounding: Metrics) -> list[str]:
     ]
     if not blind:
         return []
-    return [f"Attention: {_names(blind)} found no better than by pointing at one fixed place in every image."]
+    return [f"Attention points at {_names(blind)} no better than one fixed place in every image would."]
 
 
 def _holds(ends: Any, value: float) -> bool:

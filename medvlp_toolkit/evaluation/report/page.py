@@ -160,8 +160,24 @@ def _classifications(both: Sequence[Results]) -> list[dict[str, Any]]:
             (row["operating_point"]["split"] for row in metrics[0]["labels"].values() if row.get("operating_point")),
             None,
         )
-        blocks.append({"key": key, "title": title, "metrics": metrics, "labels": labels, "threshold_split": split})
+        blocks.append(
+            {
+                "key": key,
+                "title": title,
+                "metrics": metrics,
+                "labels": labels,
+                "threshold_split": split,
+                "low": _axis_start(metrics),
+            }
+        )
     return blocks
+
+
+def _axis_start(blocks: Sequence[Metrics]) -> float:
+    """A round number below every AUC and interval, and below chance."""
+    rows = [row for block in blocks for row in block.get("labels", {}).values()]
+    ends = [end for row in rows for end in (row.get("auc_interval") or ())]
+    return float(np.floor(10 * min([0.4, *ends, *(row["auc"] for row in rows if row.get("auc") is not None)])) / 10)
 
 
 def _curves(both: Sequence[Results], label: str, rows: Sequence[Metrics | None]) -> dict[str, str | None]:
