@@ -10,6 +10,7 @@ from PIL import Image
 
 from medvlp_datasets.questions import VqaMed2019Source
 from medvlp_toolkit.data.prepare import Prepare
+from medvlp_toolkit.data.records import Report, Study
 from medvlp_toolkit.data.store import PackedStore
 
 QUESTIONS = {"plane": "Which half is bright?", "modality": "Is the top bright?"}
@@ -41,4 +42,20 @@ def question_store(folder: Path, **options: int) -> PackedStore:
     Prepare(
         VqaMed2019Source(root), folder / "store", image_size=32, require_report=False, workers=0, progress=False
     ).run()
+    return PackedStore.open(folder / "store")
+
+
+def caption_store(folder: Path, images: int = 40) -> PackedStore:
+    """The pictures with a caption each that says which half is bright, and its class in the column ``kind``."""
+    root = write_questions(folder / "source", images=images)
+    studies = []
+    for study in VqaMed2019Source(root):
+        if study.split == "train":
+            number = int(study.id.removeprefix("train"))
+            half = ["left", "right", "top", "bottom"][number % 4]
+            split = ("train", "train", "validate", "test")[number // 4 % 4]
+            report = Report(study.id, f"picture {number} is bright at the {half}")
+            metadata = {"kind": "upright" if half in ("top", "bottom") else "lying"}
+            studies.append(Study(study.id, study.id, study.image, report, split, metadata=metadata))
+    Prepare(studies, folder / "store", image_size=32, require_findings=False, workers=0, progress=False).run()
     return PackedStore.open(folder / "store")

@@ -1,0 +1,210 @@
+"""The bundles that fine-tune on pairs of image and text train, evaluate, answer, and say mistakes in one line."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from medvlp_toolkit.console import readable_message
+from medvlp_toolkit.data.answers import AnswerVocabulary
+from medvlp_toolkit.downstream.pretrained_bundle import PretrainedBundle
+from medvlp_toolkit.evaluation.results import Results
+from medvlp_toolkit.shipped_bundles import shipped_bundles
+from medvlp_toolkit.verification.bundle import verify_bundle
+from tests.question_store import QUESTIONS, caption_store, question_store, write_questions
+
+BUNDLES = Path(__file__).parents[2] / "bundles"
+TINY: dict[str, Any] = {
+    "image_size": 32,
+    "width": 32,
+    "image_encoder::last_stage": 2,
+    "image_encoder::widths": [16, 32],
+    "precision": "fp32",
+    "log_every": 10,
+}
+
+
+def run(bundle: str, *configs: str, **overrides: Any) -> None:
+    from monai.bundle import ConfigWorkflow
+
+    files = [str(BUNDLES / bundle / "configs" / f"{name}.yaml") for name in configs]
+    tiny = {key: value for key, value in TINY.items() if key != "log_every" or "train" in configs}
+    known = {**(tiny if "small" in configs else {}), **overrides}
+    workflow = ConfigWorkflow(config_file=files, workflow_type="train", **known)
+    workflow.initialize()
+    workflow.run()
+    workflow.finalize()
+
+
+@pytest.fixture(scope="module")
+def answered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a short training and evaluation on pictures whose answer only the picture tells."""
+    folder = tmp_path_factory.mktemp("vqa")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    question_store(folder, images=96)
+    common = {"dataset_dir": str(folder / "store"), "output_dir": str(folder)}
+    run(
+        "vqa",
+        "train",
+        "small",
+        **common,
+        epochs=16,
+        batch_size=8,
+        learning_rate=2e-3,
+        **{"augmentation::crop_scale": [1.0, 1.0]},
+    )
+    run("vqa", "evaluate", "small", **common)
+    torch.set_num_threads(threads)
+    return folder
+
+
+def test_answers_are_learned_from_the_image(answered: Path) -> None:
+    measured = Results.read(answered / "evaluation").metrics["answers"]
+    assert measured["overall"]["n"] == 16
+    assert measured["overall"]["unseen"] == 1
+    assert measured["overall"]["accuracy"] >= 0.75
+    controls = measured["controls"]
+    assert controls["blank image"]["overall"]["accuracy"] < measured["overall"]["accuracy"]
+    assert controls["shuffled"]["overall"]["accuracy"] < measured["overall"]["accuracy"]
+    assert set(measured["baselines"]["question"]) == {"overall", "plane", "modality"}
+
+
+def test_every_answer_is_listed(answered: Path) -> None:
+    with (answered / "evaluation" / "answers.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 16
+    assert {row["text"] for row in rows} == set(QUESTIONS.values())
+
+
+def test_a_question_about_a_file_is_answered(answered: Path, tmp_path: Path) -> None:
+    run(
+        "vqa",
+        "inference",
+        "small",
+        finetuned=str(answered / "best.pt"),
+        images=str(answered / "source" / "images" / "test2.png"),
+        question="is the top bright?",
+        output_dir=str(tmp_path),
+    )
+    with (tmp_path / "answers.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["rank"] for row in rows] == ["1", "2", "3", "4", "5"]
+    assert rows[0]["answer"] == "yes"
+    shares = [float(row["probability"]) for row in rows]
+    assert shares == sorted(shares, reverse=True)
+    assert sum(shares) <= 1.001
+    assert len(list((tmp_path / "attention").glob("overlay_*.png"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"question": "which half is bright?"}, "a question without an image cannot be answered"),
+        ({"images": "source/images/test0.png"}, "an image without a question has no answer"),
+        ({"finetuned": "source/train.csv", "images": "a", "question": "b"}, "train.csv"),
+    ],
+)
+def test_what_is_missing_is_one_line(answered: Path, tmp_path: Path, given: dict[str, str], said: str) -> None:
+    paths = {key: str(answered / value) if "/" in value else value for key, value in given.items()}
+    options = {"finetuned": str(answered / "best.pt"), "output_dir": str(tmp_path), **paths}
+    with pytest.raises(Exception) as caught:
+        run("vqa", "inference", "small", **options)
+    message = readable_message(caught.value)
+    assert message is not None
+    assert said in message
+    assert "\n" not in message
+
+
+def test_questions_of_another_data_set_are_one_line(answered: Path, tmp_path: Path) -> None:
+    root = write_questions(tmp_path / "source", images=4, tests=4)
+    for table in root.glob("*.csv"):
+        lines = table.read_text().replace("half.", "part.").replace(",yes", ",ja").replace(",no", ",nein")
+        table.write_text(lines.replace("in the picture", "im Bild"))
+    run("vqa", "prepare", root=str(root), dataset_dir=str(tmp_path / "store"), stored_size=32, workers=0)
+    with pytest.raises(Exception) as caught:
+        run(
+            "vqa",
+            "evaluate",
+            "small",
+            dataset_dir=str(tmp_path / "store"),
+            output_dir=str(answered),
+            results_dir=str(tmp_path),
+        )
+    message = readable_message(caught.value)
+    assert message is not None
+    assert "it is of another data set" in message
+    assert "\n" not in message
+
+
+def test_published_vocabulary_has_the_answers_of_all_splits(answered: Path) -> None:
+    from monai.bundle import ConfigParser
+
+    parser = ConfigParser()
+    parser.read_config([str(BUNDLES / "vqa" / "configs" / name) for name in ("train.yaml", "small.yaml")])
+    parser["dataset_dir"] = str(answered / "store")
+    own: AnswerVocabulary = parser.get_parsed_content("vocabulary")
+    parser = ConfigParser()
+    parser.read_config([str(BUNDLES / "vqa" / "configs" / name) for name in ("train.yaml", "small.yaml")])
+    parser.update({"dataset_dir": str(answered / "store"), "answer_splits": ["train", "validate", "test"]})
+    published: AnswerVocabulary = parser.get_parsed_content("vocabulary")
+    assert set(published.answers) - set(own.answers) == {"in picture"}
+
+
+def test_images_with_texts_are_classified(tmp_path: Path) -> None:
+    caption_store(tmp_path)
+    common = {"dataset_dir": str(tmp_path / "store"), "output_dir": str(tmp_path), "label": "kind"}
+    run("image_text_classification", "train", "small", **common, epochs=3, batch_size=8)
+    run("image_text_classification", "evaluate", "small", **common)
+    measured = Results.read(tmp_path / "evaluation").metrics["classes"]
+    assert set(measured["classes"]["classes"]) == {"lying", "upright"}
+    assert measured["overall"]["n"] == 8
+    assert set(measured["controls"]) == {"blank image", "shuffled"}
+
+
+def test_texts_are_retrieved(tmp_path: Path) -> None:
+    caption_store(tmp_path)
+    common = {"dataset_dir": str(tmp_path / "store"), "output_dir": str(tmp_path)}
+    run("retrieval", "train", "small", **common, epochs=2, batch_size=8, negatives=4)
+    run("retrieval", "evaluate", "small", **common)
+    (measured,) = Results.read(tmp_path / "evaluation").metrics["retrieval"].values()
+    assert measured["image_to_text"]["queries"] == measured["text_to_image"]["candidates"] == 8
+    assert measured["pairs"] == 64
+    assert np.isfinite(np.load(tmp_path / "evaluation" / "scores.npy")).all()
+    run("retrieval", "evaluate", "small", **common, rerank=2)
+    (measured,) = Results.read(tmp_path / "evaluation").metrics["retrieval"].values()
+    assert 16 <= measured["pairs"] <= 32
+
+
+@pytest.mark.parametrize("name", ["vqa", "image_text_classification", "retrieval"])
+def test_bundles_have_no_mistake_that_can_be_seen(name: str) -> None:
+    assert [str(problem) for problem in verify_bundle(BUNDLES / name).problems] == []
+    assert name in [bundle.name for bundle in shipped_bundles()]
+    assert json.loads((BUNDLES / name / "configs" / "metadata.json").read_text())["version"]
+
+
+def test_a_pretraining_checkpoint_gives_its_model_to_any_bundle(demo_run: Path) -> None:
+    """MedKLIP's demo: its model without text encoder, its bank from the checkpoint, its normalisation."""
+    overrides = {"dataset_dir": str(demo_run / "store"), "output_dir": str(demo_run), "image_size": 64}
+    given = PretrainedBundle(BUNDLES / "medklip", ["demo.yaml"], demo_run / "best.pt", overrides)
+    state = torch.load(demo_run / "best.pt", weights_only=True)
+    state = state.get("model", state)
+    for name, value in given.model.state_dict().items():
+        assert torch.equal(value, state[f"model.{name}"])
+    assert given.text_model() is not None
+    assert given.evaluation_transform(48).mean.tolist() == pytest.approx([0.45])
+    assert given.matching_head() is None
+
+
+def test_a_bundle_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no such bundle"):
+        PretrainedBundle(tmp_path / "nothing")
+    torch.save({"head.weight": torch.zeros(1)}, tmp_path / "other.pt")
+    with pytest.raises(ValueError, match="is no pre-training checkpoint"):
+        PretrainedBundle(BUNDLES / "medklip", checkpoint=tmp_path / "other.pt")
