@@ -69,6 +69,11 @@ class PatientBootstrap:
             counts[:, replicate] = np.bincount(rng.integers(patients, size=patients), minlength=patients)
         return counts
 
+    @cached_property
+    def _weights(self) -> NDArray[np.float64]:
+        """The counts as floats, which is what a matrix product is fast in."""
+        return self.counts.astype(np.float64)
+
     def auc(self, scores: ArrayLike, targets: ArrayLike, rows: ArrayLike | None = None) -> NDArray[np.float64]:
         """(replicates,) AUC of each resample, NaN where it lacks a class.
 
@@ -122,8 +127,8 @@ class PatientBootstrap:
         """(replicates,) mean of ``values`` (S',) over each resample, NaN where none of their rows is drawn."""
         values = np.asarray(values, np.float64)
         patient_of = self.patient_of if rows is None else self.patient_of[np.asarray(rows)]
-        sums = np.bincount(patient_of, values, minlength=self.patients) @ self.counts
-        drawn = np.bincount(patient_of, minlength=self.patients) @ self.counts
+        sums = np.bincount(patient_of, values, minlength=self.patients) @ self._weights
+        drawn = np.bincount(patient_of, minlength=self.patients) @ self._weights
         means: NDArray[np.float64] = np.divide(sums, drawn, out=np.full(len(sums), np.nan), where=drawn > 0)
         return means
 
