@@ -115,6 +115,9 @@ class FusionModuleSuite(ModuleSuite):
         self.check(not self.same(text, other_image), "another image leaves the text features as they were")
         self.check(not self.same(text, other_text), "another text leaves the text features as they were")
 
+    def test_empty_batch_gives_no_features(self) -> None:
+        self.check_empty_batch()
+
     def test_gradient_reaches_image_and_text(self) -> None:
         module = self.module().eval()
         image, text, *rest = self.inputs(module, self.batch_size)

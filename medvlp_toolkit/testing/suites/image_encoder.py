@@ -76,6 +76,9 @@ class ImageEncoderSuite(ModuleSuite):
             one, other = (self.features(self.run(module, *self.inputs(module, 1, seed))) for seed in (0, 1))
         self.check(not self.same(one, other), "two images give the same tokens")
 
+    def test_empty_batch_gives_no_features(self) -> None:
+        self.check_empty_batch()
+
     def test_gradient_reaches_the_image(self) -> None:
         module = self.module().eval()
         image = self.inputs(module, 1)[0].requires_grad_()

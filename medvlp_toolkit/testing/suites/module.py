@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 from typing import Any, ClassVar
 
@@ -56,6 +57,15 @@ class ModuleSuite(PluginSuite):
 
     def sliced(self, inputs: tuple[Any, ...], rows: slice) -> tuple[Any, ...]:
         return tuple(x[rows] if isinstance(x, Tensor) else x for x in inputs)
+
+    def check_empty_batch(self) -> None:
+        """A batch of files of which none could be read has no sample, and is scored like any other."""
+        module = self.module().eval()
+        inputs = self.sliced(self.inputs(module, self.batch_size), slice(0, 0))
+        with torch.no_grad():
+            features = self.features(self.run(module, *inputs, what="a batch without a sample"))
+        shape = tuple(features.shape)
+        self.check(shape[0] == 0, f"a batch without a sample gives features {shape}; expected none, (0, …)")
 
     def same(self, one: Tensor, other: Tensor) -> bool:
         return one.shape == other.shape and bool((one - other).abs().max() <= TOLERANCE * other.abs().max())
@@ -148,6 +158,23 @@ class ModuleSuite(PluginSuite):
         with torch.no_grad():
             same = self.same(self.features(self.run(module, *inputs)), self.features(self.run(restored, *inputs)))
         self.check(same, "a fresh instance with the saved state dict gives other features: some state is not in it")
+
+    def test_copies_of_it_give_the_same(self) -> None:
+        """Averages of weights are copies; processes that are spawned receive pickles."""
+        module = self.module().eval()
+        with self.doing("copying it (copy.deepcopy)"):
+            copied = copy.deepcopy(module)
+        inputs = self.inputs(module, self.batch_size)
+        with torch.no_grad():
+            ours = self.features(self.run(module, *inputs))
+            for other in (copied, self.check_pickles(module)):
+                theirs = self.features(self.run(other, *inputs, what="a copy of it"))
+                self.check(self.same(ours, theirs), "a copy of it, or its pickle read back, gives other features")
+        with torch.no_grad():
+            for parameter in copied.parameters():
+                parameter.add_(1.0)
+            after = self.features(self.run(module, *inputs))
+        self.check(torch.equal(ours, after), "changing a copy's weights changes the original's features")
 
     def test_torchscript_gives_the_same(self) -> None:
         if not self.torchscript:

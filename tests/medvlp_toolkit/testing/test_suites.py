@@ -441,6 +441,17 @@ class NormalisesInPlace(GoodEncoder):
         return super().forward(image.sub_(image.mean()), keep)
 
 
+class RefusesEmptyBatches(GoodEncoder):
+    def forward(self, image: Tensor, keep: Tensor | None = None) -> Tensor:
+        image[0]
+        return super().forward(image, keep)
+
+
+class SharesWeightsWithItsCopies(GoodEncoder):
+    def __deepcopy__(self, memo: object) -> nn.Module:
+        return self
+
+
 class NotScriptable(GoodEncoder):
     def forward(self, image: Tensor, keep: Tensor | None = None, **options: Any) -> Tensor:
         return super().forward(image, keep)
@@ -461,6 +472,8 @@ def test_good_image_encoder_keeps_every_rule(offer: Any) -> None:
         (IgnoresKeep, "test_masked_pass_sees_only_the_kept_patches", "gives (2, 64, 6); expected (2, 16, 6)"),
         (DetachedFromTheImage, "test_gradient_reaches_the_image", "no gradient reaches the image"),
         (NormalisesInPlace, "test_input_is_not_changed", "a pass changes its input in place"),
+        (RefusesEmptyBatches, "test_empty_batch_gives_no_features", "a batch without a sample raised IndexError"),
+        (SharesWeightsWithItsCopies, "test_copies_of_it_give_the_same", "changing a copy's weights changes the"),
         (NotScriptable, "test_torchscript_gives_the_same", "torch.jit.script raised"),
     ],
 )
