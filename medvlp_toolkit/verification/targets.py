@@ -34,6 +34,8 @@ class Targets:
                 self._check_one(composition, path, value)
 
     def _check_one(self, composition: Composition, path: IdPath, mapping: Mapping[str, Any]) -> None:
+        if mapping.get("_disabled_", False) in (True, "True", "true"):
+            return  # never built: what it needs may be absent
         here = (*path, "_target_")
         target = mapping["_target_"]
         mode = mapping.get("_mode_", "default")
@@ -54,8 +56,7 @@ class Targets:
             composition.add(here, f"{target} is a {type(found.object).__name__}, nothing that can be called")
             return
         arguments = {str(key): item for key, item in mapping.items() if key not in RESERVED}
-        complete = mode == "default" and mapping.get("_disabled_", False) in (False, "False", "false")
-        check_arguments(composition, path, found, arguments, complete)
+        check_arguments(composition, path, found, arguments, complete=mode == "default")
 
     def resolve(self, target: str) -> Resolved:
         """A dotted path, or the bare name of something of MONAI's.

@@ -641,3 +641,11 @@ def test_no_expression_is_evaluated(bundle: Path, tmp_path: Path) -> None:
     append(TRAIN, f"trap: $open('{trap}', 'w')\ninit: $__import__('pathlib').Path('{trap}').touch()\n")(bundle)
     verify_bundle(bundle)
     assert not trap.exists()
+
+
+def test_what_is_disabled_needs_nothing(bundle: Path) -> None:
+    text = "handler: {_target_: a_package_that_nobody_installed.Handler, _disabled_: true, level: 1}\n"
+    append(TRAIN, text)(bundle)
+    assert verify_bundle(bundle).problems == []
+    replace(TRAIN, "_disabled_: true", "_disabled_: false")(bundle)
+    assert len(verify_bundle(bundle).problems) == 1
