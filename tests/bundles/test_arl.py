@@ -144,11 +144,18 @@ def test_arls_alignment_trains_in_the_medklip_bundle(arl_run: Path, elsewhere: P
 
 @pytest.mark.parametrize(
     ("configs", "kind"),
-    [(("train", "demo"), "train"), (("train", "demo", "resume"), "train"), (("evaluate", "demo"), "infer")],
+    [
+        (("train", "demo"), "train"),
+        (("train", "demo", "resume"), "train"),
+        (("train", "demo", "multi_gpu_train"), "train"),
+        (("evaluate", "demo"), "infer"),
+    ],
 )
 def test_every_property_that_monai_asks_for_is_there(
-    configs: tuple[str, ...], kind: str, arl_run: Path, elsewhere: Path
+    configs: tuple[str, ...], kind: str, arl_run: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for key, value in {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29519"}.items():
+        monkeypatch.setenv(key, value)
     workflow = make_workflow(*configs, bundle="arl", workflow_type=kind, **overrides(arl_run))
     try:
         assert workflow.check_properties() == []
