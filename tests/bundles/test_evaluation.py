@@ -49,14 +49,6 @@ def test_probes_cover_words_images_and_sides(evaluated: Path) -> None:
     assert probes["images"] == len(Results.read(evaluated).scores)
 
 
-def test_the_first_phrasing_is_the_evaluation_itself(evaluated: Path) -> None:
-    probes = Results.read(evaluated).metrics["probes"]
-    described, shown = probes["prompts"]["variants"]["description"], probes["image_probes"]["as it is"]
-    for label, row in shown["labels"].items():
-        # Two epochs leave scores nearly equal; with and without attention, rounding may swap a pair of them.
-        assert described["labels"][label]["auc"] == pytest.approx(row["auc"], abs=0.04)
-
-
 def test_cases_carry_the_reports_sentences_and_no_id(evaluated: Path) -> None:
     cases = Results.read(evaluated).cases
     assert cases is not None
