@@ -64,6 +64,8 @@ def set_up(output_dir: str | Path | None = None, first_rank: bool = True) -> Non
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", message=".*pin_memory.*")
+    # A schedule counts batches; within an accumulation the optimiser has not stepped yet.
+    warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
     # The engines' own lines repeat what the progress lines say.
     logging.getLogger("ignite").setLevel(logging.WARNING)
     if not first_rank:
