@@ -29,6 +29,11 @@ class TestCsv(DataSourceSuite):
         self.arguments = {"file": tmp_path / "pairs.csv", "report_column": "report", "labels_column": "labels"}
 
 
+class TestPhantomQuestions(DataSourceSuite):
+    plugin = "phantom_questions"
+    arguments = {"count": 6, "size": 32}
+
+
 class TestOpenI(DataSourceSuite):
     plugin = "open_i"
 
