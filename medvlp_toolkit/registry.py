@@ -22,35 +22,10 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
+from medvlp_toolkit.known_plugins import KNOWN_PLUGINS
+
 CORE_DISTRIBUTION = "medvlp-toolkit"
 _GROUP = "medvlp_toolkit."
-
-# What to install for a name that is known but absent: kind -> name -> distribution.
-KNOWN_PLUGINS: dict[str, dict[str, str]] = {
-    "report_filters": dict.fromkeys(("rules", "radgraph", "entity_linker"), "medvlp-reports"),
-    "knowledge_sources": dict.fromkeys(("definitions", "obo", "umls", "triples"), "medvlp-knowledge"),
-    "encoders": dict.fromkeys(("clip_vit", "resnet", "transformers_text"), "medvlp-encoders"),
-    "fusion_modules": {"entity_query_decoder": "medvlp-medklip", "knowledge_co_attention": "medvlp-arl"},
-    "pretext_losses": {
-        **dict.fromkeys(("entity_existence", "entity_position"), "medvlp-medklip"),
-        **dict.fromkeys(
-            (
-                *("knowledge_alignment", "masked_language_modelling", "masked_image_modelling"),
-                "image_text_matching",
-            ),
-            "medvlp-arl",
-        ),
-    },
-    "data_sources": dict.fromkeys(
-        (
-            *("csv", "open_i", "joined", "mimic_cxr", "edema_severity", "chestxray14", "chexpert", "rsna_pneumonia"),
-            *("siim_pneumothorax", "covidx_cxr2", "covid_rural", "roco", "medicat", "melinda", "vqa_rad", "slake"),
-            *("vqa_med_2019", "phantom"),
-        ),
-        "medvlp-datasets",
-    ),
-    "checkpoint_importers": {"medklip": "medvlp-medklip", **dict.fromkeys(("arl", "m3ae", "meter"), "medvlp-arl")},
-}
 
 
 class PluginError(LookupError):

@@ -7,13 +7,14 @@ import json
 import pickle
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 import medvlp_toolkit as mv
+from medvlp_toolkit.known_plugins import KNOWN_PLUGINS
 from medvlp_toolkit.registry import (
-    KNOWN_PLUGINS,
     PluginConflictError,
     PluginError,
     PluginLoadError,
@@ -231,11 +232,16 @@ def test_the_first_of_two_installed_versions_counts(tmp_path: Path, monkeypatch:
     assert mv.knowledge_sources.ref("twice").version == "2"
 
 
-def test_every_name_with_an_install_hint_that_is_installed_comes_from_that_distribution() -> None:
-    for kind, names in KNOWN_PLUGINS.items():
-        for name, distribution in names.items():
-            offered = {ref.distribution for ref in mv.registries[kind].refs() if ref.name == name}
-            assert offered <= {distribution}
+def test_every_plugin_of_this_project_has_an_install_hint_and_no_other_has(repository: Path) -> None:
+    declared = {
+        (group.removeprefix("medvlp_toolkit."), name, project["project"]["name"])
+        for file in (repository / "plugins").glob("*/pyproject.toml")
+        if (project := tomllib.loads(file.read_text()))["project"]["name"] != "medvlp-example"
+        for group, names in project["project"]["entry-points"].items()
+        for name in names
+    }
+    hints = {(kind, name, where) for kind, names in KNOWN_PLUGINS.items() for name, where in names.items()}
+    assert hints == declared
 
 
 def test_plugin_errors_survive_pickling_so_that_workers_can_report_them() -> None:

@@ -1,0 +1,32 @@
+"""What to install for a plugin that is known but absent."""
+
+from __future__ import annotations
+
+#: kind -> name -> distribution.
+KNOWN_PLUGINS: dict[str, dict[str, str]] = {
+    "report_filters": dict.fromkeys(("rules", "radgraph", "entity_linker"), "medvlp-reports"),
+    "knowledge_sources": dict.fromkeys(
+        ("definitions", "obo", "umls", "triples", "chest_lexicon", "joined"), "medvlp-knowledge"
+    ),
+    "encoders": dict.fromkeys(("clip_vit", "resnet", "transformers_text"), "medvlp-encoders"),
+    "fusion_modules": {"entity_query_decoder": "medvlp-medklip", "knowledge_co_attention": "medvlp-arl"},
+    "pretext_losses": {
+        **dict.fromkeys(("entity_existence", "entity_position"), "medvlp-medklip"),
+        **dict.fromkeys(
+            (
+                *("knowledge_alignment", "masked_language_modelling", "masked_image_modelling"),
+                "image_text_matching",
+            ),
+            "medvlp-arl",
+        ),
+    },
+    "data_sources": dict.fromkeys(
+        (
+            *("csv", "open_i", "joined", "mimic_cxr", "edema_severity", "chestxray14", "chexpert", "rsna_pneumonia"),
+            *("siim_pneumothorax", "covidx_cxr2", "covid_rural", "roco", "medicat", "melinda", "vqa_rad", "slake"),
+            *("vqa_med_2019", "vqa_med_2021", "phantom", "phantom_questions"),
+        ),
+        "medvlp-datasets",
+    ),
+    "checkpoint_importers": {"medklip": "medvlp-medklip", **dict.fromkeys(("arl", "m3ae", "meter"), "medvlp-arl")},
+}
