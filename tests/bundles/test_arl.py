@@ -107,7 +107,7 @@ def test_a_radiograph_is_scored_for_every_entity_of_the_graph(arl_run: Path, els
 def test_features_are_written_per_study(arl_run: Path, elsewhere: Path) -> None:
     options = overrides(arl_run, features_dir="features", results_dir="results")
     run_bundle("evaluate", "demo", "features", bundle="arl", workflow_type="infer", **options)
-    assert np.load(elsewhere / "features" / "features.npy").shape == (120, 96)
+    assert np.load(elsewhere / "features" / "features.npy").shape == (120, 64)
 
 
 @pytest.mark.parametrize("ablation", ABLATIONS)

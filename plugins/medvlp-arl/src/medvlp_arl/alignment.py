@@ -19,6 +19,7 @@ class KnowledgeAlignment(nn.Module):
         width: D of the projected tokens.
         entity_width: Dk of the entities' embeddings.
         text: False aligns the image alone, for models that read no report.
+        init_std: of the initial weights, published 0.02; None keeps torch's own, with which narrow models learn.
 
     Example::
 
@@ -28,7 +29,9 @@ class KnowledgeAlignment(nn.Module):
           entity_width: "@knowledge_encoder.num_features"
     """
 
-    def __init__(self, width: int = 768, entity_width: int = 256, text: bool = True) -> None:
+    def __init__(
+        self, width: int = 768, entity_width: int = 256, text: bool = True, init_std: float | None = 0.02
+    ) -> None:
         super().__init__()
         self.text = text
         self.needs = frozenset({"image", "image_entities"})
@@ -39,7 +42,7 @@ class KnowledgeAlignment(nn.Module):
             self.needs |= {"input_ids", "attention_mask", "text_entities"}
             self.reads |= {"text_encoder", "text_projection"}
         self.head = nn.ModuleDict({side: _entity_map(width, entity_width) for side in sides})
-        initialise(self)
+        initialise(self, init_std)
 
     def forward(self, encodings: Encodings) -> tuple[Tensor, Tensor]:
         logits = self.logits(encodings)

@@ -25,6 +25,7 @@ class KnowledgeCoAttention(nn.Module):
         layers, heads, feed_forward, dropout: of both streams; ``feed_forward`` None is four times the width.
         knowledge: False leaves out what entities do.
         knowledge_width, knowledge_heads, knowledge_feed_forward: of the entities.
+        init_std: of the initial weights, published 0.02; None keeps torch's own, with which narrow models learn.
 
     ``pooled`` (B, 2 D) are the first text and the first image token after a map and a hyperbolic tangent; None
     when the last layer is not run. ``attention`` (B, layers, L, N) is each text token's over the image tokens.
@@ -51,6 +52,7 @@ class KnowledgeCoAttention(nn.Module):
         knowledge_width: int = 256,
         knowledge_heads: int = 4,
         knowledge_feed_forward: int = 1024,
+        init_std: float | None = 0.02,
     ) -> None:
         super().__init__()
         if layers < 1:
@@ -72,7 +74,7 @@ class KnowledgeCoAttention(nn.Module):
         )
         self.text_pooler = nn.Linear(width, width)
         self.image_pooler = nn.Linear(width, width)
-        initialise(self)
+        initialise(self, init_std)
 
     def forward(
         self,

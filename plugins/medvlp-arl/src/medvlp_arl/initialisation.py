@@ -5,8 +5,14 @@ from __future__ import annotations
 from torch import nn
 
 
-def initialise(module: nn.Module, std: float = 0.02) -> None:
-    """Weights of linear layers and embeddings ~ N(0, std²), biases 0, as BERT (Devlin et al. 2019)."""
+def initialise(module: nn.Module, std: float | None) -> None:
+    """Weights of linear layers and embeddings ~ N(0, std²), biases 0, as BERT (Devlin et al. 2019).
+
+    None leaves torch's own initial weights: at widths far below the published 768, weights of 0.02 let signals fade
+    from layer to layer, and training from scratch takes long to begin.
+    """
+    if std is None:
+        return
     for part in module.modules():
         if isinstance(part, nn.Linear | nn.Embedding):
             nn.init.normal_(part.weight, std=std)

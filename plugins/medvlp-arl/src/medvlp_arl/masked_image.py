@@ -61,6 +61,7 @@ class MaskedImageModelling(nn.Module):
         decoder_width, decoder_layers, decoder_heads: of the decoder.
         prefix_tokens: tokens before the patches, ``num_prefix_tokens`` of the image encoder.
         knowledge: whether the report's entities are injected; False for a model without knowledge.
+        init_std: of the initial weights, published 0.02; None keeps torch's own, with which narrow models learn.
 
     Example::
 
@@ -83,6 +84,7 @@ class MaskedImageModelling(nn.Module):
         decoder_heads: int = 6,
         prefix_tokens: int = 1,
         knowledge: bool = True,
+        init_std: float | None = 0.02,
     ) -> None:
         super().__init__()
         rows, columns = (int(side) for side in grid)
@@ -98,7 +100,7 @@ class MaskedImageModelling(nn.Module):
         self.head = PatchDecoder(
             width, decoder_width, decoder_layers, decoder_heads, self.grid, prefix_tokens, in_channels * patch_size**2
         )
-        initialise(self)
+        initialise(self, init_std)
 
     def forward(self, encodings: Encodings) -> tuple[Tensor, Tensor]:
         predicted, masked = self.predictions(encodings)

@@ -36,6 +36,7 @@ class MaskedLanguageModelling(nn.Module):
         width: D of the fused text.
         vocabulary_size: of the text encoder's tokenizer.
         knowledge: whether entities that touch no mask are injected; False for a model without knowledge.
+        init_std: of the initial weights, published 0.02; None keeps torch's own, with which narrow models learn.
 
     Example::
 
@@ -45,7 +46,13 @@ class MaskedLanguageModelling(nn.Module):
           vocabulary_size: "@text_encoder.vocabulary_size"
     """
 
-    def __init__(self, width: int = 768, vocabulary_size: int = 50265, knowledge: bool = True) -> None:
+    def __init__(
+        self,
+        width: int = 768,
+        vocabulary_size: int = 50265,
+        knowledge: bool = True,
+        init_std: float | None = 0.02,
+    ) -> None:
         super().__init__()
         self.needs = frozenset({"image", "masked_input_ids", "attention_mask", "masked_positions", "masked_labels"})
         self.reads = frozenset({"image_encoder", "image_projection", "text_encoder", "text_projection", "fusion"})
@@ -53,7 +60,7 @@ class MaskedLanguageModelling(nn.Module):
             self.needs |= {"masked_linked_entities", "masked_linked_entity_alignment"}
             self.reads |= {"knowledge_encoder"}
         self.head = VocabularyHead(width, vocabulary_size)
-        initialise(self)
+        initialise(self, init_std)
 
     def forward(self, encodings: Encodings) -> tuple[Tensor, Tensor]:
         labels = encodings.batch["masked_labels"].to(torch.long).flatten()

@@ -18,6 +18,7 @@ class ImageTextMatching(nn.Module):
     Args:
         pooled_width: of the fusion module's ``pooled``.
         knowledge: whether the report's entities are injected; False for a model without knowledge.
+        init_std: of the initial weights, published 0.02; None keeps torch's own, with which narrow models learn.
 
     Example::
 
@@ -26,7 +27,7 @@ class ImageTextMatching(nn.Module):
           pooled_width: "@fusion.pooled_width"
     """
 
-    def __init__(self, pooled_width: int = 1536, knowledge: bool = True) -> None:
+    def __init__(self, pooled_width: int = 1536, knowledge: bool = True, init_std: float | None = 0.02) -> None:
         super().__init__()
         self.needs = frozenset({"image", "negative_image", "is_pair", "input_ids", "attention_mask"})
         self.reads = frozenset({"image_encoder", "image_projection", "text_encoder", "text_projection", "fusion"})
@@ -34,7 +35,7 @@ class ImageTextMatching(nn.Module):
             self.needs |= {"linked_entities", "linked_entity_alignment"}
             self.reads |= {"knowledge_encoder"}
         self.head = nn.Linear(pooled_width, 2)
-        initialise(self)
+        initialise(self, init_std)
 
     def forward(self, encodings: Encodings) -> tuple[Tensor, Tensor]:
         logits = self.logits(encodings)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from medvlp_arl.initialisation import initialise
+
 
 class TypedProjection(nn.Module):
     """A linear map and the embedding of the modality: (…, in_features) -> (…, width).
@@ -13,6 +15,7 @@ class TypedProjection(nn.Module):
 
     Args:
         in_features, width: of the encoder and of the fused space.
+        init_std: of the initial weights, published 0.02; None keeps torch's own, with which narrow models learn.
 
     Example::
 
@@ -22,13 +25,12 @@ class TypedProjection(nn.Module):
           width: 768
     """
 
-    def __init__(self, in_features: int = 768, width: int = 768) -> None:
+    def __init__(self, in_features: int = 768, width: int = 768, init_std: float | None = 0.02) -> None:
         super().__init__()
         self.linear = nn.Linear(in_features, width)
         self.type_embedding = nn.Parameter(torch.randn(width) * 0.02)
         self.out_features = width
-        nn.init.normal_(self.linear.weight, std=0.02)
-        nn.init.zeros_(self.linear.bias)
+        initialise(self.linear, init_std)
 
     def forward(self, tokens: Tensor) -> Tensor:
         projected: Tensor = self.linear(tokens)

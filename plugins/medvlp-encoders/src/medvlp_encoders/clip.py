@@ -31,6 +31,7 @@ class ClipVisionTransformer(nn.Module):
         pretrained: weights to begin with: a hub name or folder of transformers' CLIP, or a file with a state dict in
             OpenAI's layout. Blocks beyond ``layers`` are left out and positions resampled to ``image_size``.
         local_files_only: never ask the hub.
+        init_std: of the initial weights, published 0.02; None keeps torch's own, with which narrow models learn.
 
     Example::
 
@@ -53,6 +54,7 @@ class ClipVisionTransformer(nn.Module):
         in_channels: int = 3,
         pretrained: str | Path | None = None,
         local_files_only: bool = False,
+        init_std: float | None = 0.02,
     ) -> None:
         super().__init__()
         sides = (image_size, image_size) if isinstance(image_size, int) else tuple(int(side) for side in image_size)
@@ -72,8 +74,8 @@ class ClipVisionTransformer(nn.Module):
         self.blocks = nn.ModuleList(ClipBlock(width, heads or max(1, width // 64)) for _ in range(layers))
         self.ln_post = nn.LayerNorm(width)
         for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=0.02)
+            if isinstance(module, nn.Linear) and init_std is not None:
+                nn.init.normal_(module.weight, std=init_std)
                 nn.init.zeros_(module.bias)
         if pretrained is not None:
             self.load_clip(_read(pretrained, local_files_only), str(pretrained))
