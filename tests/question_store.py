@@ -14,6 +14,8 @@ from medvlp_toolkit.data.records import Report, Study
 from medvlp_toolkit.data.store import PackedStore
 
 QUESTIONS = {"plane": "Which half is bright?", "modality": "Is the top bright?"}
+#: Of the picture of a number: which half is bright, in turn.
+HALVES = ("left", "right", "top", "bottom")
 
 
 def write_questions(folder: Path, images: int = 24, tests: int = 8) -> Path:
@@ -52,7 +54,7 @@ def caption_store(folder: Path, images: int = 40) -> PackedStore:
     for study in VqaMed2019Source(root):
         if study.split == "train":
             number = int(study.id.removeprefix("train"))
-            half = ["left", "right", "top", "bottom"][number % 4]
+            half = HALVES[number % 4]
             split = ("train", "train", "validate", "test")[number // 4 % 4]
             report = Report(study.id, f"picture {number} is bright at the {half}")
             metadata = {"kind": "upright" if half in ("top", "bottom") else "lying"}

@@ -11,10 +11,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from medvlp_toolkit.data.dataset import whole_batch
 from medvlp_toolkit.data.image_files import ImageFiles
+from medvlp_toolkit.data.text_lines import NOTHING, encode_texts
 from medvlp_toolkit.data.text_links import TextLinks
-from medvlp_toolkit.data.tokens import Tokenizer
-
-_NOTHING = (None, "", "null", "None")
 
 
 class QuestionFiles(Dataset):
@@ -45,22 +43,13 @@ class QuestionFiles(Dataset):
         links: TextLinks | None = None,
     ) -> None:
         asked = [questions] if isinstance(questions, str) else list(questions or [])
-        self.questions = [text.strip() for text in asked if text not in _NOTHING and text.strip()]
-        if images in _NOTHING:
+        self.questions = [text.strip() for text in asked if text not in NOTHING and text.strip()]
+        if images in NOTHING:
             raise ValueError("a question without an image cannot be answered; name an image file or a folder (images)")
         if not self.questions:
             raise ValueError("an image without a question has no answer; ask one (question)")
         self.files = ImageFiles(str(images), image_size)
-        ids, lengths, offsets, _ = Tokenizer(tokenizer, text_length).encode(self.questions)
-        width = int(lengths.max())
-        self.texts: dict[str, Any] = {
-            "input_ids": torch.from_numpy(ids[:, :width]).long(),
-            "attention_mask": (torch.arange(width) < torch.from_numpy(lengths)[:, None]).long(),
-        }
-        if links is not None:
-            self.texts["linked_entities"], self.texts["linked_entity_alignment"] = links.of(
-                self.questions, offsets[:, :width]
-            )
+        self.texts: dict[str, Any] = dict(encode_texts(self.questions, tokenizer, text_length, links))
 
     def __len__(self) -> int:
         return len(self.files)

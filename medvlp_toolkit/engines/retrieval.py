@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -226,15 +225,3 @@ class RetrievalEvaluation:
         """Pairs in the order in which texts were encoded."""
         order: NDArray[np.int64] = np.concatenate(self.dataset.items)
         return order
-
-
-def write_ranking(path: Path | str, names: list[str], scores: NDArray[np.floating], top: int = 10) -> Path:
-    """The best of one query's candidates as CSV: rank, candidate, score."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["rank", "candidate", "score"])
-        for rank, number in enumerate(np.argsort(-scores, kind="stable")[:top].tolist(), start=1):
-            writer.writerow([rank, names[number], f"{float(scores[number]):.4f}"])
-    return path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from medvlp_toolkit.downstream.pretrained_bundle import PretrainedBundle
 from medvlp_toolkit.evaluation.results import Results
 from medvlp_toolkit.shipped_bundles import shipped_bundles
 from medvlp_toolkit.verification.bundle import verify_bundle
-from tests.question_store import QUESTIONS, caption_store, question_store, write_questions
+from tests.question_store import HALVES, QUESTIONS, caption_store, question_store, write_questions
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 TINY: dict[str, Any] = {
@@ -36,8 +37,11 @@ def run(bundle: str, *configs: str, **overrides: Any) -> None:
     files = [str(BUNDLES / bundle / "configs" / f"{name}.yaml") for name in configs]
     tiny = {key: value for key, value in TINY.items() if key != "log_every" or "train" in configs}
     known = {**(tiny if "small" in configs else {}), **overrides}
-    workflow = ConfigWorkflow(config_file=files, workflow_type="train", **known)
+    kind = "infer" if "inference" in configs else "train"
+    workflow = ConfigWorkflow(config_file=files, workflow_type=kind, **known)
     workflow.initialize()
+    if {"train", "inference"} & set(configs):
+        assert workflow.check_properties() == []
     workflow.run()
     workflow.finalize()
 
@@ -168,18 +172,101 @@ def test_images_with_texts_are_classified(tmp_path: Path) -> None:
     assert set(measured["controls"]) == {"blank image", "shuffled"}
 
 
-def test_texts_are_retrieved(tmp_path: Path) -> None:
-    caption_store(tmp_path)
-    common = {"dataset_dir": str(tmp_path / "store"), "output_dir": str(tmp_path)}
+@pytest.fixture(scope="module")
+def retrieved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a short training on pictures with a caption each."""
+    folder = tmp_path_factory.mktemp("retrieval")
+    caption_store(folder)
+    common = {"dataset_dir": str(folder / "store"), "output_dir": str(folder)}
     run("retrieval", "train", "small", **common, epochs=2, batch_size=8, negatives=4)
+    return folder
+
+
+def test_texts_are_retrieved(retrieved: Path, tmp_path: Path) -> None:
+    common = {"dataset_dir": str(retrieved / "store"), "output_dir": str(retrieved), "results_dir": str(tmp_path)}
     run("retrieval", "evaluate", "small", **common)
-    (measured,) = Results.read(tmp_path / "evaluation").metrics["retrieval"].values()
+    (measured,) = Results.read(tmp_path).metrics["retrieval"].values()
     assert measured["image_to_text"]["queries"] == measured["text_to_image"]["candidates"] == 8
     assert measured["pairs"] == 64
-    assert np.isfinite(np.load(tmp_path / "evaluation" / "scores.npy")).all()
+    assert np.isfinite(np.load(tmp_path / "scores.npy")).all()
     run("retrieval", "evaluate", "small", **common, rerank=2)
-    (measured,) = Results.read(tmp_path / "evaluation").metrics["retrieval"].values()
+    (measured,) = Results.read(tmp_path).metrics["retrieval"].values()
     assert 16 <= measured["pairs"] <= 32
+
+
+def rank_files(retrieved: Path, output_dir: Path, **given: Any) -> list[dict[str, str]]:
+    """The rows of ``retrieval.csv``."""
+    options = {"finetuned": str(retrieved / "best.pt"), "output_dir": str(output_dir), **given}
+    run("retrieval", "inference", "small", **options)
+    with (output_dir / "retrieval.csv").open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_texts_are_ranked_for_files_and_files_for_texts(
+    retrieved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """From files the scores are those of the evaluation, in batches of images smaller than the folder."""
+    common = {"dataset_dir": str(retrieved / "store"), "output_dir": str(retrieved), "results_dir": str(tmp_path)}
+    run("retrieval", "evaluate", "small", **common)
+    expected = np.load(tmp_path / "scores.npy")
+    assert min(expected.std(axis=0).min(), expected.std(axis=1).min()) > 1e-5  # ten times what may differ below
+    ids = [str(name) for name in Results.read(tmp_path).scores["study_id"].to_pylist()]
+    (tmp_path / "images").mkdir()
+    for name in ids:
+        shutil.copy(retrieved / "source" / "images" / f"{name}.png", tmp_path / "images")
+    captions = [f"picture {int(name[5:])} is bright at the {HALVES[int(name[5:]) % 4]}" for name in ids]
+    (tmp_path / "texts.txt").write_text("\n" + "\n".join(captions) + "\n\n", encoding="utf-8-sig")
+    capsys.readouterr()
+    rows = rank_files(
+        retrieved, tmp_path / "out", images=str(tmp_path / "images"), texts=str(tmp_path / "texts.txt"), batch_size=3
+    )
+    said = capsys.readouterr().out + caplog.text
+    assert "bright" not in said
+    assert ".png" not in said
+    assert "retrieval.csv" in said
+    scores = np.full((8, 8), np.nan)
+    for row in rows:
+        scores[ids.index(row["image"].removesuffix(".png")), int(row["text"]) - 2] = float(row["score"])
+    np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-6)
+    for name in {row["image"] for row in rows}:
+        of_image = [row for row in rows if row["image"] == name]
+        assert [int(row["text_rank"]) for row in of_image] == list(range(1, 9))
+        assert [float(row["score"]) for row in of_image] == sorted((float(r["score"]) for r in of_image), reverse=True)
+    for number in range(2, 10):
+        of_text = sorted((row for row in rows if row["text"] == str(number)), key=lambda row: int(row["image_rank"]))
+        assert [int(row["image_rank"]) for row in of_text] == list(range(1, 9))
+        assert [float(row["score"]) for row in of_text] == sorted((float(r["score"]) for r in of_text), reverse=True)
+
+
+def test_images_are_ranked_for_one_text(retrieved: Path, tmp_path: Path) -> None:
+    images = retrieved / "source" / "images"
+    rows = rank_files(retrieved, tmp_path, images=str(images), texts="bright at the left")
+    assert {row["text"] for row in rows} == {"1"}
+    assert sorted(int(row["image_rank"]) for row in rows) == list(range(1, len(list(images.iterdir())) + 1))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"texts": "a text"}, "no image to rank texts for"),
+        ({"images": "none.png", "texts": "a text"}, "no image at"),
+        ({"images": "source/images/test0.png"}, "no text to rank"),
+        ({"images": "source/images/test0.png", "texts": "empty.txt"}, "no text in it; write one text a line"),
+        ({"images": "source/images/test0.png", "texts": "none.txt"}, "no file of texts at"),
+        ({"images": "source/images/test0.png", "texts": "latin.txt"}, "save it as UTF-8"),
+        ({"images": "empty.txt", "texts": "a text"}, "empty.txt"),
+    ],
+)
+def test_what_ranking_lacks_is_one_line(retrieved: Path, tmp_path: Path, given: dict[str, str], said: str) -> None:
+    (retrieved / "empty.txt").write_text("\n \n")
+    (retrieved / "latin.txt").write_bytes("lésion".encode("latin-1"))
+    paths = {key: value if " " in value else str(retrieved / value) for key, value in given.items()}
+    with pytest.raises(Exception) as caught:
+        rank_files(retrieved, tmp_path, **paths)
+    message = readable_message(caught.value)
+    assert message is not None
+    assert said in message
+    assert "\n" not in message
 
 
 @pytest.mark.parametrize("name", ["vqa", "image_text_classification", "retrieval"])

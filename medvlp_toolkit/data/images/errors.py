@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 
-class ImageReadError(Exception):
+class ImageReadError(ValueError):
     """An image file cannot be used.
 
     ``reason`` says why in a few words and never quotes the file's content: headers carry
