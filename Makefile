@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 BUNDLE := bundles/medklip/configs
+# Processes that test; a file's tests stay in one, and each has one thread.
+JOBS ?= 2
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 DEMO := runs/demo
 RUN := $(BIN)/python -m monai.bundle run --config_file
 MANIFESTS := requirements.txt constraints.txt pyproject.toml $(wildcard plugins/*/pyproject.toml)
@@ -21,10 +24,10 @@ demo: $(VENV)/.installed
 	$(RUN) "['$(BUNDLE)/evaluate.yaml','$(BUNDLE)/demo.yaml']"
 
 test: lint
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-slow: lint
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
