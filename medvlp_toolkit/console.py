@@ -82,7 +82,17 @@ def readable_message(error: BaseException) -> str | None:
     for link in reversed(chain):
         if isinstance(link, USER_ERRORS) and _raised_by_us(link):
             return str(link)
+    if any(_lost_a_worker(link) for link in chain):
+        return _WORKER
     return next((told for link in chain for said, told in _OF_LIBRARIES if _says(link, said)), None)
+
+
+def _lost_a_worker(error: BaseException) -> bool:
+    """A worker that dies while it hands over a batch is first noticed as the end of its connection."""
+    return isinstance(error, ConnectionError | EOFError) and any(
+        str(frame.f_globals.get("__name__", "")).startswith("torch.utils.data")
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+    )
 
 
 def _says(error: BaseException, words: str) -> bool:
