@@ -168,7 +168,7 @@ class StudyDataset(Dataset):
     def _masks(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         """(B, 1, H, W) of 0 and 1."""
         if self.masks != "boxes":
-            return _rows_of(self.store.masks, rows)
+            return rows_of(self.store.masks, rows)
         size = (int(self.store.images.shape[2]), int(self.store.images.shape[3]))
         filled = [box_mask(self._boxes.get(int(row), []), size) for row in rows]
         return np.stack(filled).astype(np.uint8)[:, None]
@@ -230,7 +230,7 @@ class StudyDataset(Dataset):
             ),
         }
         if self.reads_images:
-            batch["image"] = torch.from_numpy(_rows_of(self.store.images, self.rows[chosen]))
+            batch["image"] = torch.from_numpy(rows_of(self.store.images, self.rows[chosen]))
         if self.masks:
             batch["mask"] = torch.from_numpy(self._masks(self.rows[chosen]))
         if self.positions:
@@ -244,7 +244,7 @@ class StudyDataset(Dataset):
         return batch
 
 
-def _rows_of(mapped: np.memmap[Any, np.dtype[Any]], rows: NDArray[np.int64]) -> NDArray[Any]:
+def rows_of(mapped: np.memmap[Any, np.dtype[Any]], rows: NDArray[np.int64]) -> NDArray[Any]:
     """A copy of some rows. As a plain array: indexing a memmap costs more than copying an image does."""
     copied: NDArray[Any] = np.asarray(mapped)[rows]
     return copied

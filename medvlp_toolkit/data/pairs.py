@@ -18,11 +18,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from medvlp_toolkit.data.answers import UNSEEN, AnswerVocabulary
-from medvlp_toolkit.data.dataset import AUGMENTATION_DRAWS
+from medvlp_toolkit.data.dataset import AUGMENTATION_DRAWS, rows_of
 from medvlp_toolkit.data.draws import study_keys, uniform
+from medvlp_toolkit.data.encoded_texts import encode_texts
 from medvlp_toolkit.data.store import PackedStore
 from medvlp_toolkit.data.text_links import TextLinks
-from medvlp_toolkit.data.tokens import Tokenizer
 
 #: Which image a text is shown with: its own, a black one, or that of another text of the data set.
 Shown = Literal["own", "blank", "shuffled"]
@@ -199,11 +199,7 @@ class PairDataset(Dataset):
         # One line per distinct text: data sets ask the same question of many images.
         distinct = {text: number for number, text in enumerate(dict.fromkeys(table.text))}
         self.text_number = torch.tensor([distinct[text] for text in table.text])
-        ids, lengths, offsets, self.truncated = Tokenizer(tokenizer, text_length).encode(list(distinct))
-        width = int(lengths.max())
-        self.input_ids = torch.from_numpy(ids[:, :width]).long()
-        self.attention_mask = (torch.arange(width) < torch.from_numpy(lengths)[:, None]).long()
-        self.linked = None if links is None else links.of(list(distinct), offsets[:, :width])
+        self.encoded = encode_texts(list(distinct), tokenizer, text_length, links)
         self._shown = self._shown_rows()
         if by_image:
             order = np.argsort(table.row, kind="stable")
@@ -255,7 +251,7 @@ class PairDataset(Dataset):
         """A whole batch."""
         pairs = np.concatenate([self._chosen(self.items[index]) for index in indices])
         rows, image_index = np.unique(self._shown[pairs], return_inverse=True)
-        image = torch.from_numpy(np.asarray(self.store.images)[rows])
+        image = torch.from_numpy(rows_of(self.store.images, rows))
         if self.images == "blank":
             image = torch.zeros_like(image)
         batch = {
@@ -280,11 +276,7 @@ class PairDataset(Dataset):
     def texts(self, pairs: Tensor) -> dict[str, Tensor]:
         """What a model reads of the texts of these pairs."""
         lines = self.text_number[pairs]
-        batch = {"input_ids": self.input_ids[lines], "attention_mask": self.attention_mask[lines]}
-        if self.linked is not None:
-            entities, alignment = self.linked
-            batch |= {"linked_entities": entities[lines], "linked_entity_alignment": alignment[lines]}
-        return batch
+        return {name: value[lines] for name, value in self.encoded.items()}
 
     @property
     def epoch(self) -> int:

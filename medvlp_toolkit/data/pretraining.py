@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from medvlp_toolkit.data.dataset import StudyDataset, _rows_of
+from medvlp_toolkit.data.dataset import StudyDataset, rows_of
 from medvlp_toolkit.data.draws import uniform
 from medvlp_toolkit.data.masking import WholeEntityMasking, without_masked
 from medvlp_toolkit.data.mismatches import Mismatches
@@ -148,7 +148,7 @@ class PretrainingDataset(StudyDataset):
             return {"is_pair": torch.from_numpy(is_pair), "negative_row": torch.from_numpy(rows)}
         return {
             "is_pair": torch.from_numpy(is_pair),
-            "negative_image": torch.from_numpy(_rows_of(self.store.images, rows)),
+            "negative_image": torch.from_numpy(rows_of(self.store.images, rows)),
         }
 
 

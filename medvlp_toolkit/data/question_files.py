@@ -10,8 +10,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from medvlp_toolkit.data.dataset import whole_batch
+from medvlp_toolkit.data.encoded_texts import encode_texts
 from medvlp_toolkit.data.image_files import ImageFiles
-from medvlp_toolkit.data.text_lines import NOTHING, encode_texts
+from medvlp_toolkit.data.text_lines import NOTHING
 from medvlp_toolkit.data.text_links import TextLinks
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from medvlp_toolkit.data.records import Presence
 from medvlp_toolkit.data.store import PackedStore, StoreError
-from medvlp_toolkit.data.text_links import NO_ENTITY
+from medvlp_toolkit.data.text_links import align_mentions
 from medvlp_toolkit.knowledge_graph.graph import GraphError, KnowledgeGraph
 
 
@@ -90,7 +90,7 @@ class ReportLinks:
 
         A mention with a character that no token covers, because the report was cut, is dropped.
         """
-        batch, length = token_offsets.shape[:2]
+        batch = len(token_offsets)
         first, counts = self.offsets[studies], self.offsets[studies + 1] - self.offsets[studies]
         sample = np.repeat(np.arange(batch), counts)
         link = np.arange(len(sample)) + np.repeat(first - (np.cumsum(counts) - counts), counts)
@@ -99,17 +99,8 @@ class ReportLinks:
         text = np.zeros_like(image)
         counted = self.counts_for_image[link]
         image[sample[counted], numbers[counted]] = 1
-        token_starts, token_ends = token_offsets[..., 0][sample], token_offsets[..., 1][sample]
-        covered = (token_starts < token_ends) & (token_ends > starts[:, None]) & (token_starts < ends[:, None])
-        whole = np.where(covered, token_ends, -1).max(axis=1, initial=-1) >= ends
+        entities, alignment, whole = align_mentions(sample, numbers, starts, ends, token_offsets, self.max_entities)
         text[sample[whole], numbers[whole]] = 1
-        sample, numbers, covered = sample[whole], numbers[whole], covered[whole]
-        slot = np.arange(len(sample)) - np.searchsorted(sample, sample)
-        fits = slot < self.max_entities
-        entities = np.full((batch, self.max_entities), NO_ENTITY, dtype=np.int64)
-        alignment = np.zeros((batch, self.max_entities, length), dtype=np.float32)
-        entities[sample[fits], slot[fits]] = numbers[fits]
-        alignment[sample[fits], slot[fits]] = covered[fits]
         return BatchLinks(entities, alignment, image, text)
 
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from medvlp_toolkit.data.encoded_texts import encode_texts
 from medvlp_toolkit.data.image_files import ImageFiles
-from medvlp_toolkit.data.text_lines import NOTHING, TextLines, encode_texts
+from medvlp_toolkit.data.text_lines import NOTHING, TextLines
 from medvlp_toolkit.data.text_links import TextLinks
 
 
@@ -15,7 +16,7 @@ class RetrievalFiles(ImageFiles):
     """Images, in batches of :class:`~medvlp_toolkit.data.image_files.ImageFiles`, with one set of texts for all.
 
     ``lines`` are the texts with their numbers, ``texts`` what a model reads of them; see
-    :func:`~medvlp_toolkit.data.text_lines.encode_texts`.
+    :func:`~medvlp_toolkit.data.encoded_texts.encode_texts`.
 
     Args:
         images: a file or a folder.

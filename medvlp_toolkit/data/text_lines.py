@@ -1,17 +1,10 @@
-"""Texts that a user gives for inference, one a line of a file, as a model reads them."""
+"""Texts that a user gives for inference, one a line of a file."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
-
-from medvlp_toolkit.data.text_links import TextLinks
-from medvlp_toolkit.data.tokens import Tokenizer
 
 NOTHING = (None, "", "null", "None")
 
@@ -67,26 +60,3 @@ def _lines(path: Path) -> list[str]:
         return path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError:
         raise ValueError(f"{path} is no text in UTF-8; save it as UTF-8, one text a line") from None
-
-
-def encode_texts(
-    texts: Sequence[str],
-    tokenizer: Any,
-    text_length: int,
-    links: TextLinks | None = None,
-) -> dict[str, Tensor]:
-    """What a model reads of T texts.
-
-    Returns:
-        ``input_ids`` and ``attention_mask`` (T, L) int64, L the longest text's tokens; with ``links`` also
-        ``linked_entities`` and ``linked_entity_alignment``.
-    """
-    ids, lengths, offsets, _ = Tokenizer(tokenizer, text_length).encode(list(texts))
-    width = int(lengths.max())
-    batch = {
-        "input_ids": torch.from_numpy(ids[:, :width]).long(),
-        "attention_mask": (torch.arange(width) < torch.from_numpy(lengths)[:, None]).long(),
-    }
-    if links is not None:
-        batch["linked_entities"], batch["linked_entity_alignment"] = links.of(list(texts), offsets[:, :width])
-    return batch

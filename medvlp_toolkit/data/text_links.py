@@ -44,21 +44,48 @@ class TextLinks:
 
         A mention with a character that no token covers, because the text was cut, is dropped.
         """
-        entities = np.full((len(texts), self.max_entities), NO_ENTITY, np.int64)
-        alignment = np.zeros((len(texts), self.max_entities, offsets.shape[1]), np.float32)
         mentions = self.entity_linker([Report(str(number), text) for number, text in enumerate(texts)])
-        for line, found in enumerate(mentions):
-            starts, ends = offsets[line, :, 0], offsets[line, :, 1]
-            kept = 0
-            for mention in found:
-                number = self.number.get(mention.concept_id or mention.entity)
-                if number is None or mention.span is None or kept == self.max_entities:
-                    continue
-                start, end = mention.span
-                covered = (starts < end) & (ends > start)
-                if not covered.any() or ends[covered].max() < end:
-                    continue
-                entities[line, kept] = number
-                alignment[line, kept] = covered
-                kept += 1
+        known = [
+            (line, number, *mention.span)
+            for line, found in enumerate(mentions)
+            for mention in found
+            if (number := self.number.get(mention.concept_id or mention.entity)) is not None
+            and mention.span is not None
+        ]
+        text, numbers, starts, ends = np.array(known, np.int64).reshape(-1, 4).T
+        entities, alignment, _ = align_mentions(text, numbers, starts, ends, offsets, self.max_entities)
         return torch.from_numpy(entities), torch.from_numpy(alignment)
+
+
+def align_mentions(
+    text: NDArray[np.int64],
+    numbers: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    offsets: NDArray[Any],
+    max_entities: int,
+) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_]]:
+    """Mentions of entities as what a fusion module reads.
+
+    Args:
+        text: (T,) which of the B texts each mention is in, ascending.
+        numbers, starts, ends: (T,) its entity, and its characters.
+        offsets: (B, L, 2) start and end of every token in its text; (0, 0) for special tokens and padding.
+        max_entities: M, mentions kept of a text, the first ones.
+
+    Returns:
+        (B, M) entities, padded with -100; (B, M, L) which tokens each covers; (T,) whether the tokens cover all of a
+        mention: one with a character that no token covers, because the text was cut, is dropped.
+    """
+    token_starts, token_ends = offsets[..., 0][text], offsets[..., 1][text]
+    covered = (token_starts < token_ends) & (token_ends > starts[:, None]) & (token_starts < ends[:, None])
+    whole = np.where(covered, token_ends, -1).max(axis=1, initial=-1) >= ends
+    text, numbers, covered = text[whole], numbers[whole], covered[whole]
+    slot = np.arange(len(text)) - np.searchsorted(text, text)
+    fits = slot < max_entities
+    batch, length = offsets.shape[:2]
+    entities = np.full((batch, max_entities), NO_ENTITY, dtype=np.int64)
+    alignment = np.zeros((batch, max_entities, length), dtype=np.float32)
+    entities[text[fits], slot[fits]] = numbers[fits]
+    alignment[text[fits], slot[fits]] = covered[fits]
+    return entities, alignment, whole

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from medvlp_toolkit.data.augmentation import EvaluationTransform
 from medvlp_toolkit.downstream.pretrained import NONE
-from medvlp_toolkit.engines.checkpoints import read_weights
+from medvlp_toolkit.engines.checkpoints import mismatches, read_weights
 from medvlp_toolkit.model import VisionLanguageModel
 
 logger = logging.getLogger(__name__)
@@ -117,13 +117,7 @@ class PretrainedBundle:
         given = {name.removeprefix(_MODEL): value for name, value in self.state.items() if name.startswith(_MODEL)}
         expected = self.model.state_dict()
         given = {name: _fitted(name, value, expected, self.model) for name, value in given.items()}
-        problems = [f"  {name}: missing" for name in expected if name not in given]
-        problems += [f"  {name}: not part of this model" for name in given if name not in expected]
-        problems += [
-            f"  {name}: shape {tuple(given[name].shape)}, expected {tuple(value.shape)}"
-            for name, value in expected.items()
-            if name in given and given[name].shape != value.shape
-        ]
+        problems = mismatches(expected, given)
         if problems:
             raise ValueError(
                 f"{len(problems)} entries of {self.checkpoint} do not fit the model that {self.folder} describes; "
