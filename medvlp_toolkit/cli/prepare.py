@@ -114,7 +114,7 @@ def _check_id(config: dict[str, Any], key: str, files: Sequence[str]) -> None:
 
 
 def _tell(summary: Any) -> None:
-    from medvlp_toolkit.data.prepare import Summary
+    from medvlp_toolkit.data.preparing.prepare import Summary
 
     if isinstance(summary, Summary):
         typer.echo(str(summary))
@@ -124,8 +124,8 @@ def _tell(summary: Any) -> None:
 
 def _explain(error: Exception, files: Sequence[str]) -> tuple[str | None, int]:
     """The message for the user (None: a bug) and the exit status."""
-    from medvlp_toolkit.data.prepare import PrepareError
-    from medvlp_toolkit.data.splits import LeakError
+    from medvlp_toolkit.data.preparing.prepare import PrepareError
+    from medvlp_toolkit.data.preparing.splits import LeakError
 
     chain = list(_chain(error))
     for link in chain:

@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 
 from medvlp_toolkit.console import readable_message
-from medvlp_toolkit.data.store import PackedStore
-from medvlp_toolkit.engines.checkpoints import read_weights
-from medvlp_toolkit.evaluation.results import Results
-from medvlp_toolkit.knowledge_graph.graph import KnowledgeGraph
+from medvlp_toolkit.data.knowledge_graph import KnowledgeGraph
+from medvlp_toolkit.data.store.store import PackedStore
+from medvlp_toolkit.evaluation.results.results import Results
+from medvlp_toolkit.weights.weights import read_weights
 from tests.bundles.running import make_workflow, run_bundle
 
 ABLATIONS = ("no_alignment", "no_injection", "no_whole_entities", "no_knowledge")

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from medvlp_toolkit.console import readable_message
-from medvlp_toolkit.data.store import PackedStore
-from medvlp_toolkit.engines.checkpoints import read_weights
-from medvlp_toolkit.evaluation.results import Results
+from medvlp_toolkit.data.store.store import PackedStore
+from medvlp_toolkit.evaluation.results.results import Results
+from medvlp_toolkit.weights.weights import read_weights
 from tests.bundles.running import demo_overrides, make_workflow, run_bundle
 
 CLASSIFICATION = ("finetune_classification", "demo", "finetune_demo")

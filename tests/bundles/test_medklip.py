@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from medvlp_toolkit.console import readable_message
-from medvlp_toolkit.data.store import PackedStore
-from medvlp_toolkit.evaluation.results import Results
+from medvlp_toolkit.data.store.store import PackedStore
+from medvlp_toolkit.evaluation.results.results import Results
 from tests.bundles.running import CONFIGS, demo_overrides, make_workflow, run_bundle
 
 

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from medvlp_toolkit.console import readable_message
-from medvlp_toolkit.data.answers import AnswerVocabulary
+from medvlp_toolkit.data.batches.answers import AnswerVocabulary
 from medvlp_toolkit.downstream.pretrained_bundle import PretrainedBundle
-from medvlp_toolkit.evaluation.results import Results
+from medvlp_toolkit.evaluation.results.results import Results
 from medvlp_toolkit.shipped_bundles import shipped_bundles
 from medvlp_toolkit.verification.bundle import verify_bundle
 from tests.question_store import HALVES, QUESTIONS, caption_store, question_store, write_questions

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from medvlp_toolkit.console import readable_message
-from medvlp_toolkit.engines.checkpoints import load_weights, read_weights
+from medvlp_toolkit.weights.weights import load_weights, read_weights
 
 
 @pytest.fixture
