@@ -1,7 +1,7 @@
 """The filter keeps its contract, and finds what it is for."""
 
 from medvlp_example.example import Example
-from medvlp_toolkit.data.records import Presence, Report
+from medvlp_toolkit.data import Presence, Report
 from medvlp_toolkit.testing import ReportFilterSuite
 
 

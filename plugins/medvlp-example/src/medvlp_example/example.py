@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from medvlp_toolkit.data.records import Finding, Presence, Report
+from medvlp_toolkit.data import Finding, Presence, Report
 
 #: entity -> words that name it. The ids are those of the recipe's entities, here MedKLIP's.
 WORDS: dict[str, tuple[str, ...]] = {
