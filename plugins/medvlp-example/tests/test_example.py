@@ -12,6 +12,6 @@ class TestExample(ReportFilterSuite):
 def test_negation_and_side_are_read() -> None:
     (found,) = Example()([Report("1", "Small left effusion. No pneumothorax.")])
     assert [(one.entity, one.presence, one.position) for one in found] == [
-        ("effusion", Presence.PRESENT, "left_lung"),
+        ("effusion", Presence.PRESENT, "left_lung_unspec"),
         ("pneumothorax", Presence.ABSENT, None),
     ]

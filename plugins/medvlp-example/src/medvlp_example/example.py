@@ -16,7 +16,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "cardiomegaly": ("cardiomegaly", "enlarged heart"),
     "atelectasis": ("atelectasis", "atelectases"),
 }
-POSITIONS: dict[str, str] = {"left": "left_lung", "right": "right_lung"}
+POSITIONS: dict[str, str] = {"left": "left_lung_unspec", "right": "right_lung_unspec"}
 _NEGATION = re.compile(r"\b(no|without|negative for|free of)\b", re.IGNORECASE)
 _UNCERTAINTY = re.compile(r"\b(possible|possibly|probable|may|cannot be excluded|suspected)\b", re.IGNORECASE)
 
