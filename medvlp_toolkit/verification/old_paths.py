@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from medvlp_toolkit.moved import new_path
-from medvlp_toolkit.verification.composition import Composition
+from medvlp_toolkit.verification.composition import SEPARATOR, Composition
 from medvlp_toolkit.verification.expressions import Expressions
 from medvlp_toolkit.verification.located_file import IdPath
-from medvlp_toolkit.verification.references import SEPARATOR
 
 
 def old_paths(composition: Composition, expressions: Expressions) -> list[str]:
