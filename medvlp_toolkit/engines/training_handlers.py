@@ -154,7 +154,9 @@ class TrainingHandlers:
             TrainingNote(self.output_dir).attach(trainer)
         if first and self._wants("tensorboard"):
             write = partial(write_training_scalars, optimizer=trainer.optimizer)
-            self._tensorboard(iteration_log=self.log_every, epoch_log=False, iteration_event_writer=write).attach(trainer)
+            self._tensorboard(iteration_log=self.log_every, epoch_log=False, iteration_event_writer=write).attach(
+                trainer
+            )
         if first and self.mlflow and self._wants("mlflow"):
             self._mlflow(
                 experiment_param=_settings(trainer),

@@ -345,7 +345,11 @@ def study_loader(
 
 
 def training_loader(
-    dataset: StudyDataset, batch_size: int, num_workers: int = 0, drop_last: bool = True, text_lengths: Sequence[int] = ()
+    dataset: StudyDataset,
+    batch_size: int,
+    num_workers: int = 0,
+    drop_last: bool = True,
+    text_lengths: Sequence[int] = (),
 ) -> DataLoader:
     """:func:`study_loader` in the order that training reads: shuffled by the data set's seed, anew in every epoch.
 
