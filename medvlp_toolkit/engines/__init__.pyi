@@ -60,6 +60,7 @@ from .run_configuration import RunConfiguration as RunConfiguration
 from .run_lock import lock_run as lock_run
 from .run_start import start_run as start_run
 from .schedules import WarmupCosine as WarmupCosine
+from .schedules import WarmupLinear as WarmupLinear
 from .step import OptimisationStep as OptimisationStep
 from .step import PretrainingStep as PretrainingStep
 from .training_handlers import TrainingHandlers as TrainingHandlers

@@ -27,3 +27,21 @@ class WarmupCosine:
         span = max(self.total_steps - self.warmup_steps, 1)
         progress = min((step - self.warmup_steps) / span, 1.0)
         return self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+@dataclass(frozen=True)
+class WarmupLinear:
+    """Linear warm-up from zero, then linearly down to zero (Devlin et al. 2019; ARL, METER and M3AE use it).
+
+    Args:
+        total_steps: iterations of the whole training.
+        warmup_steps: iterations over which the factor rises from 0 to 1.
+    """
+
+    total_steps: int
+    warmup_steps: int = 0
+
+    def __call__(self, step: int) -> float:
+        if step < self.warmup_steps:
+            return step / self.warmup_steps
+        return max(self.total_steps - step, 0) / max(self.total_steps - self.warmup_steps, 1)

@@ -14,10 +14,8 @@ MOVED_IDS: dict[str, str] = {
     "checkpointing": "set checkpoint_every, keep_checkpoints or resume",
     "early_stop": "set patience",
     "is_first_rank": "set distributed: true for several processes; each knows its rank",
-    "memory_format": "set network::memory_format",
     "non_finite_guard": f"it {_WITHOUT}",
     "placed_model": "it is network before its wrapping; set network::activation_checkpointing or the like",
-    "schedule": "set lr_scheduler",
     "state": f"set {HOME}::state",
     "store_guard": f"it {_WITHOUT}",
 }
