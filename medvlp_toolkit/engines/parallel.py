@@ -41,7 +41,8 @@ def place_network(
         if memory_format not in known:
             raise ValueError(f"memory_format is {memory_format}; expected one of {', '.join(known)}")
         memory_format = getattr(torch, memory_format)
-    network = checkpoint_activations(network.to(device, memory_format=memory_format), activation_checkpointing)
+    placed: nn.Module = network.to(device, memory_format=memory_format)  # type: ignore[call-overload]
+    network = checkpoint_activations(placed, activation_checkpointing)
     if sharded_blocks:
         return shard(network, sharded_blocks)
     return replicate(network, device) if is_distributed() else network
