@@ -110,6 +110,8 @@ class TrainingHandlers:
         unknown = [name for name in without if name not in NAMES]
         if unknown:
             raise ValueError(f"without: no handler is named {', '.join(unknown)}; there are {', '.join(NAMES)}")
+        if patience is not None and patience < 1:
+            raise ValueError(f"patience is {patience}; expected 1 validation or more, or null never to stop early")
         self.output_dir = Path(output_dir)
         self.lr_scheduler = lr_scheduler
         self.val_interval = val_interval
@@ -134,8 +136,10 @@ class TrainingHandlers:
         Throughput().attach(trainer)
         if self.lr_scheduler is not None:
             LrScheduleHandler(self.lr_scheduler, print_lr=False, epoch_level=False).attach(trainer)
-        best = BestCheckpoint(self.output_dir, self.weights or trainer.network, lower_is_better=self.lower_is_better)
-        early = EarlyStopping(self.patience or 1, partial(_score, lower_is_better=self.lower_is_better), trainer)
+        weights = trainer.network if self.weights is None else self.weights
+        best = BestCheckpoint(self.output_dir, weights, lower_is_better=self.lower_is_better)
+        score = partial(_score, lower_is_better=self.lower_is_better)
+        early = EarlyStopping(1 if self.patience is None else self.patience, score, trainer)
         self._attach_to_trainer(trainer, evaluator)
         self._attach_to_evaluator(evaluator, best, early)
         self._guard_and_save(trainer, best, early)
