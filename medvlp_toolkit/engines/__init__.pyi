@@ -58,7 +58,6 @@ from .ranks import seed_rank as seed_rank
 from .ranks import start_ranks as start_ranks
 from .run_configuration import RunConfiguration as RunConfiguration
 from .run_lock import lock_run as lock_run
-from .run_start import start_run as start_run
 from .schedules import WarmupCosine as WarmupCosine
 from .schedules import WarmupLinear as WarmupLinear
 from .step import OptimisationStep as OptimisationStep
