@@ -60,12 +60,12 @@ def set_up(output_dir: str | Path | None = None, first_rank: bool = True) -> Non
 def start_run(output_dir: str | Path, seed: int = 0, tf32: bool | None = None, distributed: bool = False) -> None:
     """Call first in the ``initialize`` of a configuration that trains, instead of :func:`set_up`.
 
-    Nothing of the training may have been built before. Joins the other processes where there are any, sets up messages (:func:`set_up`), checks
-    what the run was given, keeps other runs out of ``output_dir``, and seeds Python, NumPy and torch alike on every
-    process, so that all build the same model.
+    Nothing of the training may have been built before. Joins the other processes where there are any, sets up messages
+    and checks what the run was given (:func:`set_up`), keeps other runs out of ``output_dir``, and seeds Python, NumPy
+    and torch alike on every process, so that all build the same model.
 
     Args:
-        output_dir: of the run.
+        output_dir: folder of the run.
         seed: of what is drawn while the model is built and trained.
         tf32: see :func:`~medvlp_toolkit.engines.set_tf32`; None leaves torch's own setting.
         distributed: whether this is one of several processes that ``torchrun`` or ``srun`` started.
