@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from medvlp_reports.entity_linker import EntityLinker
-from medvlp_toolkit.data.prepare import Prepare
+from medvlp_toolkit.data.preparing.prepare import Prepare
 from medvlp_toolkit.data.records import Concept, Report, Study, Triple
 
 TEXTS = (
