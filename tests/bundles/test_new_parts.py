@@ -20,8 +20,8 @@ import yaml
 
 import medvlp_toolkit as mv
 from medvlp_toolkit.cli.plugins import known_kind
-from medvlp_toolkit.console import readable_message
 from medvlp_toolkit.data.store import PackedStore
+from medvlp_toolkit.errors import user_message
 from medvlp_toolkit.evaluation.results import Results
 from medvlp_toolkit.model import VisionLanguageModel
 from medvlp_toolkit.scaffold.kinds import KINDS
@@ -136,7 +136,7 @@ def refused(made: Run, **more: Any) -> str:
     """The one line that a training ends with before its first step."""
     with pytest.raises(Exception) as caught:
         made.train(**more)
-    message = readable_message(caught.value)
+    message = user_message(caught.value)
     assert message is not None, f"a traceback: {caught.value.__cause__ or caught.value!r}"
     assert "\n" not in message
     assert not list(made.output.glob("*.pt"))
@@ -268,7 +268,7 @@ def test_places_that_the_recipe_does_not_know_are_refused_or_mapped_before_a_sto
     except Exception as error:
         refusal = error
     if refusal is not None:
-        message = readable_message(refusal)
+        message = user_message(refusal)
         assert message is not None, f"a traceback: {refusal!r}"
         assert "somewhere_" in message
         assert not (tmp_path / "store").exists()
@@ -334,7 +334,7 @@ def test_a_value_that_contradicts_the_weights_is_refused_with_both(
     ):
         with pytest.raises(Exception) as caught:
             attempt()
-        message = readable_message(caught.value)
+        message = user_message(caught.value)
         assert message is not None, f"a traceback: {caught.value!r}"
         assert "\n" not in message
         assert all(value in message for value in (*given, *both))
