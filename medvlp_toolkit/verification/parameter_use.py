@@ -29,7 +29,8 @@ _DISPLAYS = ("__repr__", "extra_repr", "_repr_html_")
 class _Effect(Enum):
     """What a mention of a variable does with it."""
 
-    NONE = auto()  # kept where nothing reads it
+    NONE = auto()  # passed on to what does not use it
+    KEPT = auto()  # kept where nothing reads it
     CHECKS = auto()  # refuses some values of it
     ACTS = auto()
 
@@ -121,7 +122,7 @@ class ParameterUse:
             if node.id == name and isinstance(node.ctx, ast.Load)
         }
         # What is checked and then kept where nothing reads it has no effect; what is only checked is there for that.
-        return _Effect.ACTS in effects or (_Effect.CHECKS in effects and _Effect.NONE not in effects)
+        return _Effect.ACTS in effects or (_Effect.CHECKS in effects and _Effect.KEPT not in effects)
 
     def _keywords_use(self, scope: _Scope, keywords: str, name: str) -> bool:
         """``**options`` passed on: whether a function that gets them uses the one."""
@@ -157,7 +158,7 @@ class ParameterUse:
         if isinstance(outer, ast.Assign | ast.AnnAssign | ast.AugAssign) and here is outer.value:
             targets = outer.targets if isinstance(outer, ast.Assign) else [outer.target]
             flows = any(self._flows(scope, target, here, node, followed) for target in targets)
-            return _Effect.ACTS if flows else _Effect.NONE
+            return _Effect.ACTS if flows else _Effect.KEPT
         if isinstance(outer, ast.If | ast.Assert) and _checks_itself(scope, outer, node.id):
             return _Effect.CHECKS
         return _Effect.NONE if isinstance(outer, ast.Expr) and here is node else _Effect.ACTS

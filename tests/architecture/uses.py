@@ -58,9 +58,8 @@ class _Uses:
                     self.imported.add((target, name))
                     if target in self.core.files and not name:
                         modules[alias.asname or alias.name.partition(".")[0]] = dotted
-            elif isinstance(node, ast.Constant) and isinstance(node.value, str) and file not in _LISTS:
-                if re.fullmatch(r"[\w.:]+", node.value):
-                    self.words.add(re.split(r"[.:]", node.value)[-1])
+            elif isinstance(node, ast.Constant) and file not in _LISTS and re.fullmatch(r"[\w.:]+", str(node.value)):
+                self.words.add(re.split(r"[.:]", str(node.value))[-1])
         for node in ast.walk(tree):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
                 self.imported.add(self.core.target(f"{modules[node.value.id]}.{node.attr}"))
@@ -83,9 +82,30 @@ def _is_hook(node: Definition) -> bool:
 def _texts(root: Path) -> Iterator[str]:
     """What names code without being Python: whole, or of a page its code alone."""
     for pattern in ("bundles/**/*.yaml", "bundles/**/*.json", "pyproject.toml", "plugins/*/pyproject.toml",
-                    "plugins/**/*.yaml", "medvlp_toolkit/scaffold/templates/**/*.j2"):  # fmt: skip
+                    "plugins/**/*.yaml", "medvlp_toolkit/**/*.j2"):  # fmt: skip
         for path in sorted(root.glob(pattern)):
             yield path.read_text(encoding="utf-8")
     for pattern in ("*.md", "docs/**/*.md", "bundles/**/*.md", "plugins/**/*.md"):
         for path in sorted(root.glob(pattern)):
             yield "\n".join(re.findall(r"```.*?```|`[^`\n]+`", path.read_text(encoding="utf-8"), re.DOTALL))
+
+
+def unused_methods(core: Core) -> list[tuple[str, int, str]]:
+    """(file, line, class and method) of methods that nothing but tests names.
+
+    Left out are classes with a base of another package, which may call them, and what pytest calls.
+    """
+    uses = _Uses(core)
+    plugins = [ast.parse(path.read_text(encoding="utf-8")) for path in (core.root / "plugins").glob("*/src/**/*.py")]
+    trees = [*core.files.values(), *plugins]
+    named = {node.attr for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    ours = {node.name for tree in core.files.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    known = named | uses.words
+    return [
+        (file, node.lineno, f"{owner.name}.{node.name}")
+        for file, tree in core.files.items()
+        for owner in ast.walk(tree)
+        if isinstance(owner, ast.ClassDef) and all(ast.unparse(base) in ours for base in owner.bases)
+        for node in owner.body
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith(("__", "test_")) and node.name not in known
+    ]

@@ -89,8 +89,10 @@ def reader(handler, path, limit=None, strict=False, mode="cut", sink=None):
     return open(path), handler.kept, helper(path, strict=strict)
 
 
-def helper(path, strict):
-    return helper(path, strict) if path else None
+def helper(path, strict, name=""):
+    if not path:
+        raise ValueError(f"no {name}")
+    return helper(path, strict, name)
 '''
 USED = {
     "Handler": {"every", "folder", "kept", "rate"},
@@ -98,6 +100,7 @@ USED = {
     "Head": {"width", "dropout"},
     "Options": {"size"},
     "reader": {"handler", "path", "mode", "sink"},
+    "helper": {"path", "name"},
 }
 UNUSED = {
     "Handler": {"layers", "width", "names", "epochs", "shown", "decay"},
@@ -105,6 +108,7 @@ UNUSED = {
     "Head": {"temperature"},
     "Options": {"colour"},
     "reader": {"limit", "strict"},
+    "helper": {"strict"},
 }
 
 
