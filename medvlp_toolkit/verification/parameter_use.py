@@ -51,6 +51,14 @@ class _Scope:
         return arguments[0].arg if self.owner is not None and arguments else ""
 
 
+@dataclass(frozen=True)
+class _Method:
+    """A method that is called on an object of a class."""
+
+    owner: type
+    function: Any
+
+
 class ParameterUse:
     """Answers for functions and classes of the given packages; all others use what they take.
 
@@ -62,29 +70,37 @@ class ParameterUse:
     def __init__(self, sources: Sources, read_elsewhere: Callable[[str], bool] = lambda name: False) -> None:
         self.sources, self.read_elsewhere = sources, read_elsewhere
         self._known: dict[tuple[Any, str], bool] = {}
+        self._asked: list[tuple[Any, str]] = []
         self._attributes: dict[tuple[type, str], bool] = {}
 
     def is_used(self, target: Any, name: str) -> bool:
         """Whether a function, a class or a bound method uses its parameter of a name."""
-        target = _unwrapped(target)
-        try:
-            key = (target, name)
-            if key not in self._known:
-                self._known[key] = False  # of a function that only passes it on to itself
-                self._known[key] = self._is_used(target, name)
-            return self._known[key]
-        except TypeError:  # not hashable
+        key = (_unwrapped(target), name)
+        if not (inspect.isclass(key[0]) or inspect.isroutine(key[0]) or isinstance(key[0], _Method)):
             return True
+        if key in self._asked:
+            return False  # passing it on to oneself is no use
+        if key not in self._known:
+            self._asked.append(key)
+            used = self._is_used(*key)
+            self._asked.pop()
+            if not used and self._asked:
+                return False  # it may have been passed on to one that is still being looked at
+            self._known[key] = used
+        return self._known[key]
 
     def _is_used(self, target: Any, name: str) -> bool:
-        if not self.sources.has(target):
+        owner: Any = None
+        if isinstance(target, _Method):
+            owner, target = target.owner, target.function
+        elif not self.sources.has(target):
             return True
-        if inspect.isclass(target):
+        elif inspect.isclass(target):
             return self._class_uses(target, name)
-        owner = None
-        if inspect.ismethod(target):
-            owner = target.__self__ if inspect.isclass(target.__self__) else type(target.__self__)
-            target = target.__func__
+        else:
+            owner = getattr(target, "__self__", None)
+            owner = owner if owner is None or inspect.isclass(owner) else type(owner)
+            target = function_of(target)
         if not inspect.isfunction(target):
             return True
         node = self.sources.definition(target)
@@ -188,9 +204,11 @@ class ParameterUse:
         if any(isinstance(one, ast.Starred) for one in call.args):
             return True
         try:
-            names = [p for p in inspect.signature(callee).parameters.values() if p.kind is not p.KEYWORD_ONLY]
+            signature = inspect.signature(callee.function if isinstance(callee, _Method) else callee)
         except (TypeError, ValueError):
             return True
+        names = [p for p in signature.parameters.values() if p.kind is not p.KEYWORD_ONLY]
+        names = names[1:] if isinstance(callee, _Method) else names
         number = next((n for n, one in enumerate(call.args) if one is argument), len(names))
         if number >= len(names) or names[number].kind is inspect.Parameter.VAR_POSITIONAL:
             return True
@@ -204,14 +222,15 @@ class ParameterUse:
             found = self._of_class(scope, function)
         else:
             return None
-        return found if found is not None and self.sources.has(_unwrapped(found)) else None
+        known = found.function if isinstance(found, _Method) else _unwrapped(found)
+        return found if found is not None and self.sources.has(known) else None
 
     @staticmethod
     def _of_class(scope: _Scope, function: ast.Attribute) -> Any:
         whose = function.value
         if isinstance(whose, ast.Name) and scope.owner is not None and whose.id == scope.own_name:
             found = inspect.getattr_static(scope.owner, function.attr, None)
-            return found.__get__(object.__new__(object)) if inspect.isfunction(found) else None
+            return _Method(scope.owner, found) if inspect.isfunction(found) else None
         is_super = isinstance(whose, ast.Call) and isinstance(whose.func, ast.Name) and whose.func.id == "super"
         if is_super and function.attr == "__init__" and scope.owner is not None and scope.definer is not None:
             order = scope.owner.__mro__

@@ -14,7 +14,7 @@ from tests.architecture.imports import Core
 
 #: Of a collection in the code, so many ids of a recipe's vocabulary are no accident.
 _MANY = 3
-#: Where a recipe's distribution is told by: it registers losses.
+#: What the distribution of a recipe registers.
 _LOSSES = "medvlp_toolkit.pretext_losses"
 
 

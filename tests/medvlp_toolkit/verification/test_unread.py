@@ -26,7 +26,9 @@ from torch import nn
 
 
 class Handler:
-    def __init__(self, every, layers=None, width=1, names=(), folder="", epochs=1, kept=0, shown=0, **options):
+    def __init__(
+        self, every, layers=None, width=1, names=(), folder="", epochs=1, kept=0, shown=0, limit=0, mark=0, **options
+    ):
         if width < 1:
             raise ValueError(f"width is {width}; it is 1 or more")
         if names is None:
@@ -39,9 +41,14 @@ class Handler:
         self.kept = kept
         self.shown = shown
         self.tracker = Tracker(epochs, **options)
+        self._set_up(limit, mark)
+
+    def _set_up(self, limit, mark=None):
+        self.limit = limit
+        self.mark = mark
 
     def attach(self, engine):
-        return engine.add_event_handler(self.every, self.tracker)
+        return engine.add_event_handler(self.every, self.tracker, self.limit)
 
     def __repr__(self):
         return f"Handler({self.shown})"
@@ -89,21 +96,31 @@ def reader(handler, path, limit=None, strict=False, mode="cut", sink=None):
     return open(path), handler.kept, helper(path, strict=strict)
 
 
+def one(value):
+    return other(value)
+
+
+def other(value):
+    return one(value) or len(value)
+
+
 def helper(path, strict, name=""):
     if not path:
         raise ValueError(f"no {name}")
     return helper(path, strict, name)
 '''
 USED = {
-    "Handler": {"every", "folder", "kept", "rate"},
+    "Handler": {"every", "folder", "kept", "rate", "limit"},
     "Tracker": {"rate"},
     "Head": {"width", "dropout"},
     "Options": {"size"},
     "reader": {"handler", "path", "mode", "sink"},
     "helper": {"path", "name"},
+    "one": {"value"},
+    "other": {"value"},
 }
 UNUSED = {
-    "Handler": {"layers", "width", "names", "epochs", "shown", "decay"},
+    "Handler": {"layers", "width", "names", "epochs", "shown", "decay", "mark"},
     "Tracker": {"epochs", "decay"},
     "Head": {"temperature"},
     "Options": {"colour"},
