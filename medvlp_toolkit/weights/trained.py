@@ -151,20 +151,16 @@ class TrainedModel:
 
     def _given(self, running: Mapping[str, Any], filled: Mapping[str, Any]) -> dict[str, Any]:
         """What a running configuration says of a model that is not described, and what that refers to."""
-        waiting = [
-            top for top in self.description.model_ids(ROOTS, filled)
-            if top in running and top not in _MADE and not _is_taken(running[top]) and running[top] != self.description.config[top]
-        ]  # fmt: skip
+        config = self.description.config
+        made = [top for top in self.description.model_ids(ROOTS, filled) if top in running and top not in _MADE]
+        waiting = [top for top in made if not _is_taken(running[top]) and running[top] != config[top]]
         given: dict[str, Any] = {}
         while waiting:
             top = waiting.pop()
             given[top] = running[top]
             for _, leaf in leaves(running[top]):
                 tops = {reference.partition(SEPARATOR)[0] for reference in references(leaf)}
-                waiting += [
-                    name for name in tops
-                    if name in running and name not in given and name not in self.description.config
-                ]  # fmt: skip
+                waiting += [name for name in tops if name in running and name not in given and name not in config]
         return given
 
     def _embeddings(self) -> dict[str, Any]:
