@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -16,19 +17,16 @@ class Trainer(SupervisedTrainer):
     Batches stay whole (``decollate`` is off): the loss of a batch is of the batch.
 
     Args:
-        max_epochs, train_data_loader, network, optimizer: as MONAI's.
+        network: to train.
         device: where; that of the network's parameters when None.
         loss_function: (output, target) -> loss; of the network's output the entry ``loss`` when None.
         iteration_update: what one iteration does, such as :class:`PretrainingStep`.
-        engine: every other argument of MONAI's, such as ``inferer`` and ``train_handlers``.
+        engine: every other argument of MONAI's: ``max_epochs``, ``train_data_loader``, ``optimizer``, ``inferer`` …
     """
 
     def __init__(
         self,
-        max_epochs: int,
-        train_data_loader: Any,
         network: nn.Module,
-        optimizer: torch.optim.Optimizer,
         device: torch.device | str | None = None,
         loss_function: Callable[[Any, Any], Tensor] | None = None,
         iteration_update: Callable[[Any, Any], Any] | None = None,
@@ -36,34 +34,35 @@ class Trainer(SupervisedTrainer):
     ) -> None:
         #: What one iteration does; a checkpoint keeps its state.
         self.iteration_update = iteration_update
-        super().__init__(
-            device=_device(network, device),
-            max_epochs=max_epochs,
-            train_data_loader=train_data_loader,
-            network=network,
-            optimizer=optimizer,
-            loss_function=_own_loss if loss_function is None else loss_function,
-            iteration_update=iteration_update,
-            **{"decollate": False, **engine},
-        )
+        engine = {"decollate": False, "loss_function": loss_function or _own_loss, **engine}
+        super().__init__(_device(network, device), network=network, iteration_update=iteration_update, **engine)
 
 
 class Evaluator(SupervisedEvaluator):
     """MONAI's ``SupervisedEvaluator`` on whole batches; the network is moved to the device.
 
     Args:
-        val_data_loader, network: as MONAI's.
+        network: to evaluate.
         device: where; that of the network's parameters when None.
-        engine: every other argument of MONAI's, such as ``iteration_update``, ``key_val_metric`` and ``val_handlers``.
+        engine: every other argument of MONAI's: ``val_data_loader``, ``iteration_update``, ``key_val_metric`` …
     """
 
-    def __init__(
-        self, val_data_loader: Any, network: nn.Module, device: torch.device | str | None = None, **engine: Any
-    ) -> None:
+    def __init__(self, network: nn.Module, device: torch.device | str | None = None, **engine: Any) -> None:
         place = _device(network, device)
-        super().__init__(
-            device=place, val_data_loader=val_data_loader, network=network.to(place), **{"decollate": False, **engine}
-        )
+        super().__init__(place, network=network.to(place), **{"decollate": False, **engine})
+
+
+def _signature(monai: type, **defaults: Any) -> inspect.Signature:
+    """That of MONAI's class with other defaults, by which configurations are checked."""
+    parameters = inspect.signature(monai).parameters.values()
+    own = [p.replace(kind=p.KEYWORD_ONLY, default=defaults.get(p.name, p.default)) for p in parameters]
+    return inspect.Signature(own)
+
+
+Trainer.__signature__ = _signature(  # type: ignore[attr-defined]
+    SupervisedTrainer, device=None, loss_function=None, decollate=False
+)
+Evaluator.__signature__ = _signature(SupervisedEvaluator, device=None, decollate=False)  # type: ignore[attr-defined]
 
 
 def _device(network: nn.Module, device: torch.device | str | None) -> torch.device:

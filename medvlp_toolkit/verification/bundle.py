@@ -211,7 +211,8 @@ class _Verifier:
         if file.path.stem in ("train", "inference"):
             return False
         if "run" not in file.value:
-            return lacking > 0 or not any(self._runs(value) for value in file.value.values())
+            runs = (value for key, value in file.value.items() if key not in ("initialize", "finalize"))
+            return lacking > 0 or not any(map(self._runs, runs))
         return lacking > _OVERLAY_SHARE * max(references, 1)
 
     @staticmethod

@@ -54,12 +54,12 @@ def train(
     optimizer = torch.optim.AdamW(network.parameters(), lr=0.01)
     transform = EvaluationTransform(0, mean=[0.5], std=[0.25])
     trainer = Trainer(
-        epochs, training_loader(dataset, 4), network, optimizer,
+        network, max_epochs=epochs, train_data_loader=training_loader(dataset, 4), optimizer=optimizer,
         iteration_update=PretrainingStep(transform), train_handlers=list(handlers),
     )  # fmt: skip
     evaluator = Evaluator(
-        study_loader(dataset, 4), from_pretraining_model(network), iteration_update=ScoringStep(transform),
-        key_val_metric={"entity_auc": metric or EntityAUC()},
+        from_pretraining_model(network), val_data_loader=study_loader(dataset, 4),
+        iteration_update=ScoringStep(transform), key_val_metric={"entity_auc": metric or EntityAUC()},
     )  # fmt: skip
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.9**step)
     TrainingHandlers(folder, schedule, **options).attach(trainer, evaluator)

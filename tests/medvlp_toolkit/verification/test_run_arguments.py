@@ -81,6 +81,7 @@ def test_a_run_without_a_mistake_goes_on(
     [
         (("--max_epoch", "1"), "--max_epoch: no id 'max_epoch' in train.yaml; did you mean 'train::"),
         (("--learnin_rate=1",), "did you mean 'learning_rate'"),
+        (("--train::trainer::max_epoch", "18"), "takes no argument max_epoch; did you mean 'max_epochs'?"),
         (("--image_encoder::depht", "18"), "takes no argument depht; did you mean 'depth'?"),
         (("--image_encoder::_target_", "medvlp_toolkit.encoders.resnett"), "did you mean 'resnet'?"),
         (("--optimizr::lr", "1"), "did you mean 'optimizer::lr'"),
