@@ -17,7 +17,9 @@ from .finetuning.linear_probe import (
     linear_probe as linear_probe,
 )
 from .finetuning.segmentation import segmentation_metrics as segmentation_metrics
+from .handler import Evaluation as Evaluation
 from .handler import FinetuningEvaluation as FinetuningEvaluation
+from .maps.heat_mapper import HeatMapper as HeatMapper
 from .maps.heat_maps import attention_maps as attention_maps
 from .maps.heat_maps import upsample as upsample
 from .maps.overlays import Overlay as Overlay
@@ -36,6 +38,7 @@ from .statistics.calibration import calibration_metrics as calibration_metrics
 from .statistics.counting import FEW as FEW
 from .statistics.macro_auc import macro_auc as macro_auc
 from .statistics.operating_points import operating_point as operating_point
+from .step import EvaluationStep as EvaluationStep
 from .zero_shot.attention_images import AttentionImages as AttentionImages
 from .zero_shot.cases import case_table as case_table
 from .zero_shot.classification import classification_metrics as classification_metrics
@@ -43,7 +46,14 @@ from .zero_shot.classification import score_table as score_table
 from .zero_shot.evaluation import ZeroShotEvaluation as ZeroShotEvaluation
 from .zero_shot.grounding import grounding_metrics as grounding_metrics
 from .zero_shot.laterality import laterality_metrics as laterality_metrics
+from .zero_shot.measures.cases import Cases as Cases
+from .zero_shot.measures.classification import Classification as Classification
+from .zero_shot.measures.grounding import Grounding as Grounding
+from .zero_shot.measures.laterality import Laterality as Laterality
+from .zero_shot.measures.measure import Measure as Measure
+from .zero_shot.measures.probing import Probing as Probing
 from .zero_shot.metrics import EntityAUC as EntityAUC
 from .zero_shot.probing import Probes as Probes
 from .zero_shot.probing import ProbingStep as ProbingStep
 from .zero_shot.steps import ScoringStep as ScoringStep
+from .zero_shot.studies import EvaluatedStudies as EvaluatedStudies

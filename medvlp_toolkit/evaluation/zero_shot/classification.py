@@ -18,6 +18,8 @@ from medvlp_toolkit.evaluation.statistics.operating_points import ON_TEST, opera
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from medvlp_toolkit.data.store.store import PackedStore
+
 _UNCERTAIN = 2
 
 
@@ -205,6 +207,35 @@ def best_f1_thresholds(targets: ArrayLike, scores: ArrayLike, labels: Sequence[s
         both = 0 < truth.sum() < len(truth)
         chosen[label] = published_operating_point(truth, score)["threshold_on_test"] if both else None
     return chosen
+
+
+def tested_rows(store: PackedStore, rows: NDArray[np.int64], threshold_split: str | None) -> NDArray[np.bool_]:
+    """(S,) True for the rows of a store that are evaluated, False for those that thresholds are chosen on.
+
+    Raises:
+        ValueError: when none is evaluated.
+    """
+    if threshold_split is None:
+        return np.ones(len(rows), bool)
+    tested = ~np.isin(rows, store.rows(threshold_split))
+    if not tested.any():
+        raise ValueError(f"every study is of the threshold split {threshold_split}; name another test_split")
+    return tested
+
+
+def tested_metrics(
+    targets: NDArray[Any],
+    scores: NDArray[Any],
+    labels: Sequence[str],
+    tested: NDArray[np.bool_],
+    threshold_split: str | None,
+    **options: Any,
+) -> Metrics:
+    """:func:`classification_metrics` of the rows tested, at thresholds chosen on the others where there are any."""
+    if threshold_split is not None and not tested.all():
+        options["thresholds"] = best_f1_thresholds(targets[~tested], scores[~tested], labels)
+        options["thresholds_from"] = threshold_split
+    return classification_metrics(targets[tested], scores[tested], labels, **options)
 
 
 def _flat(truth: NDArray[Any], score: NDArray[Any], threshold: float | None, split: str) -> Metrics:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp
 
-from medvlp_toolkit.data.boxes import AnyBox, corners
+from medvlp_toolkit.data.boxes import AnyBox, Mask, corners
 from medvlp_toolkit.evaluation.statistics.intervals import wilson
 
 Side = Literal["left", "right", "none"]
@@ -75,6 +75,11 @@ def side_of_mask(mask: ArrayLike) -> Side:
     offsets = np.arange(len(along)) - (len(along) - 1) / 2
     right, left = float(along[offsets > 0].sum()), float(along[offsets < 0].sum())
     return _one_side(left > 0.25 * right, right > 0.25 * left)
+
+
+def side_of_truth(truth: Sequence[AnyBox] | Mask) -> Side:
+    """The one side on which a finding's boxes or mask lie, else ``none``."""
+    return side_of_mask(truth) if isinstance(truth, np.ndarray) else side_of_boxes(truth)
 
 
 def laterality_metrics(
