@@ -14,6 +14,8 @@ from medvlp_toolkit.evaluation.statistics.counting import FEW, UNKNOWN, clusters
 from medvlp_toolkit.evaluation.statistics.delong import auc_spread, wald_interval
 from medvlp_toolkit.evaluation.statistics.intervals import PatientBootstrap
 from medvlp_toolkit.evaluation.statistics.operating_points import ON_TEST, operating_point, published_operating_point
+from medvlp_toolkit.evaluation.statistics.subgroups import subgroup_columns, subgroup_metrics
+from medvlp_toolkit.evaluation.zero_shot.measure import Measure, ScoredSet
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,6 +26,38 @@ _UNCERTAIN = 2
 
 
 Metrics = dict[str, Any]
+
+
+class Classification(Measure):
+    """``zero_shot`` of labels that were trained on, with ``subgroups``, and ``zero_shot_held_out`` of those kept out.
+
+    Where the data set has a split ``threshold_split`` besides, F1 and accuracy are also given at the thresholds that
+    are best on it, next to those tuned on the evaluated images themselves.
+
+    Args:
+        min_positives: labels that fewer images show are left out of the means, and named.
+    """
+
+    def __init__(self, min_positives: int = 1) -> None:
+        self.min_positives = min_positives
+
+    def finish(self, scored: ScoredSet) -> Metrics:
+        studies, tested, patients = self.studies, scored.tested, scored.patients
+        metrics: Metrics = {}
+        for key, chosen in (("zero_shot", studies.trained), ("zero_shot_held_out", studies.held_out)):
+            labels = list(chosen)
+            targets, scores = scored.of_labels(labels)
+            if not labels or targets is None:
+                continue
+            options = {"patient_id": patients, "min_positives": self.min_positives}
+            metrics[key] = tested_metrics(targets, scores, labels, tested, studies.threshold_split, **options)
+            names = ("sex", "age", "view", *studies.subgroups)
+            divisions = subgroup_columns(studies.values(names, scored.rows[tested]))
+            if divisions and key == "zero_shot":
+                metrics["subgroups"] = subgroup_metrics(
+                    targets[tested], scores[tested], labels, divisions, patient_id=patients
+                )
+        return metrics
 
 
 def score_table(

@@ -14,7 +14,7 @@ from medvlp_toolkit.evaluation.handler import Evaluation
 from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
 from medvlp_toolkit.evaluation.results.results import write_probabilities
 from medvlp_toolkit.evaluation.zero_shot.classification import score_table, tested_rows
-from medvlp_toolkit.evaluation.zero_shot.measures.measure import Measure, ScoredBatch, ScoredSet
+from medvlp_toolkit.evaluation.zero_shot.measure import Measure, ScoredBatch, ScoredSet
 from medvlp_toolkit.evaluation.zero_shot.studies import EvaluatedStudies
 
 
@@ -77,14 +77,10 @@ class ZeroShotEvaluation(Evaluation):
         every = self.output_dir / "probabilities.csv"
         write_probabilities(every, table["study_id"].to_pylist(), scores[tested], list(self.studies.entities))
         metrics: dict[str, Any] = {}
-        paths = {"probability of every entity per image": every}
-        cases = None
         for measure in self.measures:
-            outcome = measure.finish(scored)
-            metrics |= outcome.metrics
-            paths |= outcome.files
-            cases = outcome.cases if outcome.cases is not None else cases
-        self.write(engine.state.device, table, metrics, paths, cases)
+            metrics |= measure.finish(scored)
+        paths = {"probability of every entity per image": every, **scored.files}
+        self.write(engine.state.device, table, metrics, paths, scored.cases)
         engine.state.metrics["macro_auc"] = metrics.get("zero_shot", {}).get("macro", {}).get("auc")
 
     def _table(self, tested: ScoredSet) -> Any:

@@ -14,14 +14,18 @@ from medvlp_toolkit.engines.device import Precision
 from medvlp_toolkit.engines.parallel import unwrap
 from medvlp_toolkit.engines.step import Transform
 from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
+from medvlp_toolkit.evaluation.statistics.intervals import PatientBootstrap
 from medvlp_toolkit.evaluation.zero_shot.laterality import (
     Side,
     laterality_metrics,
     side_from_attention,
     side_from_positions,
+    side_of_truth,
 )
+from medvlp_toolkit.evaluation.zero_shot.measure import Measure, ScoredBatch, ScoredSet
 from medvlp_toolkit.evaluation.zero_shot.probes import cautions, changed_images, negation, prompt_sensitivity
 from medvlp_toolkit.evaluation.zero_shot.steps import ScoringStep
+from medvlp_toolkit.evaluation.zero_shot.studies import EvaluatedStudies
 
 _EXPECTED = {
     "as it is": "for comparison",
@@ -237,6 +241,41 @@ class ProbeCollection:
     def _example(self, template: str) -> str:
         text = self.probes.texts(template)[self._columns[0]]
         return text if len(text) <= 120 else f"{text[:117]}…"
+
+
+class Probing(Measure):
+    """``probes`` of the labels that were trained on.
+
+    Args:
+        probes: what the step asks, a :class:`~medvlp_toolkit.evaluation.ProbingStep`.
+        position_sides, not_sided: see :class:`~medvlp_toolkit.evaluation.Laterality`.
+    """
+
+    def __init__(
+        self, probes: Probes, position_sides: Sequence[Side] | None = None, not_sided: Sequence[str] = ()
+    ) -> None:
+        self.probes, self.position_sides = probes, position_sides
+        self.not_sided = frozenset(not_sided)
+
+    def begin(self, studies: EvaluatedStudies, mapper: HeatMapper) -> None:
+        super().begin(studies, mapper)
+        self._collection = ProbeCollection(self.probes, studies.entities, studies.trained, mapper, self.position_sides)
+
+    def collect(self, batch: ScoredBatch) -> None:
+        self._collection.collect(batch.output, self._side)
+
+    def _side(self, row: int, label: str) -> Side:
+        """The one side on which a finding is; ``none`` where it has none or nothing says."""
+        counts = self.studies.is_evaluated(row) and label not in self.not_sided
+        truth = self.studies.truth(row, label) if counts else None
+        return "none" if truth is None else side_of_truth(truth)
+
+    def finish(self, scored: ScoredSet) -> dict[str, Any]:
+        targets, _ = scored.of_labels(self._collection.labels)
+        if targets is None:
+            return {}
+        patient_of = PatientBootstrap(scored.patients, int(scored.tested.sum())).patient_of
+        return {"probes": self._collection.measure(targets[scored.tested], scored.tested, patient_of)}
 
 
 def shuffle_tiles(image: Tensor, tiles: int, seeds: Sequence[int]) -> Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,16 +14,6 @@ from numpy.typing import NDArray
 from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
 from medvlp_toolkit.evaluation.zero_shot.label_maps import map_labels
 from medvlp_toolkit.evaluation.zero_shot.studies import EvaluatedStudies, Truth
-
-
-class Annotated(NamedTuple):
-    """A finding whose place is known: its place in the batch, row of the store, label, column of its entity, truth."""
-
-    i: int
-    row: int
-    label: str
-    q: int
-    truth: Truth
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,21 +48,24 @@ class ScoredBatch:
         return None if scores is None else scores.float().cpu().numpy()
 
     @cached_property
-    def annotated(self) -> list[Annotated]:
-        """Findings with a known place, of the images that are evaluated."""
+    def annotated(self) -> list[tuple[int, int, str, int, Truth]]:
+        """Findings with a known place in the images evaluated: place in the batch, row, label, column, truth."""
         found = []
         for i, row in enumerate(self.rows.tolist()):
             for label in self.studies.labels if self.studies.is_evaluated(row) else ():
                 truth = self.studies.truth(row, label)
                 if truth is not None:
-                    found.append(Annotated(i, row, label, self.studies.column_of(label), truth))
+                    found.append((i, row, label, self.studies.column_of(label), truth))
         return found
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class ScoredSet:
     """Everything that was scored: ``scores`` (S, Q), ``rows`` (S,) of the store, ``tested`` (S,) False for rows that
-    only choose thresholds; the results ``folder`` and the evaluation's ``title``."""
+    only choose thresholds; the results ``folder`` and the evaluation's ``title``.
+
+    A measure adds to ``files`` what it wrote, by what it shows, and may give the table of ``cases.parquet``.
+    """
 
     studies: EvaluatedStudies
     scores: NDArray[np.float32]
@@ -80,6 +73,8 @@ class ScoredSet:
     tested: NDArray[np.bool_]
     folder: Path
     title: str = ""
+    files: dict[str, Path] = field(default_factory=dict)
+    cases: Any = None
 
     @property
     def patients(self) -> list[Any] | None:
@@ -93,15 +88,6 @@ class ScoredSet:
         return self.studies.targets(self.rows, names), mapped
 
 
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """Entries of ``metrics.json``, files by what they show, and the table of ``cases.parquet``."""
-
-    metrics: dict[str, Any] = field(default_factory=dict)
-    files: dict[str, Path] = field(default_factory=dict)
-    cases: Any = None
-
-
 class Measure:
     """One thing that :class:`~medvlp_toolkit.evaluation.ZeroShotEvaluation` measures."""
 
@@ -112,6 +98,6 @@ class Measure:
     def collect(self, batch: ScoredBatch) -> None:
         """Keep what this measure needs of a batch."""
 
-    def finish(self, scored: ScoredSet) -> Outcome:
-        """Measure when everything was seen, and write files of one's own."""
+    def finish(self, scored: ScoredSet) -> dict[str, Any]:
+        """Entries of ``metrics.json``, when everything was seen."""
         raise NotImplementedError
