@@ -35,18 +35,22 @@ def radiograph(demo_run: Path, folder: Path) -> Path:
     return path
 
 
-def inference(demo_run: Path, folder: Path, **parts: Any) -> dict[str, Any]:
+def evaluation(demo_run: Path, folder: Path, results: Path) -> dict[str, Any]:
+    """The model is what training left in the folder."""
+    return {"dataset_dir": str(demo_run / "store"), "output_dir": str(folder), "results_dir": str(results)}
+
+
+def inference(demo_run: Path, folder: Path) -> dict[str, Any]:
     where = {"images": str(radiograph(demo_run, folder)), "weights": str(folder / "model.pt")}
-    return overrides(demo_run, folder, **parts) | where | {"output_dir": str(folder / "out"), "save_maps": "npy"}
+    return {**where, "output_dir": str(folder / "out"), "save_maps": "npy"}
 
 
 def test_attention_of_an_encoder_with_a_class_token_is_drawn_where_it_looked(demo_run: Path, tmp_path: Path) -> None:
-    parts: dict[str, Any] = {"image_encoder": CLIP, "fusion": PLANTED}
-    run_bundle("train", "demo", **overrides(demo_run, tmp_path, **parts))
+    run_bundle("train", "demo", **overrides(demo_run, tmp_path, image_encoder=CLIP, fusion=PLANTED))
     assert (tmp_path / "attention" / "epoch_001.png").is_file()
 
     results = tmp_path / "results"
-    run_bundle("evaluate", "demo", "probes", **overrides(demo_run, tmp_path, **parts), results_dir=str(results))
+    run_bundle("evaluate", "probes", **evaluation(demo_run, tmp_path, results))
     metrics = Results.read(results).metrics
     sides = metrics["laterality"]["attention"]["all"]
     lefts = metrics["probes"]["laterality"]["mirrored image, attention"]
@@ -61,18 +65,12 @@ def test_attention_of_an_encoder_with_a_class_token_is_drawn_where_it_looked(dem
         assert np.unravel_index(heat.argmax(), heat.shape) == PLACE
         assert heat.sum() == pytest.approx(1)
 
-    run_bundle("inference", "demo", workflow_type="infer", **inference(demo_run, tmp_path, **parts))
+    run_bundle("inference", workflow_type="infer", **inference(demo_run, tmp_path))
     maps = [np.load(path) for path in (tmp_path / "out" / "heat_maps").glob("map_*.npy")]
     assert len(maps) == 3
     assert all(heat[PLACE] == pytest.approx(1) for heat in maps)
 
-    bundle = mv.load_bundle(
-        BUNDLES / "medklip",
-        overlays=["demo.yaml"],
-        weights=tmp_path / "model.pt",
-        device="cpu",
-        overrides={"image_size": 64, **parts},
-    )
+    bundle = mv.load_bundle(BUNDLES / "medklip", weights=tmp_path / "model.pt", device="cpu")
     pixels = bundle.heat_map(tmp_path / "radiograph.png", "nodule")
     row, column = np.unravel_index(pixels.argmax(), pixels.shape)
     assert (row // 16, column // 16) == PLACE
@@ -89,7 +87,7 @@ def test_without_attention_maps_are_left_out_with_one_line(
     assert (tmp_path / "model.pt").is_file()
 
     results = tmp_path / "results"
-    run_bundle("evaluate", "demo", **overrides(demo_run, tmp_path, fusion=NONE), results_dir=str(results))
+    run_bundle("evaluate", **evaluation(demo_run, tmp_path, results))
     assert "".join(capsys.readouterr()).count(reason) == 1
     metrics = Results.read(results).metrics
     assert "zero_shot" in metrics
@@ -97,7 +95,7 @@ def test_without_attention_maps_are_left_out_with_one_line(
     assert set(metrics["laterality"]) == {"position scores"}
     assert not (results / "overlays").exists()
 
-    run_bundle("inference", "demo", workflow_type="infer", **inference(demo_run, tmp_path, fusion=NONE))
+    run_bundle("inference", workflow_type="infer", **inference(demo_run, tmp_path))
     assert "".join(capsys.readouterr()).count(f"heat maps {reason}") == 1
     assert (tmp_path / "out" / "probabilities.csv").is_file()
     assert not (tmp_path / "out" / "heat_maps").exists()
@@ -118,8 +116,8 @@ def test_a_picture_that_cannot_be_drawn_does_not_end_a_training(
 
 def test_an_evaluation_grounds_the_layers_that_were_asked_for(demo_run: Path, tmp_path: Path) -> None:
     def grounding(layers: object) -> Any:
-        asked = {"output_dir": str(demo_run), "results_dir": str(tmp_path), "attention_layers": layers}
-        run_bundle("evaluate", "demo", **{**demo_overrides(demo_run), **asked}, overlays=0, cases=0)
+        asked = {"attention_layers": layers, "overlays": 0, "cases": 0}
+        run_bundle("evaluate", **evaluation(demo_run, demo_run, tmp_path), **asked)
         return Results.read(tmp_path).metrics["grounding"]["groups"]["all"]["contrast_to_noise"]
 
     first, second, mean = grounding(0), grounding([1]), grounding(None)
@@ -127,9 +125,8 @@ def test_an_evaluation_grounds_the_layers_that_were_asked_for(demo_run: Path, tm
 
 
 def test_a_grid_that_does_not_fit_the_tokens_is_refused_in_one_line(demo_run: Path, tmp_path: Path) -> None:
-    asked = {**demo_overrides(demo_run), "results_dir": str(tmp_path), "grid": [7, 7]}
     with pytest.raises(Exception) as caught:
-        run_bundle("evaluate", "demo", **asked)
+        run_bundle("evaluate", **evaluation(demo_run, demo_run, tmp_path), grid=[7, 7])
     assert user_message(caught.value) == (
         "grid is 7×7, and the image encoder gives 64 patches on a grid of 8×8; leave grid out (null) to take the "
         "encoder's"
