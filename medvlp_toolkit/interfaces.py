@@ -140,8 +140,8 @@ class DataSource(Protocol):
 class ImageEncoder(Protocol):
     """``forward(image (B, C, *spatial), keep: Optional (B, K)) -> (B, N, num_features)``.
 
-    ``keep`` holds the patch indices a masked pass sees; it is allowed where ``supports_masking``. An encoder whose tokens
-    do not look at the middle of their cells may say so with ``token_shift()``: per axis, in cells; heat maps heed it.
+    ``keep`` holds the patch indices a masked pass sees; it is allowed where ``supports_masking``. An encoder may also be
+    one that :class:`ShiftsTokens`.
     """
 
     num_features: int
@@ -157,6 +157,15 @@ class ImageEncoder(Protocol):
         ...
 
     def __call__(self, image: Tensor, keep: Tensor | None = None) -> Tensor: ...
+
+
+@runtime_checkable
+class ShiftsTokens(Protocol):
+    """An image encoder whose tokens do not look at the middle of their grid cells; heat maps are drawn accordingly."""
+
+    def token_shift(self) -> tuple[float, ...]:
+        """Per axis, in cells: how far a token's receptive field is centred from the middle of its cell."""
+        ...
 
 
 @runtime_checkable
@@ -194,6 +203,28 @@ class FusionModule(Protocol):
         stop_after: int = -1,
         need_attention: bool = False,
     ) -> FusionOutput: ...
+
+
+# Methods only: from Python 3.12 on a runtime check does not see the submodules of a torch.nn.Module.
+@runtime_checkable
+class GivesAttention(Protocol):
+    """A network that scores entities and shows where it looked for each of them.
+
+    ``image_encoder``, its submodule, made the tokens that attention covers. The fusion module may give no attention
+    although it is asked for; heat maps are then left out.
+    """
+
+    def fuse(self, image: Tensor, need_attention: bool = False) -> FusionOutput:
+        """(B, C, *spatial) -> features of the entities in ``text`` (B, Q, D), and their ``attention`` on request."""
+        ...
+
+    def score(self, features: Tensor) -> Tensor:
+        """(B, Q, D) -> (B, Q) probability of presence."""
+        ...
+
+    def attend(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(B, C, *spatial) -> scores (B, Q), and attention (B, layers, Q, N) or None."""
+        ...
 
 
 @runtime_checkable
