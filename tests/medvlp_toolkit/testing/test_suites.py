@@ -578,7 +578,7 @@ class GoodLoss(nn.Module):
     """
 
     needs = frozenset({"image", "entity_presence"})
-    reads = frozenset({"image_encoder", "image_projection", "text_projection", "fusion"})
+    reads = frozenset({"image_encoder", "image_projection", "entity_projection", "fusion"})
 
     def __init__(self) -> None:
         super().__init__()
@@ -649,7 +649,7 @@ def test_good_loss_keeps_every_rule(offer: Any) -> None:
         (MeanInsteadOfSum, "test_sums_and_counts_of_two_halves_add_up", "several ranks would not equal one"),
         (OneNumber, "test_gives_a_sum_and_how_many_terms_it_has", "does not give two tensors: the sum over its terms"),
         (UndeclaredKey, "test_reads_no_key_that_it_does_not_need", "it reads the batch key 'entity_presence', which"),
-        (UndeclaredPart, "test_gradient_reaches_exactly_the_parts_it_reads", "its gradient reaches text_projection"),
+        (UndeclaredPart, "test_gradient_reaches_exactly_the_parts_it_reads", "its gradient reaches entity_projection"),
         (
             PartNotRead,
             "test_gradient_reaches_exactly_the_parts_it_reads",

@@ -123,7 +123,9 @@ def test_image_loss_is_the_error_of_the_masked_patches_alone(small_arl: Any, sma
 
 
 def test_image_targets_are_normalised_patches_row_by_row_with_channels_last() -> None:
-    loss = mv.pretext_losses.masked_image_modelling(8, (2, 3), 4, decoder_width=8, decoder_layers=1, decoder_heads=2)
+    loss = mv.pretext_losses.masked_image_modelling(
+        8, (2, 3), (8, 12), decoder_width=8, decoder_layers=1, decoder_heads=2
+    )
     image = torch.randn(1, 3, 8, 12, generator=torch.Generator().manual_seed(0))
     targets = loss.targets(image)
     assert targets.shape == (1, 6, 48)
@@ -200,7 +202,7 @@ def test_batch_without_any_entity_still_reaches_every_parameter(small_arl: Any, 
 def test_losses_of_a_model_without_knowledge_need_no_entities() -> None:
     for loss in (
         mv.pretext_losses.masked_language_modelling(16, 40, knowledge=False),
-        mv.pretext_losses.masked_image_modelling(16, (3, 3), 4, knowledge=False),
+        mv.pretext_losses.masked_image_modelling(16, (3, 3), 12, knowledge=False),
         mv.pretext_losses.image_text_matching(32, knowledge=False),
     ):
         assert not [key for key in loss.needs if "entit" in key]
