@@ -91,6 +91,22 @@ class RejectsRecords(Protocol):
     def rejected(self) -> Sequence[Rejected]: ...
 
 
+@runtime_checkable
+class CountsMissing(Protocol):
+    """A report filter that looks findings up by the report's id: ``missing`` counts the reports it does not know."""
+
+    missing: int
+
+
+@runtime_checkable
+class StartsWithin(Protocol):
+    """A sampler that can begin a pass at a later study, so that a training resumes within an epoch."""
+
+    def start_at(self, study: int) -> None:
+        """Begin the next pass, and only that, at this study of the rank's share."""
+        ...
+
+
 def image_reader(source: object) -> Callable[[Study], NDArray[Any]] | None:
     """How a data source reads its pixels itself; None where its images are files."""
     return source.read_image if isinstance(source, ReadsImages) else None

@@ -123,7 +123,7 @@ def first_stage(encoded: EncodedPairs, scorer: PairScorer) -> NDArray[np.float32
 
 
 def _summary(encoder: Any, tokens: Tensor, mask: Tensor | None) -> Tensor:
-    if getattr(encoder, "num_prefix_tokens", 0):
+    if encoder.num_prefix_tokens:
         return tokens[:, 0]
     if mask is None:
         return tokens.mean(dim=1)

@@ -209,6 +209,72 @@ def test_losses_of_a_model_without_knowledge_need_no_entities() -> None:
         assert "knowledge_encoder" not in loss.reads
 
 
+def test_the_step_is_one_compiled_graph(small_arl: Any, small_batch: Any) -> None:
+    """Asking parts for what they offer breaks no graph."""
+    explained = torch._dynamo.explain(small_arl())(small_batch())
+    assert (explained.graph_count, explained.graph_break_count) == (1, 0), explained.break_reasons
+
+
+def test_the_matching_head_is_as_wide_as_the_fusion_modules_pooled_feature() -> None:
+    fusion = mv.fusion_modules.knowledge_co_attention(16, 1, 2, 24, knowledge=False)
+    assert mv.pretext_losses.image_text_matching(fusion=fusion).head.in_features == 32
+    assert not [n for n, _ in mv.pretext_losses.image_text_matching(fusion=fusion).named_children() if n != "head"]
+
+
+class Whole(nn.Module):
+    supports_masking = False
+
+
+@pytest.mark.parametrize(
+    ("loss", "part", "clause"),
+    [
+        (
+            mv.pretext_losses.masked_image_modelling(16, (3, 3), 12, decoder_width=8),
+            {"image_encoder": Whole()},
+            "leaves patches out, and Whole sees whole images (supports_masking is False)",
+        ),
+        (
+            mv.pretext_losses.masked_image_modelling(16, (3, 3), (12, 14), decoder_width=8),
+            {},
+            "the grid 3 × 3 of ClipVisionTransformer does not divide 12 × 14 pixels",
+        ),
+        (mv.pretext_losses.image_text_matching(32), {"fusion": nn.Identity()}, "Identity gives none (it has no pooled"),
+        (mv.pretext_losses.image_text_matching(20), {}, "width 20, and that of KnowledgeCoAttention has 32"),
+    ],
+)
+def test_what_a_loss_cannot_do_without_is_named(
+    loss: Any, part: dict[str, nn.Module], clause: str, small_arl: Any
+) -> None:
+    model = small_arl().model
+    for name, replacement in part.items():
+        setattr(model, name, replacement)
+    assert clause in "; ".join(loss.requires(model))
+    with pytest.raises(ValueError, match=f"the loss 'mine' \\({type(loss).__name__}\\)"):
+        PretrainingModel(model, {"mine": loss})
+
+
+def test_an_encoder_without_a_class_token_is_masked_too() -> None:
+    """Tokens before the patches are counted by the encoder, not by the loss."""
+    from medvlp_toolkit.testing.suites.stand_in import Sizes, stand_in_batch, stand_in_model
+
+    sizes = Sizes()
+    loss = mv.pretext_losses.masked_image_modelling(
+        sizes.width, (4, 4), sizes.image, 1, decoder_width=8, decoder_layers=1, decoder_heads=2
+    )
+    predicted, masked = loss.predictions(Encodings(stand_in_model(sizes), stand_in_batch(loss.needs, sizes)))
+    assert predicted.shape == (sizes.batch, 16, 16)
+    assert masked.sum(dim=1).tolist() == [12] * sizes.batch
+
+
+def test_images_of_other_channels_or_size_than_the_loss_was_built_for_are_refused_in_a_line() -> None:
+    loss = mv.pretext_losses.masked_image_modelling(16, (3, 3), 12, decoder_width=8)
+    for shape in ((2, 2, 12, 12), (2, 3, 12, 24)):
+        with pytest.raises(
+            ValueError, match=r"rebuilds images of 3 channels and 12 × 12 pixels, and those of the batch"
+        ):
+            loss.targets(torch.zeros(shape))
+
+
 def test_step_under_bfloat16_gives_about_the_same_losses(small_arl: Any, small_batch: Any) -> None:
     model, batch = small_arl().eval(), small_batch()
     expected = model(batch)
