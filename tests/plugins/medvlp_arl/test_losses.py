@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ import medvlp_toolkit as mv
 from medvlp_arl.masked_image import sine_cosine_table
 from medvlp_toolkit.model.encodings import Encodings
 from medvlp_toolkit.model.pretraining import PretrainingModel
+from medvlp_toolkit.testing.suites.stand_in import Sizes, stand_in_batch, stand_in_model
 
 
 def gradients(model: PretrainingModel, batch: dict[str, Tensor]) -> tuple[dict[str, float], dict[str, Tensor]]:
@@ -225,49 +227,57 @@ class Whole(nn.Module):
     supports_masking = False
 
 
+SMALL_DECODER = {"decoder_width": 8, "decoder_layers": 1, "decoder_heads": 2}
+
+
 @pytest.mark.parametrize(
-    ("loss", "part", "clause"),
+    ("make", "part", "clause"),
     [
         (
-            mv.pretext_losses.masked_image_modelling(16, (3, 3), 12, decoder_width=8),
-            {"image_encoder": Whole()},
+            lambda: mv.pretext_losses.masked_image_modelling(16, (3, 3), 12, **SMALL_DECODER),
+            {"image_encoder": Whole},
             "leaves patches out, and Whole sees whole images (supports_masking is False)",
         ),
         (
-            mv.pretext_losses.masked_image_modelling(16, (3, 3), (12, 14), decoder_width=8),
+            lambda: mv.pretext_losses.masked_image_modelling(16, (3, 3), (12, 14), **SMALL_DECODER),
             {},
             "the grid 3 × 3 of ClipVisionTransformer does not divide 12 × 14 pixels",
         ),
-        (mv.pretext_losses.image_text_matching(32), {"fusion": nn.Identity()}, "Identity gives none (it has no pooled"),
-        (mv.pretext_losses.image_text_matching(20), {}, "width 20, and that of KnowledgeCoAttention has 32"),
+        (
+            lambda: mv.pretext_losses.image_text_matching(32),
+            {"fusion": nn.Identity},
+            "Identity gives none (it has no pooled_width)",
+        ),
+        (
+            lambda: mv.pretext_losses.image_text_matching(20),
+            {},
+            "of width 20, and that of KnowledgeCoAttention has 32",
+        ),
     ],
+    ids=["whole-images", "grid", "no-pooled-feature", "other-width"],
 )
 def test_what_a_loss_cannot_do_without_is_named(
-    loss: Any, part: dict[str, nn.Module], clause: str, small_arl: Any
+    make: Callable[[], Any], part: dict[str, type[nn.Module]], clause: str, small_arl: Any
 ) -> None:
-    model = small_arl().model
+    loss, model = make(), small_arl().model
     for name, replacement in part.items():
-        setattr(model, name, replacement)
+        setattr(model, name, replacement())
     assert clause in "; ".join(loss.requires(model))
-    with pytest.raises(ValueError, match=f"the loss 'mine' \\({type(loss).__name__}\\)"):
+    with pytest.raises(ValueError, match=rf"the loss 'mine' \({type(loss).__name__}\)"):
         PretrainingModel(model, {"mine": loss})
 
 
 def test_an_encoder_without_a_class_token_is_masked_too() -> None:
     """Tokens before the patches are counted by the encoder, not by the loss."""
-    from medvlp_toolkit.testing.suites.stand_in import Sizes, stand_in_batch, stand_in_model
-
     sizes = Sizes()
-    loss = mv.pretext_losses.masked_image_modelling(
-        sizes.width, (4, 4), sizes.image, 1, decoder_width=8, decoder_layers=1, decoder_heads=2
-    )
+    loss = mv.pretext_losses.masked_image_modelling(sizes.width, (4, 4), sizes.image, 1, **SMALL_DECODER)
     predicted, masked = loss.predictions(Encodings(stand_in_model(sizes), stand_in_batch(loss.needs, sizes)))
     assert predicted.shape == (sizes.batch, 16, 16)
     assert masked.sum(dim=1).tolist() == [12] * sizes.batch
 
 
 def test_images_of_other_channels_or_size_than_the_loss_was_built_for_are_refused_in_a_line() -> None:
-    loss = mv.pretext_losses.masked_image_modelling(16, (3, 3), 12, decoder_width=8)
+    loss = mv.pretext_losses.masked_image_modelling(16, (3, 3), 12, **SMALL_DECODER)
     for shape in ((2, 2, 12, 12), (2, 3, 12, 24)):
         with pytest.raises(
             ValueError, match=r"rebuilds images of 3 channels and 12 × 12 pixels, and those of the batch"
