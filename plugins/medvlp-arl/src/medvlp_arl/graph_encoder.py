@@ -108,6 +108,7 @@ class GraphAttentionEncoder(nn.Module):
         self.register_buffer("edge_index", edges.clone())
         self.embeddings = nn.Parameter(embeddings.clone())
         self.embedding_ln = nn.LayerNorm(width)
+        self.hidden, self.heads = hidden, heads
         self.dropout = nn.Dropout(dropout)
         self.conv1 = GraphAttention(width, hidden, heads, concat=True, dropout=dropout)
         self.conv2 = GraphAttention(heads * hidden, width, 1, concat=False, dropout=dropout)
@@ -122,6 +123,17 @@ class GraphAttentionEncoder(nn.Module):
         x = self.dropout(F.elu(self.conv1(x, source, target, counts)))
         out: Tensor = self.conv2(x, source, target, counts)
         return out
+
+    def architecture(self) -> dict[str, Any]:
+        """Arguments that make an encoder of the same sizes; a checkpoint brings the graph."""
+        return {
+            "entities": self.num_entities,
+            "triples": self.edge_index.shape[1],
+            "width": self.num_features,
+            "hidden": self.hidden,
+            "heads": self.heads,
+            "dropout": self.dropout.p,
+        }
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
         misfit = self.explain_misfit(state_dict, prefix)

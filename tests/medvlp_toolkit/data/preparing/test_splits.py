@@ -3,41 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Sequence
+from contextlib import closing
 
-import numpy as np
 import pytest
 
-from medvlp_toolkit.data.contracts import Fingerprinted, image_reader, mask_reader
-from medvlp_toolkit.data.preparing.resplit import Resplit
-from medvlp_toolkit.data.preparing.splits import Leak, SplitByPatient, check_splits
-from medvlp_toolkit.data.records import Study
+from medvlp_toolkit.data.preparing.splits import Leak, LeakCheck, Member, SplitByPatient
 
 
-class OneStudy:
-    """A source of one study that draws its image, and says so in its fingerprint."""
-
-    fingerprint = "drawn"
-
-    def __iter__(self) -> Iterator[Study]:
-        yield Study("s", "p", None, split="train")
-
-    def read_image(self, study: Study) -> np.ndarray:
-        return np.full((1, 2, 2), len(study.id), np.uint8)
-
-
-def test_a_divided_source_offers_what_the_source_does_and_no_more() -> None:
-    divided = Resplit(OneStudy())
-    read_image = image_reader(divided)
-    assert read_image is not None
-    assert read_image(next(iter(divided))).shape == (1, 2, 2)
-    assert mask_reader(divided) is None
-    assert list(divided.rejected) == []
-    assert isinstance(divided, Fingerprinted)
-    assert divided.fingerprint == "drawn"
-    bare = Resplit([Study("s", "p", None, split="train")])
-    assert image_reader(bare) is None
-    assert bare.fingerprint is None
+def leaks_among(members: Sequence[Member]) -> list[Leak]:
+    with closing(LeakCheck()) as check:
+        check.add(members)
+        return list(check.leaks())
 
 
 class TestSplitByPatient:
@@ -75,7 +52,7 @@ class TestSplitByPatient:
 
 class TestLeaks:
     def test_patients_and_images_in_two_splits_are_found(self) -> None:
-        leaks = check_splits(
+        leaks = leaks_among(
             [
                 ("a", "train", "p1", "0" * 32),
                 ("b", "test", "p1", "1" * 32),
@@ -92,8 +69,8 @@ class TestLeaks:
         ]
 
     def test_studies_without_split_take_no_part(self) -> None:
-        assert check_splits([("a", "train", "p1", None), ("b", None, "p1", None)]) == []
+        assert leaks_among([("a", "train", "p1", None), ("b", None, "p1", None)]) == []
 
     def test_ids_that_are_no_text_are_told_apart(self) -> None:
-        leaks = check_splits([("\udce9", "train", "\udce9", None), ("b", "test", "\udce9", None)])
+        leaks = leaks_among([("\udce9", "train", "\udce9", None), ("b", "test", "\udce9", None)])
         assert leaks[0].study_ids == ("\udce9", "b")
