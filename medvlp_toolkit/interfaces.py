@@ -194,28 +194,6 @@ class ComputesParts(Protocol):
     computes_parts: bool
 
 
-# Methods only: from Python 3.12 on a runtime check does not see the submodules of a torch.nn.Module.
-@runtime_checkable
-class GivesAttention(Protocol):
-    """A network that scores entities and shows where it looked for each of them.
-
-    ``image_encoder``, its submodule, made the tokens that attention covers. The fusion module may give no attention
-    although it is asked for; heat maps are then left out.
-    """
-
-    def fuse(self, image: Tensor, need_attention: bool = False) -> FusionOutput:
-        """(B, C, *spatial) -> features of the entities in ``text`` (B, Q, D), and their ``attention`` on request."""
-        ...
-
-    def score(self, features: Tensor) -> Tensor:
-        """(B, Q, D) -> (B, Q) probability of presence."""
-        ...
-
-    def attend(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
-        """(B, C, *spatial) -> scores (B, Q), and attention (B, layers, Q, N) or None."""
-        ...
-
-
 class ModelParts(Protocol):
     """The parts of a model, as a loss may look at them; None where the model has no such part.
 
@@ -350,7 +328,7 @@ class DescribesItself(Protocol):
     offline, and a checkpoint fills it.
     """
 
-    def architecture(self) -> "dict[str, Any]":
+    def architecture(self) -> dict[str, Any]:
         """Keyword arguments, of plain values, that make an equal part with other weights."""
         ...
 

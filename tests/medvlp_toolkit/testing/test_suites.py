@@ -543,9 +543,32 @@ class ForgetsItsPositions(GoodEncoder):
         return torch.zeros(64, 6)
 
 
+class DescribesAnotherSlope(GoodEncoder):
+    """An encoder of a slope.
+
+    Args:
+        slope: what every feature is multiplied with.
+    """
+
+    def __init__(self, slope: float = 2.0) -> None:
+        super().__init__()
+        self.slope = slope
+
+    def forward(self, image: Tensor, keep: Tensor | None = None) -> Tensor:
+        return self.slope * super().forward(image, keep)
+
+    def architecture(self) -> dict[str, Any]:
+        return {"slope": self.slope + 1}
+
+
 @pytest.mark.parametrize(
     ("plugin", "rule", "sentence"),
     [
+        (
+            DescribesAnotherSlope,
+            "test_is_built_again_from_its_own_description",
+            "what its architecture() builds gives other features",
+        ),
         (
             LooksTooFar,
             "test_tokens_that_look_elsewhere_say_where",
