@@ -166,6 +166,28 @@ class FusionModule(Protocol):
     ) -> FusionOutput: ...
 
 
+# Methods only: from Python 3.12 on a runtime check does not see the submodules of a torch.nn.Module.
+@runtime_checkable
+class GivesAttention(Protocol):
+    """A network that scores entities and shows where it looked for each of them.
+
+    ``image_encoder``, its submodule, made the tokens that attention covers. The fusion module may give no attention
+    although it is asked for; heat maps are then left out.
+    """
+
+    def fuse(self, image: Tensor, need_attention: bool = False) -> FusionOutput:
+        """(B, C, *spatial) -> features of the entities in ``text`` (B, Q, D), and their ``attention`` on request."""
+        ...
+
+    def score(self, features: Tensor) -> Tensor:
+        """(B, Q, D) -> (B, Q) probability of presence."""
+        ...
+
+    def attend(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(B, C, *spatial) -> scores (B, Q), and attention (B, layers, Q, N) or None."""
+        ...
+
+
 @runtime_checkable
 class PoolsPairs(Protocol):
     """A fusion module that gives one feature of an image and a text together: ``pooled`` (B, pooled_width)."""

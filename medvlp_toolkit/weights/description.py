@@ -127,7 +127,7 @@ class Description:
                 continue
             found.add(top)
             for id_, leaf in leaves(self.config[top], top):
-                if top not in filled and not self._is_rebuilt(id_):
+                if top not in filled and not self.is_rebuilt(id_):
                     waiting += [
                         name for ref in references(leaf) if (name := ref.partition(SEPARATOR)[0]) in self.config
                     ]
@@ -137,7 +137,8 @@ class Description:
         """What an id is: computed where that was kept, else as configured; None where it is not there."""
         return self.values.get(id_, get(self.config, id_))
 
-    def _is_rebuilt(self, id_: str) -> bool:
+    def is_rebuilt(self, id_: str) -> bool:
+        """Whether an id is of a part that describes itself."""
         parts = id_.split(SEPARATOR)
         within = (SEPARATOR.join(parts[:length]) for length in range(1, len(parts) + 1))
         return any(isinstance(self.values.get(outer), Mapping) for outer in within)
@@ -158,7 +159,8 @@ class Description:
 
 def is_place(id_: str) -> bool:
     """Whether an id says where files are on this machine, which the model does not depend on."""
-    return id_.rpartition(SEPARATOR)[2].endswith(_PLACES)
+    name = id_.rpartition(SEPARATOR)[2]
+    return name.endswith(_PLACES) or name == "pretrained"
 
 
 def walk(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from medvlp_toolkit.errors import unwrapped
+from medvlp_toolkit.shipped_bundles import shipped_bundles
 from medvlp_toolkit.weights.configuration import running_configuration
 from medvlp_toolkit.weights.description import (
     FILE,
@@ -27,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 #: What a model is made of hangs together from these ids; a later step has uses of its own for the first ones.
 _MADE = ("pretraining_model", "network_def", "scored_entities")
-ROOTS = ("pretraining_model", "network_def", "scored_entities", "evaluation_transform")
+ROOTS = (*_MADE, "evaluation_transform")
 #: Where a configuration takes an id from here: not a value of its own.
 _TAKEN = "@as_trained"
 
@@ -82,7 +83,7 @@ class TrainedModel:
             places = self._compared(running, overrides)
         else:
             self.description = self._of_bundle(bundle_root, config)
-            filled = {**self._embeddings(), **(otherwise or {})}
+            filled = {**self._embeddings(), **dict(_settings(otherwise or {}))}
             overrides = {**filled, **self._given(running, filled), **overrides}
             places = {}
         with unwrapped():
@@ -119,7 +120,10 @@ class TrainedModel:
         from monai.bundle import ConfigParser
 
         names = [config] if isinstance(config, str) else list(config)
-        files = [Path(bundle_root or ".") / "configs" / name for name in names]
+        root = Path(bundle_root or ".")
+        if not (root / "configs").is_dir():  # named as from the checkout's root, and run from elsewhere
+            root = next((bundle.folder for bundle in shipped_bundles() if bundle.name == root.name), root)
+        files = [_existing(root / "configs" / name) for name in names]
         missing = next((file for file in files if not file.is_file()), None)
         if missing is not None:
             if not self.weights.is_file():
@@ -142,7 +146,9 @@ class TrainedModel:
                 places[top] = running[top]
                 continue
             for id_, ours, theirs in _differences(self.description, running, top):
-                if not is_place(id_):
+                if is_place(id_):
+                    places |= {} if self.description.is_rebuilt(id_) else {id_: ours}
+                else:
                     raise ValueError(
                         f"{id_} is {_shown(ours)} here, and {self.weights} was trained with {_shown(theirs)} "
                         f"({self.description.source}); leave {id_} out, or train with it"
@@ -152,7 +158,8 @@ class TrainedModel:
     def _given(self, running: Mapping[str, Any], filled: Mapping[str, Any]) -> dict[str, Any]:
         """What a running configuration says of a model that is not described, and what that refers to."""
         config = self.description.config
-        made = [top for top in self.description.model_ids(ROOTS, filled) if top in running and top not in _MADE]
+        asked = self.description.model_ids((*ROOTS, "entity_encoder"), filled) - {*_MADE, *filled}
+        made = [top for top in sorted(asked) if top in running]
         waiting = [top for top in made if not _is_taken(running[top]) and running[top] != config[top]]
         given: dict[str, Any] = {}
         while waiting:
@@ -180,6 +187,22 @@ class TrainedModel:
 
 
 _ABSENT = object()
+
+
+def _existing(file: Path) -> Path:
+    """A configuration of a bundle, which may be in JSON."""
+    choices = (file.suffix, ".json", ".yml")
+    return next((other for suffix in choices if (other := file.with_suffix(suffix)).is_file()), file)
+
+
+def _settings(given: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(id, value) of mappings that build nothing, which say one by one what is to differ within a part."""
+    for key, value in given.items():
+        id_ = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value and "_target_" not in value and SEPARATOR not in id_:
+            yield from _settings(value, f"{id_}{SEPARATOR}")
+        else:
+            yield id_, value
 
 
 def _is_taken(value: Any) -> bool:
