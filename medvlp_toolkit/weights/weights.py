@@ -13,6 +13,8 @@ from torch import Tensor
 
 from medvlp_toolkit.files import write_whole
 
+#: What stands for no file: a `null` on a command line arrives as text.
+NONE = (None, "", "null", "None")
 #: What a training run notes of itself beside its checkpoints.
 TRAINING_NOTE = "training.json"
 

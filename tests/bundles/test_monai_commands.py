@@ -100,8 +100,7 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     recipe.complete(folder)
     parser = ConfigParser()
     parser.read_config(str(folder / "configs" / "inference.yaml"))
-    for key, value in {"bundle_root": str(folder), **recipe.smaller}.items():
-        parser[key] = value
+    parser.update({"bundle_root": str(folder), **recipe.smaller})
     torch.manual_seed(0)
     network = parser.get_parsed_content("network_def").eval()
     for value in network.state_dict().values():
