@@ -218,8 +218,10 @@ class CheckpointImporter(Protocol):
 
     Arguments named ``entity_embeddings`` and ``position_embeddings`` are filled by ``medvlp import`` with embedded
     descriptions. The model may carry a ``key_report`` (:class:`medvlp_toolkit.interfaces.KeyReport`), and the
-    importer a function ``text_width(state_dict)``, the width of those embeddings, and a function
-    ``network_def(model)``, the tower whose weights inference reads (by default one that scores described entities).
+    importer a function ``text_width(state_dict)``, the width of those embeddings, a function ``network_def(model)``,
+    the tower whose weights inference reads (by default one that scores described entities), and a function
+    ``settings(state_dict)``: id -> value, what the ``train.yaml`` of the bundle of its name has to be given to compose
+    this model without reading other weights; ``medvlp import`` then describes the model beside its weights.
     """
 
     def __call__(self, state_dict: dict[str, Tensor], **options: Any) -> "PretrainingModel": ...

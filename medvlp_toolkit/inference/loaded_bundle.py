@@ -101,7 +101,7 @@ class LoadedBundle:
         batch, prepared = self._read(image)
         with torch.no_grad():
             _, attention = attend(prepared)
-        encoder: Any = self._parser.get_parsed_content("image_encoder")
+        encoder: Any = self.network.image_encoder
         grid = encoder.grid_size(tuple(prepared.shape[2:]))
         prefix = int(getattr(encoder, "num_prefix_tokens", 0))
         maps = attention_maps(attention.float().cpu(), grid, attention_layers, prefix)

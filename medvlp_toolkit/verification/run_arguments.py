@@ -115,11 +115,12 @@ def problems_of_run(arguments: RunArguments) -> list[Problem]:
     plain = compose(files)
     known = {key: value for key, value in arguments.overrides.items() if accepts_override(plain, key)}
     names = [path.name for path in paths]
-    of_model = _trained_with(plain, paths[0].parent)
+    known_of_model = _ids_of_training(plain, paths[0].parent)
     problems += [
-        unknown_override(key, plain.ids(), names) for key in arguments.overrides
-        if key not in known and not (of_model is not None and accepts_override(of_model, key))
-    ]  # fmt: skip
+        unknown_override(key, plain.ids(), names)
+        for key in arguments.overrides
+        if key not in known and key not in known_of_model
+    ]
     composition = compose(files, known)
     metadata = read_located(paths[0].parent / METADATA, METADATA).value
     composition.config.setdefault("_meta_", metadata if isinstance(metadata, dict) else {})
@@ -138,11 +139,12 @@ def problems_of_run(arguments: RunArguments) -> list[Problem]:
     return sorted(set(problems))
 
 
-def _trained_with(composition: Composition, configs: Path) -> Composition | None:
-    """The training of a bundle, where a configuration takes its model from one: it compares what is set of that."""
-    training = configs / _TRAINING
+def _ids_of_training(composition: Composition, configs: Path) -> set[str]:
+    """Ids that the bundle's training has, where a configuration takes its model from one: it compares them."""
+    training = read_located(configs / _TRAINING, _TRAINING) if (configs / _TRAINING).is_file() else None
     takes = any(isinstance(value, dict) and value.get("_target_") in _TRAINED for _, value in composition.walk())
-    return compose([read_located(training, _TRAINING)]) if takes and training.is_file() else None
+    # MONAI sets nothing within an id that is not there.
+    return {str(key) for key in training.value} if takes and training and isinstance(training.value, dict) else set()
 
 
 def _around(id_: str, inside: set[str]) -> bool:

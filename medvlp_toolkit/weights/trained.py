@@ -89,7 +89,7 @@ class TrainedModel:
         else:
             self.description = self._of_bundle(bundle_root, config)
             filled = {**self._embeddings(), **(otherwise or {}), **self._overrides}
-            self._overrides = {**filled, **self._given(given, filled), **self._overrides}
+            self._overrides = {**filled, **self._given(given), **self._overrides}
         with unwrapped():
             self.parser = self.description.composed(self._overrides, self._places)
 
@@ -154,6 +154,10 @@ class TrainedModel:
         changed.parser = self.description.composed(changed._overrides, self._places)
         return changed
 
+    def describe(self) -> Description:
+        """What it is made of, as training writes it, for weights that came another way."""
+        return Description.of(self.parser)
+
     def architecture(self) -> dict[str, Any]:
         """Arguments that make the same model without its weights, its bundle and what else its making read."""
         return {"description": Description.of(self.parser, also=()).as_mapping()}
@@ -204,10 +208,10 @@ class TrainedModel:
                 f"({self.description.source}); leave {id_} out, or train with it"
             )
 
-    def _given(self, running: Mapping[str, Any], filled: Mapping[str, Any]) -> dict[str, Any]:
+    def _given(self, running: Mapping[str, Any]) -> dict[str, Any]:
         """What a running configuration says of a model that is not described, and what that refers to."""
         config = self.description.config
-        made = [top for top in self.description.model_ids(filled=filled) if top in running and top not in _MADE]
+        made = [top for top in self.description.model_ids() if top in running and top not in _MADE]
         waiting = [top for top in made if running[top] != config[top]]
         given: dict[str, Any] = {}
         while waiting:
