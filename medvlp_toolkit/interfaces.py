@@ -218,10 +218,8 @@ class CheckpointImporter(Protocol):
 
     Arguments named ``entity_embeddings`` and ``position_embeddings`` are filled by ``medvlp import`` with embedded
     descriptions. The model may carry a ``key_report`` (:class:`medvlp_toolkit.interfaces.KeyReport`), and the
-    importer a function ``text_width(state_dict)``, the width of those embeddings, a function ``network_def(model)``,
-    the tower whose weights inference reads (by default one that scores described entities), and a function
-    ``settings(state_dict)``: id -> value, what the ``train.yaml`` of the bundle of its name has to be given to compose
-    this model without reading other weights; ``medvlp import`` then describes the model beside its weights.
+    importer a function ``text_width(state_dict)``, the width of those embeddings, and a function
+    ``network_def(model)``, the tower whose weights inference reads (by default one that scores described entities).
     """
 
     def __call__(self, state_dict: dict[str, Tensor], **options: Any) -> "PretrainingModel": ...
@@ -253,3 +251,13 @@ class KeyReport:
     unused: Mapping[str, str] = field(default_factory=dict)
     made: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class StatesSettings(Protocol):
+    """A checkpoint importer that knows what the ``train.yaml`` of the bundle of its name has to be given to compose the
+    model of a checkpoint: ``medvlp import`` then describes the model beside its weights."""
+
+    def settings(self, state_dict: Mapping[str, Any]) -> "dict[str, Any]":
+        """id -> value, such as ``{"image_encoder::depth": 18}``; ids of other weights to read are set to None."""
+        ...

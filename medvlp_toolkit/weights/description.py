@@ -94,12 +94,12 @@ class Description:
         """
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
-            config, values, version = content["configuration"], content["values"], content["version"]
+            config, values, version = dict(content["configuration"]), dict(content["values"]), content["version"]
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"{path} is no description of a model ({error!r}); copy it from the training again"
             ) from None
-        if version != VERSION or not isinstance(config, dict) or not isinstance(values, dict):
+        if version != VERSION:
             raise ValueError(f"{path} has version {version!r} of its format, and this toolkit reads {VERSION}")
         return cls(config, values, str(path))
 

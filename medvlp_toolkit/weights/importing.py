@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 import medvlp_toolkit as mv
-from medvlp_toolkit.interfaces import KeyReport
+from medvlp_toolkit.interfaces import KeyReport, StatesSettings
 from medvlp_toolkit.model.entity_bank import EntityBank
 from medvlp_toolkit.model.entity_scorer import from_pretraining_model
 from medvlp_toolkit.model.pretraining import PretrainingModel
@@ -141,22 +141,19 @@ def import_checkpoint(
         "toolkit": mv.__version__,
     }
     (folder / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    settings = getattr(importer, "settings", None)
-    known = None if settings is None else {**settings(state), **(described.settings() if options else {})}
-    _describe(name, known, model, folder)
+    (folder / DESCRIPTION_FILE).unlink(missing_ok=True)  # of weights that lay here before
+    if isinstance(importer, StatesSettings):
+        _describe(name, {**importer.settings(state), **(described.settings() if options else {})}, model, folder)
     return report
 
 
-def _describe(name: str, settings: Mapping[str, Any] | None, model: PretrainingModel, folder: Path) -> None:
-    """Write ``model.json`` where the importer knows what the bundle's training would have been given.
+def _describe(name: str, settings: Mapping[str, Any], model: PretrainingModel, folder: Path) -> None:
+    """Write ``model.json``, where the bundle's ``train.yaml`` with these settings is the model.
 
-    Evaluation, inference and fine-tuning take weights without one to be of the bundle's ``train.yaml``.
+    Evaluation, inference and fine-tuning take weights without one to be of ``train.yaml``.
     """
-    (folder / DESCRIPTION_FILE).unlink(missing_ok=True)  # of weights that lay here before
-    beside = folder.resolve().parent
-    bundle = beside if (beside / "configs" / "train.yaml").is_file() else Path(name)
-    if settings is None:
-        return
+    around = folder.resolve().parent
+    bundle = around if (around / "configs" / "train.yaml").is_file() else Path(name)
     try:
         trained = TrainedModel(folder / PRETRAINING_FILE, bundle, otherwise=settings, running={})
         problems = mismatches(trained["pretraining_model"].state_dict(), model.state_dict())
