@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
+from medvlp_toolkit.interfaces import FitsPositions
 from medvlp_toolkit.weights.trained import TrainedModel
 from medvlp_toolkit.weights.weights import NONE, read_weights
 
@@ -104,5 +105,7 @@ def fitted(name: str, value: Tensor, expected: Mapping[str, Tensor], module: nn.
     if name not in expected or expected[name].shape == value.shape:
         return value
     owner, _, parameter = name.rpartition(".")
-    fit = getattr(module.get_submodule(owner), "fit_positions", None)
-    return fit(value) if fit is not None and parameter == "positional_embedding" else value
+    part = module.get_submodule(owner)
+    if parameter == "positional_embedding" and isinstance(part, FitsPositions):
+        return part.fit_positions(value)
+    return value

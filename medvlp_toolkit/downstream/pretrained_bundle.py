@@ -174,4 +174,3 @@ class PretrainedBundle:
             head.weight.copy_(weight)
             head.bias.copy_(bias)
         return head
-

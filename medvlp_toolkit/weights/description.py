@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from medvlp_toolkit.files import write_whole
+from medvlp_toolkit.interfaces import DescribesItself
 from medvlp_toolkit.weights.nested import (
     SEPARATOR,
     dependents,
@@ -159,7 +160,7 @@ class Description:
             found.add(top)
             for id_, leaf in () if top in filled else leaves(self.config[top], top):
                 names = [name for reference in references(leaf) if (name := top_of(reference)) in self.config]
-                if not _within(id_, self.values) and not isinstance(self.values.get(id_), Mapping):
+                if not self.is_rebuilt(id_):
                     waiting += names
                 elif self._is_kept_argument(id_):
                     found.update(name for name in names if leaf == f"@{name}" and _is_value(self.config[name]))
@@ -168,6 +169,10 @@ class Description:
     def value(self, id_: str) -> Any:
         """What an id is: computed where that was kept, else as configured; None where it is not there."""
         return self.values.get(id_, get(self.config, id_))
+
+    def is_rebuilt(self, id_: str) -> bool:
+        """Whether an id is of a part that describes itself."""
+        return _within(id_, self.values) or isinstance(self.values.get(id_), Mapping)
 
     def _is_kept_argument(self, id_: str) -> bool:
         part, _, argument = id_.rpartition(SEPARATOR)
@@ -220,7 +225,7 @@ def _kept(given: Any, resolved: Any) -> tuple[Any] | None:
     """What to keep of an id beside its configuration, in a tuple; None where that says it all."""
     if isinstance(given, Mapping) and "_target_" in given:
         # Of the type: metrics of Ignite's make up any attribute that they are asked for.
-        if callable(getattr(type(resolved), "architecture", None)):
+        if issubclass(type(resolved), DescribesItself):
             return ({"_target_": _target_of(given["_target_"], resolved), **resolved.architecture()},)
         return None
     if isinstance(resolved, torch.Tensor):

@@ -15,7 +15,8 @@ _READ = "@%#"
 
 def is_place(id_: str) -> bool:
     """Whether an id says where files are on this machine, which the model does not depend on."""
-    return id_.rpartition(SEPARATOR)[2].endswith(_PLACES)
+    part, _, name = id_.rpartition(SEPARATOR)
+    return name.endswith(_PLACES) or bool(part and name == "pretrained")
 
 
 def top_of(id_: str) -> str:
@@ -120,7 +121,7 @@ def literal(value: Any) -> Any:
 
 
 def _is_left_alone(value: Any) -> bool:
-    for id_, item in walk(value, "value"):
+    for _, item in walk(value, "value"):
         keys = list(item) if isinstance(item, Mapping) else []
         if any(key.startswith("_") or SEPARATOR in key or "#" in key for key in keys):
             return False

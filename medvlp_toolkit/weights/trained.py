@@ -6,9 +6,9 @@ import copy
 import inspect
 import logging
 import pydoc
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import torch
 from torch import nn
@@ -16,7 +16,7 @@ from torch import nn
 from medvlp_toolkit.errors import unwrapped
 from medvlp_toolkit.shipped_bundles import shipped_bundles
 from medvlp_toolkit.weights.configuration import running_configuration
-from medvlp_toolkit.weights.description import FILE, Description
+from medvlp_toolkit.weights.description import FILE, ROOTS, Description
 from medvlp_toolkit.weights.nested import SEPARATOR, get, is_place, leaves, references, top_of
 from medvlp_toolkit.weights.weights import NONE, load_weights, read_weights
 
@@ -88,8 +88,8 @@ class TrainedModel:
                 self._places = self._compared(given)
         else:
             self.description = self._of_bundle(bundle_root, config)
-            filled = {**self._embeddings(), **(otherwise or {}), **self._overrides}
-            self._overrides = {**filled, **self._given(given), **self._overrides}
+            filled = {**self._embeddings(), **dict(_settings(otherwise or {})), **self._overrides}
+            self._overrides = {**filled, **self._given(given, filled), **self._overrides}
         with unwrapped():
             self.parser = self.description.composed(self._overrides, self._places)
 
@@ -112,7 +112,7 @@ class TrainedModel:
 
     def get(self, id_: str, default: Any = None) -> Any:
         """What an id is; ``default`` where the model was trained without it."""
-        return self[id_] if id_ in self else default
+        return default if id_ not in self else self[id_]
 
     def load(self, network: Network, key: str | None = None) -> Network:
         """Fill a network from the weights, every entry used (:func:`~medvlp_toolkit.weights.load_weights`).
@@ -131,7 +131,7 @@ class TrainedModel:
         Raises:
             ValueError: one line that names both.
         """
-        if self.is_described and (theirs := self.description.value(id_)) != value:
+        if self.is_described and not is_place(id_) and (theirs := self.description.value(id_)) != value:
             self._refuse(id_, value, theirs)
 
     def varied(
@@ -171,7 +171,7 @@ class TrainedModel:
         from monai.bundle import ConfigParser
 
         names = [config] if isinstance(config, str) else list(config)
-        files = [_configs(bundle_root) / name for name in names]
+        files = [_existing(_configs(bundle_root) / name) for name in names]
         missing = next((file for file in files if not file.is_file()), None)
         if missing is not None and self.weights is None:
             raise FileNotFoundError(f"there is no {missing} to describe the model; give the bundle_root")
@@ -198,20 +198,23 @@ class TrainedModel:
                 places[top] = running[top]
                 continue
             for id_, ours, theirs in _differences(self.description, running, top):
-                self._refuse(id_, ours, theirs)
+                if is_place(id_):
+                    places |= {} if self.description.is_rebuilt(id_) else {id_: ours}
+                else:
+                    self._refuse(id_, ours, theirs)
         return places
 
-    def _refuse(self, id_: str, ours: Any, theirs: Any) -> None:
-        if not is_place(id_):
-            raise ValueError(
-                f"{id_} is {_shown(ours)} here, and {self.weights} was trained with {_shown(theirs)} "
-                f"({self.description.source}); leave {id_} out, or train with it"
-            )
+    def _refuse(self, id_: str, ours: Any, theirs: Any) -> NoReturn:
+        raise ValueError(
+            f"{id_} is {_shown(ours)} here, and {self.weights} was trained with {_shown(theirs)} "
+            f"({self.description.source}); leave {id_} out, or train with it"
+        )
 
-    def _given(self, running: Mapping[str, Any]) -> dict[str, Any]:
+    def _given(self, running: Mapping[str, Any], filled: Mapping[str, Any]) -> dict[str, Any]:
         """What a running configuration says of a model that is not described, and what that refers to."""
         config = self.description.config
-        made = [top for top in self.description.model_ids() if top in running and top not in _MADE]
+        asked = self.description.model_ids((*ROOTS, "entity_encoder"), filled) - {*_MADE, *filled}
+        made = [top for top in sorted(asked) if top in running]
         waiting = [top for top in made if running[top] != config[top]]
         given: dict[str, Any] = {}
         while waiting:
@@ -268,6 +271,22 @@ def _is_built(parser: Any, id_: str) -> bool:
         logger.info("%s stays as trained: %s", id_, error)
         return False
     return True
+
+
+def _existing(file: Path) -> Path:
+    """A configuration of a bundle, which may be in JSON."""
+    choices = (file.suffix, ".json", ".yml")
+    return next((other for suffix in choices if (other := file.with_suffix(suffix)).is_file()), file)
+
+
+def _settings(given: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(id, value) of mappings that build nothing, which say one by one what is to differ within a part."""
+    for key, value in given.items():
+        id_ = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value and "_target_" not in value and SEPARATOR not in id_:
+            yield from _settings(value, f"{id_}{SEPARATOR}")
+        else:
+            yield id_, value
 
 
 def _is_taken(value: Any) -> bool:

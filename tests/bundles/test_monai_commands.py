@@ -18,7 +18,6 @@ from safetensors.torch import load_file
 import medvlp_toolkit as mv
 from medvlp_toolkit.shipped_bundles import bundles_folder, copy_bundle
 from medvlp_toolkit.verification import metadata
-from medvlp_toolkit.weights.trained import TrainedModel
 from medvlp_toolkit.weights.weights import write_weights
 
 SCHEMA = Path(metadata.__file__).with_name("metadata_schema.json")
@@ -59,17 +58,23 @@ class Recipe:
 
 
 RECIPES = [
-    Recipe("medklip", {"image_encoder::depth": 18, "width": 32, "fusion::layers": 2}),
-    Recipe("arl", {"image_encoder::layers": 1, "width": 48}, knowledge_graph, draws=False),
+    Recipe("medklip", {"undescribed::image_encoder": {"depth": 18}, "width": 32, "undescribed::fusion": {"layers": 2}}),
+    Recipe(
+        "arl",
+        {"undescribed::image_encoder": {"pretrained": None, "layers": 1}, "width": 48},
+        knowledge_graph,
+        draws=False,
+    ),
 ]
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A copy of a bundle with random weights in ``models/`` and their description, and the network that has them."""
+    """A copy of a bundle with random weights in ``models/``, and the network that has them."""
 
     folder: Path
     network: torch.nn.Module
+    smaller: dict[str, Any]
     draws: bool
 
     @property
@@ -100,17 +105,15 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     recipe.complete(folder)
     parser = ConfigParser()
     parser.read_config(str(folder / "configs" / "inference.yaml"))
-    left_out = parser.get_parsed_content("undescribed")
-    smaller = {**left_out, **recipe.smaller, "bundle_root": str(folder)}
+    for key, value in {"bundle_root": str(folder), **recipe.smaller}.items():
+        parser[key] = value
     torch.manual_seed(0)
-    made = TrainedModel(bundle_root=folder, otherwise=smaller, running={})
-    network = made["network_def"].eval()
-    made.describe().write(folder / "models")
+    network = parser.get_parsed_content("network_def").eval()
     for value in network.state_dict().values():
         if value.is_floating_point() and value.ndim == 2 and not value.any():
             value.normal_()  # a bank of zeros would hide what depends on it
     write_weights(network.state_dict(), folder / "models")
-    return Exported(folder, network, recipe.draws)
+    return Exported(folder, network, recipe.smaller, recipe.draws)
 
 
 def test_verify_metadata(exported: Exported, tmp_path: Path) -> None:
@@ -126,7 +129,7 @@ def test_verify_net_in_out(exported: Exported) -> None:
 
     verify_net_in_out(
         net_id="network_def", meta_file=exported.meta, config_file=exported.config, device="cpu",
-        bundle_root=str(exported.folder),
+        bundle_root=str(exported.folder), **exported.smaller,
     )  # fmt: skip
 
 
@@ -135,7 +138,7 @@ def test_ckpt_export_gives_torchscript_with_the_same_scores(exported: Exported, 
 
     ckpt_export(
         net_id="network_def", filepath=str(tmp_path / "model.ts"), ckpt_file=exported.weights,
-        meta_file=exported.meta, config_file=exported.config, bundle_root=str(exported.folder),
+        meta_file=exported.meta, config_file=exported.config, bundle_root=str(exported.folder), **exported.smaller,
     )  # fmt: skip
     scripted = torch.jit.load(str(tmp_path / "model.ts")).eval()
     with torch.no_grad():
@@ -148,7 +151,7 @@ def test_onnx_export_gives_the_same_scores(exported: Exported, tmp_path: Path) -
 
     onnx_export(
         net_id="network_def", filepath=str(tmp_path / "model.onnx"), ckpt_file=exported.weights,
-        meta_file=exported.meta, config_file=exported.config, bundle_root=str(exported.folder),
+        meta_file=exported.meta, config_file=exported.config, bundle_root=str(exported.folder), **exported.smaller,
     )  # fmt: skip
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
     (scores,) = session.run(None, {session.get_inputs()[0].name: exported.image().numpy()})
@@ -178,7 +181,7 @@ def test_run_workflow(exported: Exported, radiograph: Path, tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     run_workflow(
         "ConfigWorkflow", config_file=exported.config, workflow_type="infer", bundle_root=str(exported.folder),
-        images=str(radiograph), output_dir=str(tmp_path / "out"), device="$torch.device('cpu')",
+        images=str(radiograph), output_dir=str(tmp_path / "out"), device="$torch.device('cpu')", **exported.smaller,
     )  # fmt: skip
     assert (tmp_path / "out" / "probabilities.csv").is_file()
 
@@ -193,6 +196,12 @@ def test_load_reads_a_copy_in_json(exported: Exported, tmp_path: Path, monkeypat
     shutil.copytree(exported.folder / "models", tmp_path / "bundles" / name / "models")
     inference = tmp_path / "bundles" / name / "configs" / "inference.json"
     config = json.loads(inference.read_text()) | {"bundle_root": str(inference.parents[1])}
+    for key, value in exported.smaller.items():
+        *outer, last = key.split("::")
+        part = config
+        for step in outer:
+            part = part[step]
+        part[last] = value
     inference.write_text(json.dumps(config))
     network = load(name, bundle_dir=tmp_path / "bundles", workflow_type="inference", device="cpu").eval()
     with torch.no_grad():
@@ -200,7 +209,7 @@ def test_load_reads_a_copy_in_json(exported: Exported, tmp_path: Path, monkeypat
 
 
 def test_a_loaded_bundle_scores_an_image_and_says_where_it_looked(exported: Exported, radiograph: Path) -> None:
-    bundle = mv.load_bundle(exported.folder, device="cpu")
+    bundle = mv.load_bundle(exported.folder, device="cpu", overrides=exported.smaller)
     scores = bundle.score(radiograph)
     assert tuple(scores) == bundle.entities
     assert all(0 <= score <= 1 for score in scores.values())

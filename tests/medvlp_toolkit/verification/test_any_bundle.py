@@ -34,7 +34,6 @@ OVERLAID = [
 
 #: Set and not read today, by bundle: each leaves this list when it is fixed, and nothing joins it.
 STANDING = {
-    "medklip": {("configs/evaluate.yaml", "handlers::0::attention_layers")},
     "arl": {("configs/bench.yaml", "imports::1"), ("configs/train.yaml", "imports::1")},
 }
 

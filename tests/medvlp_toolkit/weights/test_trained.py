@@ -95,9 +95,7 @@ def test_the_running_configuration_is_compared_unless_another_is_given(weights: 
     assert ConfigParser({"width": 12, "as_trained": {**part, "running": {}}}).get_parsed_content("as_trained")
 
 
-def test_places_may_differ_and_are_read_where_something_is_still_read_from_files(
-    weights: Path, tmp_path: Path
-) -> None:
+def test_places_may_differ_and_are_read_where_something_is_still_read_from_files(weights: Path, tmp_path: Path) -> None:
     elsewhere = bundle(tmp_path / "elsewhere") / "data"
     model = TrainedModel(weights, running={"dataset_dir": str(elsewhere), "bundle_root": "x"})
     assert model["text_encoder"].tokenizer is not None  # from the description, not from the corpus
