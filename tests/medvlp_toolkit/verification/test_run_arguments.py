@@ -63,6 +63,7 @@ def test_arguments_of_a_file_count_too(tmp_path: Path) -> None:
         ("--config_file", TRAIN, "--image_encoder", "%other.yaml::encoder"),
         ("--config_file", TRAIN, "--loss_weights", "{'existence': 1.0}"),
         ("--config_file", str(CONFIGS / "evaluate.yaml"), "--labels", "$dict(a='b')", "--finalize", "['$print(1)']"),
+        ("--config_file", str(CONFIGS / "inference.yaml"), "--width", "96"),
         ("evaluate", "--config_file", str(CONFIGS / "finetune_classification.yaml"), "--checkpoint", "None"),
     ],
 )  # fmt: skip
