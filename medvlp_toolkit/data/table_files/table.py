@@ -1,0 +1,160 @@
+"""The one reader of tables: CSV, TSV or Excel, whatever its delimiter and encoding."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterator, Sequence
+from itertools import chain, islice
+from pathlib import Path
+from typing import NamedTuple
+
+from medvlp_toolkit.data.table_files.columns import ColumnError, look_like_names, shown
+from medvlp_toolkit.data.table_files.content import Line, is_workbook, open_lines
+from medvlp_toolkit.data.table_files.dialect import Beginning, sample_rows
+from medvlp_toolkit.data.table_files.looks import TableLooks, is_code
+from medvlp_toolkit.data.table_files.rows import CsvRows, Dialect, Row
+from medvlp_toolkit.data.table_files.workbook import workbook_rows
+
+logger = logging.getLogger(__name__)
+
+_COMPARED = 50  # rows of a workbook that its header is compared with
+
+
+class TableRow(NamedTuple):
+    """A row: the value of every column, or None and why the row cannot be used."""
+
+    line: int
+    end: int
+    values: dict[str, str] | None
+    problem: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where it stands in the file."""
+        return f"line {self.line}" if self.line == self.end else f"lines {self.line} to {self.end}"
+
+
+class Table:
+    """A table with a header, read as often as it is iterated over; memory does not grow with it.
+
+    Text is UTF-8, UTF-16 or, byte by byte where it is not UTF-8, Windows-1252; gzipped, alone in a ZIP archive, or
+    plain. Fields may be quoted, and then hold line breaks. Fields beyond the last column are passed over where they
+    are empty, and so are empty rows. Each pass gives every other row once, good or bad, and no message of any kind
+    holds a cell of a row.
+
+    Args:
+        path: of the file; its content says what it is, not its name.
+        delimiter: between fields; None finds out.
+        encoding: of the text; None finds out.
+        names: of the columns, instead of those of the first line (which may then be longer or shorter than the rows).
+        expected: names that the table should have, which help to tell the delimiter.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: in one line, for a file that is damaged or no table.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        delimiter: str | None = None,
+        encoding: str | None = None,
+        names: Sequence[str] = (),
+        expected: Collection[str] = (),
+    ) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise FileNotFoundError(f"{self.path}: the table does not exist")
+        if delimiter is not None and len(delimiter) != 1:
+            raise ValueError(f"{self.path}: delimiter is one character, not {len(delimiter)}")
+        self.encoding, self.expected = encoding, frozenset(expected)
+        self.is_workbook = is_workbook(self.path)
+        self.dialect = Dialect(delimiter or ",")
+        header, rows = self._workbook_start() if self.is_workbook else self._text_start(delimiter)
+        self.header = [" ".join(name.split()) for name in header]
+        while self.header and not self.header[-1]:
+            self.header.pop()
+        self.columns = list(names) or self.header
+        self._differ = _differ(self.header, rows)
+        #: Of the latest pass: rows, and those of them that cannot be used.
+        self.read = self.bad = 0
+
+    def __iter__(self) -> Iterator[TableRow]:
+        self.read = self.bad = 0
+        for row in self._rows():
+            self.read += 1
+            values = None
+            if row.cells is None:
+                self.bad += 1
+            else:
+                # Of columns of one name the first counts.
+                values = dict(zip(reversed(self.columns), reversed(row.cells), strict=True))
+            yield TableRow(row.line, row.end, values, row.problem)
+
+    def require(self, *names: str, hint: str = "") -> None:
+        """Raise `ColumnError` naming the columns that are not there, or there twice.
+
+        ``hint`` says which option names another.
+        """
+        missing = dict.fromkeys(name for name in names if name not in self.columns)
+        if missing:
+            raise self.column_error(f"no column {', '.join(map(repr, missing))}", hint)
+        doubled = dict.fromkeys(name for name in names if self.columns.count(name) > 1)
+        if doubled:
+            raise self.column_error(f"column {', '.join(map(repr, doubled))} is there twice", hint)
+
+    def column_error(self, problem: str, hint: str = "") -> ColumnError:
+        """The error for columns that are not as expected, with those there where they are surely names."""
+        if not self.columns:
+            there = "the file is empty"
+        elif look_like_names(self.columns, self.expected, self._differ):
+            there = f"there are {shown(self.columns)}"
+        else:
+            there = "its first line does not look like the names of columns; add a line with them"
+            hint = ""
+        return ColumnError(f"{self.path}: {problem}; {there}" + (f"; {hint}" if hint else ""))
+
+    def _rows(self) -> Iterator[Row]:
+        if self.is_workbook:
+            yield from islice(workbook_rows(self.path), 1, None)
+            return
+        recoded = 0
+        with open_lines(self.path, self.encoding) as lines:
+            _, body = Beginning(lines).header(self.dialect)
+
+            def counted() -> Iterator[Line]:
+                nonlocal recoded
+                for line in chain(body, lines):
+                    recoded += line.recoded
+                    yield line
+
+            looks = TableLooks(sample_rows(body, self.dialect, len(self.columns)))
+            yield from CsvRows(counted(), self.dialect, len(self.columns), looks)
+        if recoded:
+            logger.warning(
+                "%s: %d lines are not UTF-8 and were read as Windows-1252; set encoding where it is another",
+                self.path, recoded,
+            )  # fmt: skip
+
+    def _workbook_start(self) -> tuple[list[str], list[list[str]]]:
+        rows = list(islice(workbook_rows(self.path), _COMPARED))
+        return (rows[0].cells or [] if rows else []), [row.cells for row in rows[1:] if row.cells is not None]
+
+    def _text_start(self, delimiter: str | None) -> tuple[list[str], list[list[str]]]:
+        with open_lines(self.path, self.encoding) as lines:
+            beginning = Beginning(lines)
+        if beginning.lines and beginning.lines[0].problem:
+            raise ValueError(f"{self.path}: its first line: {beginning.lines[0].problem}")
+        tabs = {".tsv", ".tab"} & {suffix.lower() for suffix in self.path.suffixes}
+        self.dialect = beginning.dialect(delimiter, self.expected, bool(tabs))
+        header, body = beginning.header(self.dialect)
+        return header, sample_rows(body, self.dialect, len(header))
+
+
+def _differ(header: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the first line has words where the rows below have identifiers, paths or numbers."""
+    codes = [number for number in TableLooks(rows).codes if number < len(header)]
+    return any(header[number] and not is_code(header[number]) for number in codes) and not any(
+        is_code(header[number]) for number in codes
+    )
