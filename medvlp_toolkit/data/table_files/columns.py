@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 #: What a column may hold, and its names without case, spaces and punctuation. Names of the first group are looked for
@@ -30,6 +31,7 @@ ROLES: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "findings": (("findings", "finding", "findingstext"),),
     "impression": (("impression", "impressions", "conclusion", "impressiontext"),),
+    "image id": (("imageid", "dicomid", "sopinstanceuid", "sopuid"),),
     "view": (("view", "viewposition", "projection"), ("appa", "frontallateral")),
     "sex": (("sex", "gender", "patientsex", "patientgender"),),
     "age": (("age", "patientage", "ageyears", "ageatstudy"),),
@@ -67,10 +69,10 @@ def is_known(name: str) -> bool:
     return plain_name(name) in _KNOWN
 
 
-def find(columns: Sequence[str], role: str, but: Collection[str] = ()) -> Found:
-    """The column that holds ``role`` (of :data:`ROLES`), where only one can be meant; ``but`` names those taken."""
-    names = {name: plain_name(name) for name in columns if name not in but}
-    for group in ROLES[role]:
+def find(columns: Sequence[str], role: str, groups: int | None = None) -> Found:
+    """The column that holds ``role`` (of :data:`ROLES`), where only one can be meant; of so many groups of names."""
+    names = {name: plain_name(name) for name in columns}
+    for group in ROLES[role][:groups]:
         meant = [name for name, plain in names.items() if plain in group]
         usual = [name for name in meant if names[name] == group[0]]
         if len(usual) == 1 or len(meant) == 1:
@@ -86,6 +88,89 @@ def named(columns: Sequence[str], name: str) -> Found:
         return Found(name)
     alike = [column for column in columns if plain_name(column) == plain_name(name)]
     return Found(alike[0]) if len(alike) == 1 else Found(None, tuple(alike))
+
+
+def section_of(column: str) -> str:
+    """The name of the report section that a column holds."""
+    plain = plain_name(column)
+    return next((name for name in ("findings", "impression") if plain in ROLES[name][0]), column.lower())
+
+
+class Columns:
+    """The columns of a table, found by name or by what they hold.
+
+    Args:
+        path: of the table, for messages.
+        columns: their names.
+        expected: names that the table should have.
+    """
+
+    #: Whether the first line has words where the rows below it have identifiers or numbers.
+    differ = False
+
+    def __init__(self, path: Path | str, columns: Sequence[str], expected: Collection[str] = ()) -> None:
+        self.path = Path(path)
+        #: Others, as many as the rows have fields, may be put in their place.
+        self.columns = list(columns)
+        self.expected = frozenset(expected)
+
+    def require(self, *names: str, hint: str = "") -> None:
+        """Raise `ColumnError` naming the columns that are not there, or there twice.
+
+        ``hint`` says which option names another.
+        """
+        missing = dict.fromkeys(name for name in names if name not in self.columns)
+        if missing:
+            raise self.column_error(f"no column {', '.join(map(repr, missing))}", hint)
+        doubled = dict.fromkeys(name for name in names if self.columns.count(name) > 1)
+        if doubled:
+            raise self.column_error(f"column {', '.join(map(repr, doubled))} is there twice", hint)
+
+    def column(
+        self,
+        role: str,
+        name: str | None = None,
+        option: str = "",
+        further: Sequence[str] = (),
+        groups: int | None = None,
+    ) -> str | None:
+        """The column that holds ``role``, where only one can be meant; None where there is none.
+
+        Args:
+            role: a key of :data:`~medvlp_toolkit.data.table_files.columns.ROLES`.
+            name: the column asked for. Its usual name stands for every name that the role has.
+            option: what names another column, for the message.
+            further: columns of joined tables.
+            groups: look for the names of so many groups only.
+
+        Raises:
+            ColumnError: when the column asked for is not there, or several may be meant.
+        """
+        columns = [*self.columns, *further]
+        found = Found(None) if name is None else named(columns, name)
+        if found.name is None and not found.several and (name is None or plain_name(name) == ROLES[role][0][0]):
+            found = find(columns, role, groups)
+        elif found.name is None and not found.several:
+            raise self.column_error(f"no column {name!r}", f"set {option}", further)
+        if found.several:
+            # Their names are known ones, so that they may be shown.
+            meant = " and ".join(map(repr, found.several))
+            raise ColumnError(f"{self.path}: columns {meant} may both hold the {role}; set {option} to one of them")
+        return found.name
+
+    def column_error(self, problem: str, hint: str = "", further: Sequence[str] = ()) -> ColumnError:
+        """The error for columns that are not as expected, with those there where they are surely names.
+
+        ``further`` columns are those of joined tables.
+        """
+        if not self.columns:
+            there = "the file is empty"
+        elif look_like_names(self.columns, self.expected, self.differ):
+            there = f"its columns are {shown([*self.columns, *further])}"
+        else:
+            there = "its first line does not look like the names of columns; add a line with them"
+            hint = ""
+        return ColumnError(f"{self.path}: {problem}; {there}" + (f"; {hint}" if hint else ""))
 
 
 def look_like_names(columns: Sequence[str], required: Collection[str], differ: bool) -> bool:

@@ -8,7 +8,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
-from medvlp_toolkit.data.table_files.columns import ColumnError, look_like_names, shown
+from medvlp_toolkit.data.table_files.columns import Columns
 from medvlp_toolkit.data.table_files.content import Line, is_workbook, open_lines
 from medvlp_toolkit.data.table_files.dialect import Beginning, sample_rows
 from medvlp_toolkit.data.table_files.looks import TableLooks, is_code
@@ -34,7 +34,7 @@ class TableRow(NamedTuple):
         return f"line {self.line}" if self.line == self.end else f"lines {self.line} to {self.end}"
 
 
-class Table:
+class Table(Columns):
     """A table with a header, read as often as it is iterated over; memory does not grow with it.
 
     Text is UTF-8, UTF-16 or, byte by byte where it is not UTF-8, Windows-1252; gzipped, alone in a ZIP archive, or
@@ -46,7 +46,6 @@ class Table:
         path: of the file; its content says what it is, not its name.
         delimiter: between fields; None finds out.
         encoding: of the text; None finds out.
-        names: of the columns, instead of those of the first line (which may then be longer or shorter than the rows).
         expected: names that the table should have, which help to tell the delimiter.
 
     Raises:
@@ -60,23 +59,21 @@ class Table:
         *,
         delimiter: str | None = None,
         encoding: str | None = None,
-        names: Sequence[str] = (),
         expected: Collection[str] = (),
     ) -> None:
-        self.path = Path(path)
+        super().__init__(path, (), expected)
         if not self.path.is_file():
             raise FileNotFoundError(f"{self.path}: the table does not exist")
         if delimiter is not None and len(delimiter) != 1:
             raise ValueError(f"{self.path}: delimiter is one character, not {len(delimiter)}")
-        self.encoding, self.expected = encoding, frozenset(expected)
+        self.encoding = encoding
         self.is_workbook = is_workbook(self.path)
         self.dialect = Dialect(delimiter or ",")
         header, rows = self._workbook_start() if self.is_workbook else self._text_start(delimiter)
-        self.header = [" ".join(name.split()) for name in header]
-        while self.header and not self.header[-1]:
-            self.header.pop()
-        self.columns = list(names) or self.header
-        self._differ = _differ(self.header, rows)
+        self.columns = [" ".join(name.split()) for name in header]
+        while self.columns and not self.columns[-1]:
+            self.columns.pop()
+        self.differ = _differ(self.columns, rows)
         #: Of the latest pass: rows, and those of them that cannot be used.
         self.read = self.bad = 0
 
@@ -91,29 +88,6 @@ class Table:
                 # Of columns of one name the first counts.
                 values = dict(zip(reversed(self.columns), reversed(row.cells), strict=True))
             yield TableRow(row.line, row.end, values, row.problem)
-
-    def require(self, *names: str, hint: str = "") -> None:
-        """Raise `ColumnError` naming the columns that are not there, or there twice.
-
-        ``hint`` says which option names another.
-        """
-        missing = dict.fromkeys(name for name in names if name not in self.columns)
-        if missing:
-            raise self.column_error(f"no column {', '.join(map(repr, missing))}", hint)
-        doubled = dict.fromkeys(name for name in names if self.columns.count(name) > 1)
-        if doubled:
-            raise self.column_error(f"column {', '.join(map(repr, doubled))} is there twice", hint)
-
-    def column_error(self, problem: str, hint: str = "") -> ColumnError:
-        """The error for columns that are not as expected, with those there where they are surely names."""
-        if not self.columns:
-            there = "the file is empty"
-        elif look_like_names(self.columns, self.expected, self._differ):
-            there = f"there are {shown(self.columns)}"
-        else:
-            there = "its first line does not look like the names of columns; add a line with them"
-            hint = ""
-        return ColumnError(f"{self.path}: {problem}; {there}" + (f"; {hint}" if hint else ""))
 
     def _rows(self) -> Iterator[Row]:
         if self.is_workbook:

@@ -51,7 +51,7 @@ def test_given_labels_are_the_only_ones(tmp_path: Path) -> None:
     source = CsvSource(write(tmp_path / "t.csv"), labels_column="labels", labels=["Edema", "Mass"])
     assert [study.id for study in source] == ["b.jpg", "c.jpg"]
     assert [item.study_id for item in source.rejected] == ["a.jpg"]
-    assert "'Effusion'" in source.rejected[0].detail
+    assert "1 of its 2 labels are none of those given" in source.rejected[0].detail
 
 
 def test_label_columns_are_one_zero_minus_one_or_nothing(tmp_path: Path) -> None:
@@ -163,8 +163,11 @@ class TestBadInput:
         assert [item.detail[:6] for item in source.rejected] == ["line 3", "line 4"]
 
     def test_missing_column_names_those_there(self, tmp_path: Path) -> None:
-        with pytest.raises(ValueError, match=r"no column 'text', 'mass'; there are image, split"):
-            CsvSource(write(tmp_path / "t.csv", "image,split\n"), report_column="text", label_columns=["mass"])
+        table = write(tmp_path / "t.csv", "image,split\n")
+        with pytest.raises(ValueError, match=r"no column 'text'; its columns are image, split; set report_column"):
+            CsvSource(table, report_column="text")
+        with pytest.raises(ValueError, match=r"no column 'mass', 'cyst'; its columns are image, split"):
+            CsvSource(table, label_columns=["mass", "cyst"])
 
     @pytest.mark.parametrize("option", ["boxes", "join", "reports", "image_root"])
     def test_missing_file_is_named(self, tmp_path: Path, option: str) -> None:

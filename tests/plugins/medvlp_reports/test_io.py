@@ -62,8 +62,8 @@ def test_findings_and_impression_columns_are_sections(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "options", "message"),
     [
-        ("name,text\n1,a\n", {}, r"no id column \(uid, id, study_id\); its columns are name, text"),
-        ("uid,body\n1,a\n", {}, r"no text column \(text, report, findings, impression\)"),
+        ("name,text\n1,a\n", {}, r"plainly the id \(study_id, accession, uid, id\); its columns are name, text; set id_column"),
+        ("uid,words\n1,a\n", {}, r"plainly the text \(report, text, findings, impression\); its columns are uid, words"),
         ("uid,text\n1,a\n", {"id_column": "study"}, "no column 'study'"),
         ("uid,text\n1,a\n", {"text_column": "body"}, "no column 'body'"),
         ("", {}, "empty; expected a header"),
@@ -86,11 +86,19 @@ def test_repeated_ids_and_short_rows_are_rejected_and_the_rest_is_read(tmp_path:
     assert ids(reports) == ["1", "3", "5"]
     assert reader.rejected == [
         Rejected("reports.csv:3", "duplicate id"),
-        Rejected("reports.csv:4", "1 columns instead of 2"),
+        Rejected("reports.csv:4", "1 field instead of 2"),
         Rejected("reports.csv:5", "no id"),
-        Rejected("reports.csv:7", "3 columns instead of 2"),
+        Rejected("reports.csv:7", "3 fields instead of 2"),
     ]
-    assert (reader.read, reader.empty) == (3, 1)
+    assert (reader.rows, reader.read, reader.empty) == (7, 3, 1)
+
+
+def test_a_report_that_every_image_of_its_study_repeats_is_read_once(tmp_path: Path) -> None:
+    path = tmp_path / "images.csv"
+    path.write_text("study_id,image,report\n1,a.png,Clear.\n1,b.png,Clear.\n2,c.png,Edema.\n", encoding="utf-8")
+    reader, reports = read(path)
+    assert ids(reports) == ["1", "2"]
+    assert (reader.rows, reader.read, reader.repeated, reader.rejected) == (3, 2, 1, [])
 
 
 def test_latin_1_and_byte_order_marks_and_nuls_are_read(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_sections_are_an_option_of_the_rules(tmp_path: Path) -> None:
 
 
 def test_what_is_left_out_is_listed(tmp_path: Path) -> None:
-    (tmp_path / "r.csv").write_text("id,text\n1,Edema.\n1,Edema.\n")
+    (tmp_path / "r.csv").write_text("id,text\n1,Edema.\n1,No edema.\n")
     status, shown, _ = run(tmp_path / "r.csv", "--scheme", "nih14", "--out", tmp_path / "labels.csv")
     assert status == 0
     assert "left out: 1 (1 × duplicate id)" in shown

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from medvlp_datasets.source import FileSource, existing, first_of
-from medvlp_datasets.text_files import read_table
 from medvlp_datasets.values import age_of, labels_of
 from medvlp_toolkit.data.records import Study
 
@@ -51,10 +50,7 @@ class ChexpertSource(FileSource):
 
     def studies(self) -> Iterator[Study]:
         for table in self.tables:
-            for line, row in read_table(table, ("Path",)):
-                if row is None:
-                    self.reject_row(table, line)
-                    continue
+            for line, row in self.rows(table, ("Path",)):
                 parts = PurePosixPath(row["Path"]).parts
                 begin = next((place for place, part in enumerate(parts) if part in FOLDERS), None)
                 if begin is None or len(parts) < begin + 4:

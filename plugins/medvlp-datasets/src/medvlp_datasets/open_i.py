@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 from medvlp_datasets.source import FileSource, existing
 from medvlp_toolkit.data.records import Study
 from medvlp_toolkit.data.sections import report_from_open_i
+from medvlp_toolkit.data.table_files.content import open_bytes
 
 
 class OpenISource(FileSource):
@@ -59,11 +60,14 @@ class OpenISource(FileSource):
                 yield str(path), path.read_bytes()
             return
         try:
-            with tarfile.open(self.path, "r|*") as archive:
+            # tarfile's own decompression takes a truncated stream for the archive's end; gzip raises.
+            with open_bytes(self.path) as content, tarfile.open(fileobj=content, mode="r|*") as archive:
                 for member in archive:
                     file = archive.extractfile(member) if member.isfile() and member.name.endswith(".xml") else None
                     if file is not None:
                         yield member.name, file.read()
+                while content.read(1 << 20):
+                    pass
         except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
             raise ValueError(f"{self.path}: the archive is damaged ({type(error).__name__}); fetch it again") from None
 

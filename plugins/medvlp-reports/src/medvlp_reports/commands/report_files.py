@@ -91,6 +91,7 @@ def run_on_reports(reader: ReportReader, out: Path, max_rejected: int | None, wo
         typer.echo(f"medvlp: {out}: cannot be written ({error.strerror or error})", err=True)
         raise typer.Exit(USER_ERROR) from None
     write_rejected_reports(rejected_file, reader.rejected)
+    typer.echo(_account(reader))
     typer.echo(done)
     if reader.empty:
         typer.echo(f"without text: {reader.empty:,}")
@@ -107,6 +108,13 @@ def write_rejected_reports(path: Path, rejected: Iterable[Rejected]) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("place", "reason"))
         writer.writerows((item.place, item.reason) for item in rejected)
+
+
+def _account(reader: ReportReader) -> str:
+    """The sum that leaves nothing out."""
+    used = reader.read + reader.repeated
+    again = f" ({reader.repeated:,} repeat the report of another)" if reader.repeated else ""
+    return f"{reader.unit}: {reader.rows:,} read = {used:,} used{again} + {len(reader.rejected):,} rejected"
 
 
 def _reasons(rejected: Iterable[Rejected]) -> str:
