@@ -131,7 +131,10 @@ class KnowledgeSource(Protocol):
 
 @runtime_checkable
 class DataSource(Protocol):
-    """Studies of one data set. A source that holds its pixels itself also offers ``read_image(study)``."""
+    """Images of one data set, each with what is known of its study: records of one id are the images of one study.
+
+    A source that holds its pixels itself also offers ``read_image(study)``.
+    """
 
     def __iter__(self) -> "Iterator[Study]": ...
 

@@ -27,8 +27,8 @@ class ChexpertSource(FileSource):
         root: the folder that holds the tables.
         frontal_only: leave lateral views out.
 
-    Labels are the 14 observations: 1, 0, -1 (uncertain); a blank field is no label. Tested on files written in this
-    layout.
+    A study's id is ``train/patient00001/study1``; its images are told apart by their file's name. Labels are the 14
+    observations: 1, 0, -1 (uncertain); a blank field is no label. Tested on files written in this layout.
 
     Example::
 
@@ -66,7 +66,8 @@ class ChexpertSource(FileSource):
                     continue
                 side = row.get("Frontal/Lateral", "")
                 yield Study(
-                    id="/".join((split, patient, study, PurePosixPath(view).stem)),
+                    id=f"{split}/{patient}/{study}",
+                    image_id=f"{split}/{patient}/{study}/{PurePosixPath(view).stem}",
                     patient_id=patient,
                     image=self.root.joinpath(*parts[begin:]),
                     split=FOLDERS[split],

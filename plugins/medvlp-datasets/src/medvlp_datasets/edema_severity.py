@@ -67,11 +67,11 @@ class EdemaSeveritySource(FileSource):
 
     def graded(self, table: Lookup, missing: dict[str, None]) -> Iterator[Study]:
         for study in self.mimic_cxr:
-            name = study.id if self.by_image else study.metadata["imaging_study"]
-            row = table.first(name)
+            name = study.image_id if self.by_image else study.id
+            row = table.first(name or "")
             if row is None:
                 continue
-            missing.pop(name, None)
+            missing.pop(name or "", None)
             grade = row["edema_severity"]
             if grade not in ("0", "1", "2", "3"):
                 self.reject(study.id, self.table, "an edema severity that is not 0, 1, 2 or 3")

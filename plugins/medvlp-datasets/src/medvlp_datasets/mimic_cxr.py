@@ -39,11 +39,12 @@ class MimicCxrSource(FileSource):
         edition: ``jpg``, ``dicom``, or ``auto``.
         tables: folder of the JPG edition's tables, where it is not ``root`` (the DICOM edition has no splits).
         labels: ``chexpert``, ``negbio`` or None.
-        views: views to keep, such as ``["PA", "AP"]``; None keeps all.
+        views: views to keep, such as ``["PA", "AP"]``; None keeps all (`Prepare` can keep the frontal ones).
         patients: MIMIC-IV's ``patients.csv.gz``, for sex and age (columns subject_id, gender, anchor_age).
 
-    A study here is one image (its id is the dicom_id) with the report of the imaging study it belongs to; the report's
-    id is its path ``p10/p10000032/s50414267.txt``, under which RadGraph lists it. Splits are the official ones.
+    A record is one image (its ``image_id`` is the dicom_id) of a study (its id is the study_id), which has one report
+    and one to several images; the report's id is its path ``p10/p10000032/s50414267.txt``, under which RadGraph lists
+    it. Splits are the official ones.
     Tested on files written in this layout.
 
     Example::
@@ -110,10 +111,11 @@ class MimicCxrSource(FileSource):
                 try:
                     found = labels_of(labels.first(study) or {}, LABELS)
                 except ValueError as error:
-                    self.reject(name, self.records, f"line {line}: {error}")
+                    self.reject(study, self.records, f"line {line}: {error}")
                     continue
                 yield Study(
-                    id=name,
+                    id=study,
+                    image_id=name,
                     patient_id=subject,
                     image=self.root / "files" / folder / f"{name}{'.jpg' if self.edition == 'jpg' else '.dcm'}",
                     report=read_report(folder, f"s{study}"),

@@ -19,12 +19,12 @@ class OpenISource(FileSource):
 
     Args:
         path: ``NLMCXR_reports.tgz``, or a folder that holds its XML files.
-        images: the folder of ``NLMCXR_png``. Each image is a study of its own, with the report it belongs to. Without
-            it each report is one study without image.
+        images: the folder of ``NLMCXR_png``. A report with several images is one study of them. Without it each report
+            is one study without image.
 
-    A study's report id is the collection's ``uId`` (``CXR1``); the XML names no patient, so the uId stands for
-    the patient as well. `report_from_open_i` tells how the text is put together. ``metadata["mesh"]`` holds the
-    human-made MeSH codes joined by ``|``.
+    A study's id is the collection's ``uId`` (``CXR1``), and so is its report's; the XML names no patient, so the uId
+    stands for the patient as well. ``image_id`` is the id of the image. `report_from_open_i` tells how the text is put
+    together. ``metadata["mesh"]`` holds the human-made MeSH codes joined by ``|``.
 
     Example::
 
@@ -81,5 +81,6 @@ class OpenISource(FileSource):
         if self.images is None or not pictures:
             return [Study(report.id, report.id, None, report, metadata=metadata)]
         return [
-            Study(picture, report.id, self.images / f"{picture}.png", report, metadata=metadata) for picture in pictures
+            Study(report.id, report.id, self.images / f"{name}.png", report, metadata=metadata, image_id=name)
+            for name in pictures
         ]
