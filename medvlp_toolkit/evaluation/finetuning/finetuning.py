@@ -24,6 +24,7 @@ from medvlp_toolkit.evaluation.finetuning.segmentation import (
 from medvlp_toolkit.evaluation.handler import FinetuningEvaluation
 from medvlp_toolkit.evaluation.maps.overlays import Overlay, write_overlays
 from medvlp_toolkit.evaluation.results.results import write_probabilities
+from medvlp_toolkit.evaluation.statistics.pooling import Pool, StudyPooling, checked_pool
 from medvlp_toolkit.evaluation.zero_shot.classification import best_f1_thresholds, classification_metrics, score_table
 
 Transform = Callable[[Mapping[str, Any]], dict[str, Any]]
@@ -88,6 +89,7 @@ class ClassificationEvaluation(FinetuningEvaluation):
         dataset: with labels; its studies of ``threshold_split`` are not tested on.
         output_dir, title, config, checkpoint, seconds: see :class:`FinetuningEvaluation`.
         threshold_split: where thresholds are chosen; None chooses none.
+        pool: see :class:`~medvlp_toolkit.evaluation.ZeroShotEvaluation`.
     """
 
     def __init__(
@@ -99,7 +101,9 @@ class ClassificationEvaluation(FinetuningEvaluation):
         config: Mapping[str, Any] | None = None,
         checkpoint: str | Path | None = None,
         seconds: Mapping[str, float] | Callable[[], Mapping[str, float]] | None = None,
+        pool: Pool | None = "mean",
     ) -> None:
+        self.pool = checked_pool(pool)
         if dataset.targets is None:
             raise ValueError("a data set without labels cannot be evaluated; name labels of the store (label_names)")
         self.threshold_split = threshold_split
@@ -124,17 +128,27 @@ class ClassificationEvaluation(FinetuningEvaluation):
         if not tested.any():
             raise ValueError(f"every study is of the threshold split {self.threshold_split}; name another test_split")
         options: dict[str, Any] = {}
+        store = self.dataset.store
         if self.threshold_split is not None and not tested.all():
-            options["thresholds"] = best_f1_thresholds(targets[~tested], scores[~tested], labels)
+            chosen = StudyPooling(store.values("study_id", rows[~tested]) or [], self.pool)
+            truth, found = chosen.targets(targets[~tested]), chosen.scores(scores[~tested])
+            options["thresholds"] = best_f1_thresholds(truth, found, labels)
             options["thresholds_from"] = self.threshold_split
         scores, targets, rows = scores[tested], targets[tested], rows[tested]
-        described = self.described(rows)
-        metrics = {
+        images = store.image_ids(rows)
+        probabilities = write_probabilities(self.output_dir / "probabilities.csv", images, scores, labels)
+        pooling = StudyPooling(store.values("study_id", rows) or [], self.pool)
+        scores, targets = pooling.scores(scores), pooling.targets(targets)
+        described: dict[str, Any] = {name: pooling.values(values) for name, values in self.described(rows).items()}
+        metrics: dict[str, Any] = {
             "fine_tuned": classification_metrics(targets, scores, labels, patient_id=described["patient_id"], **options)
         }
-        ids = self.dataset.store.values("study_id", rows) or []
+        if pooling.described():
+            metrics["pooling"] = pooling.described()
+        if pooling.rows > pooling.studies:
+            described["image_id"] = images
+        ids = pooling.values(store.values("study_id", rows)) or []
         table = score_table(ids, targets, scores, labels, **described)
-        probabilities = write_probabilities(self.output_dir / "probabilities.csv", ids, scores, labels)
         self.write(engine, table, metrics, {"probability of every label per image": probabilities})
         engine.state.metrics["macro_auc"] = metrics["fine_tuned"]["macro"].get("auc")
 
@@ -200,8 +214,11 @@ class SegmentationEvaluation(FinetuningEvaluation):
         targets = np.array([[image.positive] for image in self._images], np.int8)
         described = self.described(np.array(self._rows, np.int64))
         ids = [image.study_id for image in self._images]
+        if len(set(ids)) < len(ids):
+            described["image_id"] = self.dataset.store.image_ids(np.array(self._rows, np.int64))
         table = score_table(ids, targets, np.array(self._highest, np.float32)[:, None], [self.label], **described)
-        paths = {"overlap per image": write_segmented(self.output_dir / "segmentation.csv", self._images)}
+        listed = write_segmented(self.output_dir / "segmentation.csv", self._images, described.get("image_id"))
+        paths = {"overlap per image": listed}
         pictures = write_overlays(self.output_dir / "overlays", self._pictures, self.title)
         if pictures:
             paths["predicted masks, true ones boxed"] = pictures[0]

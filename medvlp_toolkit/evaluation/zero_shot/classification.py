@@ -36,8 +36,9 @@ def score_table(
     age: Sequence[float | None] | None = None,
     view: Sequence[str | None] | None = None,
     groups: Mapping[str, Sequence[Any] | None] | None = None,
+    image_id: Sequence[str] | None = None,
 ) -> pa.Table:
-    """The table of ``scores.parquet``: a row per image.
+    """The table of ``scores.parquet``: a row per study, or per image where ``image_id`` tells those of a study apart.
 
     Args:
         study_id: S ids.
@@ -48,9 +49,10 @@ def score_table(
         split: a name, or S of them.
         sex, age, view: S values each, None where unknown.
         groups: further divisions such as the scanner: name -> S values.
+        image_id: S ids, each once, where a study has several rows.
 
     Returns:
-        Columns study_id, patient_id, split, sex, age, view, ``group:<name>`` text, ``target:<label>`` int8,
+        Columns study_id, (image_id,) patient_id, split, sex, age, view, ``group:<name>`` text, ``target:<label>`` int8,
         ``score:<label>`` float32.
     """
     import pyarrow as pa
@@ -73,6 +75,8 @@ def score_table(
             raise ValueError(f"score_table got {len(values)} values of {name} for {rows} rows of scores")
         kind = pa.float32() if name == "age" else pa.string()
         columns[name] = pa.nulls(rows, kind) if values is None else pa.array(list(values), kind)
+    if image_id is not None:
+        columns["image_id"] = pa.array(list(image_id), pa.string())
     for name, values in (groups or {}).items():
         if values is not None and len(values) != rows:
             raise ValueError(f"score_table got {len(values)} values of {name} for {rows} rows of scores")

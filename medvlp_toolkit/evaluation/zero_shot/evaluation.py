@@ -23,6 +23,7 @@ from medvlp_toolkit.evaluation.results.results import Results, write_probabiliti
 from medvlp_toolkit.evaluation.results.run_record import run_record
 from medvlp_toolkit.evaluation.results.tables import print_summary
 from medvlp_toolkit.evaluation.statistics.intervals import PatientBootstrap
+from medvlp_toolkit.evaluation.statistics.pooling import Pool, StudyPooling, checked_pool
 from medvlp_toolkit.evaluation.statistics.subgroups import subgroup_columns, subgroup_metrics
 from medvlp_toolkit.evaluation.zero_shot.cases import CaseCollection
 from medvlp_toolkit.evaluation.zero_shot.classification import best_f1_thresholds, classification_metrics, score_table
@@ -69,6 +70,8 @@ class ZeroShotEvaluation:
         subgroups: further columns of the store to divide the images by, beside sex, age and view; those that the store
             lacks are passed over.
         min_positives: labels that fewer images show are left out of the means, and named.
+        pool: the scores of a study's images are made one, as their ``mean`` or ``max``, so that a row of the scores
+            table is a study; None takes every image for a row. Where attention looks is measured image by image.
         probes: what the step asks beside; it is then a :class:`~medvlp_toolkit.evaluation.ProbingStep`.
         mask_label: label that the store's masks outline: they are its truth instead of boxes.
         volume_boxes: table of the findings' boxes in volumes, which a store has no place for
@@ -99,6 +102,7 @@ class ZeroShotEvaluation:
         cases: int = 3,
         subgroups: Sequence[str] = ("scanner",),
         min_positives: int = 1,
+        pool: Pool | None = "mean",
         probes: Probes | None = None,
         mask_label: str | None = None,
         volume_boxes: str | Path | None = None,
@@ -126,6 +130,7 @@ class ZeroShotEvaluation:
         self.cases = cases
         self.subgroups = tuple(subgroups)
         self.min_positives = min_positives
+        self.pool = checked_pool(pool)
         self.probes = probes
         self.mask_label = mask_label
         self.volume_boxes = VolumeBoxes.read(volume_boxes) if volume_boxes else None
@@ -246,15 +251,17 @@ class ZeroShotEvaluation:
             raise ValueError(f"every study is of the threshold split {self.threshold_split}; name another test_split")
         metrics = self._measure(scores, rows, tested)
         scores, rows = scores[tested], rows[tested]
+        pooling = self._pooling(rows)
+        if pooling.described():
+            metrics["pooling"] = pooling.described()
         metrics["seconds"] = {**self.seconds, "evaluation": round(time.perf_counter() - self._started, 1)}
-        table = self._table(scores, rows)
+        table = self._table(scores, rows, pooling)
         about = {"title": self.title, "bundle": self.bundle}
         device = getattr(engine.state, "device", None)
         run = run_record(self.config, self.checkpoint, device, metrics["seconds"], **about)
         Results.write(self.output_dir, table, metrics, run, self._collection.table())
-        write_probabilities(
-            self.output_dir / "probabilities.csv", table["study_id"].to_pylist(), scores, list(self.entities)
-        )
+        images = self.dataset.store.image_ids(rows)
+        write_probabilities(self.output_dir / "probabilities.csv", images, scores, list(self.entities))
         pictures = self._draw()
         paths: dict[str, Path | str] = {"metrics": self.output_dir / "metrics.json"}
         paths["probability of every entity per image"] = self.output_dir / "probabilities.csv"
@@ -268,25 +275,27 @@ class ZeroShotEvaluation:
     ) -> dict[str, Any]:
         metrics: dict[str, Any] = {}
         targets = self._targets(rows)
-        patients = self._column("patient_id", rows[tested])
+        pooling, tested_pooling = self._pooling(rows), self._pooling(rows[tested])
+        pooled, study_tested = pooling.scores(scores), tested[pooling.first]
+        patients = tested_pooling.values(self._column("patient_id", rows[tested]))
         for key, labels in self._groups().items():
             if labels and targets is not None:
-                mapped, names = map_labels(scores, self.entities, {name: self.labels[name] for name in labels})
+                mapped, names = map_labels(pooled, self.entities, {name: self.labels[name] for name in labels})
                 columns = [self.dataset.label_names.index(name) for name in names]
-                truth = targets[:, columns]
+                truth = pooling.targets(targets[:, columns])
                 options: dict[str, Any] = {"patient_id": patients, "min_positives": self.min_positives}
-                if not tested.all():
-                    options["thresholds"] = best_f1_thresholds(truth[~tested], mapped[~tested], names)
+                if not study_tested.all():
+                    options["thresholds"] = best_f1_thresholds(truth[~study_tested], mapped[~study_tested], names)
                     options["thresholds_from"] = self.threshold_split
-                metrics[key] = classification_metrics(truth[tested], mapped[tested], names, **options)
-                divisions = subgroup_columns(self._divisions(rows[tested]))
+                truth, mapped = truth[study_tested], mapped[study_tested]
+                metrics[key] = classification_metrics(truth, mapped, names, **options)
+                divisions = subgroup_columns(self._divisions(rows[tested], tested_pooling))
                 if divisions and key == "zero_shot":
-                    metrics["subgroups"] = subgroup_metrics(
-                        truth[tested], mapped[tested], names, divisions, patient_id=patients
-                    )
+                    metrics["subgroups"] = subgroup_metrics(truth, mapped, names, divisions, patient_id=patients)
         if self._probing is not None and targets is not None:
             columns = [self.dataset.label_names.index(name) for name in self._probing.labels]
-            numbered = PatientBootstrap(patients, len(rows[tested])).patient_of
+            of_image = self._column("patient_id", rows[tested])
+            numbered = PatientBootstrap(of_image, len(rows[tested])).patient_of
             metrics["probes"] = self._probing.measure(targets[tested][:, columns], tested, numbered)
         if self._cases:
             cases = [case for case, _, _ in self._cases]
@@ -329,14 +338,17 @@ class ZeroShotEvaluation:
         targets: NDArray[np.int8] | None = self.dataset.targets
         return None if targets is None else targets[[self._index_of[int(row)] for row in rows]]
 
-    def _divisions(self, rows: NDArray[np.int64]) -> dict[str, list[Any] | None]:
-        """Columns that divide the images, those of the contract first."""
-        return {name: self._column(name, rows) for name in ("sex", "age", "view", *self.subgroups)}
+    def _pooling(self, rows: NDArray[np.int64]) -> StudyPooling:
+        return StudyPooling(self._column("study_id", rows) or [], self.pool)
+
+    def _divisions(self, rows: NDArray[np.int64], pooling: StudyPooling) -> dict[str, list[Any] | None]:
+        """Columns that divide the studies, those of the contract first."""
+        return {name: pooling.values(self._column(name, rows)) for name in ("sex", "age", "view", *self.subgroups)}
 
     def _column(self, name: str, rows: NDArray[np.int64]) -> list[Any] | None:
         return self.dataset.store.values(name, rows)
 
-    def _table(self, scores: NDArray[np.float32], rows: NDArray[np.int64]) -> Any:
+    def _table(self, scores: NDArray[np.float32], rows: NDArray[np.int64], pooling: StudyPooling) -> Any:
         """Scores of the labels where there are any, else of every entity with unknown targets."""
         targets = self._targets(rows)
         if targets is not None and self.labels:
@@ -345,10 +357,12 @@ class ZeroShotEvaluation:
         else:
             mapped, names, truth = scores, self.entities, np.full(scores.shape, -1, dtype=np.int8)
         described: dict[str, Any] = {
-            name: self._column(name, rows) for name in ("patient_id", "split", "sex", "age", "view")
+            name: pooling.values(self._column(name, rows)) for name in ("patient_id", "split", "sex", "age", "view")
         }
-        described["groups"] = {name: self._column(name, rows) for name in self.subgroups}
-        return score_table(self._column("study_id", rows) or [], truth, mapped, names, **described)
+        described["groups"] = {name: pooling.values(self._column(name, rows)) for name in self.subgroups}
+        described["image_id"] = self.dataset.store.image_ids(rows) if pooling.rows > pooling.studies else None
+        ids = pooling.values(self._column("study_id", rows)) or []
+        return score_table(ids, pooling.targets(truth), pooling.scores(mapped), names, **described)
 
     def _draw(self) -> list[Path]:
         """Overlays of the first cases of each label in turn."""
