@@ -15,7 +15,8 @@ _MOST_FORMS = 32
 # An identifier, path or number: a digit and no space; or a date with a time.
 _CODE = re.compile(r"\S*\d\S*|[\d\s:./TZ+-]*\d[\d\s:./TZ+-]*")
 _WORD, _NUMBER = re.compile(r"[^\W\d_]+"), re.compile(r"\d+")
-_MOST, _FEW = 0.9, 0.05
+_FEW_ARE_NOT, _FEW = 0.1, 0.05
+_ONE_IN = 4  # rows from which on a single one may differ
 
 
 def is_code(value: str) -> bool:
@@ -57,11 +58,11 @@ class TableLooks:
         self.known = self.learnt
         rows = [*self.first, *self.latest]
         columns = list(zip(*rows, strict=False)) if len(rows) >= FEWEST else []
-        self.codes = [number for number, values in enumerate(columns) if _codes(values) >= _MOST]
+        self.codes = [number for number, values in enumerate(columns) if _holds_codes(values, _FEW_ARE_NOT)]
         #: Columns where every one of many rows has an identifier.
-        self.always = [n for n in self.codes if len(rows) >= _MANY and _codes(columns[n]) == 1]
-        self.spaced = {n for n, values in enumerate(columns) if _share(values, lambda v: v[:1] == " ") > _FEW}
-        self.filled = [n for n, values in enumerate(columns) if _share(values, lambda v: not v.strip()) <= _FEW]
+        self.always = [n for n in self.codes if len(rows) >= _MANY and _holds_codes(columns[n], 0.0)]
+        self.spaced = {n for n, values in enumerate(columns) if not _few(values, lambda v: v[:1] == " ")}
+        self.filled = [n for n, values in enumerate(columns) if _few(values, lambda v: not v.strip())]
         self.forms = {n: {form(value.strip()) for value in columns[n]} for n in self.codes}
 
     @property
@@ -111,11 +112,15 @@ class TableLooks:
         return any(cell[:1] == " " and n not in self.spaced for n, cell in enumerate(compared) if n)
 
 
-def _codes(values: Sequence[str]) -> float:
-    """Share of the values there are that are identifiers, paths or numbers."""
+def _holds_codes(values: Sequence[str], but: float) -> bool:
+    """Whether the values there are identifiers, paths or numbers, except for a share of them."""
     filled = [value.strip() for value in values if value.strip()]
-    return _share(filled, is_code) if len(filled) >= FEWEST else 0.0
+    return len(filled) >= FEWEST and _few(filled, lambda value: not is_code(value), but)
 
 
-def _share(values: Sequence[str], test: Callable[[str], bool]) -> float:
-    return sum(test(value) for value in values) / max(len(values), 1)
+def _few(values: Sequence[str], test: Callable[[str], bool], share: float = _FEW) -> bool:
+    """Whether the test holds of a share of the values at most; of one, where there are several."""
+    allowed = share * len(values)
+    if share and len(values) >= _ONE_IN:
+        allowed = max(allowed, 1.0)
+    return sum(map(test, values)) <= allowed

@@ -28,15 +28,13 @@ def workbook_rows(path: Path) -> Iterator[Row]:
             f"{path}: reading Excel files needs openpyxl (pip install 'medvlp-toolkit[excel]'); or save it as CSV"
         ) from None
     try:
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True, keep_links=False)
-        try:
+        with path.open("rb") as file:  # of a path openpyxl wants the name to say what it is
+            book = openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)
             filled = [sheet for sheet in book.worksheets if next(_filled(sheet), None) is not None]
             if len(filled) > 1:
                 raise _SeveralSheetsError(len(filled))
             for sheet in filled:
                 yield from _filled(sheet)
-        finally:
-            book.close()
     except _SeveralSheetsError as error:
         raise ValueError(
             f"{path}: {error.args[0]} sheets have rows; save the one to read as a file of its own"

@@ -139,6 +139,52 @@ def test_json_lines_are_read_and_bad_lines_rejected(tmp_path: Path) -> None:
     ]
 
 
+def test_a_value_that_is_no_text_is_rejected(tmp_path: Path) -> None:
+    path = tmp_path / "reports.jsonl"
+    lines = [
+        '{"id": 1, "text": "a"}',
+        '{"id": 2, "text": ["b"]}',
+        '{"id": {"a": 1}, "text": "c"}',
+        '{"id": 4, "text": true}',
+    ]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    reader, reports = read(path)
+    assert ids(reports) == ["1"]
+    assert [item.reason for item in reader.rejected] == ["a value that is neither text nor number"] * 3
+    assert reader.rows == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "encoding"),
+    [
+        ("r.csv", "AccessionNumber;Report Text\r\n7;Épanchement, à gauche.\r\n", "utf-16"),
+        ("r.csv", "sep=;\r\naccession;narrative\r\n7;Épanchement, à gauche.\r\n", "cp1252"),
+        ("r.tsv", "study_id\treport\n7\tÉpanchement, à gauche.\n", "utf-8-sig"),
+        ("r.csv", 'image,patient,report\n7,p,"Épanchement, à gauche."\n', "utf-8"),
+    ],
+)
+def test_tables_as_hospitals_write_them_are_read(tmp_path: Path, name: str, content: str, encoding: str) -> None:
+    (tmp_path / name).write_bytes(content.encode(encoding))
+    assert read(tmp_path / name)[1] == [Report("7", "Épanchement, à gauche.")]
+
+
+def test_an_open_quote_does_not_give_a_report_to_another_patient(tmp_path: Path) -> None:
+    path = tmp_path / "small.tsv"
+    path.write_text('id\ttext\n1\tNo "big" effusion\n2\t"Unbalanced quote effusion\n3\tSmall effusion\n')
+    reader, reports = read(path)
+    assert reports == [Report("1", 'No "big" effusion'), Report("3", "Small effusion")]
+    assert reader.rejected == [Rejected("small.tsv:3", "a quote opens in it and does not close")]
+    assert reader.rows == reader.read + len(reader.rejected) == 3
+
+
+def test_a_table_without_header_does_not_show_its_first_report(tmp_path: Path) -> None:
+    path = tmp_path / "reports.csv"
+    path.write_text('S0,"No effusion.\nPatient Ford is well."\nS1,"Edema."\n')
+    with pytest.raises(ValueError, match="does not look like the names of columns") as caught:
+        read(path)
+    assert not any(word in str(caught.value) for word in ("effusion", "Ford", "S0"))
+
+
 def test_deeply_nested_json_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "reports.jsonl"
     path.write_text("[" * 100_000 + "\n" + '{"id": 1, "text": "a"}\n', encoding="utf-8")

@@ -16,6 +16,7 @@ from medvlp_datasets.source import FileSource, chosen, existing, first_of
 from medvlp_datasets.text_files import numbered_lines
 from medvlp_datasets.values import text_of, text_or_none
 from medvlp_toolkit.data.records import Question, Study
+from medvlp_toolkit.data.store.rejected import Reason
 from medvlp_toolkit.data.table_files.content import decode
 
 Entry = tuple[str, Path, Question, dict[str, Any]]  # image id, image path, question, metadata of the image
@@ -32,7 +33,13 @@ class QuestionSource(FileSource):
 
     def studies(self) -> Iterator[Study]:
         images: dict[str, tuple[Path, dict[str, Any], list[Question]]] = {}
+        asked: set[tuple[str | None, str, str]] = set()
         for name, path, question, metadata in self.entries():
+            key = (question.split, question.id, question.text)
+            if key in asked:
+                self.reject(name, path, f"question {question.id} is asked twice", Reason.DUPLICATE_ID)
+                continue
+            asked.add(key)
             images.setdefault(name, (path, metadata, []))[2].append(question)
         for name, (path, metadata, questions) in images.items():
             splits = {question.split for question in questions}

@@ -31,8 +31,8 @@ class FileSource:
         """A new pass over the records."""
         raise NotImplementedError
 
-    def reject(self, study_id: str, path: Path | str, detail: str) -> None:
-        self.rejected.append(Rejected(study_id, str(path), Reason.MALFORMED, detail))
+    def reject(self, study_id: str, path: Path | str, detail: str, reason: Reason = Reason.MALFORMED) -> None:
+        self.rejected.append(Rejected(study_id, str(path), reason, detail))
 
     def rows(
         self, path: Path | str, required: Sequence[str] = (), names: Sequence[str] = ()

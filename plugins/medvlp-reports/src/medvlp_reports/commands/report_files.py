@@ -91,12 +91,12 @@ def run_on_reports(reader: ReportReader, out: Path, max_rejected: int | None, wo
         typer.echo(f"medvlp: {out}: cannot be written ({error.strerror or error})", err=True)
         raise typer.Exit(USER_ERROR) from None
     write_rejected_reports(rejected_file, reader.rejected)
-    typer.echo(_account(reader))
     typer.echo(done)
     if reader.empty:
         typer.echo(f"without text: {reader.empty:,}")
     if reader.rejected:
         typer.echo(f"left out: {len(reader.rejected):,} ({_reasons(reader.rejected)}); see {rejected_file}")
+    typer.echo(_account(reader))
     if not reader.read:
         found = f"none of its {len(reader.rejected):,} reports could be read" if reader.rejected else "no report in it"
         _fail(f"{reader.source}: {found}")
