@@ -7,6 +7,8 @@ import re
 #: What tables write for a value that is not there, in lower case.
 NOTHING = frozenset({"", "nan", "null", "none", "n/a", "na", "#n/a", "<na>", "\\n", "nil"})
 
+# Byte order mark and zero-width spaces, which copied ids bring along.
+_INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060 \t\xa0"
 _ROUNDED = re.compile(r"\d([.,]\d+)?[Ee]\+\d+")
 
 
@@ -22,7 +24,7 @@ def identifier(value: str | None, what: str) -> str:
         ValueError: for one that holds a line break, or that a spreadsheet has rounded (``1.2E+10``), so that others
             may have become the same.
     """
-    text = filled(value).strip()
+    text = filled(value).strip(_INVISIBLE).strip()
     if "\n" in text or "\r" in text:
         raise ValueError(f"a line break in its {what}")
     if _ROUNDED.fullmatch(text):

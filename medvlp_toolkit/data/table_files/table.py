@@ -17,6 +17,7 @@ from medvlp_toolkit.data.table_files.workbook import workbook_rows
 
 logger = logging.getLogger(__name__)
 
+HEADER_AGAIN = "the names of the columns once more, or a line drawn below them"
 _COMPARED = 50  # rows of a workbook that its header is compared with
 
 
@@ -73,6 +74,7 @@ class Table(Columns):
         self.columns = [" ".join(name.split()) for name in header]
         while self.columns and not self.columns[-1]:
             self.columns.pop()
+        self._names = list(self.columns)
         self.differ = _differ(self.columns, rows)
         #: Of the latest pass: rows, and those of them that cannot be used.
         self.read = self.bad = 0
@@ -80,6 +82,8 @@ class Table(Columns):
     def __iter__(self) -> Iterator[TableRow]:
         self.read = self.bad = 0
         for row in self._rows():
+            if row.cells is not None and (self._is_header(row.cells) or _is_rule(row.cells)):
+                row = Row(row.line, row.end, None, HEADER_AGAIN)
             self.read += 1
             values = None
             if row.cells is None:
@@ -88,6 +92,11 @@ class Table(Columns):
                 # Of columns of one name the first counts.
                 values = dict(zip(reversed(self.columns), reversed(row.cells), strict=True))
             yield TableRow(row.line, row.end, values, row.problem)
+
+    def _is_header(self, cells: Sequence[str]) -> bool:
+        """Whether a row is the first line once more, as where files were put one behind the other."""
+        first = cells[0].lstrip("\ufeff")
+        return first.strip() == self._names[0] and [" ".join(c.split()) for c in (first, *cells[1:])] == self._names
 
     def _rows(self) -> Iterator[Row]:
         if self.is_workbook:
@@ -124,6 +133,11 @@ class Table(Columns):
         self.dialect = beginning.dialect(delimiter, self.expected, bool(tabs))
         header, body = beginning.header(self.dialect)
         return header, sample_rows(body, self.dialect, len(header))
+
+
+def _is_rule(cells: Sequence[str]) -> bool:
+    """Whether a row is a line drawn with dashes, as databases print it below the header."""
+    return cells[0][:1] in ("-", "=") and all(len(cell) > 1 and not cell.strip("-=") for cell in map(str.strip, cells))
 
 
 def _differ(header: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:

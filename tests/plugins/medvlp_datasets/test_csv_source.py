@@ -243,6 +243,13 @@ class TestInTheWild:
         CsvSource(write(tmp_path / "t.csv", "image\na.png\n"))
         assert "no column says whose image a row is; each study counts as a patient" in caplog.text
 
+    def test_paths_written_on_windows_and_ids_with_invisible_characters(self, tmp_path: Path) -> None:
+        (tmp_path / "img").mkdir()
+        (tmp_path / "img" / "0.png").touch()
+        table = write(tmp_path / "t.csv", "image,patient_id\nimg\\0.png,\u200bp1\xa0\n")
+        (study,) = CsvSource(table)
+        assert (study.image, study.patient_id) == (tmp_path / "img" / "0.png", "p1")
+
     def test_words_for_nothing_are_nothing(self, tmp_path: Path) -> None:
         rows = "image,patient_id,report,age,Edema\na.png,NaN,nan,NULL,NaN\nb.png,None,Edema.,N/A,1\n"
         first, second = CsvSource(write(tmp_path / "t.csv", rows), report_column="report", label_columns=["Edema"])

@@ -228,6 +228,8 @@ class CsvSource(FileSource):
     def image_path(self, name: str) -> Path:
         """The image's file; one named by an id alone has a suffix that the table leaves out."""
         path = self.image_root / name
+        if "\\" in name and not path.is_file():  # written on Windows
+            path = self.image_root / name.replace("\\", "/")
         if plain_name(self.image_column or "") in ROLES["image id"][0] and not path.suffix:
             candidates = [path, *(path.with_name(path.name + suffix) for suffix in IMAGE_SUFFIXES)]
             return next((candidate for candidate in candidates if candidate.is_file()), path)

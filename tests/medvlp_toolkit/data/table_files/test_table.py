@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from medvlp_toolkit.data.table_files.table import Table
+from medvlp_toolkit.data.table_files.table import HEADER_AGAIN, Table
 
 TEXT = "image,patient_id,report\na.png,p1,Pas d'épanchement.\nb.png,p2,Œdème – modéré.\n"
 ROWS = [
@@ -120,6 +120,13 @@ def test_empty_lines_rows_and_trailing_fields_are_no_rows(tmp_path: Path) -> Non
     assert table.columns == ["id", "report"]
     assert [(row.line, row.values and row.values["id"]) for row in table] == [(4, "1"), (7, "2")]
     assert (table.read, table.bad) == (2, 0)
+
+
+def test_a_header_in_the_middle_is_no_row(tmp_path: Path) -> None:
+    part = "\ufeffid, report\n---,------\n1,Clear.\n"
+    table = Table(written(tmp_path / "t.csv", part + part.replace("1", "2")))
+    assert [row and row["id"] for row in values(table)] == [None, "1", None, None, "2"]
+    assert {problem for _, problem in problems(table)} == {HEADER_AGAIN}
 
 
 def test_a_field_of_64_megabytes_costs_its_row_alone(tmp_path: Path) -> None:
