@@ -218,9 +218,13 @@ class CsvRows:
         end of a text is followed by all other columns.
         """
         inside = sum(self.starts_row(line, surely=True) for line in given[1:-1])
-        if len(given) > 1 and self.starts_row(given[-1], surely=True):
-            bare = self.dialect.bare_cells(given[0].text)
-            inside += inside > 0 or self.looks.starts_row(trimmed(bare, self.width), False, self.width)
+        if len(given) > 1:
+            first, last = (
+                trimmed([cell.strip('"') for cell in self.dialect.bare_cells(line.text)], self.width)
+                for line in (given[0], given[-1])
+            )
+            if self.looks.like_row(last, False, self.width):
+                inside += inside > 0 or self.looks.starts_row(first, False, self.width)
         return inside
 
     def starts_row(self, line: Line, surely: bool = False) -> bool:

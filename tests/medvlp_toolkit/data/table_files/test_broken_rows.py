@@ -198,10 +198,10 @@ def generated(rng: random.Random) -> tuple[tuple[str, ...], list[str], str]:
     return columns, reports, buffer.getvalue()
 
 
-def broken(rng: random.Random, text: str) -> str:
+def broken(rng: random.Random, text: str, faults: int) -> str:
     """The text with a quote more or less, a line break more or less, a byte or a delimiter more, or cut."""
     head, _, body = text.partition("\n")
-    for _ in range(rng.choice([1, 1, 2, 4])):
+    for _ in range(faults):
         place = rng.randrange(len(body))
         quotes = [match.start() for match in re.finditer('"', body)]
         ends = [match.start() for match in re.finditer("\n", body)]
@@ -231,11 +231,11 @@ def test_a_right_table_is_read_whole(tmp_path: Path, seed: int) -> None:
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(seed=st.integers(0, 2**32))
-def test_of_a_broken_table_rows_read_are_those_used_and_rejected(tmp_path: Path, seed: int) -> None:
+@given(seed=st.integers(0, 2**32), faults=st.integers(1, 5))
+def test_of_a_broken_table_rows_read_are_those_used_and_rejected(tmp_path: Path, seed: int, faults: int) -> None:
     rng = random.Random(seed)
     columns, reports, text = generated(rng)
-    (tmp_path / "t.csv").write_bytes(broken(rng, text).encode("utf-8", "surrogateescape"))
+    (tmp_path / "t.csv").write_bytes(broken(rng, text, faults).encode("utf-8", "surrogateescape"))
     read = Table(tmp_path / "t.csv")
     if tuple(read.columns) != columns:
         return  # the header itself was hit
@@ -245,9 +245,9 @@ def test_of_a_broken_table_rows_read_are_those_used_and_rejected(tmp_path: Path,
     places = [line for row in rows for line in (row.line, row.end)]
     assert places == sorted(places)  # in order, and no line in two rows
     assert all(row.problem for row in rows if row.values is None)
-    # Reports of two patients in one field: never, up to a break of three rows at once.
-    assert sum(len(re.findall(r"<<\d+>>", row.values["report"])) > 1 for row in used if row.values) <= 1
-    assert len(used) <= len(reports) + 4
+    assert len(used) <= len(reports) + faults
+    if faults == 1:  # neighbours that break together can make one row that is right in form
+        assert all(len(re.findall(r"<<\d+>>", row.values["report"])) <= 1 for row in used if row.values)
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
