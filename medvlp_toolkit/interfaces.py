@@ -228,6 +228,19 @@ class CheckpointImporter(Protocol):
     def __call__(self, state_dict: dict[str, Tensor], **options: Any) -> "PretrainingModel": ...
 
 
+@runtime_checkable
+class DescribesItself(Protocol):
+    """A part that can be built again without what its construction read: weights of a hub, a corpus, a graph.
+
+    An encoder with a ``pretrained`` argument should be one: what training writes beside its weights then rebuilds it
+    offline, and a checkpoint fills it.
+    """
+
+    def architecture(self) -> "dict[str, Any]":
+        """Keyword arguments, of plain values, that make an equal part with other weights."""
+        ...
+
+
 @dataclass(frozen=True)
 class KeyReport:
     """A checkpoint importer leaves one as ``key_report`` on the model it returns.

@@ -109,24 +109,26 @@ MODULES: dict[str, str] = {
     "evaluation.volume_boxes": "evaluation.zero_shot.volume_boxes",
     "evaluation.volume_slices": "evaluation.maps.volume_slices",
     "evaluation.zero_shot": "evaluation.zero_shot.classification",
+    "knowledge_graph": "data.knowledge_graph",
     "knowledge_graph.graph": "data.knowledge_graph",
     "loaded_bundle": "inference.loaded_bundle",
 }
 
-#: Names that did not go where their module went: old module and name -> new module, both within the core.
+#: Names that did not go where their module went, or are called otherwise: old path -> new path, within the core.
 NAMES: dict[str, str] = {
-    "engines.finetuning.FinetuningEvaluation": "evaluation.handler",
-    "engines.finetuning.FinetuningStep": "engines.finetuning_step",
-    "engines.finetuning.Target": "engines.finetuning_step",
-    "engines.finetuning.Transform": "engines.finetuning_step",
-    "engines.step.ScoringStep": "evaluation.zero_shot.steps",
-    "evaluation.boxes.AnyBox": "data.boxes",
-    "evaluation.boxes.Mask": "data.boxes",
-    "evaluation.boxes.bounding_boxes": "data.boxes",
-    "evaluation.boxes.box_mask": "data.boxes",
-    "evaluation.boxes.corners": "data.boxes",
-    "evaluation.zero_shot.FEW": "evaluation.statistics.counting",
-    "evaluation.zero_shot.UNKNOWN": "evaluation.statistics.counting",
+    "engines.finetuning.FinetuningEvaluation": "evaluation.handler.FinetuningEvaluation",
+    "engines.finetuning.FinetuningStep": "engines.finetuning_step.FinetuningStep",
+    "engines.finetuning.Target": "engines.finetuning_step.Target",
+    "engines.finetuning.Transform": "engines.finetuning_step.Transform",
+    "engines.step.ScoringStep": "evaluation.zero_shot.steps.ScoringStep",
+    "evaluation.boxes.AnyBox": "data.boxes.AnyBox",
+    "evaluation.boxes.Mask": "data.boxes.Mask",
+    "evaluation.boxes.bounding_boxes": "data.boxes.bounding_boxes",
+    "evaluation.boxes.box_mask": "data.boxes.box_mask",
+    "evaluation.boxes.corners": "data.boxes.corners",
+    "evaluation.zero_shot.FEW": "evaluation.statistics.counting.FEW",
+    "evaluation.zero_shot.UNKNOWN": "evaluation.statistics.counting.UNKNOWN",
+    "data.image_files.image_files": "data.inputs.image_files.open_images",
 }
 
 
@@ -139,31 +141,36 @@ def new_path(path: str) -> str | None:
     parts = path.split(".")
     for length in range(len(parts), 0, -1):
         module, names = ".".join(parts[:length]), parts[length:]
-        target = _module_of(module, names[0] if names else None)
-        if target is not None:
-            return ".".join([*_public(target, names), *names])
+        if names and (found := _name_in(module, names[0])) is not None:
+            return ".".join([_public(*found), *names[1:]])
+        moved = _module_of(module)
+        if moved is not None:
+            return _public(moved, names[0]) + "".join(f".{name}" for name in names[1:]) if names else moved
     return None
 
 
-def _public(module: str, names: Sequence[str]) -> list[str]:
-    """The folder's own path, where it exports the name; else the module's."""
-    parts = module.split(".")
-    if names and parts[0] == _CORE and len(parts) > 2:
-        folder = ".".join(parts[:2])
-        if names[0] in getattr(import_module(folder), "__all__", ()):
-            return parts[:2]
-    return parts
+def _public(module: str, name: str) -> str:
+    """The path through the folder, where that exports the name; else through the module."""
+    folder = ".".join(module.split(".")[:2])
+    if module.startswith(f"{_CORE}.") and folder != module:
+        exported = getattr(import_module(folder), "__all__", ())
+        if name in exported:
+            return f"{folder}.{name}"
+    return f"{module}.{name}"
 
 
-def _module_of(module: str, name: str | None) -> str | None:
-    """Where a name of an old module is, or without a name the module itself."""
-    if name is not None:
-        listed = NAMES.get(f"{module.removeprefix(_CORE + '.')}.{name}")
-        if listed is not None:
-            return f"{_CORE}.{listed}"
-        elsewhere = _of_plugins().get(f"{module}.{name}")
-        if elsewhere is not None:
-            return elsewhere
+def _name_in(module: str, name: str) -> tuple[str, str] | None:
+    """Module and name of what an old module's name is now, where it did not go where its module went."""
+    listed = NAMES.get(f"{module.removeprefix(_CORE + '.')}.{name}")
+    if listed is not None:
+        home, _, now = f"{_CORE}.{listed}".rpartition(".")
+        return home, now
+    elsewhere = _of_plugins().get(f"{module}.{name}")
+    return None if elsewhere is None else (elsewhere, name)
+
+
+def _module_of(module: str) -> str | None:
+    """Where an old module is now."""
     own = MODULES.get(module.removeprefix(_CORE + ".")) if module.startswith(_CORE + ".") else None
     if own is not None:
         return f"{_CORE}.{own}"
@@ -182,11 +189,13 @@ def old_names(module: str) -> Callable[[str], Any]:
     """A module's ``__getattr__`` for names that were there in the first layout."""
 
     def get(name: str) -> Any:
-        target = None if name.startswith("__") else _module_of(module, name)
-        if target is None:
+        home, now = _name_in(module, name) or (_module_of(module), name)
+        if name.startswith("__") or home is None:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
-        warnings.warn(f"{module}.{name} has moved to {new_path(f'{module}.{name}')}", DeprecationWarning, stacklevel=2)
-        return getattr(import_module(target), name)
+        found = getattr(import_module(home), now)
+        old = f"{module}.{name}"
+        warnings.warn(f"{old} has moved to {new_path(old)}", DeprecationWarning, stacklevel=2)
+        return found
 
     return get
 
@@ -197,7 +206,7 @@ class _OldModules(MetaPathFinder, Loader):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if not fullname.startswith("medvlp_") or _module_of(fullname, None) is None:
+        if not fullname.startswith("medvlp_") or _module_of(fullname) is None:
             return None
         return ModuleSpec(fullname, self, is_package=True)
 

@@ -33,8 +33,8 @@ from .batches.volume_augmentation import VolumeTransform as VolumeTransform
 from .concept_source import ConceptSource as ConceptSource
 from .images.volume import read_volume as read_volume
 from .inputs.image_files import ImageFiles as ImageFiles
-from .inputs.image_files import image_files as image_files
 from .inputs.image_files import image_loader as image_loader
+from .inputs.image_files import open_images as open_images
 from .inputs.question_files import QuestionFiles as QuestionFiles
 from .inputs.question_files import question_loader as question_loader
 from .inputs.retrieval_files import RetrievalFiles as RetrievalFiles

@@ -41,6 +41,7 @@ from medvlp_toolkit.engines.ranks import (
     of_all_ranks,
     of_first_rank,
 )
+from medvlp_toolkit.engines.run_configuration import RunConfiguration
 from medvlp_toolkit.files import write_whole
 from medvlp_toolkit.weights.weights import mismatches
 
@@ -121,6 +122,14 @@ class Checkpointing:
             self._load_newest(engine, [Path(path) for path in found])
         elif is_first_rank() and (aside := put_aside(self.folder)) is not None:
             logger.warning("checkpoints of an earlier run were moved to %s", aside)
+        self._describe()
+
+    def _describe(self) -> None:
+        """Write how the model was composed beside its checkpoints."""
+        for part in self.state.values():
+            description = part.description() if isinstance(part, RunConfiguration) else None
+            if description is not None and is_first_rank():
+                description.write(self.folder)
 
     def _load_newest(self, engine: Any, candidates: list[Path]) -> None:
         problems: list[str] = []

@@ -13,9 +13,6 @@ from .finetuning.linear_probe import (
 from .finetuning.linear_probe import (
     image_features as image_features,
 )
-from .finetuning.linear_probe import (
-    linear_probe as linear_probe,
-)
 from .finetuning.segmentation import segmentation_metrics as segmentation_metrics
 from .handler import FinetuningEvaluation as FinetuningEvaluation
 from .maps.heat_maps import attention_maps as attention_maps
@@ -31,10 +28,8 @@ from .pairs.retrieval import RetrievalEvaluation as RetrievalEvaluation
 from .pairs.retrieval_metrics import ranks as ranks
 from .pairs.retrieval_metrics import retrieval_metrics as retrieval_metrics
 from .results.results import Results as Results
-from .results.run_record import run_record as run_record
 from .statistics.calibration import calibration_metrics as calibration_metrics
 from .statistics.counting import FEW as FEW
-from .statistics.macro_auc import macro_auc as macro_auc
 from .statistics.operating_points import operating_point as operating_point
 from .zero_shot.attention_images import AttentionImages as AttentionImages
 from .zero_shot.cases import case_table as case_table

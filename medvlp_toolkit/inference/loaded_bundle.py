@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medvlp_toolkit.data.images import ImageReadError
-from medvlp_toolkit.data.inputs.image_files import image_files
+from medvlp_toolkit.data.inputs.image_files import open_images
 from medvlp_toolkit.engines.device import best_device
 from medvlp_toolkit.evaluation.maps.heat_maps import attention_maps, upsample
 from medvlp_toolkit.evaluation.maps.map_files import resampled
@@ -140,7 +140,7 @@ class LoadedBundle:
             raise FileNotFoundError(f"no image at {path}; give an image file")
         content = self._parser.get_parsed_content
         spacing = content("spacing") if "spacing" in self._parser else None
-        files = image_files(path, content("image_size"), spacing)
+        files = open_images(path, content("image_size"), spacing)
         if len(files) != 1:
             raise ImageReadError(path, f"holds {len(files)} images; give one file")
         batch = files.__getitems__([0])

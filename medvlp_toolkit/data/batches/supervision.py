@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -39,37 +39,6 @@ class EntityLabels:
     positions: int
 
     @classmethod
-    def from_findings(
-        cls,
-        findings: Iterable[tuple[int, str, str | None, str | None]],
-        studies: int,
-        entities: Sequence[str],
-        positions: Sequence[str],
-        excluded: Sequence[str] = (),
-    ) -> EntityLabels:
-        """Gather (study, entity, presence, position) findings.
-
-        Present wins over absent, absent over uncertain. A present finding without a position, or with
-        one outside ``positions``, counts at ``unspecified`` where the positions have it, and otherwise
-        carries existence only. ``excluded`` entities carry no loss.
-
-        Raises:
-            ValueError: when ``excluded`` names an entity that is not among ``entities``.
-        """
-        _check_excluded(excluded, entities)
-        entity_index = {name: i for i, name in enumerate(entities) if name not in set(excluded)}
-        position_index = {name: i for i, name in enumerate(positions)}
-        table = np.array(
-            [
-                (study, q, _STRENGTH[Presence(found)], position_index.get(position or "", -1))
-                for study, entity, found, position in findings
-                if found is not None and (q := entity_index.get(entity)) is not None
-            ],
-            dtype=np.int64,
-        ).reshape(-1, 4)
-        return cls.from_codes(*table.T, studies=studies, entities=len(entities), positions=positions)
-
-    @classmethod
     def from_columns(
         cls,
         study: NDArray[np.int64],
@@ -79,9 +48,16 @@ class EntityLabels:
         positions: Sequence[str],
         excluded: Sequence[str] = (),
     ) -> EntityLabels:
-        """As :meth:`from_findings`, of whole columns ``entity``, ``presence`` and ``position``: millions in a second.
+        """Gather findings given as whole columns: their study, ``entity``, ``presence`` and ``position``.
 
         ``study`` (T,) is -1 for findings to leave out. A column is codes (T,), -1 for none, and what they stand for.
+
+        Present wins over absent, absent over uncertain. A present finding without a position, or with
+        one outside ``positions``, counts at ``unspecified`` where the positions have it, and otherwise
+        carries existence only. ``excluded`` entities carry no loss.
+
+        Raises:
+            ValueError: when ``excluded`` names an entity that is not among ``entities``.
         """
         _check_excluded(excluded, entities)
         entity_index = {name: i for i, name in enumerate(entities) if name not in set(excluded)}

@@ -41,7 +41,7 @@ def read_dicom(
         pixels = decode(path, dataset)
         try:
             grey = pixels.ndim == 2
-            shown = grey_to_uint8(path, pixels, dataset) if grey else colour_to_uint8(path, pixels, dataset)
+            shown = grey_to_uint8(path, pixels, dataset) if grey else colour_to_uint8(pixels, dataset)
         except ImageReadError:
             raise
         except Exception as error:
@@ -121,7 +121,7 @@ def grey_to_uint8(path: Path, pixels: npt.NDArray[np.generic], dataset: Dataset)
 
     photometric = str(dataset.get("PhotometricInterpretation", "MONOCHROME2"))
     if photometric == "PALETTE COLOR":
-        return colour_to_uint8(path, apply_color_lut(pixels, dataset), dataset)
+        return colour_to_uint8(apply_color_lut(pixels, dataset), dataset)
     if photometric not in ("MONOCHROME1", "MONOCHROME2"):
         raise ImageReadError(path, f"photometric interpretation {photometric!r} with one value per pixel")
     low, high = int(pixels.min()), int(pixels.max())
@@ -169,7 +169,7 @@ def voi_range(dataset: Dataset) -> tuple[float, float]:
     return bottom, top
 
 
-def colour_to_uint8(path: Path, pixels: npt.NDArray[np.generic], dataset: Dataset) -> npt.NDArray[np.uint8]:
+def colour_to_uint8(pixels: npt.NDArray[np.generic], dataset: Dataset) -> npt.NDArray[np.uint8]:
     """RGB values at 8 bits; 16-bit colour keeps its upper stored bits."""
     colour = pixels[..., :3]
     if colour.dtype == np.uint8:

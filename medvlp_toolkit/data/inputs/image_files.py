@@ -144,7 +144,7 @@ class VolumeFiles(ImageFiles):
         }
 
 
-def image_files(
+def open_images(
     path: str | Path, image_size: int | Sequence[int], spacing: Sequence[float] | None = None
 ) -> ImageFiles:
     """Radiographs for an ``image_size`` of one number, volumes for one of three."""

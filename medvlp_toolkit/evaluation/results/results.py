@@ -101,7 +101,7 @@ class Results:
             folder: made where it does not exist.
             scores: a table of :func:`~medvlp_toolkit.evaluation.score_table`, or a dict of its columns.
             metrics: plain values, NumPy's included.
-            run: of :func:`~medvlp_toolkit.evaluation.run_record`.
+            run: of :func:`.run_record`.
             cases: of :func:`~medvlp_toolkit.evaluation.case_table`; None keeps no images.
 
         Raises:

@@ -34,7 +34,7 @@ def prompt_sensitivity(
         patient_of: (S,) number of each image's patient.
 
     Returns:
-        ``variants``: phrasing -> :func:`~medvlp_toolkit.evaluation.macro_auc`; ``spread``: label ->
+        ``variants``: phrasing -> :func:`.macro_auc`; ``spread``: label ->
         ``low``, ``high``, ``spread`` of its AUC over the phrasings; ``mean_spread``.
     """
     variants = {name: macro_auc(targets, values, labels, patient_of) for name, values in scores.items()}
@@ -55,7 +55,7 @@ def negation(targets: NDArray[Any], negated: Scores, labels: Sequence[str], pati
         negated: (S, L) scores of the negated descriptions.
 
     Returns:
-        As :func:`~medvlp_toolkit.evaluation.macro_auc`, of absence: 1 is understood, 0 is understood as if
+        As :func:`.macro_auc`, of absence: 1 is understood, 0 is understood as if
         the negation were not there.
     """
     absent = np.where(targets == UNKNOWN, UNKNOWN, 1 - targets)
@@ -68,7 +68,7 @@ def changed_images(
     """What is left of the AUC on changed images, and what the model claims there.
 
     Returns:
-        image -> :func:`~medvlp_toolkit.evaluation.macro_auc` with ``claimed``: the labels whose mean
+        image -> :func:`.macro_auc` with ``claimed``: the labels whose mean
         probability is above one half.
     """
     rows = {}

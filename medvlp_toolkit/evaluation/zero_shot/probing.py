@@ -33,7 +33,7 @@ _SWAPPED: dict[Side, Side] = {"left": "right", "right": "left", "none": "none"}
 
 
 class Described(Protocol):
-    """Definitions that can be put in words (``medvlp_knowledge.definitions.Definitions``)."""
+    """Definitions that can be put in words (the knowledge source ``definitions`` gives them)."""
 
     @property
     def ids(self) -> Sequence[str]: ...

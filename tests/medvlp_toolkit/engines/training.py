@@ -169,7 +169,7 @@ def _run(number: int, ranks: int, store: str, folder: str, options: dict[str, An
     """What a process does; its own log and error go into ``log-<rank>.txt``."""
     import sys
 
-    from medvlp_toolkit.console import readable_message
+    from medvlp_toolkit.errors import user_message
 
     torch.set_num_threads(1)
     Path(folder).mkdir(parents=True, exist_ok=True)
@@ -192,7 +192,7 @@ def _run(number: int, ranks: int, store: str, folder: str, options: dict[str, An
         trainer.run()
     except Exception as error:
         with log.open("a") as file:
-            file.write(f"error: {readable_message(error) or repr(error)}\n")
+            file.write(f"error: {user_message(error) or repr(error)}\n")
         sys.exit(1)
     if number == 0:
         network = trainer.network

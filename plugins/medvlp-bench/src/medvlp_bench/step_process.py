@@ -225,9 +225,9 @@ def main() -> None:
         server.serve()
     except Exception as error:
         try:
-            from medvlp_toolkit.console import readable_message
+            from medvlp_toolkit.errors import user_message
 
-            message = readable_message(error)
+            message = user_message(error)
         except ImportError:
             message = None
         own = isinstance(error, ValueError)

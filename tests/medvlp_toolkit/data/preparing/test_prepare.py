@@ -23,8 +23,9 @@ from medvlp_toolkit.data.preparing.prepare import Prepare, PrepareError, Summary
 from medvlp_toolkit.data.preparing.splits import LeakError, SplitByPatient
 from medvlp_toolkit.data.records import Report, Study
 from medvlp_toolkit.data.store.array_file import ArrayFile
-from medvlp_toolkit.data.store.rejected import Reason, Rejected, read_rejected
+from medvlp_toolkit.data.store.rejected import Reason, Rejected
 from medvlp_toolkit.data.store.store import PackedStore, StoreError
+from tests.rejections import read_rejected
 
 
 def prepare(source: Any, output: Path, **options: Any) -> Summary:

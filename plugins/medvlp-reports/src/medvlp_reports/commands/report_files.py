@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from medvlp_toolkit.cli.errors import USER_ERROR
+from medvlp_toolkit.errors import USER_ERROR
 from medvlp_toolkit.progress import Progress
 from medvlp_toolkit.registry import PluginNotFoundError
 
