@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medvlp_toolkit.data.table_files.table import Table
+from medvlp_toolkit.tables.table import Table
 
 #: x_min, y_min, z_min, x_max, y_max, z_max in millimetres, axes RAS.
 VolumeBox = tuple[float, float, float, float, float, float]

@@ -10,9 +10,9 @@ from medvlp_datasets.lookup import Lookup, report_from, reports_by_id
 from medvlp_datasets.source import FileSource, existing
 from medvlp_datasets.values import labels_of, metadata_value, numbers
 from medvlp_toolkit.data.records import Box, Report, Study
-from medvlp_toolkit.data.table_files.cells import filled, identifier
-from medvlp_toolkit.data.table_files.columns import ROLES, plain_name, section_of
-from medvlp_toolkit.data.table_files.table import Table
+from medvlp_toolkit.tables.cells import filled, identifier
+from medvlp_toolkit.tables.columns import ROLES, plain_name, section_of
+from medvlp_toolkit.tables.table import Table
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ class CsvSource(FileSource):
         return [*self.table.columns, *self.joined]
 
     def column(self, role: str, name: str | None, option: str, groups: int | None = None) -> str | None:
-        """The column of a role; see :meth:`medvlp_toolkit.data.table_files.table.Table.column`."""
+        """The column of a role; see :meth:`medvlp_toolkit.tables.table.Table.column`."""
         return self.table.column(role, name, option, self.joined, groups)
 
     def check(self, names: Iterable[str]) -> None:

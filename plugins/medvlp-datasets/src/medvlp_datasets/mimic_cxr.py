@@ -13,7 +13,7 @@ from medvlp_datasets.source import FileSource, chosen, existing, first_of, one_o
 from medvlp_datasets.text_files import read_text
 from medvlp_datasets.values import age_of, labels_of
 from medvlp_toolkit.data.records import Report, Study
-from medvlp_toolkit.data.table_files.content import decode
+from medvlp_toolkit.tables.content import decode
 
 LABELS = (
     "Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Enlarged Cardiomediastinum", "Fracture", "Lung Lesion",

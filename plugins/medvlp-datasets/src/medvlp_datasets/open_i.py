@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 from medvlp_datasets.source import FileSource, existing
 from medvlp_toolkit.data.records import Study
 from medvlp_toolkit.data.sections import report_from_open_i
-from medvlp_toolkit.data.table_files.content import open_bytes
+from medvlp_toolkit.tables.content import open_bytes
 
 
 class OpenISource(FileSource):

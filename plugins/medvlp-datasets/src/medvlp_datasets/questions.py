@@ -17,7 +17,7 @@ from medvlp_datasets.text_files import numbered_lines
 from medvlp_datasets.values import text_of, text_or_none
 from medvlp_toolkit.data.records import Question, Study
 from medvlp_toolkit.data.store.rejected import Reason
-from medvlp_toolkit.data.table_files.content import decode
+from medvlp_toolkit.tables.content import decode
 
 Entry = tuple[str, Path, Question, dict[str, Any]]  # image id, image path, question, metadata of the image
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from medvlp_datasets.lookup import Lookup
 from medvlp_toolkit.data.records import Study
 from medvlp_toolkit.data.store.rejected import Reason, Rejected
-from medvlp_toolkit.data.table_files.table import Table
+from medvlp_toolkit.tables.table import Table
 
 
 class FileSource:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from medvlp_toolkit.data.table_files.content import decode, open_lines
+from medvlp_toolkit.tables.content import decode, open_lines
 
 
 def read_text(path: Path) -> str:

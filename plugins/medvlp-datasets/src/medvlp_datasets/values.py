@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from medvlp_toolkit.data.records import Box
-from medvlp_toolkit.data.table_files.cells import filled
+from medvlp_toolkit.tables.cells import filled
 
 
 def text_of(value: Any, empty: bool = False) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medvlp_toolkit.data.table_files.table import Table
+from medvlp_toolkit.tables.table import Table
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,10 +21,10 @@ from typing import Any, TextIO
 from medvlp_reports.labels import LabelledReport
 from medvlp_toolkit.data.records import Finding, Report
 from medvlp_toolkit.data.sections import report_from_open_i
-from medvlp_toolkit.data.table_files.cells import filled, identifier
-from medvlp_toolkit.data.table_files.columns import Columns, section_of
-from medvlp_toolkit.data.table_files.content import Line, decode, open_bytes, open_lines
-from medvlp_toolkit.data.table_files.table import Table
+from medvlp_toolkit.tables.cells import filled, identifier
+from medvlp_toolkit.tables.columns import Columns, section_of
+from medvlp_toolkit.tables.content import Line, decode, open_bytes, open_lines
+from medvlp_toolkit.tables.table import Table
 
 _TABLES = (".csv", ".tsv", ".tab", ".xlsx")
 _ARCHIVES = (".tgz", ".tar.gz", ".tar")
@@ -45,7 +45,7 @@ class ReportReader:
     ``source`` may be a ``.txt`` file (its id is the file's name), a table (``.csv``, ``.tsv``, ``.xlsx``) or ``.jsonl``
     (also ``.gz``), an Open-i ``.xml``, a ``.tgz`` or ``.tar`` of such files, or a folder of them
     (MIMIC-CXR's ``files/p10/p10000032/s50414267.txt``). Text is UTF-8, or Windows-1252 where it is not; tables are
-    read by :class:`~medvlp_toolkit.data.table_files.table.Table`. NULs become spaces. A report that is there again
+    read by :class:`~medvlp_toolkit.tables.table.Table`. NULs become spaces. A report that is there again
     under the same id (tables with a row an image) is read once and counted in ``repeated``; another report of that
     id is rejected; a report without text is read and counted in ``empty``. Every row, line or file that is passed is
     counted: ``rows == read + repeated + len(rejected)``.

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from medvlp_toolkit.data.table_files.content import MOST_CHARACTERS, Line
-from medvlp_toolkit.data.table_files.looks import TableLooks
+from medvlp_toolkit.tables.content import MOST_CHARACTERS, Line
+from medvlp_toolkit.tables.looks import TableLooks
 
 #: A backslash before a quote, itself not escaped: how MySQL and Spark write a quote within quotes.
 _ESCAPED_QUOTE = re.compile(r'(?<!\\)((?:\\\\)*)\\"')
@@ -115,7 +115,7 @@ class CsvRows:
 
     A row ends where its quotes close and the line ends. Where they do not, or where the lines inside a quoted field
     look like rows of the table themselves, the first line is bad, and reading resumes at the next line that looks like
-    the beginning of a row (:class:`~medvlp_toolkit.data.table_files.looks.TableLooks`).
+    the beginning of a row (:class:`~medvlp_toolkit.tables.looks.TableLooks`).
 
     Args:
         lines: behind the header.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from medvlp_toolkit.data.table_files.cells import filled, identifier
-from medvlp_toolkit.data.table_files.columns import ColumnError, Columns, find
+from medvlp_toolkit.tables.cells import filled, identifier
+from medvlp_toolkit.tables.columns import ColumnError, Columns, find
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ import csv
 import re
 from collections.abc import Collection, Iterator, Sequence
 
-from medvlp_toolkit.data.table_files.columns import is_known, plain_name
-from medvlp_toolkit.data.table_files.content import Line
-from medvlp_toolkit.data.table_files.looks import FEWEST, TableLooks
-from medvlp_toolkit.data.table_files.rows import Dialect, Lines, ends_early, trimmed
+from medvlp_toolkit.tables.columns import is_known, plain_name
+from medvlp_toolkit.tables.content import Line
+from medvlp_toolkit.tables.looks import FEWEST, TableLooks
+from medvlp_toolkit.tables.rows import Dialect, Lines, ends_early, trimmed
 
 DELIMITERS = (",", ";", "\t", "|")
 _LINES, _CHARACTERS = 2000, 2**22

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from medvlp_toolkit.data.table_files.rows import Row, trimmed
+from medvlp_toolkit.tables.rows import Row, trimmed
 
 #: Characters at which spreadsheets cut a cell.
 CELL_LIMIT = 32_767

@@ -8,12 +8,12 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
-from medvlp_toolkit.data.table_files.columns import Columns
-from medvlp_toolkit.data.table_files.content import Line, is_workbook, open_lines
-from medvlp_toolkit.data.table_files.dialect import Beginning, sample_rows
-from medvlp_toolkit.data.table_files.looks import TableLooks, is_code
-from medvlp_toolkit.data.table_files.rows import CsvRows, Dialect, Row
-from medvlp_toolkit.data.table_files.workbook import workbook_rows
+from medvlp_toolkit.tables.columns import Columns
+from medvlp_toolkit.tables.content import Line, is_workbook, open_lines
+from medvlp_toolkit.tables.dialect import Beginning, sample_rows
+from medvlp_toolkit.tables.looks import TableLooks, is_code
+from medvlp_toolkit.tables.rows import CsvRows, Dialect, Row
+from medvlp_toolkit.tables.workbook import workbook_rows
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from medvlp_toolkit.data.table_files.table import HEADER_AGAIN, Table
+from medvlp_toolkit.tables.table import HEADER_AGAIN, Table
 
 TEXT = "image,patient_id,report\na.png,p1,Pas d'épanchement.\nb.png,p2,Œdème – modéré.\n"
 ROWS = [

@@ -137,7 +137,7 @@ class Columns:
         """The column that holds ``role``, where only one can be meant; None where there is none.
 
         Args:
-            role: a key of :data:`~medvlp_toolkit.data.table_files.columns.ROLES`.
+            role: a key of :data:`~medvlp_toolkit.tables.columns.ROLES`.
             name: the column asked for. Its usual name stands for every name that the role has.
             option: what names another column, for the message.
             further: columns of joined tables.

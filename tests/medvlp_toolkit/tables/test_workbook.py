@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from medvlp_toolkit.data.table_files.table import Table
-from medvlp_toolkit.data.table_files.workbook import CELL_LIMIT
+from medvlp_toolkit.tables.table import Table
+from medvlp_toolkit.tables.workbook import CELL_LIMIT
 
 openpyxl = pytest.importorskip("openpyxl")
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from medvlp_toolkit.data.table_files.rows import (
+from medvlp_toolkit.tables.rows import (
     BROKEN_TEXT,
     CLOSED_ONLY,
     LIKE_ROWS,
@@ -20,7 +20,7 @@ from medvlp_toolkit.data.table_files.rows import (
     OPEN_QUOTE,
     STRAY_QUOTE,
 )
-from medvlp_toolkit.data.table_files.table import Table
+from medvlp_toolkit.tables.table import Table
 
 
 def table(path: Path, rows: list[str], header: str = "image,patient_id,report") -> Table:
