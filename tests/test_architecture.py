@@ -87,14 +87,6 @@ CHECKS: dict[str, Callable[[Core], Sequence[object]]] = {
 }
 #: What they find today: each leaves this list when it is fixed, and nothing joins it.
 STANDING: dict[str, set[str]] = {
-    "not downward": {
-        "interfaces.py imports model/encodings.py (typing level)",
-        "interfaces.py imports model/pretraining.py (typing level)",
-    },
-    "later circles": {
-        "['interfaces.py', 'model/encodings.py', 'model/pretraining.py', 'model/vision_language.py']",
-    },
-    "circles of folders": {"['interfaces.py', 'model']"},
     "ids": {
         f"inference/writers.py: {entity}"
         for entity in ("normal", "clear", "sharp", "sharply", "unremarkable", "intact", "stable", "free",
@@ -104,7 +96,6 @@ STANDING: dict[str, set[str]] = {
         "engines/ranks.py: gather_rows",
         "engines/ranks.py: _GatherRows",
         "engines/ranks.py: contrastive_sums",
-        "errors.py: unwrapped",
     },
 }  # fmt: skip
 

@@ -16,6 +16,7 @@ import torch.distributed as dist
 from ignite.engine import Engine, Events
 from torch import nn
 
+from medvlp_toolkit.data.contracts import StartsWithin
 from medvlp_toolkit.engines.checkpoint_files import (
     BrokenCheckpointError,
     Progress,
@@ -175,8 +176,8 @@ class Checkpointing:
                 target.load_state_dict({**saved, "iteration": done, "epoch_length": length, "max_epochs": epochs})
             else:
                 target.load_state_dict(checkpoint[name])
-        sampler: Any = getattr(engine.data_loader, "sampler", None)
-        if within and hasattr(sampler, "start_at"):
+        sampler = getattr(engine.data_loader, "sampler", None)
+        if within and isinstance(sampler, StartsWithin):
             sampler.start_at(within * int(engine.data_loader.batch_size))
 
     # -- saving -----------------------------------------------------------------------------------

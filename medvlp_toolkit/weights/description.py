@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from medvlp_toolkit.files import write_whole
+from medvlp_toolkit.interfaces import DescribesItself
 
 FILE = "model.json"
 VERSION = 1
@@ -224,7 +225,7 @@ def _kept(given: Any, resolved: Any) -> tuple[Any] | None:
     """What to keep of an id beside its configuration, in a tuple; None where that says it all."""
     if isinstance(given, Mapping) and "_target_" in given:
         # Of the type: metrics of Ignite's make up any attribute that they are asked for.
-        if callable(getattr(type(resolved), "architecture", None)):
+        if issubclass(type(resolved), DescribesItself):
             return ({"_target_": given["_target_"], **resolved.architecture()},)
         return None
     if not isinstance(given, str) or not (given.startswith("$") or references(given)):

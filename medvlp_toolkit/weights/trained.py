@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 #: What a model is made of hangs together from these ids; a later step has uses of its own for the first ones.
 _MADE = ("pretraining_model", "network_def", "scored_entities")
-ROOTS = ("pretraining_model", "network_def", "scored_entities", "evaluation_transform", "entity_encoder")
+ROOTS = (*_MADE, "evaluation_transform")
 #: Where a configuration takes an id from here: not a value of its own.
 _TAKEN = "@as_trained"
 
@@ -158,7 +158,7 @@ class TrainedModel:
     def _given(self, running: Mapping[str, Any], filled: Mapping[str, Any]) -> dict[str, Any]:
         """What a running configuration says of a model that is not described, and what that refers to."""
         config = self.description.config
-        asked = self.description.model_ids(ROOTS, filled) - {*_MADE, *filled}
+        asked = self.description.model_ids((*ROOTS, "entity_encoder"), filled) - {*_MADE, *filled}
         made = [top for top in sorted(asked) if top in running]
         waiting = [top for top in made if not _is_taken(running[top]) and running[top] != config[top]]
         given: dict[str, Any] = {}

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from medvlp_toolkit.files import write_whole
+from medvlp_toolkit.interfaces import ExplainsMisfit
 
 #: What a training run notes of itself beside its checkpoints.
 TRAINING_NOTE = "training.json"
@@ -65,8 +66,8 @@ def load_weights(module: torch.nn.Module, path: str | Path, key: str | None = No
             f"are {len(expected)} such as {_first(expected)}. A published checkpoint comes in with `medvlp import`"
         )
     for name, part in module.named_modules():  # a part that knows why it cannot be theirs says so in a line
-        explain = getattr(part, "explain_misfit", None)
-        if explain is not None and (reason := explain(state, f"{name}." if name else "")):
+        prefix = f"{name}." if name else ""
+        if isinstance(part, ExplainsMisfit) and (reason := part.explain_misfit(state, prefix)):
             raise ValueError(f"{path}: {reason}")
     problems = mismatches(expected, state)
     if problems:

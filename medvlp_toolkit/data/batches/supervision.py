@@ -9,17 +9,16 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from medvlp_toolkit.data.batches.batch_table import ABSENT, NOT_MENTIONED, PRESENT, UNCERTAIN
 from medvlp_toolkit.data.batches.draws import uniform
 from medvlp_toolkit.data.records import Presence
 
 PositionNegatives = Literal["other_positions", "whole_matrix"]
 
-# interfaces.py documents these values; repeated as plain numbers here so that this module stays free of torch.
-_PRESENT, _ABSENT, _NOT_MENTIONED, _UNCERTAIN = 1, 0, -1, 2
 _UNSPECIFIED = "unspecified"
 # Of several statements about an entity, the strongest makes the label.
 _STRENGTH = {Presence.UNCERTAIN: 1, Presence.ABSENT: 2, Presence.PRESENT: 3}
-_VALUE_OF_STRENGTH = np.array([_NOT_MENTIONED, _UNCERTAIN, _ABSENT, _PRESENT], dtype=np.int8)
+_VALUE_OF_STRENGTH = np.array([NOT_MENTIONED, UNCERTAIN, ABSENT, PRESENT], dtype=np.int8)
 
 #: A column of text: codes (T,), -1 for none, and the values they stand for.
 Codes = tuple[NDArray[np.int64], Sequence[str]]

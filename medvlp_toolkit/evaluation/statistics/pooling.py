@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal, get_args
 
@@ -34,6 +34,7 @@ class StudyPooling:
     """
 
     def __init__(self, study_ids: Sequence[str], pool: Pool | None) -> None:
+        self._study_ids = list(study_ids)
         self.images = len(study_ids)
         self.pool = pool
         numbers: dict[Any, int] = {}
@@ -77,6 +78,19 @@ class StudyPooling:
             if value is not None:
                 found[row].add(value)
         return [_joined(known) for known in found]
+
+    def columns(self, columns: Mapping[str, Sequence[Any] | None]) -> dict[str, list[Any] | None]:
+        """:meth:`values` of each column."""
+        return {name: self.values(values) for name, values in columns.items()}
+
+    @property
+    def study_ids(self) -> list[str]:
+        """(rows,) the study of each row."""
+        return [self._study_ids[place] for place in self.first]
+
+    def image_ids(self, image_ids: Sequence[str]) -> list[str] | None:
+        """The images' ids where they tell rows of one study apart, else None."""
+        return list(image_ids) if self.rows > self.studies else None
 
     def described(self) -> dict[str, Any]:
         """How the rows came about, for ``metrics.json``; empty where every study has one image."""

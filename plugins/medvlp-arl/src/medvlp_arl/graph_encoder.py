@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medvlp_toolkit.data.knowledge_graph import KnowledgeGraph
+from medvlp_toolkit.model.vision_language import VisionLanguageModel
 
 
 class GraphAttention(nn.Module):
@@ -135,25 +136,6 @@ class GraphAttentionEncoder(nn.Module):
             "dropout": self.dropout.p,
         }
 
-    def checked(self, graph: KnowledgeGraph | None) -> KnowledgeGraph | None:
-        """The graph that batches are to be linked with.
-
-        Raises:
-            ValueError: when it is not the one of this encoder's weights.
-        """
-        if graph is not None:
-            edges, given = self.edge_index.cpu(), torch.from_numpy(graph.edge_index)
-            if len(graph.entity_ids) != self.num_entities or not torch.equal(edges, given.to(edges)):
-                raise ValueError(self._misfit(self.num_entities, edges.shape[1], len(graph.entity_ids), given.shape[1]))
-        return graph
-
-    @staticmethod
-    def _misfit(entities: int, triples: int, given_entities: int, given_triples: int) -> str:
-        return (
-            f"the checkpoint's knowledge graph ({entities} entities, {triples} triples) is not the one given "
-            f"({given_entities} entities, {given_triples} triples); give the graph file that the model was trained with"
-        )
-
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
         misfit = self.explain_misfit(state_dict, prefix)
         if misfit is not None:
@@ -166,7 +148,28 @@ class GraphAttentionEncoder(nn.Module):
         embeddings = state_dict.get(f"{prefix}embeddings", self.embeddings)
         if edges is None or (_same_graph(self.edge_index, edges) and len(embeddings) == self.num_entities):
             return None
-        return self._misfit(len(embeddings), edges.shape[1], self.num_entities, self.edge_index.shape[1])
+        return _misfit(len(embeddings), edges.shape[1], self.num_entities, self.edge_index.shape[1])
+
+
+def checked_graph(model: VisionLanguageModel, graph: KnowledgeGraph | None) -> KnowledgeGraph | None:
+    """The graph that batches are to be linked with, as given.
+
+    Raises:
+        ValueError: when the model has another one.
+    """
+    encoder = model.knowledge_encoder
+    if graph is not None and isinstance(encoder, GraphAttentionEncoder):
+        edges, given = encoder.edge_index.cpu(), torch.from_numpy(graph.edge_index)
+        if len(graph.entity_ids) != encoder.num_entities or not torch.equal(edges, given.to(edges)):
+            raise ValueError(_misfit(encoder.num_entities, edges.shape[1], len(graph.entity_ids), given.shape[1]))
+    return graph
+
+
+def _misfit(entities: int, triples: int, given_entities: int, given_triples: int) -> str:
+    return (
+        f"the checkpoint's knowledge graph ({entities} entities, {triples} triples) is not the one given "
+        f"({given_entities} entities, {given_triples} triples); give the graph file that the model was trained with"
+    )
 
 
 def _same_graph(ours: Tensor, theirs: Tensor) -> bool:

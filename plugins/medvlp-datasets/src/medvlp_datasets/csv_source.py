@@ -9,6 +9,7 @@ from pathlib import Path
 from medvlp_datasets.lookup import Lookup, report_from, reports_by_id
 from medvlp_datasets.source import FileSource, existing
 from medvlp_datasets.values import labels_of, metadata_value, numbers
+from medvlp_toolkit.data.contracts import RejectsRecords
 from medvlp_toolkit.data.records import Box, Report, Study
 from medvlp_toolkit.tables.cells import filled, identifier
 from medvlp_toolkit.tables.columns import ROLES, plain_name, section_of
@@ -195,7 +196,8 @@ class CsvSource(FileSource):
         self.rejected = []  # the pass for the names has rejected the same rows
         boxes = self.boxes_by_image()
         reports = None if self.reports is None else reports_by_id(self.reports)
-        self.rejected += getattr(self.reports, "rejected", ())
+        if isinstance(self.reports, RejectsRecords):
+            self.rejected += self.reports.rejected
         try:
             for line, row in self.all_rows():
                 try:

@@ -146,6 +146,8 @@ class ClipVisionTransformer(nn.Module):
     @torch.jit.unused
     def fit_positions(self, positions: Tensor) -> Tensor:
         """Position embeddings of another image size, resampled to this one's: what a checkpoint is loaded with."""
+        if positions.shape == self.positional_embedding.shape:
+            return positions
         return resized_positions(positions, (self.rows, self.columns))
 
     def _with_channels(self, image: Tensor) -> Tensor:

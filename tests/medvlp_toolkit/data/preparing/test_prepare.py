@@ -100,6 +100,17 @@ class TestStore:
         }  # fmt: skip
         assert store.questions.column("id").to_pylist() == [f"q{row}" for row in range(12)]
 
+    def test_a_filter_that_places_findings_elsewhere_is_refused_before_anything_is_written(
+        self, source: SmallSource, tmp_path: Path
+    ) -> None:
+        with pytest.raises(ValueError, match="EffusionFilter places findings at right, which") as caught:
+            prepare(source, tmp_path / "store", positions=["left", "apex"])
+        assert "set `positions`, here and in training" in str(caught.value)
+        assert "\n" not in str(caught.value)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["images"]
+        prepare(source, tmp_path / "store", positions=["left", "right", "apex"])
+        assert PackedStore.open(tmp_path / "store").positions == ("left", "right")
+
     def test_rows_of_a_split(self, source: SmallSource, tmp_path: Path) -> None:
         summary = prepare(source, tmp_path / "store")
         store = PackedStore.open(tmp_path / "store")

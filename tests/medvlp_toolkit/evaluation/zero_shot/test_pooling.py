@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from ignite.engine import Engine
 
 from medvlp_toolkit.data.batches.dataset import StudyDataset
 from medvlp_toolkit.data.preparing.prepare import Prepare
@@ -18,7 +18,9 @@ from medvlp_toolkit.data.records import Study
 from medvlp_toolkit.evaluation.results.results import Results
 from medvlp_toolkit.evaluation.statistics.comparison import compare_results
 from medvlp_toolkit.evaluation.statistics.pooling import StudyPooling, checked_pool
+from medvlp_toolkit.evaluation.zero_shot.classification import Classification
 from medvlp_toolkit.evaluation.zero_shot.evaluation import ZeroShotEvaluation
+from medvlp_toolkit.evaluation.zero_shot.studies import EvaluatedStudies
 
 SCORES = np.array([0.9, 0.1, 0.2, 0.6, 0.7, 0.2], np.float32)
 STUDIES = ["s1", "s1", "s2", "s3", "s3", "s3"]
@@ -44,14 +46,15 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> StudyDataset:
     return StudyDataset(folder, ["test"], entities=[], labels=["Edema"])
 
 
-def evaluated(dataset: StudyDataset, folder: Path, **options: Any) -> Results:
-    evaluation = ZeroShotEvaluation(dataset, ["Edema"], folder, cases=0, overlays=0, **options)
-    state = SimpleNamespace(metrics={}, device=torch.device("cpu"))
-    for rows in ([0, 1, 2, 3], [4, 5]):  # a study in two batches
-        state.output = {"scores": torch.from_numpy(SCORES[rows])[:, None], "row": torch.tensor(rows)}
-        state.output["patient_id"] = ["-"] * len(rows)
-        evaluation._collect(SimpleNamespace(state=state))  # type: ignore[arg-type]
-    evaluation._finish(SimpleNamespace(state=state))  # type: ignore[arg-type]
+def evaluated(dataset: StudyDataset, folder: Path, pool: Any, batches: Any = ([0, 1, 2, 3], [4, 5])) -> Results:
+    """The results folder of an evaluation whose network gives the rows their scores; a study lies in two batches."""
+    studies = EvaluatedStudies(dataset, ["Edema"], pool=pool)
+    evaluation = ZeroShotEvaluation(studies, folder, {"classification": Classification()})
+    engine = Engine(lambda engine, rows: {"scores": torch.from_numpy(SCORES[rows])[:, None], "row": torch.tensor(rows)})
+    engine.network = torch.nn.Identity()  # type: ignore[attr-defined]
+    engine.state.device = torch.device("cpu")  # type: ignore[attr-defined]
+    evaluation.attach(engine)
+    engine.run(list(batches))
     return Results.read(folder)
 
 
@@ -87,13 +90,7 @@ def test_of_studies_with_an_image_each_nothing_changes(dataset: StudyDataset, tm
     first = StudyDataset(dataset.store, ["test"], entities=[], labels=["Edema"], views="first")
     tables = []
     for pool in ("mean", "max", None):
-        evaluation = ZeroShotEvaluation(first, ["Edema"], tmp_path / str(pool), cases=0, overlays=0, pool=pool)
-        state = SimpleNamespace(metrics={}, device=torch.device("cpu"))
-        scores = torch.from_numpy(SCORES[first.rows])[:, None]
-        state.output = {"scores": scores, "row": torch.from_numpy(first.rows), "patient_id": ["-"] * 3}
-        evaluation._collect(SimpleNamespace(state=state))  # type: ignore[arg-type]
-        evaluation._finish(SimpleNamespace(state=state))  # type: ignore[arg-type]
-        results = Results.read(tmp_path / str(pool))
+        results = evaluated(first, tmp_path / str(pool), pool, [first.rows.tolist()])
         assert "pooling" not in results.metrics
         tables.append(results.scores)
     assert tables[0] == tables[1] == tables[2]
