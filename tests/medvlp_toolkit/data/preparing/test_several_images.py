@@ -20,10 +20,11 @@ from medvlp_toolkit.data.batches.pairs import captions
 from medvlp_toolkit.data.preparing.prepare import Prepare, Summary
 from medvlp_toolkit.data.preparing.splits import LeakError
 from medvlp_toolkit.data.records import Report, Study
-from medvlp_toolkit.data.store.rejected import Rejected, read_rejected
+from medvlp_toolkit.data.store.rejected import Rejected
 from medvlp_toolkit.data.store.store import PackedStore
 from medvlp_toolkit.data.store.store_summary import summarise
 from medvlp_toolkit.data.views import is_frontal
+from tests.rejections import read_rejected
 
 # Study, patient, view of each image.
 IMAGES = [
