@@ -112,7 +112,7 @@ class TrainedModel:
 
     def get(self, id_: str, default: Any = None) -> Any:
         """What an id is; ``default`` where the model was trained without it."""
-        return default if id_ not in self else self[id_]
+        return self[id_] if id_ in self else default  # noqa: SIM401 - this is what `get` is made of
 
     def load(self, network: Network, key: str | None = None) -> Network:
         """Fill a network from the weights, every entry used (:func:`~medvlp_toolkit.weights.load_weights`).

@@ -19,6 +19,7 @@ from medvlp_toolkit.data.batches.text_lengths import FixedLengths
 from medvlp_toolkit.data.boxes import AnyBox, box_mask
 from medvlp_toolkit.data.store.shared_arrays import Arrays, TextColumn, shared_arrays
 from medvlp_toolkit.data.store.store import PackedStore
+from medvlp_toolkit.data.views import Views, checked_views, chosen_images
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class StudyDataset(Replaceable, Dataset):
         position_negatives: see :meth:`EntityLabels.position_candidates`.
         labels: names of the source's own labels to add as ``targets`` (B, len(labels)); -1 unknown.
         study_ids: take these studies of the splits only; all when None.
+        views: images of a study to take: ``all``, ``frontal`` or ``first`` (:mod:`medvlp_toolkit.data.views`).
         masks: add the store's masks as ``mask`` (B, 1, H, W); ``boxes`` fills the study's boxes instead, as is done
             where a data set has boxes only.
         seed: of every random choice.
@@ -69,6 +71,7 @@ class StudyDataset(Replaceable, Dataset):
         position_negatives: PositionNegatives = "other_positions",
         labels: Sequence[str] = (),
         study_ids: Sequence[str] | None = None,
+        views: Views = "all",
         masks: bool | Literal["boxes"] = False,
         seed: int = 0,
     ) -> None:
@@ -79,6 +82,7 @@ class StudyDataset(Replaceable, Dataset):
         self.position_negatives = position_negatives
         self.label_names = tuple(labels)
         self.seed = seed
+        self.views = checked_views(views)
         #: False where images are on the training device already (:mod:`medvlp_toolkit.data.batches.device_images`).
         self.reads_images = self.store.has_images
         # Shared with worker processes, which are forked or spawned before later epochs begin.
@@ -114,13 +118,14 @@ class StudyDataset(Replaceable, Dataset):
         if study_ids is not None or len(self.store) < SHARED_FROM:
             return make()
         key = {
-            "version": 1,
+            "version": 2,
             "store": self.store.fingerprint,
             "splits": splits,
             "entities": self.entities,
             "positions": self.positions,
             "excluded": excluded,
             "labels": self.label_names,
+            "views": self.views,
         }
         return shared_arrays(self.store.path / "arrays", key, make)
 
@@ -136,13 +141,14 @@ class StudyDataset(Replaceable, Dataset):
         ids, patients = (table.column(name).to_pylist() for name in ("study_id", "patient_id"))
         if study_ids is not None:
             rows = self._only(study_ids, rows, ids)
+        rows = self._of_views(rows, ids)
         chosen = [ids[row] for row in rows]
         labels = self._read_findings(excluded, rows)
         arrays: Arrays = {
             "rows": rows,
             "study_ids": TextColumn.pack(chosen),
             "patient_ids": TextColumn.pack(patients[row] or "" for row in rows),
-            "keys": study_keys(chosen),
+            "keys": study_keys(self.store.image_ids(rows)),  # images of one study are augmented each its own way
             "presence": labels.presence,
             "label_rows": labels.rows,
             "label_offsets": labels.offsets,
@@ -154,13 +160,27 @@ class StudyDataset(Replaceable, Dataset):
         """The rows of these studies, in the store's order."""
         wanted = set(study_ids)
         kept = np.array([row for row in rows if ids[row] in wanted], dtype=np.int64)
-        if len(kept) < len(wanted) or not wanted:
+        missing = len(wanted - {ids[row] for row in kept})
+        if missing or not wanted:
             # How many, not which: an id may say who the patient is.
             raise ValueError(
-                f"{len(wanted) - len(kept)} of {len(wanted)} listed studies are not in these splits of "
+                f"{missing} of {len(wanted)} listed studies are not in these splits of "
                 f"{self.store.path}; is the list of another store?"
             )
         return kept
+
+    def _of_views(self, rows: NDArray[np.int64], ids: list[str]) -> NDArray[np.int64]:
+        """The rows of the images asked for."""
+        if self.views == "all":
+            return rows
+        try:
+            places = chosen_images([ids[row] for row in rows], self.store.values("view", rows), self.views)
+        except ValueError as error:
+            raise ValueError(f"{self.store.path}: {error}") from None
+        if not len(places):
+            raise ValueError(f"{self.store.path}: none of {len(rows)} images is {self.views}; set views: all")
+        logger.info("%d of %d images are taken (views: %s)", len(places), len(rows), self.views)
+        return rows[places]
 
     def _read_boxes(self) -> dict[int, list[AnyBox]]:
         """Row of the store -> its boxes."""

@@ -300,6 +300,7 @@ def row_of(study: Study, report: Report | None, findings: list[Finding], links: 
     """What the tables of the store say about a study, in values that JSON holds."""
     return {
         "study_id": study.id,
+        "image_id": study.image_id or study.id,
         "patient_id": study.patient_id,
         "split": study.split,
         "image_path": None if study.image is None else str(study.image),

@@ -20,11 +20,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import xxhash
+
 from medvlp_toolkit.data.contracts import Fingerprinted, ReportFilter, image_reader, mask_reader
 from medvlp_toolkit.data.images import Fit
 from medvlp_toolkit.data.preparing.executors import packing
 from medvlp_toolkit.data.preparing.journal import Journal, StoreLockedError, remove_journal
-from medvlp_toolkit.data.preparing.listing import Listing
+from medvlp_toolkit.data.preparing.listing import Listing, encoded
 from medvlp_toolkit.data.preparing.packing import Annotator, ChunkPacker, ImageSettings, Row
 from medvlp_toolkit.data.preparing.splits import LeakCheck, LeakError
 from medvlp_toolkit.data.preparing.tables import batches, write_tables
@@ -39,6 +41,7 @@ from medvlp_toolkit.data.store.store import (
     partial_path,
 )
 from medvlp_toolkit.data.store.tokens import Tokenizer, write_tokens
+from medvlp_toolkit.data.views import Views, checked_views
 from medvlp_toolkit.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -55,7 +58,10 @@ class PrepareError(RuntimeError):
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run of `Prepare` did. ``listed == stored + sum(rejected.values())``."""
+    """What a run of `Prepare` did. ``listed == stored + sum(rejected.values())``, all of them images.
+
+    ``studies`` are those that the stored images belong to; ``passed_over`` images were not asked for (``views``).
+    """
 
     store: Path
     listed: int
@@ -66,12 +72,18 @@ class Summary:
     resumed_from: int
     seconds: float
     already_complete: bool = False
+    studies: int = 0
+    passed_over: int = 0
 
     def __str__(self) -> str:
         left_out = ", ".join(f"{count} {reason}" for reason, count in self.rejected.items())
+        what = "studies" if self.studies in (0, self.stored) else f"images (of {self.studies} studies)"
         lines = [
-            f"{self.store}: {self.stored} of {self.listed} studies stored"
-            + (f"; left out: {left_out}" if left_out else "")
+            f"{self.store}: {self.stored} of {self.listed} {what} stored"
+            + (f"; left out: {left_out}" if left_out else ""),
+            f"records: {self.listed + self.passed_over} read = {self.stored} stored"
+            + f" + {sum(self.rejected.values())} rejected"
+            + (f" + {self.passed_over} of other views" if self.passed_over else ""),
         ]
         if self.splits:
             lines.append("splits: " + ", ".join(f"{name} {count}" for name, count in self.splits.items()))
@@ -106,6 +118,7 @@ class Prepare:
         text_length: tokens after which texts are cut.
         sections: report sections whose text supervises; empty: the whole text.
         split: gives the split of a patient id, for studies that have none; for example `SplitByPatient`.
+        views: images of a study to store: ``all``, ``frontal`` or ``first`` (`medvlp_toolkit.data.views`).
         require_report: False keeps studies without text (evaluation sets).
         require_findings: False keeps studies whose report the filter finds nothing in.
         max_rejected: stop with an error as soon as more items than this are rejected.
@@ -140,6 +153,7 @@ class Prepare:
     text_length: int = 128
     sections: Sequence[str] = ("findings", "impression")
     split: Callable[[str], str] | None = None
+    views: Views = "all"
     require_report: bool = True
     require_findings: bool = True
     max_rejected: int | None = None
@@ -159,6 +173,7 @@ class Prepare:
             raise ValueError(f"workers is None (all cores), 0 (this process) or more, not {self.workers}")
         if isinstance(self.sections, str):
             raise ValueError(f"sections is a list of names, not the text {self.sections!r}")
+        self.views = checked_views(self.views)
         if self.positions is not None and isinstance(self.report_filter, ReportFilter):
             check_positions(self.report_filter, self.positions)
         self.image = None
@@ -198,7 +213,7 @@ class Prepare:
     def list_studies(self, partial: Path) -> Listing:
         total = len(self.source) if isinstance(self.source, Sized) else None
         with Progress("listing", total, self.progress) as progress:
-            listing = Listing(self.source, partial, self.chunk_size(), self.split, progress.advance)
+            listing = Listing(self.source, partial, self.chunk_size(), self.split, self.views, progress.advance)
         if listing.count == 0:
             listing.close()
             raise PrepareError("the data source has no studies; check its paths")
@@ -240,6 +255,7 @@ class Prepare:
             "schema_version": SCHEMA_VERSION,
             "image": image,
             "sections": list(self.sections),
+            "views": self.views,
             "source": described(self.source),
             "report_filter": described(self.report_filter),
             "entity_linker": described(self.entity_linker),
@@ -275,8 +291,8 @@ class Prepare:
         remove_journal(self.output)  # there if a run was killed between its last two steps
         counts = store.meta["counts"]
         return Summary(
-            self.output, counts["listed"], counts["studies"], counts["rejected"], counts["splits"], counts["rows"],
-            counts["listed"], time.monotonic() - started, already_complete=True,
+            self.output, counts["listed"], len(store), counts["rejected"], counts["splits"], counts["rows"],
+            counts["listed"], time.monotonic() - started, True, counts["studies"], counts.get("passed_over", 0),
         )  # fmt: skip
 
     def fill(self, journal: Journal, listing: Listing, tokenizer: Tokenizer | None, started: float) -> Summary:
@@ -349,10 +365,12 @@ class Prepare:
             # Hashing leaves the interpreter free, so it goes beside the writing of the tables.
             array_files = {path.name: hashing.submit(described_file, path) for path in sorted(partial.glob("*.npy"))}
             splits: Counter[str] = Counter()
+            studies: set[int] = set()
             linked: set[str] = set()
 
             def gather(batch: list[Row]) -> None:
                 splits.update(row["split"] or "none" for row in batch)
+                studies.update(xxhash.xxh3_64_intdigest(encoded(row["study_id"])) for row in batch)
                 linked.update(link[0] for row in batch for link in row["links"])
                 leaks.add(
                     (row["study_id"], split, row["patient_id"], row.get("image_hash"))
@@ -380,7 +398,9 @@ class Prepare:
             "schema_version": SCHEMA_VERSION,
             "counts": {
                 "listed": listing.count,
-                "studies": count,
+                "images": count,
+                "studies": len(studies),
+                "passed_over": listing.passed_over.count,
                 "rejected": rejected,
                 "splits": dict(sorted(splits.items())),
                 "rows": rows,
@@ -400,7 +420,7 @@ class Prepare:
         journal.remove(self.output)
         return Summary(
             self.output, listing.count, count, rejected, meta["counts"]["splits"], rows,  # type: ignore[index]
-            resumed, time.monotonic() - started,
+            resumed, time.monotonic() - started, False, len(studies), listing.passed_over.count,
         )  # fmt: skip
 
     def publish(self, partial: Path) -> None:
