@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from medvlp_toolkit.data.dataset import whole_batch
-from medvlp_toolkit.data.images import ImageReadError, read_image_and_size, read_volume_and_grid
+from medvlp_toolkit.data.images import ImageReadError, read_image_and_size, read_stored_volume
 
 logger = logging.getLogger(__name__)
 
@@ -131,13 +131,19 @@ class VolumeFiles(ImageFiles):
         return paths, [p.name if p == root else str(p.relative_to(root)) for p in paths]
 
     def read(self, path: Path) -> Item:
-        volume, affine, grid = read_volume_and_grid(path, self.size, self.spacing, self.orientation)
-        shape = np.array(grid.shape, np.int64)
-        return {"image": volume, "affine": affine, "input_shape": shape, "input_affine": grid.affine}
+        volume = read_stored_volume(path, self.size, self.spacing, self.orientation)
+        return {
+            "image": volume.voxels,
+            "image_scale": np.array([volume.slope, volume.intercept], np.float32),
+            "affine": volume.affine,
+            "input_shape": np.array(volume.grid.shape, np.int64),
+            "input_affine": volume.grid.affine,
+        }
 
     def nothing(self) -> Item:
         return {
             "image": np.zeros((0, 1, *self.size), np.int16),
+            "image_scale": np.zeros((0, 2), np.float32),
             "affine": np.zeros((0, 4, 4)),
             "input_shape": np.zeros((0, 3), np.int64),
             "input_affine": np.zeros((0, 4, 4)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ EXIF_ORIENTATION = 0x0112
 
 
 def read_raster(
-    file: IO[bytes], path: Path, size: tuple[int, int] | None, channels: int, fit: Fit
+    file: BinaryIO, path: Path, size: tuple[int, int] | None, channels: int, fit: Fit
 ) -> tuple[npt.NDArray[np.uint8], tuple[int, int]]:
     """The picture as uint8 ``(channels, height, width)``, and its original ``(height, width)``."""
     try:
