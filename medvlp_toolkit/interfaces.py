@@ -34,6 +34,8 @@ mask                                                 (B, 1, H, W) uint8         
 ===================================================  ============================  =========================================
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional, Protocol, runtime_checkable
 
 from torch import Tensor
@@ -43,7 +45,8 @@ from medvlp_toolkit.data.records import Concept, Finding, Report, Study, Triple
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from medvlp_toolkit.model import Encodings, PretrainingModel
+    from medvlp_toolkit.model.encodings import Encodings
+    from medvlp_toolkit.model.pretraining import PretrainingModel
 
 #: Keys of the batch table above.
 BATCH_KEYS = frozenset(
@@ -214,9 +217,24 @@ class CheckpointImporter(Protocol):
     """Builds a ``PretrainingModel`` from a published state dict; strict about every key.
 
     Arguments named ``entity_embeddings`` and ``position_embeddings`` are filled by ``medvlp import`` with embedded
-    descriptions. The model may carry a ``key_report`` (:class:`medvlp_toolkit.engines.key_report.KeyReport`), and the
+    descriptions. The model may carry a ``key_report`` (:class:`medvlp_toolkit.interfaces.KeyReport`), and the
     importer a function ``text_width(state_dict)``, the width of those embeddings, and a function
     ``network_def(model)``, the tower whose weights inference reads (by default one that scores described entities).
     """
 
     def __call__(self, state_dict: dict[str, Tensor], **options: Any) -> "PretrainingModel": ...
+
+
+@dataclass(frozen=True)
+class KeyReport:
+    """A checkpoint importer leaves one as ``key_report`` on the model it returns.
+
+    ``used`` maps a published key to the parameter it became; ``unused`` maps a key, or an entry of the file, to why
+    nothing needs it; ``made`` maps a parameter that the checkpoint lacks to where it came from; ``notes`` are
+    sentences that the user has to know.
+    """
+
+    used: Mapping[str, str]
+    unused: Mapping[str, str] = field(default_factory=dict)
+    made: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()

@@ -37,7 +37,7 @@ def import_(
 
     Nothing in the file is executed, and every entry of it is accounted for.
     """
-    from medvlp_toolkit.engines.importing import (
+    from medvlp_toolkit.weights.importing import (
         PRETRAINING_FILE,
         DescribedEntities,
         import_checkpoint,

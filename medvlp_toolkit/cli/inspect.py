@@ -26,8 +26,8 @@ def inspect(
 
     With --out, examples.png and example_001.png … are drawn: images with their findings and boxes, without ids or text.
     """
-    from medvlp_toolkit.data.store import PackedStore
-    from medvlp_toolkit.data.store_summary import summarise
+    from medvlp_toolkit.data.store.store import PackedStore
+    from medvlp_toolkit.data.store.store_summary import summarise
 
     opened = PackedStore.open(store)
     if verify:
@@ -45,7 +45,7 @@ def inspect(
 
 
 def _draw(store: Any, split: str | None, count: int, folder: Path) -> list[Path]:
-    from medvlp_toolkit.data.store_examples import write_examples
+    from medvlp_toolkit.data.store.store_examples import write_examples
 
     return write_examples(store, folder, count, split)
 

@@ -24,7 +24,7 @@ def finetuning_groups(
     for retrieval; fusion ×5; decay 0.01).
 
     Args:
-        network: with ``pairs`` (:class:`~medvlp_toolkit.downstream.pair_encoder.PairEncoder`) and ``head``.
+        network: with ``pairs`` (:class:`~medvlp_toolkit.downstream.PairEncoder`) and ``head``.
         learning_rate: of the towers.
         head_factor, fusion_factor: times that rate.
         weight_decay: of the parameters that decay.

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from medvlp_toolkit.interfaces import FusionOutput, Knowledge
-from medvlp_toolkit.model import Encodings, VisionLanguageModel
+from medvlp_toolkit.model.encodings import Encodings
+from medvlp_toolkit.model.vision_language import VisionLanguageModel
 
 
 class PairEncoder(nn.Module):
@@ -84,7 +85,7 @@ class PairEncoder(nn.Module):
         return fused._replace(pooled=torch.cat([fused.text[:, 0], fused.image.mean(dim=1)], dim=-1))
 
     def forward(self, batch: Mapping[str, Any], need_attention: bool = False) -> FusionOutput:
-        """A batch of :class:`~medvlp_toolkit.data.pairs.PairDataset` -> the fusion module's output per text."""
+        """A batch of :class:`~medvlp_toolkit.data.PairDataset` -> the fusion module's output per text."""
         image = self.images(batch["image"])
         if "image_index" in batch:
             image = image[batch["image_index"]]

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from torch import nn
 
-from medvlp_toolkit.engines.checkpoints import read_weights
+from medvlp_toolkit.weights.weights import read_weights
 
 logger = logging.getLogger(__name__)
 

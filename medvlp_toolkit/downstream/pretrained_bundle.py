@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from medvlp_toolkit.data.augmentation import EvaluationTransform
+from medvlp_toolkit.data.batches.augmentation import EvaluationTransform
 from medvlp_toolkit.downstream.pretrained import NONE
-from medvlp_toolkit.engines.checkpoints import mismatches, read_weights
-from medvlp_toolkit.model import VisionLanguageModel
+from medvlp_toolkit.model.vision_language import VisionLanguageModel
+from medvlp_toolkit.weights.weights import mismatches, read_weights
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from medvlp_toolkit.data.tokens import load_backend
-from medvlp_toolkit.engines.checkpoints import read_weights
+from medvlp_toolkit.data.store.tokens import load_backend
+from medvlp_toolkit.weights.weights import read_weights
 
 #: Its name in the state dict of a network.
 BUFFER = "tokenizer"

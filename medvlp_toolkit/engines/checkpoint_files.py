@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from medvlp_toolkit.data.atomic_files import UNFINISHED, write_whole
+from medvlp_toolkit.files import UNFINISHED, write_whole
 
 _NAME = re.compile(r"checkpoint_epoch=(\d+)(?:_iteration=(\d+))?\.pt")
 

@@ -16,7 +16,6 @@ import torch.distributed as dist
 from ignite.engine import Engine, Events
 from torch import nn
 
-from medvlp_toolkit.data.atomic_files import write_whole
 from medvlp_toolkit.engines.checkpoint_files import (
     BrokenCheckpointError,
     Progress,
@@ -26,7 +25,6 @@ from medvlp_toolkit.engines.checkpoint_files import (
     remove_unfinished,
     write_checkpoint,
 )
-from medvlp_toolkit.engines.checkpoints import mismatches
 from medvlp_toolkit.engines.guards import NonFiniteGuard
 from medvlp_toolkit.engines.parallel import (
     load_network_state,
@@ -43,6 +41,8 @@ from medvlp_toolkit.engines.ranks import (
     of_all_ranks,
     of_first_rank,
 )
+from medvlp_toolkit.files import write_whole
+from medvlp_toolkit.weights.weights import mismatches
 
 logger = logging.getLogger(__name__)
 

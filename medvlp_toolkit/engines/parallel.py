@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.checkpoint import checkpoint
 
 
 def replicate(network: nn.Module, device: torch.device, synchronise_batch_norm: bool = True) -> DistributedDataParallel:
@@ -123,3 +125,22 @@ def load_optimizer_state(network: nn.Module, optimizer: torch.optim.Optimizer, s
         set_optimizer_state_dict(network, optimizer, dict(state), options=options)
     else:
         optimizer.load_state_dict(dict(state))
+
+
+def checkpoint_activations(network: nn.Module, blocks: Sequence[str] = ()) -> nn.Module:
+    """Let blocks keep their inputs only (Chen et al. 2016); same losses and gradients, names stay as they are.
+
+    Args:
+        blocks: patterns of module names, such as ``model.text_encoder.*.layer.*``; nothing is changed when empty.
+
+    Raises:
+        ValueError: when a pattern matches nothing, or a block holds batch normalisation, whose running statistics
+            would be updated twice.
+    """
+    for name, module in matching_modules(network, blocks).items():
+        if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules()):
+            raise ValueError(
+                f"{name} holds batch normalisation, which would count every batch twice; checkpoint other blocks"
+            )
+        module.forward = partial(checkpoint, module.forward, use_reentrant=False)  # type: ignore[method-assign]
+    return network

@@ -8,7 +8,7 @@ A package that ships a plugin subclasses the suite of its kind in one line, and 
         plugin = "my_filter"
 
 A plugin that breaks its contract fails with a sentence that names the plugin and the rule. The suites need pytest;
-:mod:`medvlp_toolkit.testing.phantom` draws synthetic studies and does not. Importing this package loads neither.
+:mod:`medvlp_phantom` draws synthetic studies and does not. Importing this package loads neither.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from medvlp_toolkit.verification.expressions import check_names, read_expression
 from medvlp_toolkit.verification.located_file import SUFFIXES, IdPath, LocatedFile, read_located
 from medvlp_toolkit.verification.metadata import check_metadata
 from medvlp_toolkit.verification.modules import Modules
+from medvlp_toolkit.verification.old_paths import old_paths
 from medvlp_toolkit.verification.paths import check_paths
 from medvlp_toolkit.verification.problem import Problem, nearest_id, shown
 from medvlp_toolkit.verification.references import (
@@ -241,6 +242,7 @@ class _Verifier:
         if kind is not None and not only:
             check_required_ids(composition, kind)
         self.found.notices += check_paths(composition, self.bundle)
+        self.found.notices += old_paths(composition, expressions)
         if self.strict:
             check_strictly(composition, expressions, self.targets)
         self._check_unread(files, composition)

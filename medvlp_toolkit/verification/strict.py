@@ -31,7 +31,7 @@ REFUSED = (
     *("transformers.agents", "transformers.commands", "ignite.contrib", "medvlp_toolkit.cli", "medvlp_toolkit.testing"),
 )
 #: Of the toolkit's tests, only what draws synthetic studies.
-_EXCEPTIONS = ("medvlp_toolkit.testing.phantom", "monai.utils.misc.set_determinism")
+_EXCEPTIONS = ("medvlp_phantom", "monai.utils.misc.set_determinism")
 _BUILTINS = frozenset(
     (
         *("abs", "all", "any", "bool", "dict", "divmod", "enumerate", "filter", "float", "frozenset", "int", "len"),

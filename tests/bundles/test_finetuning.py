@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from medvlp_toolkit.console import readable_message
-from medvlp_toolkit.data.store import PackedStore
-from medvlp_toolkit.engines.checkpoints import read_weights
-from medvlp_toolkit.evaluation.results import Results
+from medvlp_toolkit.data.store.store import PackedStore
+from medvlp_toolkit.errors import user_message
+from medvlp_toolkit.evaluation.results.results import Results
+from medvlp_toolkit.weights.weights import read_weights
 from tests.bundles.running import demo_overrides, make_workflow, run_bundle
 
 CLASSIFICATION = ("finetune_classification", "demo", "finetune_demo")
@@ -157,7 +157,7 @@ def test_a_mistake_ends_in_one_line(
 ) -> None:
     with pytest.raises(Exception) as caught:
         run_bundle(*CLASSIFICATION, **classification_overrides(demo_run, **overrides))
-    message = readable_message(caught.value)
+    message = user_message(caught.value)
     assert message is not None
     assert expected in message
 
@@ -224,7 +224,7 @@ def test_segmentation_starts_from_the_pretrained_encoder(demo_run: Path, mask_st
 def test_a_store_without_masks_is_refused_in_one_line(demo_run: Path, elsewhere: Path) -> None:
     with pytest.raises(Exception) as caught:
         run_bundle(*SEGMENTATION, **segmentation_overrides(demo_run / "store"))
-    assert "this store has no masks" in (readable_message(caught.value) or "")
+    assert "this store has no masks" in (user_message(caught.value) or "")
 
 
 def test_the_best_epoch_of_validation_is_the_one_evaluated(mask_store: Path, elsewhere: Path) -> None:

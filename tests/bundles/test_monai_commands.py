@@ -16,16 +16,16 @@ import torch
 from safetensors.torch import load_file
 
 import medvlp_toolkit as mv
-from medvlp_toolkit.engines.checkpoints import write_weights
 from medvlp_toolkit.shipped_bundles import bundles_folder, copy_bundle
 from medvlp_toolkit.verification import metadata
+from medvlp_toolkit.weights.weights import write_weights
 
 SCHEMA = Path(metadata.__file__).with_name("metadata_schema.json")
 
 
 def knowledge_graph(folder: Path) -> None:
     """What ARL's bundle keeps beside its weights: here of six entities; the metadata says how many."""
-    from medvlp_toolkit.knowledge_graph.graph import KnowledgeGraph
+    from medvlp_toolkit.data.knowledge_graph import KnowledgeGraph
 
     names = ("effusion", "pneumothorax", "consolidation", "nodule", "edema", "lung")
     edges = np.array([[0, 1, 2, 3, 4], [5, 5, 5, 5, 5]])

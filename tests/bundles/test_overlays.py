@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from medvlp_toolkit.engines.checkpoints import read_weights
+from medvlp_toolkit.weights.weights import read_weights
 from tests.bundles.running import CONFIGS, demo_overrides, run_bundle
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from medvlp_toolkit.evaluation.summary import interval, number
+from medvlp_toolkit.evaluation.results.tables import interval, number
 
 Metrics = Mapping[str, Any]
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from medvlp_toolkit.model import PretrainingModel
+from medvlp_toolkit.model.pretraining import PretrainingModel
 from medvlp_toolkit.testing.suites.plugin import PluginSuite
 
 
@@ -33,7 +33,7 @@ class CheckpointImporterSuite(PluginSuite):
             model = self.target(state, **self.arguments)
         self.check(
             isinstance(model, PretrainingModel),
-            f"it gives a {type(model).__name__}; expected medvlp_toolkit.model.PretrainingModel",
+            f"it gives a {type(model).__name__}; expected medvlp_toolkit.model.pretraining.PretrainingModel",
         )
         return model  # type: ignore[no-any-return]
 

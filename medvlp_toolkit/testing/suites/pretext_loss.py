@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from medvlp_toolkit.interfaces import BATCH_KEYS
-from medvlp_toolkit.model import Encodings, PretrainingModel, VisionLanguageModel
+from medvlp_toolkit.model.encodings import Encodings
+from medvlp_toolkit.model.pretraining import PretrainingModel
+from medvlp_toolkit.model.vision_language import VisionLanguageModel
 from medvlp_toolkit.testing.suites.plugin import PluginSuite
 from medvlp_toolkit.testing.suites.stand_in import Sizes, stand_in_batch, stand_in_model, without_terms
 

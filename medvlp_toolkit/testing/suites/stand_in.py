@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from medvlp_toolkit.interfaces import FusionOutput, Knowledge
-from medvlp_toolkit.model import VisionLanguageModel
+from medvlp_toolkit.model.vision_language import VisionLanguageModel
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from typer.testing import CliRunner, Result
 
 import medvlp_toolkit as mv
 from medvlp_toolkit.cli.main import app
-from medvlp_toolkit.engines.checkpoints import load_weights
-from medvlp_toolkit.engines.importing import DescribedEntities
-from medvlp_toolkit.evaluation.entity_scorer import from_pretraining_model
+from medvlp_toolkit.model.entity_scorer import from_pretraining_model
+from medvlp_toolkit.weights.importing import DescribedEntities
+from medvlp_toolkit.weights.weights import load_weights
 
 KEYS = Path(__file__).parents[2] / "golden" / "medklip_resnet18" / "keys.json"
 

@@ -20,7 +20,9 @@ import medvlp_toolkit as mv
 from medvlp_toolkit import testing
 from medvlp_toolkit.data.records import Box, Concept, Finding, Presence, Report, Study, Triple
 from medvlp_toolkit.interfaces import BATCH_KEYS, FusionOutput
-from medvlp_toolkit.model import Encodings, PretrainingModel, VisionLanguageModel
+from medvlp_toolkit.model.encodings import Encodings
+from medvlp_toolkit.model.pretraining import PretrainingModel
+from medvlp_toolkit.model.vision_language import VisionLanguageModel
 from medvlp_toolkit.testing.suites.plugin import PluginSuite
 from medvlp_toolkit.testing.suites.stand_in import Sizes, StandInFusion, stand_in_batch, stand_in_model, without_terms
 

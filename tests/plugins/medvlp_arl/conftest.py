@@ -11,7 +11,8 @@ from torch import Tensor
 import medvlp_toolkit as mv
 from medvlp_arl.graph_encoder import GraphAttentionEncoder
 from medvlp_arl.projection import TypedProjection
-from medvlp_toolkit.model import PretrainingModel, VisionLanguageModel
+from medvlp_toolkit.model.pretraining import PretrainingModel
+from medvlp_toolkit.model.vision_language import VisionLanguageModel
 
 WIDTH, TOKENS, VOCABULARY, ENTITIES, GRID = 16, 9, 40, 11, 3
 

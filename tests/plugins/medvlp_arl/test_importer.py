@@ -20,7 +20,7 @@ from medvlp_arl.masked_image import sine_cosine_table
 from medvlp_arl.published_names import our_names, reason_unused, to_meter
 from medvlp_arl.scorer import AlignmentScorer, ImageFeatures
 from medvlp_toolkit.cli.main import app
-from medvlp_toolkit.engines.checkpoints import load_weights
+from medvlp_toolkit.weights.weights import load_weights
 
 KEYS = Path(__file__).parents[2] / "golden" / "arl" / "keys.json"
 HEADS = ("mlm_head.", "mim_head.", "itm_head.")
@@ -258,7 +258,7 @@ def test_foreign_file_is_refused_through_the_command(tmp_path: Path) -> None:
 
 
 def test_scorer_gives_the_alignment_of_the_image_with_every_entity(complete: State) -> None:
-    from medvlp_toolkit.model import Encodings
+    from medvlp_toolkit.model.encodings import Encodings
 
     model = mv.checkpoint_importers.arl(complete).eval()
     scorer = mv.checkpoint_importers.arl.network_def(model).eval()

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 import medvlp_toolkit as mv
 from medvlp_arl.masked_image import sine_cosine_table
-from medvlp_toolkit.model import Encodings, PretrainingModel
+from medvlp_toolkit.model.encodings import Encodings
+from medvlp_toolkit.model.pretraining import PretrainingModel
 
 
 def gradients(model: PretrainingModel, batch: dict[str, Tensor]) -> tuple[dict[str, float], dict[str, Tensor]]:

@@ -13,12 +13,12 @@ from rich.console import Console
 from rich.table import Table
 
 from medvlp_arl.pretext_metrics import PretextMetrics
-from medvlp_toolkit.data.dataset import StudyDataset
-from medvlp_toolkit.evaluation.linear_probe import ProbeScores, image_features, linear_probe
-from medvlp_toolkit.evaluation.results import Results
-from medvlp_toolkit.evaluation.run_record import run_record
-from medvlp_toolkit.evaluation.zero_shot import score_table
-from medvlp_toolkit.model import PretrainingModel
+from medvlp_toolkit.data.batches.dataset import StudyDataset
+from medvlp_toolkit.evaluation.finetuning.linear_probe import ProbeScores, image_features, linear_probe
+from medvlp_toolkit.evaluation.results.results import Results
+from medvlp_toolkit.evaluation.results.run_record import run_record
+from medvlp_toolkit.evaluation.zero_shot.classification import score_table
+from medvlp_toolkit.model.pretraining import PretrainingModel
 
 
 class PretextEvaluation:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medvlp_toolkit.knowledge_graph.graph import KnowledgeGraph
+from medvlp_toolkit.data.knowledge_graph import KnowledgeGraph
 
 
 class GraphAttention(nn.Module):

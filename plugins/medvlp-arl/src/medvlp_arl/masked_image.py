@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from medvlp_arl.initialisation import initialise
 from medvlp_encoders.clip_block import ClipBlock
-from medvlp_toolkit.model import Encodings
+from medvlp_toolkit.model.encodings import Encodings
 
 
 class PatchDecoder(nn.Module):

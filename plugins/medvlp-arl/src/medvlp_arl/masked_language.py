@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from medvlp_arl.attention import EPSILON
 from medvlp_arl.initialisation import initialise
-from medvlp_toolkit.model import Encodings
+from medvlp_toolkit.model.encodings import Encodings
 
 
 class VocabularyHead(nn.Module):

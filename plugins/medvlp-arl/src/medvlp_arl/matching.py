@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medvlp_arl.initialisation import initialise
-from medvlp_toolkit.model import Encodings
+from medvlp_toolkit.model.encodings import Encodings
 
 
 class ImageTextMatching(nn.Module):

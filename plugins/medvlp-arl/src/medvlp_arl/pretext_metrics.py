@@ -20,7 +20,8 @@ from medvlp_arl.masked_language import MaskedLanguageModelling
 from medvlp_arl.matching import ImageTextMatching
 from medvlp_toolkit.engines.device import Precision, autocast, to_device
 from medvlp_toolkit.engines.parallel import unwrap
-from medvlp_toolkit.model import Encodings, PretrainingModel
+from medvlp_toolkit.model.encodings import Encodings
+from medvlp_toolkit.model.pretraining import PretrainingModel
 
 #: Steps of probability in which scores are counted: areas under curves are exact to half of one.
 BINS = 256

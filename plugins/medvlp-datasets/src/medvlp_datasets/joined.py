@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from medvlp_toolkit.data.records import Study
-from medvlp_toolkit.data.rejected import Rejected
+from medvlp_toolkit.data.store.rejected import Rejected
 
 
 class JoinedSource:

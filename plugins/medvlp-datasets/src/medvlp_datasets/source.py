@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from medvlp_toolkit.data.records import Study
-from medvlp_toolkit.data.rejected import Reason, Rejected
+from medvlp_toolkit.data.store.rejected import Reason, Rejected
 
 
 class FileSource:

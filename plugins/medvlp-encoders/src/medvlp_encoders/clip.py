@@ -152,7 +152,7 @@ class ClipVisionTransformer(nn.Module):
 
 def _read(pretrained: str | Path, local_files_only: bool) -> dict[str, Tensor]:
     if Path(pretrained).is_file():
-        from medvlp_toolkit.engines.checkpoints import read_weights
+        from medvlp_toolkit.weights.weights import read_weights
 
         return read_weights(pretrained, key="state_dict")
     from transformers import CLIPVisionModel

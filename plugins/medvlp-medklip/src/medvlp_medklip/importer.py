@@ -13,8 +13,9 @@ import medvlp_toolkit as mv
 from medvlp_medklip.fusion import EntityQueryDecoder
 from medvlp_medklip.losses import EntityExistence, EntityPosition
 from medvlp_medklip.projection import entity_projection, image_projection
-from medvlp_toolkit.engines.key_report import KeyReport
-from medvlp_toolkit.model import PretrainingModel, VisionLanguageModel
+from medvlp_toolkit.interfaces import KeyReport
+from medvlp_toolkit.model.pretraining import PretrainingModel
+from medvlp_toolkit.model.vision_language import VisionLanguageModel
 
 #: Heads of the published decoder; a state dict does not carry the number.
 HEADS = 4

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from medvlp_medklip.fusion import initialise
 from medvlp_toolkit.interfaces import ABSENT, PRESENT
-from medvlp_toolkit.model import Encodings
+from medvlp_toolkit.model.encodings import Encodings
 
 _READS = frozenset({"image_encoder", "image_projection", "text_projection", "fusion"})
 

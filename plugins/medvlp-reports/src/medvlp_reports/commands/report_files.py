@@ -1,0 +1,120 @@
+"""What the commands that read reports share: the files, what is left out of them, and how that is told."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from medvlp_toolkit.errors import USER_ERROR
+from medvlp_toolkit.progress import Progress
+from medvlp_toolkit.registry import PluginNotFoundError
+
+if TYPE_CHECKING:
+    from medvlp_reports.io import Rejected, ReportReader
+    from medvlp_toolkit.data.records import Report
+
+REJECTED_FILE = "rejected.csv"
+#: Exit status when the work was not done as asked: nothing could be read, or more was left out than is allowed.
+FAILED = 1
+_MOST_REASONS = 6
+
+
+class TooManyRejectedError(Exception):
+    """More reports were left out than ``--max-rejected`` allows."""
+
+
+@contextmanager
+def reports_package() -> Iterator[None]:
+    """Around imports of the package that reads report files; says what to install where it is not there."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "medvlp_reports":
+            raise
+        raise PluginNotFoundError("reading reports is part of medvlp-reports: pip install medvlp-reports") from None
+
+
+def check_output(out: Path, reports: Path) -> None:
+    """See that ``out`` can be written before the work begins; makes its folder.
+
+    Raises ValueError when it is a folder, a device, or the reports themselves.
+    """
+    if out.exists() and not out.is_file():
+        raise ValueError(f"{out} is a {'folder' if out.is_dir() else 'device'}; name a file for --out")
+    if reports.exists() and out.exists() and out.samefile(reports):
+        raise ValueError(f"{out} is the file of the reports; name another file for --out")
+    out.parent.mkdir(parents=True, exist_ok=True)
+
+
+def counted(reader: ReportReader, what: str, max_rejected: int | None) -> Iterator[Report]:
+    """The reader's reports, with progress and rate on a terminal.
+
+    Raises TooManyRejectedError as soon as more are left out than ``max_rejected``.
+    """
+    with Progress(what, None, None) as progress:
+        for report in reader:
+            _check(reader, max_rejected)
+            yield report
+            progress.advance()
+        _check(reader, max_rejected)
+
+
+def _check(reader: ReportReader, max_rejected: int | None) -> None:
+    if max_rejected is not None and len(reader.rejected) > max_rejected:
+        raise TooManyRejectedError
+
+
+def run_on_reports(reader: ReportReader, out: Path, max_rejected: int | None, work: Callable[[], str]) -> None:
+    """Do the ``work`` that reads ``reader`` and writes ``out``; write ``rejected.csv``, and tell what was done.
+
+    ``work`` returns the line for people. Ends the command with status 1 where no report could be read, or more were
+    left out than allowed.
+    """
+    rejected_file = out.parent / REJECTED_FILE
+    try:
+        done = work()
+    except TooManyRejectedError:
+        write_rejected_reports(rejected_file, reader.rejected)
+        _fail(
+            f"more reports were left out than the {max_rejected} that --max-rejected allows "
+            f"({_reasons(reader.rejected)}); see {rejected_file}. {out} was not written"
+        )
+    except OSError as error:
+        if error.errno is None or error.filename is not None:  # says by itself what is wrong with which file
+            raise
+        typer.echo(f"medvlp: {out}: cannot be written ({error.strerror or error})", err=True)
+        raise typer.Exit(USER_ERROR) from None
+    write_rejected_reports(rejected_file, reader.rejected)
+    typer.echo(done)
+    if reader.empty:
+        typer.echo(f"without text: {reader.empty:,}")
+    if reader.rejected:
+        typer.echo(f"left out: {len(reader.rejected):,} ({_reasons(reader.rejected)}); see {rejected_file}")
+    if not reader.read:
+        found = f"none of its {len(reader.rejected):,} reports could be read" if reader.rejected else "no report in it"
+        _fail(f"{reader.source}: {found}")
+
+
+def write_rejected_reports(path: Path, rejected: Iterable[Rejected]) -> None:
+    """One line a report that was left out: where it was (a file, or file and line), and why."""
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("place", "reason"))
+        writer.writerows((item.place, item.reason) for item in rejected)
+
+
+def _reasons(rejected: Iterable[Rejected]) -> str:
+    counts = Counter(item.reason for item in rejected).most_common()
+    told = [f"{count:,} × {reason}" for reason, count in counts[:_MOST_REASONS]]
+    return ", ".join([*told, "…"] if len(counts) > _MOST_REASONS else told)
+
+
+def _fail(message: str) -> None:
+    typer.echo(f"medvlp: {message}", err=True)
+    raise typer.Exit(FAILED)
