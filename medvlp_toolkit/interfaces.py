@@ -13,6 +13,8 @@ so that it depends neither on the number of ranks nor on the number of workers.
 key                                                  shape, dtype                  meaning
 ===================================================  ============================  =========================================
 image                                                (B, C, *spatial) uint8/int16  float32 after augmentation
+image_scale                                          (B, 2) float32                of volumes: values are image × the first
+                                                                                   + the second
 study_id, patient_id                                 list of str
 augmentation_draws                                   (B, R) float32 in [0, 1)      what the device augmentation makes random
 input_ids, attention_mask                            (B, L) int64                  report tokens
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
 BATCH_KEYS = frozenset(
     {
         "image",
+        "image_scale",
         "study_id",
         "patient_id",
         "augmentation_draws",

@@ -139,8 +139,8 @@ class LoadedBundle:
         if not path.exists():
             raise FileNotFoundError(f"no image at {path}; give an image file")
         content = self._parser.get_parsed_content
-        spacing = content("spacing") if "spacing" in self._parser else None
-        files = open_images(path, content("image_size"), spacing)
+        given = {name: content(name) for name in ("spacing", "series") if name in self._parser}
+        files = open_images(path, content("image_size"), **given)
         if len(files) != 1:
             raise ImageReadError(path, f"holds {len(files)} images; give one file")
         batch = files.__getitems__([0])
