@@ -20,9 +20,8 @@ import numpy as np
 HEADER = struct.Struct("<IQ")  # bytes of JSON, bytes that follow
 #: A damaged code stream can ask for any amount of memory.
 MOST_MEMORY = 8 * 2**30
-#: The decoders of a transfer syntax, best first; pydicom's names for them, and our own way of calling gdcm.
+#: Our own way of calling gdcm, beside pydicom's names of decoders.
 GDCM_12_BIT = "gdcm (12 bit)"
-ORDER = ("pillow", "pyjpegls", "pylibjpeg", GDCM_12_BIT, "gdcm", "pydicom")
 
 
 def decode(syntax: str, decoder: str, content: bytes, attributes: dict[str, Any]) -> np.ndarray:

@@ -20,14 +20,14 @@ import numpy as np
 import numpy.typing as npt
 
 from medvlp_toolkit.data.images import decoder_process
-from medvlp_toolkit.data.images.decoder_process import GDCM_12_BIT, ORDER
+from medvlp_toolkit.data.images.decoder_process import GDCM_12_BIT
 
 if TYPE_CHECKING:
     from pydicom.uid import UID
 
 Array = npt.NDArray[Any]
-#: Decoders that do not take this process with them when the data is damaged.
-HARMLESS = ("pillow", "pydicom")
+#: Decoders in the order in which they are tried: Pillow does not abort on a damaged JPEG, as gdcm does.
+ORDER = ("pillow", "pyjpegls", "pylibjpeg", GDCM_12_BIT, "gdcm", "pydicom")
 #: Seconds after which a decoder is taken to hang.
 PATIENCE = 120.0
 
@@ -47,7 +47,10 @@ def decoders_for(syntax: UID) -> list[str]:
         return []
     if syntax == uid.JPEGExtended12Bit and "gdcm" in installed:
         installed.add(GDCM_12_BIT)
-    return [name for name in ORDER if name in installed]
+    ordered = [name for name in ORDER if name in installed]
+    if syntax in uid.JPEG2000TransferSyntaxes and "pillow" in installed:
+        ordered = [name for name in ordered if name != "pillow"] + ["pillow"]  # it brings values to 8 or 16 bits first
+    return ordered
 
 
 def decode_frame(syntax: UID, content: bytes, attributes: dict[str, Any]) -> tuple[Array, str]:
@@ -58,26 +61,32 @@ def decode_frame(syntax: UID, content: bytes, attributes: dict[str, Any]) -> tup
     Raises:
         DecodeError: when every installed decoder fails, or there is none.
     """
-    from pydicom import uid
-
-    decoders = decoders_for(syntax)
-    if not decoders:
-        raise DecodeError("no decoder for it is installed")
     failures = []
-    for decoder in decoders:
+    for decoder in decoders_for(syntax):
         try:
-            if decoder in HARMLESS or syntax == uid.RLELossless:
-                pixels = decoder_process.decode(syntax, decoder, content, attributes)
-            else:
-                pixels = _beside.decode(syntax, decoder, content, attributes)
-            return pixels, decoder
-        except (KeyboardInterrupt, SystemExit):
-            raise
+            return decode_with(decoder, syntax, content, attributes), decoder
         except DecodeError as error:
             failures.append(f"{decoder}: {error}")
-        except BaseException as error:  # the panics of decoders in Rust are no Exception
-            failures.append(f"{decoder}: {type(error).__name__}")
-    raise DecodeError(", ".join(failures))
+    raise DecodeError(", ".join(failures) or "no decoder for it is installed")
+
+
+def decode_with(decoder: str, syntax: UID, content: bytes, attributes: dict[str, Any]) -> Array:
+    """As `decode_frame`, through one decoder."""
+    if not is_harmless(decoder, syntax):
+        return _beside.decode(syntax, decoder, content, attributes)
+    try:
+        return decoder_process.decode(syntax, decoder, content, attributes)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # the panics of decoders in Rust are no Exception
+        raise DecodeError(type(error).__name__) from None
+
+
+def is_harmless(decoder: str, syntax: UID) -> bool:
+    """Whether a decoder leaves its process alive whatever the data: Pillow's of JPEG, and those of RLE."""
+    from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, RLELossless
+
+    return syntax == RLELossless or (decoder == "pillow" and syntax in (JPEGBaseline8Bit, JPEGExtended12Bit))
 
 
 class DecoderProcess:

@@ -9,9 +9,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from medvlp_toolkit.data.images.errors import NoContrastError
+
 Fit = Literal["stretch", "pad", "crop"]
 Size = int | tuple[int, int]
 Array = npt.NDArray[Any]
+#: Pillow's modes of grey values deeper than 8 bits.
+DEEP = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
 #: Pixels that are converted at once.
 _BLOCK = 1 << 20
 
@@ -31,14 +35,14 @@ def stretch_to_uint8(values: Array) -> npt.NDArray[np.uint8]:
     10 to 14 of the 16 bits, so dividing by 257 would give a nearly black picture.
 
     Raises:
-        ValueError: when no value is finite.
+        NoContrastError: when no value is finite.
     """
     if values.dtype.kind in "iu":
         low, high = float(values.min()), float(values.max())
     else:
         finite = values[np.isfinite(values)]
         if not finite.size:
-            raise ValueError("no value is a finite number")
+            raise NoContrastError("no pixel has a finite value")
         low, high = float(finite.min()), float(finite.max())
     if values.dtype.kind in "iu" and high - low < 65536 < values.size:
         table = stretch_to_uint8(np.arange(low, high + 1, dtype=np.int64))
@@ -69,14 +73,15 @@ def _by_rows(change: Callable[[Array], Array], values: Array, shape: tuple[int, 
 
 def to_channels(picture: Image.Image, channels: int) -> Image.Image:
     """Grey (1) or colour (3) picture of 8 bits; colour becomes grey by ITU-R 601 luma, what is transparent black."""
-    if picture.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I", "F"):
+    if picture.mode in DEEP:
         picture = Image.fromarray(stretch_to_uint8(np.asarray(picture)))
     elif picture.has_transparency_data:
         picture = on_black(picture)
     mode = "L" if channels == 1 else "RGB"
     if picture.mode == mode:
         return picture
-    if picture.mode == "P":  # a palette maps to colours first, else grey values would be palette indices
+    # A palette maps to colours first, else grey values would be its indices; Lab has no way to grey of its own.
+    if picture.mode in ("P", "LAB"):
         picture = picture.convert("RGB")
     return picture.convert(mode)
 

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from medvlp_toolkit.data.images.errors import NoContrastError
+
 Array = npt.NDArray[Any]
 INT16 = np.iinfo(np.int16)
 _LEVELS = 2**16
@@ -21,10 +23,6 @@ ENOUGH_LEVELS = 256
 #: Values of a volume that its bulk is taken from, and the percentiles that end it.
 _SAMPLE = 1 << 20
 _BULK = (0.5, 99.5)
-
-
-class NoContrastError(ValueError):
-    """The values are all the same, or none is a number."""
 
 
 @dataclass(frozen=True)

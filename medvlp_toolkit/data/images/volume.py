@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from medvlp_toolkit.data.images.errors import ImageReadError
+from medvlp_toolkit.data.images.errors import ImageReadError, NoContrastError
 from medvlp_toolkit.data.images.nifti import NIFTI_SUFFIXES, read_nifti
 from medvlp_toolkit.data.images.opening import MISSING
-from medvlp_toolkit.data.images.stored_scale import NoContrastError, StoredScale, scale_of, stored
+from medvlp_toolkit.data.images.stored_scale import StoredScale, scale_of, stored
 
 Array = npt.NDArray[Any]
 Affine = npt.NDArray[np.float64]
