@@ -36,6 +36,15 @@ class StoredScale:
 
     def __call__(self, values: Array) -> npt.NDArray[np.float32]:
         """Values in stored units, not yet rounded: resampling comes between."""
+        order = memory_order(values)
+        ordered = values.transpose(order)
+        result = np.empty(ordered.shape, np.float32)
+        several = max(1, _SAMPLE * len(ordered) // max(1, ordered.size))
+        for start in range(0, len(ordered), several):  # double precision of all at once would need much memory
+            result[start : start + several] = self._scaled(ordered[start : start + several])
+        return result.transpose(np.argsort(order))
+
+    def _scaled(self, values: Array) -> Array:
         exact = values.astype(np.float64)
         if values.dtype.kind == "f":
             np.nan_to_num(exact, copy=False, nan=self.low, posinf=self.high, neginf=self.low)
@@ -43,7 +52,12 @@ class StoredScale:
         if (self.slope, self.intercept) != (1.0, 0.0):
             exact -= self.intercept
             exact /= self.slope
-        return exact.astype(np.float32)
+        return exact
+
+
+def memory_order(values: Array) -> list[int]:
+    """The axes, the one whose neighbours lie farthest apart in memory first: the order to walk through them."""
+    return [int(axis) for axis in np.argsort([-abs(stride) for stride in values.strides], kind="stable")]
 
 
 def stored(values: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:

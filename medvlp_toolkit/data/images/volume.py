@@ -13,12 +13,12 @@ import numpy.typing as npt
 from medvlp_toolkit.data.images.errors import ImageReadError, NoContrastError
 from medvlp_toolkit.data.images.nifti import NIFTI_SUFFIXES, read_nifti
 from medvlp_toolkit.data.images.opening import MISSING
-from medvlp_toolkit.data.images.stored_scale import StoredScale, scale_of, stored
+from medvlp_toolkit.data.images.stored_scale import StoredScale, memory_order, scale_of, stored
 
 Array = npt.NDArray[Any]
 Affine = npt.NDArray[np.float64]
 #: Voxels that are resampled at once.
-_BLOCK = 1 << 24
+_BLOCK = 1 << 22
 
 
 def is_volume(path: Path | str) -> bool:
@@ -141,7 +141,7 @@ def spaced(
     from monai.transforms import ResizeWithPadOrCrop, Spacing
 
     volume: Any = MetaTensor(torch.from_numpy(np.ascontiguousarray(values))[None], affine=torch.from_numpy(affine))
-    volume = Spacing(pixdim=tuple(spacing), mode="bilinear", padding_mode="border")(volume)
+    volume = Spacing(pixdim=tuple(spacing), mode="bilinear", padding_mode="border", dtype=np.float32)(volume)
     if size is not None:
         low = float(volume.min())
         volume = ResizeWithPadOrCrop(spatial_size=tuple(size), mode="constant", value=low)(volume)
@@ -149,29 +149,31 @@ def spaced(
 
 
 def resized(values: Array, affine: Affine, size: Sequence[int], scale: StoredScale) -> tuple[Array, Affine]:
-    """Resampled to so many voxels, smoothed where it shrinks; a large volume some planes at a time.
+    """Resampled to so many voxels: linear, averaged over what an output voxel covers where it shrinks.
 
-    MONAI's resampling treats the axes one after the other, so that the first two can be done before the third.
+    First within planes, some at a time, then across them. (MONAI's Resize smooths with zeros beyond the
+    edge, which darkens or, for air of -1000, brightens the outer voxels, and holds the whole volume several times.)
     """
     from monai.transforms.utils import scale_affine
 
-    old, new = values.shape, tuple(size)
-    placed: Affine = affine @ np.asarray(scale_affine(old, new), dtype=np.float64)
-    if values.size <= _BLOCK:
-        return _resize(scale(values), new), placed
-    planes = max(1, _BLOCK // (old[0] * old[1]))
-    smaller = np.empty((new[0], new[1], old[2]), np.float32)
-    for start in range(0, old[2], planes):
-        part = scale(values[:, :, start : start + planes])
-        smaller[:, :, start : start + planes] = _resize(part, (new[0], new[1], part.shape[2]))
-    return _resize(smaller, new), placed
+    order = memory_order(values)
+    planes = values.transpose(order)
+    depth, height, width = (int(size[axis]) for axis in order)
+    smaller = np.empty((len(planes), height * width), np.float32)
+    several = max(1, _BLOCK // planes[0].size)
+    for start in range(0, len(planes), several):
+        part = _interpolated(scale(planes[start : start + several]), (height, width))
+        smaller[start : start + several] = part.reshape(len(part), -1)
+    across = _interpolated(smaller[None], (depth, height * width))[0]
+    placed: Affine = affine @ np.asarray(scale_affine(values.shape, tuple(size)), dtype=np.float64)
+    return across.reshape(depth, height, width).transpose(np.argsort(order)), placed
 
 
-def _resize(values: npt.NDArray[np.float32], size: tuple[int, ...]) -> npt.NDArray[np.float32]:
+def _interpolated(planes: npt.NDArray[np.float32], size: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """(n, height, width) -> (n, *size)."""
     import torch
-    from monai.transforms import Resize
+    from torch.nn.functional import interpolate
 
-    volume = torch.from_numpy(np.ascontiguousarray(values))[None]
-    resize = Resize(spatial_size=size, mode="trilinear", anti_aliasing=True)
-    changed: Any = resize(volume)
-    return np.asarray(changed.numpy()[0], dtype=np.float32)
+    content = torch.from_numpy(np.ascontiguousarray(planes))[:, None]
+    changed = interpolate(content, size=size, mode="bilinear", antialias=True, align_corners=False)
+    return np.asarray(changed[:, 0].numpy(), dtype=np.float32)
