@@ -174,7 +174,7 @@ def divided(slices: list[Slice]) -> list[tuple[str, list[Slice]]]:
     parts: list[tuple[str, list[Slice]]] = []
     for plane in planes:
         differs_in, several = told_apart(without_copies(plane))
-        parts += [(differs_in or ("plane" if len(planes) > 1 else ""), part) for part in several]
+        parts += [(differs_in or ("orientation or size" if len(planes) > 1 else ""), part) for part in several]
     return parts
 
 
@@ -258,6 +258,8 @@ def chosen(folder: Path, volumes: list[Volume], choose: str | int | None) -> Vol
     listed = ", ".join(named(volume) for volume in (fitting or volumes)[:_LISTED])
     more = len(fitting or volumes) - _LISTED
     listed += f" and {more} more" if more > 0 else ""
+    reasons = {volume.differs_in for volume in fitting or volumes} - {""}
+    listed += f", which differ in {', '.join(sorted(reasons))}" if reasons else ""
     if not fitting:
         raise ImageReadError(folder, f"no series {choose} in the folder; choose with --series among {listed}")
     what = (
@@ -271,8 +273,7 @@ def chosen(folder: Path, volumes: list[Volume], choose: str | int | None) -> Vol
 
 def named(volume: Volume) -> str:
     count = len(volume.slices)
-    other = f", another {volume.differs_in}" if volume.differs_in else ""
-    return f"{volume.label} ({count} image{'s' if count > 1 else ''}{other})"
+    return f"{volume.label} ({count} image{'s' if count > 1 else ''})"
 
 
 def stacked(folder: Path, files: list[Path]) -> npt.NDArray[Any]:
