@@ -25,7 +25,7 @@ GDCM_12_BIT = "gdcm (12 bit)"
 
 
 def decode(syntax: str, decoder: str, content: bytes, attributes: dict[str, Any]) -> np.ndarray:
-    """The pixels of one frame through one decoder, colour as RGB."""
+    """The pixels of one frame through one decoder, in this machine's byte order; colour as RGB."""
     from pydicom.pixels import get_decoder
 
     if decoder == GDCM_12_BIT:
@@ -38,7 +38,7 @@ def decode(syntax: str, decoder: str, content: bytes, attributes: dict[str, Any]
     colour = str(described["photometric_interpretation"])
     if pixels.ndim > 2 and colour != "RGB":
         raise ValueError(f"colour space {colour}")
-    return pixels
+    return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
 
 
 def twelve_bits(content: bytes, attributes: dict[str, Any]) -> np.ndarray:
@@ -93,7 +93,6 @@ def answer(header: dict[str, Any], content: bytes) -> tuple[dict[str, Any], memo
     """The reply to a request: the pixels, or the name of what was raised (its words may quote the file)."""
     try:
         pixels = np.ascontiguousarray(decode(header["syntax"], header["decoder"], content, header["attributes"]))
-        pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # the panics of decoders in Rust are no Exception
