@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from dicom_files import radiograph, write_radiograph
+from dicom_files import code_stream_of, write_radiograph, write_sample
 from pydicom import uid
-from pydicom.encaps import encapsulate
 
 from medvlp_toolkit.data.images import ImageReadError, decoders, read_image
 from medvlp_toolkit.data.images.decoder_process import GDCM_12_BIT
@@ -31,23 +28,6 @@ EXTENDED, BASELINE, LOSSLESS = uid.JPEGExtended12Bit, uid.JPEGBaseline8Bit, uid.
 # Takes the place of the script that decodes.
 ABORTS = "import os, sys; sys.stdin.buffer.read(1); os.abort()"
 HANGS = "import time; time.sleep(600)"
-
-
-def stream(syntax: str) -> bytes:
-    return zlib.decompress(base64.b64decode(SAMPLES[syntax]))
-
-
-def write_sample(path: Path, syntax: str, stated: str | None = None, content: bytes | None = None) -> Path:
-    """The sample of a transfer syntax as a file, which may state another one."""
-    eight = syntax == BASELINE
-    values = sample_values() >> (4 if eight else 0)
-    dataset = radiograph(values.astype(np.uint8 if eight else np.uint16))
-    dataset.file_meta.TransferSyntaxUID = uid.UID(stated or syntax)
-    dataset.PixelData = encapsulate([content or stream(syntax)])
-    dataset["PixelData"].VR = "OB"
-    dataset["PixelData"].is_undefined_length = True
-    dataset.save_as(path, enforce_file_format=True)
-    return path
 
 
 @pytest.fixture
@@ -90,12 +70,12 @@ class TestSyntaxes:
         assert np.array_equal(read_image(write_sample(tmp_path / "b.dcm", syntax, stated)), right)
 
     def test_code_streams_are_told_apart(self) -> None:
-        assert code_stream(stream(BASELINE)) == BASELINE
-        assert code_stream(stream(EXTENDED)) == EXTENDED
-        assert code_stream(stream(LOSSLESS)) == LOSSLESS
-        assert code_stream(stream(uid.JPEGLSLossless)) == uid.JPEGLSLossless
-        assert code_stream(stream(uid.JPEG2000Lossless)) == uid.JPEG2000
-        assert code_stream(stream(uid.RLELossless)) is None
+        assert code_stream(code_stream_of(BASELINE)) == BASELINE
+        assert code_stream(code_stream_of(EXTENDED)) == EXTENDED
+        assert code_stream(code_stream_of(LOSSLESS)) == LOSSLESS
+        assert code_stream(code_stream_of(uid.JPEGLSLossless)) == uid.JPEGLSLossless
+        assert code_stream(code_stream_of(uid.JPEG2000Lossless)) == uid.JPEG2000
+        assert code_stream(code_stream_of(uid.RLELossless)) is None
         assert code_stream(b"") is None
         assert code_stream(b"\xff\xd8\xff") is None
 
@@ -194,7 +174,7 @@ class TestDamage:
     @pytest.mark.parametrize("syntax", SAMPLES)
     def test_whatever_is_changed_gives_an_image_or_one_error(self, tmp_path: Path, syntax: str) -> None:
         rng = np.random.default_rng(0)
-        content = stream(syntax)
+        content = code_stream_of(syntax)
         for _ in range(120):
             changed = bytearray(content)
             for place in rng.integers(0, len(content), rng.integers(1, 4)):
