@@ -61,8 +61,8 @@ def memory_order(values: Array) -> list[int]:
 
 
 def stored(values: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
-    """Values in stored units as the integers themselves."""
-    return np.rint(np.clip(values, INT16.min, INT16.max)).astype(np.int16)
+    """Values in stored units as the integers themselves, one plane after the other in memory."""
+    return np.rint(np.clip(values, INT16.min, INT16.max)).astype(np.int16, order="C")
 
 
 def scale_of(values: Array, window: Sequence[float] | None = None) -> StoredScale:

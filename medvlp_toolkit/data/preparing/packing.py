@@ -16,6 +16,7 @@ from PIL import Image
 
 from medvlp_toolkit.data.images import Fit, ImageReadError, fit_box, read_image_and_size, read_stored_volume
 from medvlp_toolkit.data.images.fit import fit_picture
+from medvlp_toolkit.data.images.opening import MISSING
 from medvlp_toolkit.data.preparing.record_json import load
 from medvlp_toolkit.data.records import Finding, Report, Study
 from medvlp_toolkit.data.sections import select_sections, with_sections
@@ -194,7 +195,7 @@ class ChunkPacker:
         try:
             arrays, original = self.read_volume(study) if self.image.volume else self.read_picture(study)
         except ImageReadError as error:
-            missing = error.reason == "the file does not exist"
+            missing = error.reason == MISSING
             reason = Reason.MISSING_IMAGE if missing else Reason.UNREADABLE_IMAGE
             raise RejectedError(reason, "" if missing else error.reason, error.path) from None
         row["image_hash"] = xxhash.xxh3_128_hexdigest(arrays["images"].data)
