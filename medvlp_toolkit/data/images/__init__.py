@@ -5,7 +5,14 @@ from __future__ import annotations
 from medvlp_toolkit.data.images.errors import ImageReadError
 from medvlp_toolkit.data.images.fit import Fit, Size, fit_box, height_and_width
 from medvlp_toolkit.data.images.picture import read_image, read_image_and_size
-from medvlp_toolkit.data.images.volume import StoredVolume, VolumeGrid, is_volume, read_stored_volume, read_volume
+from medvlp_toolkit.data.images.volume import (
+    StoredVolume,
+    VolumeGrid,
+    is_volume,
+    read_stored_volume,
+    read_volume,
+    read_volume_and_grid,
+)
 
 __all__ = [
     "Fit",
@@ -20,4 +27,5 @@ __all__ = [
     "read_image_and_size",
     "read_stored_volume",
     "read_volume",
+    "read_volume_and_grid",
 ]

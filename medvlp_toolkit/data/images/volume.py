@@ -65,6 +65,17 @@ def read_volume(
     return volume.voxels, volume.affine
 
 
+def read_volume_and_grid(
+    path: Path | str,
+    size: Sequence[int] | None = None,
+    spacing: Sequence[float] | None = None,
+    orientation: str = "RAS",
+) -> tuple[npt.NDArray[np.int16], Affine, VolumeGrid]:
+    """As `read_volume`, with the grid the volume had in its file."""
+    volume = read_stored_volume(path, size, spacing, orientation)
+    return volume.voxels, volume.affine, volume.grid
+
+
 def read_stored_volume(
     path: Path | str,
     size: Sequence[int] | None = None,
