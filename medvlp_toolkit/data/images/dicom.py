@@ -147,10 +147,9 @@ def check_inflated(file: BinaryIO, path: Path) -> None:
     start = file.tell()
     head = file.read(4096)
     try:
-        if _DEFLATED not in head or head[128:136] != b"DICM\x02\0\0\0":
+        if _DEFLATED not in head:
             return
-        (length,) = struct.unpack_from("<I", head, 140)
-        file.seek(start + 144 + length)
+        file.seek(start + _after_meta(head))
         inflate, inflated = zlib.decompressobj(-zlib.MAX_WBITS), 0
         while part := file.read(2**16):
             while part:
@@ -158,8 +157,20 @@ def check_inflated(file: BinaryIO, path: Path) -> None:
                 part = inflate.unconsumed_tail
             if inflated > MOST_INFLATED:
                 raise ImageReadError(path, f"a deflated DICOM file of more than {MOST_INFLATED:,} bytes")
+    except zlib.error:
+        pass  # not deflated after all, or damaged: pydicom says so
     finally:
         file.seek(start)
+
+
+def _after_meta(head: bytes) -> int:
+    """Where the elements of group 2 end, which are never deflated."""
+    place = HEAD
+    while head[place : place + 2] == b"\x02\0" and place + 12 <= len(head):
+        long = head[place + 4 : place + 6] in (b"OB", b"OW", b"SQ", b"UN", b"UT")
+        length = struct.unpack_from("<I" if long else "<H", head, place + (8 if long else 6))[0]
+        place += (12 if long else 8) + int(length)
+    return place
 
 
 def check_size(dataset: Dataset, path: Path) -> None:

@@ -79,7 +79,7 @@ def read_series(folder: Path, choose: str | int | None = None) -> tuple[npt.NDAr
 
     Args:
         folder: with the files of a series, in any order and under any names.
-        choose: which volume, where the folder holds several: a series number, ``number:part`` where a series holds
+        choose: which volume, where the folder holds several: a series number, ``number/part`` where a series holds
             several volumes, a SeriesInstanceUID, or ``largest``.
 
     Raises:
@@ -111,7 +111,7 @@ def volumes_in(folder: Path) -> list[Volume]:
         label = f"#{place}" if numbers[series] in shared else str(numbers[series])
         parts = divided(by_series[series])
         for part, (differs_in, slices) in enumerate(parts, start=1):
-            found.append(Volume(label if len(parts) == 1 else f"{label}:{part}", series, slices, differs_in))
+            found.append(Volume(label if len(parts) == 1 else f"{label}/{part}", series, slices, differs_in))
     return found
 
 
@@ -122,7 +122,7 @@ def header_of(file: Path) -> Dataset:
             head = stream.read(HEAD)
             stream.seek(0)
             if not is_dicom(head):
-                raise ImageReadError(file, "a file of a series that is not DICOM")
+                raise ImageReadError(file, "not DICOM")
             header = read_dataset(stream, file, _TAGS)
     except ImageReadError as error:
         raise ImageReadError(file, f"in a folder of a series: {error.reason}") from None
@@ -202,12 +202,10 @@ def grouped(slices: Iterable[Slice], alike: Callable[[Slice, Slice], bool]) -> l
 
 
 def same_plane(one: Slice, other: Slice) -> bool:
-    if one.place.orientation is None or other.place.orientation is None:
-        return one.place.orientation is other.place.orientation and one.plane == other.plane
-    return (
-        one.plane == other.plane
-        and float(np.abs(one.place.orientation - other.place.orientation).max()) <= OFF_DIRECTION
-    )
+    """Whether two slices may belong to one volume; one without orientation is refused with those it lies among."""
+    if one.plane != other.plane or one.place.orientation is None or other.place.orientation is None:
+        return one.plane == other.plane
+    return float(np.abs(one.place.orientation - other.place.orientation).max()) <= OFF_DIRECTION
 
 
 def same_marks(names: Sequence[str], one: Slice, other: Slice) -> bool:
@@ -252,7 +250,7 @@ def chosen(folder: Path, volumes: list[Volume], choose: str | int | None) -> Vol
     else:
         wanted = str(choose)
         fitting = [volume for volume in volumes if wanted in (volume.label, volume.series)]
-        fitting = fitting or [volume for volume in volumes if volume.label.partition(":")[0] == wanted]
+        fitting = fitting or [volume for volume in volumes if volume.label.partition("/")[0] == wanted]
     if len(fitting) == 1:
         return fitting[0]
     listed = ", ".join(named(volume) for volume in (fitting or volumes)[:_LISTED])
@@ -262,11 +260,8 @@ def chosen(folder: Path, volumes: list[Volume], choose: str | int | None) -> Vol
     listed += f", which differ in {', '.join(sorted(reasons))}" if reasons else ""
     if not fitting:
         raise ImageReadError(folder, f"no series {choose} in the folder; choose with --series among {listed}")
-    what = (
-        f"{len(fitting)} DICOM series"
-        if len({v.series for v in fitting}) == len(fitting)
-        else f"{len(fitting)} volumes"
-    )
+    apart = len({volume.series for volume in fitting}) == len(fitting)
+    what = f"{len(fitting)} DICOM series" if apart else f"{len(fitting)} volumes"
     hint = f"--series {fitting[0].label}, for example" + (f", or --series {LARGEST}" if choose is None else "")
     raise ImageReadError(folder, f"the folder holds {what}: {listed}; choose one with {hint}")
 
@@ -278,11 +273,13 @@ def named(volume: Volume) -> str:
 
 def stacked(folder: Path, files: list[Path]) -> npt.NDArray[Any]:
     """(column, row, slice) values of the files, in their order; of the smallest type that holds them all."""
-    planes = []
+    planes: list[npt.NDArray[Any]] = []
     for file in files:
         planes.append(values_of(file))
-        if planes[-1].shape != planes[0].shape or len(files) * planes[0].size > MOST_VOXELS:
-            raise ImageReadError(folder, f"images of {planes[-1].shape} and {planes[0].shape} pixels, or too many")
+        if planes[-1].shape != planes[0].shape:
+            raise ImageReadError(folder, f"images of {planes[0].shape} and {planes[-1].shape} pixels")
+        if len(files) * planes[0].size > MOST_VOXELS:
+            raise ImageReadError(folder, f"more than {MOST_VOXELS:,} voxels")
     values = np.empty((planes[0].shape[1], planes[0].shape[0], len(planes)), np.result_type(*planes), order="F")
     for index, plane in enumerate(planes):
         values[:, :, index] = plane.T

@@ -99,7 +99,7 @@ class Prepare:
         orientation: axis codes of volumes.
         window: (low, high) that the values of volumes are cut to before they are stored; None keeps their range.
         series: which volume to read where a folder holds several DICOM series (or one series several volumes): a series
-            number, ``number:part``, or ``largest``; None rejects such a folder and says what it holds.
+            number, ``number/part``, or ``largest``; None rejects such a folder and says what it holds.
         report_filter: called with reports, gives findings per report (`medvlp_toolkit.interfaces.ReportFilter`).
         entity_linker: the same for mentions of a knowledge source's concepts.
         tokenizer: hub name, folder, ``tokenizer.json`` or object whose token ids are stored beside the text.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,15 @@ from dicom_files import radiograph, write_radiograph
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileDataset
 from pydicom.tag import Tag
-from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
-from medvlp_toolkit.data.images import ImageReadError, read_image
+from medvlp_toolkit.data.images import ImageReadError, dicom, read_image
 
 RAMP = np.tile(np.arange(0, 4096, 64, dtype=np.uint16), (48, 1))  # 48 × 64, dark on the left
 SHOWN = np.arange(64) * 255 / 63  # the ramp over all of 8 bits
@@ -389,3 +397,30 @@ class TestColour:
         colour = np.full((16, 16, 3), 90, np.uint8)
         path = write_radiograph(tmp_path / "a.dcm", colour, PhotometricInterpretation=space)
         refusal(path)
+
+
+class TestDeflated:
+    def deflated(self, path: Path, more: int, keep_length: bool = True) -> Path:
+        """The ramp, deflated, followed by so many MiB of zeros in a private element."""
+        dataset = radiograph(RAMP, **WINDOW)
+        dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+        content = save(path, dataset).read_bytes()
+        begin = 144 + int.from_bytes(content[140:144], "little")
+        body = zlib.decompress(content[begin:], -15)
+        deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
+        parts = [content[:132], content[132 if keep_length else 144 : begin], deflate.compress(body)]
+        parts.append(deflate.compress(struct.pack("<HH2sHI", 0x7FE1, 0x0010, b"OB", 0, more << 20)))
+        parts += [deflate.compress(bytes(1 << 20)) for _ in range(more)]
+        path.write_bytes(b"".join([*parts, deflate.flush()]))
+        return path
+
+    def test_a_deflated_file_is_read(self, tmp_path: Path) -> None:
+        assert is_ramp(line(self.deflated(tmp_path / "a.dcm", 1)))
+
+    @pytest.mark.parametrize("keep_length", [True, False])
+    def test_one_that_grows_without_end_is_refused_before_it_does(
+        self, tmp_path: Path, keep_length: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(dicom, "MOST_INFLATED", 20 << 20)
+        assert is_ramp(line(self.deflated(tmp_path / "a.dcm", 5, keep_length)))
+        assert "a deflated DICOM file of more than" in refusal(self.deflated(tmp_path / "a.dcm", 30, keep_length))

@@ -96,9 +96,8 @@ class TestIncomplete:
     @pytest.mark.parametrize("keyword", ["ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"])
     def test_what_places_a_slice_must_be_there(self, tmp_path: Path, keyword: str) -> None:
         assert keyword in refusal(write_series(tmp_path / "all", **{keyword: None}))
-        one = write_series(tmp_path / "one", each={1: {keyword: None}})
-        with pytest.raises(ImageReadError):
-            read_volume(one)
+        reason = refusal(write_series(tmp_path / "one", each={1: {keyword: None}}))
+        assert f"1 of 5 images have no usable {keyword}" in reason
 
     @pytest.mark.parametrize(
         ("keyword", "value", "words"),
@@ -193,9 +192,9 @@ class TestSeveral:
     def test_planes_of_a_localizer(self, tmp_path: Path) -> None:
         folder = write_series(tmp_path / "s")
         write_series(folder, slices=range(4), shift=(STEP, 0, 0), orientation=SAGITTAL, prefix="b")
-        assert "4:1 (5 images), 4:2 (4 images), which differ in orientation" in refusal(folder)
-        check(folder, series="4:1")
-        check(folder, slices=4, series="4:2")
+        assert "4/1 (5 images), 4/2 (4 images), which differ in orientation" in refusal(folder)
+        check(folder, series="4/1")
+        check(folder, slices=4, series="4/2")
         check(folder, series="largest")
 
     @pytest.mark.parametrize(
@@ -212,17 +211,17 @@ class TestSeveral:
     def test_echoes_and_phases_in_one_series(self, tmp_path: Path, keyword: str, values: tuple[Any, Any]) -> None:
         folder = write_series(tmp_path / "s", **{keyword: values[0]})
         write_series(folder, prefix="b", **{keyword: values[1]})
-        assert f"4:1 (5 images), 4:2 (5 images), which differ in {keyword}" in refusal(folder)
-        check(folder, series="4:2")
-        assert "4:1 (5 images)" in refusal(folder, series="largest")
-        assert "4:1 (5 images)" in refusal(folder, series=4)
+        assert f"4/1 (5 images), 4/2 (5 images), which differ in {keyword}" in refusal(folder)
+        check(folder, series="4/2")
+        assert "4/1 (5 images)" in refusal(folder, series="largest")
+        assert "4/1 (5 images)" in refusal(folder, series=4)
 
     def test_two_attributes_may_tell_four_volumes_apart(self, tmp_path: Path) -> None:
         folder = tmp_path / "s"
         for number, (echo, kind) in enumerate([(1, "M"), (1, "P"), (2, "M"), (2, "P")]):
             write_series(folder, prefix=f"{number}", EchoTime=echo, ImageType=["ORIGINAL", "PRIMARY", kind])
         assert "4 volumes" in refusal(folder)
-        check(folder, series="4:3")
+        check(folder, series="4/3")
 
     def test_times_of_single_slices_do_not_make_volumes(self, tmp_path: Path) -> None:
         each = {number: {"ContentTime": f"1200{number:02}"} for number in range(5)}
