@@ -110,6 +110,9 @@ class Prepare:
         fit: ``stretch``, ``pad`` or ``crop`` (`medvlp_toolkit.data.images.fit.resize`).
         spacing: millimetres per axis that volumes are resampled to (`read_volume`).
         orientation: axis codes of volumes.
+        window: (low, high) that the values of volumes are cut to before they are stored; None keeps their range.
+        series: which volume to read where a folder holds several DICOM series (or one series several volumes): a series
+            number, ``number/part``, or ``largest``; None rejects such a folder and says what it holds.
         report_filter: called with reports, gives findings per report (`medvlp_toolkit.interfaces.ReportFilter`).
         entity_linker: the same for mentions of a knowledge source's concepts.
         positions: ids of the positions that a recipe trains with, so that a filter which places findings elsewhere is
@@ -146,6 +149,8 @@ class Prepare:
     fit: Fit = "stretch"
     spacing: Sequence[float] | None = None
     orientation: str = "RAS"
+    window: Sequence[float] | None = None
+    series: str | int | None = None
     report_filter: Annotator | None = None
     entity_linker: Annotator | None = None
     positions: Sequence[str] | None = None
@@ -180,7 +185,9 @@ class Prepare:
         if self.image_size is not None:
             size = (self.image_size,) * 2 if isinstance(self.image_size, int) else tuple(self.image_size)
             spacing = None if self.spacing is None else tuple(float(step) for step in self.spacing)
-            self.image = ImageSettings(size, self.channels, self.fit, spacing, self.orientation)
+            window = None if self.window is None else tuple(float(end) for end in self.window)
+            series = None if self.series is None else str(self.series)
+            self.image = ImageSettings(size, self.channels, self.fit, spacing, self.orientation, window, series)
 
     def run(self) -> Summary:
         """Prepare the store; raises `PrepareError`, `LeakError` or ValueError with one line that says why."""
@@ -242,7 +249,7 @@ class Prepare:
 
     def settings(self) -> dict[str, Any]:
         """What determines the store besides the records; chunks made with other settings are not reused."""
-        image = None
+        image: dict[str, Any] | None = None
         if self.image is not None:
             image = {
                 "shape": list(self.image.shape),
@@ -251,6 +258,9 @@ class Prepare:
                 "spacing": None if self.image.spacing is None else list(self.image.spacing),
                 "orientation": self.image.orientation if self.image.volume else None,
             }
+            # Named where they are set only: stores that were made before they could be are the same.
+            chosen = {"window": self.image.window, "series": self.image.series}
+            image |= {name: value for name, value in chosen.items() if self.image.volume and value is not None}
         return {
             "schema_version": SCHEMA_VERSION,
             "image": image,
