@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from medvlp_reports.assertion import LOOK_AHEAD, Item
+from medvlp_reports.clauses import LOOK_AHEAD, Item
 from medvlp_reports.landmarks import medklip_vocabulary
 from medvlp_reports.lexicon import (
     ABSENT_BEFORE,

@@ -1,0 +1,143 @@
+"""What stands around a cue: lookahead in a sentence's items, always bounded, so that endless sentences stay linear."""
+
+from __future__ import annotations
+
+from medvlp_reports.lexicon import (
+    ABSENT_AFTER,
+    ABSENT_BEFORE,
+    ABSENT_EITHER,
+    ANATOMY,
+    CHANGE,
+    CHANGED,
+    CONJUNCTION,
+    DASH,
+    FINDING,
+    LIKELY_AFTER,
+    LIKELY_BEFORE,
+    LIKELY_EITHER,
+    NEUTRAL,
+    NOT_FINDING,
+    POSSIBLE_AFTER,
+    POSSIBLE_BEFORE,
+    POSSIBLE_EITHER,
+    PREPOSITION,
+    RESTART,
+    SEEN,
+    STOP,
+    VERB,
+    Term,
+)
+
+Item = tuple[int, int, Term]  # first token, end token, what the lexicon says of them
+
+LOOK_AHEAD = 60
+"""Items of a sentence that are looked at from one of them."""
+CHANGE_WITHIN = 5  # tokens between "no" and "change"
+OR = frozenset(["or", "/", "and/or", "vs", "versus"])
+WITH = frozenset(["with", "along with", "associated with", "accompanied by", "and with"])
+_ENDS = frozenset([STOP, DASH])
+_SAID_AFTER = frozenset([ABSENT_AFTER, ABSENT_EITHER, POSSIBLE_AFTER, LIKELY_AFTER])
+_DESCRIBING = frozenset([ANATOMY, RESTART, PREPOSITION, CHANGED])
+
+
+def or_follows(items: list[Item], index: int) -> bool:
+    """Whether the list that goes on after ``index`` ends in "or"."""
+    for _, _, term in items[index + 1 : index + 1 + LOOK_AHEAD]:
+        if term.kind is CONJUNCTION and term.value in OR:
+            return True
+        if term.kind in (STOP, ABSENT_BEFORE) or (term.kind is CONJUNCTION and term.value in WITH):
+            return False
+    return False
+
+
+def change_follows(items: list[Item], index: int) -> bool:
+    """Whether a negation is followed by "change", "increase", "worsening" … before any finding."""
+    end = items[index][1]
+    for first, _, term in items[index + 1 : index + 1 + LOOK_AHEAD]:
+        if first - end > CHANGE_WITHIN:
+            return False
+        if term.kind is CHANGE or term.kind is CHANGED:
+            return True
+        if term.kind is FINDING:
+            return term.value.kind == "change" and term.value.concept != "new"
+        if term.kind in (CONJUNCTION, STOP, ABSENT_BEFORE):
+            return False
+    return False
+
+
+def finding_follows(items: list[Item], index: int) -> bool:
+    """Whether a cue has a finding to govern before its clause ends."""
+    for _, _, term in items[index + 1 : index + 1 + LOOK_AHEAD]:
+        kind = term.kind
+        if kind is FINDING:
+            return True
+        if kind is CONJUNCTION or kind in _ENDS or kind in (ABSENT_BEFORE, NEUTRAL) or kind in _SAID_AFTER:
+            return False
+    return False
+
+
+def clause_ends(items: list[Item], index: int, tokens: int) -> bool:
+    """Whether nothing, or no more than a place or a circumstance, follows a cue in its clause."""
+    end = items[index][1]
+    if index + 1 == len(items):
+        return end == tokens
+    first, _, term = items[index + 1]
+    return first == end and term.kind in (CONJUNCTION, PREPOSITION, STOP, DASH)
+
+
+def begins_statement(items: list[Item], index: int) -> bool:
+    """Whether what follows a comma or conjunction is a statement of its own: "…, the effusion is smaller"."""
+    after = index + 1
+    if after >= len(items):
+        return False
+    _, end, term = items[after]
+    if term.kind is FINDING and term.adjective and term.value.kind == "finding" and after + 1 < len(items):
+        # ", enlarged heart"
+        first, _, following = items[after + 1]
+        return first == end and following.kind is ANATOMY and following.value.role == "organ" and not or_follows(items, index)
+    return _has_predicate(items, after)
+
+
+def _has_predicate(items: list[Item], start: int) -> bool:
+    """Whether a finding or organ and what is said of it follow, before the next comma or conjunction."""
+    subject = False
+    for place in range(start, min(len(items), start + LOOK_AHEAD)):
+        _, end, term = items[place]
+        kind = term.kind
+        if kind is FINDING:
+            if subject and term.adjective and term.value.kind != "finding":
+                return True  # "…, lungs clear"
+            subject = True
+        elif kind is ANATOMY:
+            subject = True
+        elif kind is VERB:
+            if term.value is SEEN or not subject:
+                return False
+            if place + 1 == len(items):
+                return True
+            _, _, following = items[place + 1]
+            if following.kind is VERB:
+                return following.value is not SEEN
+            return following.kind is not CONJUNCTION or items[place + 1][0] > end
+        elif kind in _SAID_AFTER:
+            return subject
+        elif kind not in _DESCRIBING:
+            return False
+    return False
+
+
+def sided(term: Term) -> bool:
+    """Whether an anatomy word says at which side or level of the lungs."""
+    return term.kind is ANATOMY and (
+        term.value.role == "side" or not term.value.words.isdisjoint(("left", "right", "base", "apical"))
+    )
+
+
+def spends_negation(items: list[Item], index: int, end: int) -> bool:
+    """Whether a negation that ends before token ``end`` denies this noun: "without prior studies"."""
+    return items[index][2].kind is NOT_FINDING and items[index][0] - end <= 1
+
+
+def governs_before(kind: int) -> bool:
+    """Whether a kind of cue makes what follows it uncertain or likely."""
+    return kind in (POSSIBLE_BEFORE, POSSIBLE_EITHER, LIKELY_BEFORE, LIKELY_EITHER)
