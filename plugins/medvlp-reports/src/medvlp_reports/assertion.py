@@ -25,6 +25,7 @@ from medvlp_reports.lexicon import (
     ABSENT_BEFORE,
     ABSENT_EITHER,
     ABSENT_NEXT,
+    AGAINST,
     ANATOMY,
     CHANGED,
     CONJUNCTION,
@@ -205,6 +206,8 @@ def certainties(
                 scope = None
         elif kind is PREPOSITION:
             preposition = apart = True
+            if term.value is AGAINST and scope is not None and scope.certainty is Certainty.LIKELY and scope.governs:
+                scope = _Scope(Certainty.POSSIBLE, end)  # "more likely atelectasis than pneumonia"
         elif kind is STOP or kind is DASH:
             scope, previous = None, None
             fresh = subject = preposition = apart = False

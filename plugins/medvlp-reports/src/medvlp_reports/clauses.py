@@ -13,13 +13,8 @@ from medvlp_reports.lexicon import (
     DASH,
     FINDING,
     LIKELY_AFTER,
-    LIKELY_BEFORE,
-    LIKELY_EITHER,
     NEUTRAL,
-    NOT_FINDING,
     POSSIBLE_AFTER,
-    POSSIBLE_BEFORE,
-    POSSIBLE_EITHER,
     PREPOSITION,
     RESTART,
     SEEN,
@@ -67,13 +62,20 @@ def change_follows(items: list[Item], index: int) -> bool:
 
 def finding_follows(items: list[Item], index: int) -> bool:
     """Whether a cue has a finding to govern before its clause ends."""
-    for _, _, term in items[index + 1 : index + 1 + LOOK_AHEAD]:
+    start = index + 1
+    if index and start < len(items) and _is_comma(items[start][2]) and items[index - 1][2].kind is CONJUNCTION:
+        start += 1  # "atelectasis or, less likely, pneumonia"
+    for _, _, term in items[start : start + LOOK_AHEAD]:
         kind = term.kind
         if kind is FINDING:
             return True
         if kind is CONJUNCTION or kind in _ENDS or kind in (ABSENT_BEFORE, NEUTRAL) or kind in _SAID_AFTER:
             return False
     return False
+
+
+def _is_comma(term: Term) -> bool:
+    return term.kind is CONJUNCTION and term.value == ","
 
 
 def clause_ends(items: list[Item], index: int, tokens: int) -> bool:
@@ -90,26 +92,37 @@ def begins_statement(items: list[Item], index: int) -> bool:
     after = index + 1
     if after >= len(items):
         return False
-    _, end, term = items[after]
-    if term.kind is FINDING and term.adjective and term.value.kind == "finding" and after + 1 < len(items):
-        # ", enlarged heart"
-        first, _, following = items[after + 1]
-        return first == end and following.kind is ANATOMY and following.value.role == "organ" and not or_follows(items, index)
+    _, _, term = items[after]
+    if term.kind is FINDING and term.adjective and term.value.kind == "finding":
+        return _describes_organ(items, after) and not or_follows(items, index)
     return _has_predicate(items, after)
+
+
+def _describes_organ(items: list[Item], index: int) -> bool:
+    """Whether an adjective stands before an organ: "enlarged heart", "elevated right hemidiaphragm"."""
+    end = items[index][1]
+    for first, stop, term in items[index + 1 : index + 4]:
+        if first != end or term.kind is not ANATOMY:
+            return False
+        if term.value.role == "organ":
+            return True
+        end = stop
+    return False
 
 
 def _has_predicate(items: list[Item], start: int) -> bool:
     """Whether a finding or organ and what is said of it follow, before the next comma or conjunction."""
-    subject = False
+    subject = organ = False
     for place in range(start, min(len(items), start + LOOK_AHEAD)):
         _, end, term = items[place]
         kind = term.kind
         if kind is FINDING:
-            if subject and term.adjective and term.value.kind != "finding":
-                return True  # "…, lungs clear"
-            subject = True
+            if subject and term.adjective and (term.value.kind != "finding" or (organ and _is_last(items, place))):
+                return True  # "…, lungs clear", "…, heart enlarged"
+            subject, organ = True, False
         elif kind is ANATOMY:
             subject = True
+            organ = term.value.role == "organ"
         elif kind is VERB:
             if term.value is SEEN or not subject:
                 return False
@@ -126,18 +139,13 @@ def _has_predicate(items: list[Item], start: int) -> bool:
     return False
 
 
+def _is_last(items: list[Item], index: int) -> bool:
+    """Whether an item is the last of its sentence, or stands before a comma or stop."""
+    return index + 1 == len(items) or items[index + 1][2].kind in (CONJUNCTION, STOP, DASH)
+
+
 def sided(term: Term) -> bool:
     """Whether an anatomy word says at which side or level of the lungs."""
     return term.kind is ANATOMY and (
         term.value.role == "side" or not term.value.words.isdisjoint(("left", "right", "base", "apical"))
     )
-
-
-def spends_negation(items: list[Item], index: int, end: int) -> bool:
-    """Whether a negation that ends before token ``end`` denies this noun: "without prior studies"."""
-    return items[index][2].kind is NOT_FINDING and items[index][0] - end <= 1
-
-
-def governs_before(kind: int) -> bool:
-    """Whether a kind of cue makes what follows it uncertain or likely."""
-    return kind in (POSSIBLE_BEFORE, POSSIBLE_EITHER, LIKELY_BEFORE, LIKELY_EITHER)

@@ -25,6 +25,7 @@ from medvlp_reports.lexicon import (
     POSSIBLE_AFTER,
     POSSIBLE_BEFORE,
     POSSIBLE_EITHER,
+    PREPOSITION,
     RESTART,
     STOP,
     VERB,
@@ -35,7 +36,7 @@ _OF_A_LABEL = frozenset([FINDING, ANATOMY, RESTART, CHANGED])
 _POSSIBLE = frozenset([POSSIBLE_BEFORE, POSSIBLE_AFTER, POSSIBLE_EITHER])
 _LIKELY = frozenset([LIKELY_BEFORE, LIKELY_AFTER, LIKELY_EITHER])
 _NEGATIVE = frozenset([ABSENT_BEFORE, ABSENT_AFTER, ABSENT_EITHER])
-_AFFIRMATIVE = frozenset([AFFIRMED, RESTART, ANATOMY, CHANGE, CHANGED, VERB])
+_AFFIRMATIVE = frozenset([AFFIRMED, RESTART, ANATOMY, CHANGE, CHANGED, VERB, PREPOSITION])
 _WORDS_OF_A_LABEL = 7
 
 
@@ -52,8 +53,8 @@ def answered(items: list[Item], words: list[str], breaks: frozenset[int]) -> tup
         answer = _head(items, mark + 1, end)
         labels = [place for place in range(first, mark) if items[place][2].kind is FINDING]
         certainty = _answer(items, labels, answer)
-        if not answer and words[items[mark][1] : items[mark][1] + 1] and words[items[mark][1]][0].isdigit():
-            certainty = Certainty.STATED  # a size
+        if not answer and _shows(items, labels, words[items[mark][1] : items[mark][1] + 1]):
+            certainty = Certainty.STATED
         if items[mark][2].kind is DASH and (certainty is Certainty.HISTORY or _speaks(items, answer)):
             continue
         said.update(dict.fromkeys(labels, certainty))
@@ -106,6 +107,13 @@ def _speaks(items: list[Item], answer: list[int]) -> bool:
     return any(
         items[place][2].kind is FINDING and items[place][2].value.kind in ("finding", "device") for place in answer
     )
+
+
+def _shows(items: list[Item], labels: list[int], first: list[str]) -> bool:
+    """Whether an answer that no cue stands in says that something is there: a size, or whatever of a device."""
+    if not first:
+        return False
+    return first[0][0].isdigit() or all(items[label][2].value.kind == "device" for label in labels)
 
 
 def _answer(items: list[Item], labels: list[int], answer: list[int]) -> Certainty:

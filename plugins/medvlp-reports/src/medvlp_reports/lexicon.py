@@ -97,6 +97,9 @@ DASH = Kind.DASH
 
 SEEN = "seen"
 """Value of verbs that only say that something shows: "no effusion is seen"."""
+AGAINST = "against"
+"""Value of prepositions before what something is preferred to: "more likely atelectasis than pneumonia"."""
+_VALUES = {"seen": SEEN, "against": AGAINST}
 
 # Where a phrase is listed under two cues, the earlier one here counts.
 _CUES = {
@@ -126,6 +129,7 @@ _CUES = {
     "restart": Kind.RESTART,
     "verbs": Kind.VERB,
     "conjunctions": Kind.CONJUNCTION,
+    "against": Kind.PREPOSITION,
     "prepositions": Kind.PREPOSITION,
 }
 
@@ -238,7 +242,7 @@ def build_lexicon(findings: Mapping[str, Any], anatomy: Mapping[str, Any], cues:
             _add(lexicon, phrase, Term(Kind.ANATOMY, organs[name]))
     for name, kind in _CUES.items():
         for phrase in cues.get(name, {}).get("phrases", ()):
-            _add(lexicon, phrase, Term(kind, SEEN if name == "seen" else phrase if kind in _WORDS_COUNT else None))
+            _add(lexicon, phrase, Term(kind, _VALUES.get(name, phrase if kind in _WORDS_COUNT else None)))
     add_phrase(lexicon.trie, (QUESTION_BEFORE,), Term(Kind.POSSIBLE_BEFORE, "?"))
     add_phrase(lexicon.trie, (QUESTION_AFTER,), Term(Kind.POSSIBLE_AFTER, "?"))
     content = json.dumps([findings, anatomy, cues], sort_keys=True, default=str)

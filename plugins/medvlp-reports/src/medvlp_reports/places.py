@@ -5,16 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from medvlp_reports.clauses import LOOK_AHEAD, Item
+from medvlp_reports.clauses import LOOK_AHEAD, OR, WITH, Item
 from medvlp_reports.landmarks import medklip_vocabulary
 from medvlp_reports.lexicon import (
     ABSENT_BEFORE,
     ANATOMY,
     CHANGE,
+    CHANGED,
     CONJUNCTION,
+    DASH,
     FINDING,
+    LIKELY_AFTER,
     LIKELY_BEFORE,
+    LIKELY_EITHER,
+    NEUTRAL,
+    POSSIBLE_AFTER,
     POSSIBLE_BEFORE,
+    POSSIBLE_EITHER,
     PREPOSITION,
     RESTART,
     STOP,
@@ -25,8 +32,19 @@ from medvlp_reports.lexicon import (
 
 _SIDES = frozenset(["left", "right"])
 _GENERIC = frozenset(["lung", "pulmonary", "chest", "parenchyma", "lobe"])
+# Words of the lung as a whole or of its tissue: with a side, they are that lung.
+_TISSUE = frozenset(["pulmonary", "parenchyma", "interstitium", "alveoli"])
+# Where something of the lung lies; what is likened to it lies there too.
+_LUNG = _GENERIC | _TISSUE | {
+    "lung_base", "lung_apex", "midlung", "perihilar", "hilum", "retrocardiac", "lingula", "right_upper_lobe", "right_middle_lobe",
+    "right_lower_lobe", "left_upper_lobe", "left_lower_lobe",
+}  # fmt: skip
+_PLEURA = frozenset(["pleura", "costophrenic", "fissure"])
+_HEDGES = frozenset([LIKELY_BEFORE, LIKELY_EITHER, POSSIBLE_BEFORE, POSSIBLE_EITHER])
+_LIKENING = _HEDGES | {LIKELY_AFTER, POSSIBLE_AFTER, NEUTRAL}
 _JOINING = frozenset(["and", "or", ",", "/", "and/or"])
 _SHARING = _JOINING | {"vs", "versus"}  # between findings that share the place behind them
+_MODIFIERS = frozenset([RESTART, CHANGED, CHANGE]) | _HEDGES  # may stand between a place and its finding
 _GAP = 2  # tokens that may stand between the words of one phrase
 _STATES = frozenset(["has", "have", "show", "shows", "demonstrate", "demonstrates"])
 
@@ -56,17 +74,22 @@ class Group:
 @lru_cache(maxsize=65536)
 def landmark(place: Place, default: Anatomy | None) -> str:
     """The MedKLIP position of a place; ``default`` is the organ where only a side or level is named."""
-    words: list[str] = []
     organs = place.organs or ((default,) if default else ())
-    for organ in organs:
-        words.extend(sorted(organ.words))
     sides = [side for side in dict.fromkeys(place.sides) if side in _SIDES]
-    if not words:
-        words = ["lung"]
-    if words == ["lung"] and not sides:
-        words = ["lungs"]
     if len(sides) == 2:
         sides = []
+    names = {organ.name for organ in organs}
+    if names == {"chest"} and (place.sides or place.levels):
+        organs, names = (default,) if default else (), set()
+    if "retrocardiac" in names and len(names) > 1:
+        organs = tuple(organ for organ in organs if organ.name != "retrocardiac")
+    words = [word for organ in organs for word in sorted(organ.words)]
+    if not words or (sides and names and names <= _TISSUE):
+        words.append("lung")
+    if words == ["lung"] and not sides:
+        words = ["lungs"]
+    if "lobe" in words and "middle" in place.levels and not place.sides:
+        sides = ["right"]  # the left lung has none
     return medklip_vocabulary().position("|".join(dict.fromkeys([*words, *sides, *place.levels])))
 
 
@@ -123,6 +146,8 @@ def _next_part(items: list[Item], last: int) -> tuple[bool, int] | None:
         return None
     if term.kind is ANATOMY:
         return False, after
+    if _role(items[last][2]) == "side" and (described := _described_organ(items, after)) is not None:
+        return False, described
     if after + 1 >= len(items) or items[after + 1][0] - stop > 1:
         return None
     if term.kind is CONJUNCTION and term.value in _JOINING:
@@ -138,6 +163,21 @@ def _next_part(items: list[Item], last: int) -> tuple[bool, int] | None:
             return True, following
     if term.kind is PREPOSITION and term.value in ("of", "in") and items[after + 1][2].kind is ANATOMY:
         return False, after + 1
+    return None
+
+
+def _described_organ(items: list[Item], index: int) -> int | None:
+    """The organ that a size or the like stands before: "left [small pleural] effusion"."""
+    end = items[index][0]
+    for place in range(index, min(len(items), index + LOOK_AHEAD)):
+        first, stop, term = items[place]
+        if first - end > 1:
+            return None
+        if term.kind is ANATOMY:
+            return place if place > index and term.value.role != "side" else None
+        if term.kind not in _MODIFIERS:
+            return None
+        end = stop
     return None
 
 
@@ -173,13 +213,13 @@ def attach(items: list[Item], groups: dict[int, Group]) -> dict[int, tuple[Place
     attached: dict[int, tuple[Place, ...]] = {}
     if not groups:
         return attached
-    before_of: dict[int, Group | None] = {}
+    before_of: dict[int, tuple[Place, ...]] = {}
     previous: int | None = None
     for index, (_, _, term) in enumerate(items):
         if term.kind is not FINDING:
             continue
         before = _group_before(items, groups, index)
-        before_of[index] = before
+        before_of[index] = before.places if before is not None else ()
         if term.adjective:
             places = _adjective_places(items, groups, index, before)
         else:
@@ -188,14 +228,65 @@ def attach(items: list[Item], groups: dict[int, Group]) -> dict[int, tuple[Place
             if not places and _is_stated_of_subject(items, index):
                 subject = _subject(items, groups, index)
                 places = subject.places if subject else ()
-        if not places and previous is not None and _coordinated(items, previous, index):
-            inherited = before_of.get(previous)
-            if inherited is not None:
-                places = tuple(Place((), place.sides, place.levels) for place in inherited.places if place.specific)
-                before_of[index] = inherited
+            if not places:
+                places = _place_with(items, groups, index)
+        if not places and previous is not None:
+            relation = _relation(items, previous, index)
+            if relation == "likened":
+                places = before_of[index] = _inherited(attached[previous], term)
+            elif relation == "coordinated":
+                places = before_of[index] = _inherited(before_of[previous], term)
         attached[index] = places
         previous = index
     return attached
+
+
+def _inherited(places: tuple[Place, ...], term: Term) -> tuple[Place, ...]:
+    """Places of one finding as those of another: all of a place in the lung, or of the pleura the side."""
+    organ = term.value.organ
+    name = organ.name if organ is not None else "lung"
+    found: list[Place] = []
+    for place in places:
+        if place.organs and name in _LUNG and all(other.name in _LUNG for other in place.organs):
+            found.append(place)
+        elif place.sides and (name in _LUNG or name in _PLEURA):
+            found.append(Place((), place.sides, place.levels if name in _LUNG else ()))
+    return tuple(dict.fromkeys(found))
+
+
+def _relation(items: list[Item], previous: int, index: int) -> str | None:
+    """How a finding is tied to the one before it.
+
+    ``likened``: it is what the other may be, or its alternative ("opacity likely pneumonia", "atelectasis or
+    scar"); ``coordinated``: a comma or "and" joins them.
+    """
+    between = [term for _, _, term in items[previous + 1 : index]]
+    if not between or len(between) > LOOK_AHEAD:
+        return None
+    if any(term.kind in _LIKENING for term in between):
+        allowed = {ANATOMY, PREPOSITION, CONJUNCTION, VERB, RESTART, CHANGED} | _LIKENING
+        joined = any(term.kind is CONJUNCTION and term.value not in OR and term.value != "," for term in between)
+        return "likened" if not joined and all(term.kind in allowed for term in between) else None
+    if not all(term.kind in (CONJUNCTION, RESTART, CHANGED) for term in between):
+        return None
+    words = {term.value for term in between if term.kind is CONJUNCTION}
+    if not words or words & WITH:
+        return None
+    return "likened" if words & OR else "coordinated"
+
+
+def _place_with(items: list[Item], groups: dict[int, Group], index: int) -> tuple[Place, ...]:
+    """Where a sentence begins with the place: "left base with patchy opacity"."""
+    place = index - 1
+    while place >= 0 and items[place][2].kind in (RESTART, CHANGED, FINDING):
+        place -= 1
+    if place < 1 or items[place][2].kind is not CONJUNCTION or items[place][2].value not in WITH:
+        return ()
+    if items[place - 1][2].kind is not ANATOMY:
+        return ()
+    group = groups[place - 1]
+    opens = group.first == 0 or items[group.first - 1][2].kind in (STOP, DASH, CONJUNCTION, RESTART)
+    return group.places if opens else ()
 
 
 def _adjective_places(
@@ -223,7 +314,7 @@ def _group_before(items: list[Item], groups: dict[int, Group], index: int) -> Gr
             return None
         if term.kind is ANATOMY:
             return groups[place]
-        if term.kind not in (FINDING, RESTART, LIKELY_BEFORE, POSSIBLE_BEFORE, CHANGE):
+        if term.kind is not FINDING and term.kind not in _MODIFIERS:
             return None
         first = items[place][0]
     return None
@@ -238,7 +329,7 @@ def _adjacent_after(items: list[Item], groups: dict[int, Group], index: int) -> 
             return None
         if term.kind is ANATOMY:
             return groups[place]
-        if not (term.kind is FINDING and term.adjective) and term.kind is not RESTART:
+        if not (term.kind is FINDING and term.adjective) and term.kind not in (RESTART, CHANGED):
             return None
         end = stop
     return None
@@ -246,7 +337,7 @@ def _adjacent_after(items: list[Item], groups: dict[int, Group], index: int) -> 
 
 def _group_after(items: list[Item], groups: dict[int, Group], index: int) -> Group | None:
     """The anatomy phrase behind a finding: "in the left base", "is seen at …", "bilaterally"."""
-    preposition = verb = False
+    preposition = verb = joined = False
     end = items[index][1]
     for place in range(index + 1, min(len(items), index + LOOK_AHEAD)):
         first, stop, term = items[place]
@@ -265,16 +356,38 @@ def _group_after(items: list[Item], groups: dict[int, Group], index: int) -> Gro
             verb = True
         elif kind is CONJUNCTION and not (verb or preposition):
             # "atelectasis and effusion in the left base", not "no effusion with small opacity in the left base"
-            following = items[place + 1][2] if place + 1 < len(items) else None
-            if term.value not in _SHARING or following is None or following.kind not in (FINDING, CONJUNCTION):
+            if term.value not in _SHARING or place + 1 == len(items):
                 return None
+            following = items[place + 1][2]
+            if term.value == "," and following.kind in (ANATOMY, PREPOSITION):
+                return _apposition(items, groups, place + 1)
+            if following.kind not in (FINDING, CONJUNCTION):
+                return None
+            joined = True
         elif kind is FINDING and not (verb or preposition):
-            if term.value.kind == "normal":
+            # "no edema, elevated right hemidiaphragm": the place is that of the adjective alone
+            if term.value.kind == "normal" or (joined and term.adjective):
                 return None
-        elif kind not in (RESTART, CHANGE, LIKELY_BEFORE, POSSIBLE_BEFORE):
+        elif kind not in _MODIFIERS:
             return None
         end = stop
     return None
+
+
+def _apposition(items: list[Item], groups: dict[int, Group], index: int) -> Group | None:
+    """The anatomy phrase after a comma that tells where: "opacity, left base", "atelectasis, mainly at the apex"."""
+    place = index
+    if items[place][2].kind is PREPOSITION:
+        place += 1
+        if place == len(items) or items[place][2].kind is not ANATOMY:
+            return None
+    group = groups[place]
+    after = group.last + 1
+    if after < len(items) and items[after][2].kind not in (CONJUNCTION, STOP, DASH, *_LIKENING):
+        return None
+    if after < len(items) and items[after][0] - items[group.last][1] > 0:
+        return None
+    return group
 
 
 def _subject(items: list[Item], groups: dict[int, Group], index: int) -> Group | None:
@@ -309,12 +422,6 @@ def _is_stated_of_subject(items: list[Item], index: int) -> bool:
         if term.kind not in (RESTART, ABSENT_BEFORE, FINDING):
             return False
     return False
-
-
-def _coordinated(items: list[Item], previous: int, index: int) -> bool:
-    """Whether only commas, "and" or "or" stand between two findings."""
-    between = items[previous + 1 : index]
-    return bool(between) and all(term.kind in (CONJUNCTION, RESTART) for _, _, term in between)
 
 
 def _combine(before: Group | None, after: Group | None) -> tuple[Place, ...]:

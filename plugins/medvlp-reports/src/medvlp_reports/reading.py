@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from medvlp_reports.clauses import Item
-from medvlp_reports.lexicon import ANATOMY, CHANGE, FINDING, IGNORE, PREPOSITION, RESTART, VERB, Lexicon, Term
+from medvlp_reports.lexicon import ABSENT_BEFORE, ANATOMY, CHANGE, FINDING, IGNORE, PREPOSITION, RESTART, VERB, Lexicon, Term
 from medvlp_reports.phrases import ARTICLES, QUESTION_AFTER, QUESTION_BEFORE, SKIPPED, TOKEN, longest_matches
 
 _SIZE = Term(RESTART, "size")
@@ -85,7 +85,7 @@ def _is_at(items: list[Item], index: int, organs: frozenset[str]) -> bool:
             verb = True
         elif term.kind is ANATOMY:
             return (verb or first - before <= 1) and term.value.name in organs
-        elif term.kind is not RESTART:
+        elif term.kind not in (RESTART, ABSENT_BEFORE):
             return False
     return False
 

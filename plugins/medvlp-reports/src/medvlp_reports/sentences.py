@@ -70,9 +70,12 @@ def sentences(text: str, layout: Layout | None = None) -> Iterator[tuple[int, st
                 if match.end() - end == 1 and _abbreviated(text, end, layout):
                     continue
                 following = match.end()
-            elif text[end] in "!?":
+            elif text[end] == "?":
+                if not end or not text[end - 1].isalnum():
+                    continue  # "? pneumonia"
+                end = following = match.end()  # it says that something is uncertain
+            elif text[end] == "!":
                 following = match.end()
-                end = following if text[end] == "?" else end  # a question mark says that something is uncertain
             if end > start:
                 yield start, text[start:end]
             start = following
