@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from medvlp_reports.certainty import Certainty
 from medvlp_reports.clauses import (
-    OR,
-    WITH,
     Item,
     begins_statement,
     change_follows,
@@ -25,10 +23,14 @@ from medvlp_reports.lexicon import (
     ABSENT_BEFORE,
     ABSENT_EITHER,
     ABSENT_NEXT,
+    AFFIRMED,
     AGAINST,
     ANATOMY,
+    AND,
     CHANGED,
+    COMMA,
     CONJUNCTION,
+    CONTRAST,
     DASH,
     FINDING,
     HISTORY,
@@ -39,6 +41,8 @@ from medvlp_reports.lexicon import (
     LIKELY_EITHER,
     NOT_FINDING,
     NOW,
+    OR,
+    PERSIST,
     POSSIBLE_AFTER,
     POSSIBLE_BEFORE,
     POSSIBLE_EITHER,
@@ -48,7 +52,9 @@ from medvlp_reports.lexicon import (
     SEEN,
     STOP,
     VERB,
+    WITH,
 )
+from medvlp_reports.phrases import QUESTION_AFTER
 
 __all__ = ["Certainty", "Item", "certainties"]
 
@@ -68,7 +74,7 @@ _BEFORE = {
 class _Scope:
     """The reach of one cue that stands before what it governs."""
 
-    __slots__ = ("certainty", "closed", "end", "governs", "next_only", "placed", "whole_list")
+    __slots__ = ("certainty", "closed", "end", "governs", "members", "next_only", "placed", "whole_list")
 
     def __init__(self, certainty: Certainty, end: int, next_only: int = -1, whole_list: bool = False) -> None:
         self.certainty = certainty
@@ -78,6 +84,7 @@ class _Scope:
         self.governs = False  # a finding has been met
         self.closed = False  # a verb has been met after it: "no effusion is seen"
         self.placed = False  # a side was named since: "no left effusion"
+        self.members: list[int] = []  # items of the findings met
 
 
 def certainties(
@@ -97,11 +104,13 @@ def certainties(
     apart = False  # a preposition or "with" stands since the last finding
     clause = 0  # first item that a cue may reach back to
     previous: int | None = None  # last finding of the clause
+    last: int | None = None  # last finding of the sentence
 
     for index, (first, end, term) in enumerate(items):
         kind = term.kind
-        if first in breaks and scope is not None and scope.governs:
-            fresh = True  # a new line may begin a new statement
+        if first in breaks and scope is not None and scope.governs and kind is not CONJUNCTION:
+            fresh = True  # a new line may begin a new statement, and after "… is seen" it does
+            scope = None if scope.closed else scope
         if kind is FINDING:
             finding = term.value
             if index in labels:
@@ -121,12 +130,15 @@ def certainties(
                     scope = None
             elif scope is not None:
                 result[index] = scope.certainty
+                if finding.kind == "change" and scope.closed and scope.certainty is _ABSENT:
+                    _unchanged(result, scope)
                 scope.governs, scope.closed = True, False
+                scope.members.append(index)
                 if scope.next_only >= 0:
                     scope = None
             elif previous is not None and _is_alternative(items, result, previous, index):
                 result[previous] = result[index] = Certainty.ALTERNATIVE
-            previous = index
+            previous = last = index
             fresh = subject = preposition = apart = False
             if finding.denies_what_follows:
                 scope = _Scope(_ABSENT, end)
@@ -139,8 +151,8 @@ def certainties(
                     scope.placed = True
         elif kind is CONJUNCTION:
             preposition = False
-            fresh = term.value not in OR
-            apart = apart or term.value in WITH
+            fresh = term.value is not OR
+            apart = apart or term.value is WITH
             if (
                 scope is not None
                 and fresh
@@ -152,12 +164,16 @@ def certainties(
             ):
                 scope, previous = None, None
         elif kind is VERB:
+            if term.value is PERSIST and last is not None and index and items[index - 1][2].kind in (STOP, CONJUNCTION):
+                result[last] = _STATED  # "has cleared on the right, but persists on the left"
             if scope is not None:
                 if subject and previous is not None:
                     scope = None
                 else:
                     scope.closed = scope.governs
         elif kind is RESTART or kind is CHANGED:
+            if kind is CHANGED and scope is not None and scope.closed and scope.certainty is _ABSENT and not fresh:
+                _unchanged(result, scope)
             if fresh and scope is not None and _ends_at_new_statement(items, index, scope):
                 scope = None
         elif kind is ABSENT_BEFORE:
@@ -167,7 +183,9 @@ def certainties(
                 _reach_back(items, result, index, clause, _ABSENT)
             else:
                 # "no change in the effusion or atelectasis": both are there.
+                members = scope.members if scope is not None and scope.certainty is _ABSENT else []
                 scope = _Scope(_STATED if change_follows(items, index) else _ABSENT, end)
+                scope.members = members  # "neither … nor …"
                 fresh = subject = apart = False
         elif kind is ABSENT_AFTER or kind is ABSENT_EITHER:
             reached = index in spent or _reach_back(items, result, index, clause, _ABSENT)
@@ -186,7 +204,7 @@ def certainties(
                 fresh = False
         elif kind is POSSIBLE_AFTER or kind is LIKELY_AFTER:
             certainty = Certainty.POSSIBLE if kind is POSSIBLE_AFTER else Certainty.LIKELY
-            if term.value != "?" and finding_follows(items, index):
+            if term.value is not QUESTION_AFTER and finding_follows(items, index):
                 scope, fresh = _Scope(certainty, end), False  # "the opacity is likely atelectasis"
             elif kind is POSSIBLE_AFTER or clause_ends(items, index, len(words)):
                 _reach_back(items, result, index, clause, certainty)
@@ -200,6 +218,8 @@ def certainties(
         elif kind is NOW:
             if scope is not None and scope.certainty is _HISTORY:
                 scope = None
+        elif kind is AFFIRMED:
+            scope = None  # "no edema and positive for effusion"
         elif kind is NOT_FINDING:
             # "without prior studies, the effusion …": the negation denies the studies.
             if scope is not None and scope.certainty is _ABSENT and not scope.governs and first - scope.end <= 1:
@@ -211,16 +231,22 @@ def certainties(
         elif kind is STOP or kind is DASH:
             scope, previous = None, None
             fresh = subject = preposition = apart = False
-            if term.value != "but":  # "small, but not excluded" is still said of what stands before
+            if term.value is not CONTRAST:  # "small, but not excluded" is still said of what stands before
                 clause = index + 1
     return result
+
+
+def _unchanged(result: list[Certainty], scope: _Scope) -> None:
+    """What is denied to have changed is there: "neither the effusion nor the edema has changed"."""
+    for member in scope.members:
+        result[member] = _STATED
 
 
 def _begins_with_article(word: str, after: int, articled: frozenset[int], scope: _Scope) -> bool:
     """Whether a comma or "and" is followed by "the", which items of a list do not have."""
     if after not in articled or scope.whole_list or scope.certainty is _STATED:
         return False
-    return word == "," or (word not in WITH and scope.governs and scope.certainty is _ABSENT)
+    return word is COMMA or (word is not WITH and scope.governs and scope.certainty is _ABSENT)
 
 
 def _is_another_side(items: list[Item], index: int, scope: _Scope) -> bool:
@@ -228,7 +254,7 @@ def _is_another_side(items: list[Item], index: int, scope: _Scope) -> bool:
     if scope.placed or not scope.governs or scope.certainty is not _ABSENT:
         return False
     before = items[index - 1][2] if index else None
-    return before is not None and before.kind is CONJUNCTION and before.value == "," and not or_follows(items, index)
+    return before is not None and before.kind is CONJUNCTION and before.value is COMMA and not or_follows(items, index)
 
 
 def _ends_at_new_statement(items: list[Item], index: int, scope: _Scope) -> bool:
@@ -242,8 +268,8 @@ def _ends_at_conjunction(items: list[Item], index: int, scope: _Scope) -> bool:
     if scope.certainty is _ABSENT:
         return scope.closed and not or_follows(items, index)
     if scope.certainty is _HISTORY:
-        return word != "and"
-    return scope.governs and scope.certainty is not _STATED and word in WITH
+        return word is not AND
+    return scope.governs and scope.certainty is not _STATED and word is WITH
 
 
 def _answers(items: list[Item], index: int, tokens: int, previous: int | None) -> bool:
@@ -280,7 +306,7 @@ def _is_alternative(items: list[Item], result: list[Certainty], previous: int, i
         return False
     alternative = False
     for _, _, term in items[previous + 1 : index]:
-        if term.kind is CONJUNCTION and term.value in OR:
+        if term.kind is CONJUNCTION and term.value is OR:
             alternative = True
         elif term.kind not in (ANATOMY, RESTART, CHANGED, CONJUNCTION, PREPOSITION):
             return False
@@ -312,9 +338,9 @@ def _reach_back(items: list[Item], result: list[Certainty], index: int, clause: 
         elif not reached:
             continue
         elif term.kind is CONJUNCTION:
-            if term.value in WITH:
+            if term.value is WITH:
                 break
-            if term.value == ",":
+            if term.value is COMMA:
                 comma = True
             else:
                 joined = True

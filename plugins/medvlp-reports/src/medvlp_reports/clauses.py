@@ -6,20 +6,23 @@ from medvlp_reports.lexicon import (
     ABSENT_AFTER,
     ABSENT_BEFORE,
     ABSENT_EITHER,
+    AGAINST,
     ANATOMY,
     CHANGE,
     CHANGED,
+    COMMA,
     CONJUNCTION,
     DASH,
     FINDING,
     LIKELY_AFTER,
-    NEUTRAL,
+    OR,
     POSSIBLE_AFTER,
     PREPOSITION,
     RESTART,
     SEEN,
     STOP,
     VERB,
+    WITH,
     Term,
 )
 
@@ -28,8 +31,6 @@ Item = tuple[int, int, Term]  # first token, end token, what the lexicon says of
 LOOK_AHEAD = 60
 """Items of a sentence that are looked at from one of them."""
 CHANGE_WITHIN = 5  # tokens between "no" and "change"
-OR = frozenset(["or", "/", "and/or", "vs", "versus"])
-WITH = frozenset(["with", "along with", "associated with", "accompanied by", "and with"])
 _ENDS = frozenset([STOP, DASH])
 _SAID_AFTER = frozenset([ABSENT_AFTER, ABSENT_EITHER, POSSIBLE_AFTER, LIKELY_AFTER])
 _DESCRIBING = frozenset([ANATOMY, RESTART, PREPOSITION, CHANGED])
@@ -38,9 +39,9 @@ _DESCRIBING = frozenset([ANATOMY, RESTART, PREPOSITION, CHANGED])
 def or_follows(items: list[Item], index: int) -> bool:
     """Whether the list that goes on after ``index`` ends in "or"."""
     for _, _, term in items[index + 1 : index + 1 + LOOK_AHEAD]:
-        if term.kind is CONJUNCTION and term.value in OR:
+        if term.kind is CONJUNCTION and term.value is OR:
             return True
-        if term.kind in (STOP, ABSENT_BEFORE) or (term.kind is CONJUNCTION and term.value in WITH):
+        if term.kind in (STOP, ABSENT_BEFORE) or (term.kind is CONJUNCTION and term.value is WITH):
             return False
     return False
 
@@ -69,13 +70,13 @@ def finding_follows(items: list[Item], index: int) -> bool:
         kind = term.kind
         if kind is FINDING:
             return True
-        if kind is CONJUNCTION or kind in _ENDS or kind in (ABSENT_BEFORE, NEUTRAL) or kind in _SAID_AFTER:
+        if kind is CONJUNCTION or kind in _ENDS or kind is ABSENT_BEFORE or kind in _SAID_AFTER or term.value is AGAINST:
             return False
     return False
 
 
 def _is_comma(term: Term) -> bool:
-    return term.kind is CONJUNCTION and term.value == ","
+    return term.kind is CONJUNCTION and term.value is COMMA
 
 
 def clause_ends(items: list[Item], index: int, tokens: int) -> bool:

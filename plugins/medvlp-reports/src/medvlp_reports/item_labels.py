@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from medvlp_reports.certainty import Certainty
-from medvlp_reports.clauses import LOOK_AHEAD, WITH, Item, change_follows
+from medvlp_reports.clauses import LOOK_AHEAD, Item, change_follows
 from medvlp_reports.lexicon import (
     ABSENT_AFTER,
     ABSENT_BEFORE,
@@ -14,6 +14,8 @@ from medvlp_reports.lexicon import (
     ANATOMY,
     CHANGE,
     CHANGED,
+    COLON,
+    COMMA,
     CONJUNCTION,
     DASH,
     FINDING,
@@ -28,10 +30,12 @@ from medvlp_reports.lexicon import (
     PREPOSITION,
     RESTART,
     STOP,
+    TAB,
     VERB,
+    WITH,
 )
 
-_MARKS = frozenset([":", "="])
+_LOOSE = frozenset([DASH, TAB])  # they also stand where no label does
 _OF_A_LABEL = frozenset([FINDING, ANATOMY, RESTART, CHANGED])
 _POSSIBLE = frozenset([POSSIBLE_BEFORE, POSSIBLE_AFTER, POSSIBLE_EITHER])
 _LIKELY = frozenset([LIKELY_BEFORE, LIKELY_AFTER, LIKELY_EITHER])
@@ -55,7 +59,7 @@ def answered(items: list[Item], words: list[str], breaks: frozenset[int]) -> tup
         certainty = _answer(items, labels, answer)
         if not answer and _shows(items, labels, words[items[mark][1] : items[mark][1] + 1]):
             certainty = Certainty.STATED
-        if items[mark][2].kind is DASH and (certainty is Certainty.HISTORY or _speaks(items, answer)):
+        if items[mark][2].kind in _LOOSE and (certainty is Certainty.HISTORY or _speaks(items, answer)):
             continue
         said.update(dict.fromkeys(labels, certainty))
         if certainty is Certainty.ABSENT and not _speaks(items, answer):
@@ -66,7 +70,7 @@ def answered(items: list[Item], words: list[str], breaks: frozenset[int]) -> tup
 def _marks(items: list[Item], breaks: frozenset[int]) -> Iterator[tuple[int, int]]:
     """(first item of the label, its colon or dash) for each label that names a finding."""
     for mark, (_, _, term) in enumerate(items):
-        if not ((term.kind is VERB and term.value in _MARKS) or term.kind is DASH):
+        if not ((term.kind is VERB and term.value is COLON) or term.kind in _LOOSE):
             continue
         first, finding = mark, False
         while first and (items[first - 1][2].kind in _OF_A_LABEL or _joins(items, first - 1)):
@@ -83,12 +87,12 @@ def _marks(items: list[Item], breaks: frozenset[int]) -> Iterator[tuple[int, int
 
 def _joins(items: list[Item], index: int) -> bool:
     """Whether "and", "or" or "/" joins two words of one label."""
-    return index > 0 and items[index][2].kind is CONJUNCTION and items[index][2].value != ","
+    return index > 0 and items[index][2].kind is CONJUNCTION and items[index][2].value is not COMMA
 
 
 def _separates(term: object) -> bool:
     kind = getattr(term, "kind", None)
-    return kind is STOP or kind is DASH or (kind is CONJUNCTION and getattr(term, "value", None) == ",")
+    return kind is STOP or kind is DASH or (kind is CONJUNCTION and getattr(term, "value", None) is COMMA)
 
 
 def _head(items: list[Item], start: int, end: int) -> list[int]:
@@ -96,7 +100,7 @@ def _head(items: list[Item], start: int, end: int) -> list[int]:
     head = []
     for place in range(start, min(end, start + LOOK_AHEAD)):
         term = items[place][2]
-        if term.kind in (STOP, DASH) or (term.kind is CONJUNCTION and (term.value == "," or term.value in WITH)):
+        if term.kind in (STOP, DASH) or (term.kind is CONJUNCTION and (term.value is COMMA or term.value is WITH)):
             break
         head.append(place)
     return head
@@ -116,10 +120,18 @@ def _shows(items: list[Item], labels: list[int], first: list[str]) -> bool:
     return first[0][0].isdigit() or all(items[label][2].value.kind == "device" for label in labels)
 
 
+def _names_again(items: list[Item], labels: list[int], answer: list[int]) -> bool:
+    """Whether an answer speaks of its label by name: "Nodule: no nodule"."""
+    concepts = {items[label][2].value.concept for label in labels}
+    return any(items[place][2].kind is FINDING and items[place][2].value.concept in concepts for place in answer)
+
+
 def _answer(items: list[Item], labels: list[int], answer: list[int]) -> Certainty:
-    if _speaks(items, answer):
-        return Certainty.HISTORY
     kinds = [items[place][2].kind for place in answer]
+    if _speaks(items, answer):
+        # "left basilar opacity: atelectasis or pneumonia"
+        signs = all(items[label][2].value.sign for label in labels) and _NEGATIVE.isdisjoint(kinds)
+        return Certainty.STATED if signs and not _names_again(items, labels, answer) else Certainty.HISTORY
     for place, kind in zip(answer, kinds, strict=True):
         if kind in (NEUTRAL, HISTORY):
             return Certainty.HISTORY

@@ -17,6 +17,7 @@ from typing import Any
 
 from medvlp_reports.landmarks import medklip_vocabulary
 from medvlp_reports.phrases import (
+    COLUMN,
     QUESTION_AFTER,
     QUESTION_BEFORE,
     Lemmas,
@@ -61,6 +62,8 @@ class Kind(IntEnum):
     NOT_FINDING = 26
     AFFIRMED = 27
     DASH = 28
+    MODIFIER = 29
+    TAB = 30
 
 
 # Comparing with a module's own name is eight times as fast as with `Kind.FINDING`, which counts:
@@ -94,12 +97,29 @@ CHANGED = Kind.CHANGED
 NOT_FINDING = Kind.NOT_FINDING
 AFFIRMED = Kind.AFFIRMED
 DASH = Kind.DASH
+MODIFIER = Kind.MODIFIER
+TAB = Kind.TAB
 
-SEEN = "seen"
-"""Value of verbs that only say that something shows: "no effusion is seen"."""
-AGAINST = "against"
-"""Value of prepositions before what something is preferred to: "more likely atelectasis than pneumonia"."""
-_VALUES = {"seen": SEEN, "against": AGAINST}
+# What is told apart within a kind.
+AND, COMMA, OR, WITH = "and", ",", "or", "with"  # conjunctions
+COLON, COPULA, PERSIST, STATES, SEEN = ":", "copula", "persist", "states", "seen"  # verbs: "seen" only says that something shows
+AGAINST, CAUSE, PART = "against", "cause", "part"  # prepositions: "more likely A than B", "A due to B", "lobe of the lung"
+CONTRAST, RELATIVE = "contrast", "relative"  # stops: "but" may still say more of what stands before; "which" does
+BESIDE = "beside"  # modifiers that put a finding where the one before it lies
+
+_PUNCTUATION = {
+    ",": (Kind.CONJUNCTION, COMMA),
+    "&": (Kind.CONJUNCTION, AND),
+    "/": (Kind.CONJUNCTION, OR),
+    ":": (Kind.VERB, COLON),
+    "=": (Kind.VERB, COLON),
+    ";": (Kind.STOP, None),
+    "-": (Kind.DASH, None),
+    COLUMN: (Kind.TAB, None),
+    "+": (Kind.AFFIRMED, None),
+    QUESTION_BEFORE: (Kind.POSSIBLE_BEFORE, None),
+    QUESTION_AFTER: (Kind.POSSIBLE_AFTER, QUESTION_AFTER),
+}
 
 # Where a phrase is listed under two cues, the earlier one here counts.
 _CUES = {
@@ -123,19 +143,25 @@ _CUES = {
     "history_next": Kind.HISTORY_NEXT,
     "change_nouns": Kind.CHANGE,
     "changed": Kind.CHANGED,
-    "dashes": Kind.DASH,
-    "seen": Kind.VERB,
     "stop": Kind.STOP,
+    "contrast": (Kind.STOP, CONTRAST),
+    "relatives": (Kind.STOP, RELATIVE),
+    "quantities": Kind.MODIFIER,
+    "beside": (Kind.MODIFIER, BESIDE),
     "restart": Kind.RESTART,
+    "seen": (Kind.VERB, SEEN),
+    "copulas": (Kind.VERB, COPULA),
+    "states": (Kind.VERB, STATES),
+    "persisting": (Kind.VERB, PERSIST),
     "verbs": Kind.VERB,
-    "conjunctions": Kind.CONJUNCTION,
-    "against": Kind.PREPOSITION,
+    "conjunctions": (Kind.CONJUNCTION, AND),
+    "alternatives": (Kind.CONJUNCTION, OR),
+    "accompaniments": (Kind.CONJUNCTION, WITH),
+    "against": (Kind.PREPOSITION, AGAINST),
+    "causes": (Kind.PREPOSITION, CAUSE),
+    "part_of": (Kind.PREPOSITION, PART),
     "prepositions": Kind.PREPOSITION,
 }
-
-_WORDS_COUNT = frozenset([Kind.CONJUNCTION, Kind.VERB, Kind.PREPOSITION, Kind.STOP])
-"""Kinds of which the very word matters."""
-
 
 @dataclass(frozen=True, slots=True)
 class Anatomy:
@@ -153,7 +179,8 @@ class FindingTerm:
     ``refine`` maps an organ's name to the finer concept that the finding is there; ``organ`` is
     where it lies when a report gives only a side; ``denies_what_follows`` is true of "clear of". A word
     with ``only_at`` is a finding at those organs only, and a size elsewhere ("large heart", "large effusion");
-    one that ``may_change`` is a change where it is that of a finding ("enlargement of the nodule").
+    one that ``may_change`` is a change where it is that of a finding ("enlargement of the nodule"). A
+    ``sign`` is what shows and not what it means: "opacity", not "pneumonia".
     """
 
     concept: str
@@ -164,6 +191,7 @@ class FindingTerm:
     denies_what_follows: bool
     only_at: frozenset[str] = frozenset()
     may_change: bool = False
+    sign: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,11 +268,12 @@ def build_lexicon(findings: Mapping[str, Any], anatomy: Mapping[str, Any], cues:
     for name, block in anatomy["organs"].items():
         for phrase in block["phrases"]:
             _add(lexicon, phrase, Term(Kind.ANATOMY, organs[name]))
-    for name, kind in _CUES.items():
+    for name, meaning in _CUES.items():
+        kind, value = meaning if isinstance(meaning, tuple) else (meaning, None)
         for phrase in cues.get(name, {}).get("phrases", ()):
-            _add(lexicon, phrase, Term(kind, _VALUES.get(name, phrase if kind in _WORDS_COUNT else None)))
-    add_phrase(lexicon.trie, (QUESTION_BEFORE,), Term(Kind.POSSIBLE_BEFORE, "?"))
-    add_phrase(lexicon.trie, (QUESTION_AFTER,), Term(Kind.POSSIBLE_AFTER, "?"))
+            _add(lexicon, phrase, Term(kind, value))
+    for mark, (kind, value) in _PUNCTUATION.items():
+        add_phrase(lexicon.trie, (mark,), Term(kind, value))
     content = json.dumps([findings, anatomy, cues], sort_keys=True, default=str)
     lexicon.digest = hashlib.sha256(content.encode()).hexdigest()
     words = vocabulary_of(lexicon.trie).union(findings.get("spelled_right", ()))
@@ -282,6 +311,7 @@ def _finding_term(block: Mapping[str, Any], organs: Mapping[str, Anatomy]) -> Fi
         denies_what_follows="cue" in block,
         only_at=frozenset(only_at),
         may_change=block.get("may_change", False),
+        sign=block.get("sign", False),
     )
 
 

@@ -6,7 +6,8 @@ import re
 
 from medvlp_reports.clauses import Item
 from medvlp_reports.lexicon import ABSENT_BEFORE, ANATOMY, CHANGE, FINDING, IGNORE, PREPOSITION, RESTART, VERB, Lexicon, Term
-from medvlp_reports.phrases import ARTICLES, QUESTION_AFTER, QUESTION_BEFORE, SKIPPED, TOKEN, longest_matches
+from medvlp_reports.phrases import ARTICLES, COLUMN, QUESTION_AFTER, QUESTION_BEFORE, SKIPPED, TOKEN, longest_matches
+from medvlp_reports.sentences import Layout, is_answered
 
 _SIZE = Term(RESTART, "size")
 _CHANGE = Term(CHANGE, "change")
@@ -28,7 +29,7 @@ def read_items(
                 articled.add(len(matches))
             continue
         matches.append(match)
-        lemmas.append(lemma_of[word] if word[0].isalnum() else _mark(word, lowered, match.start()))
+        lemmas.append(lemma_of[word] if word[0].isalnum() else _mark(match, lowered, lexicon.layout))
     items: list[Item] = [
         (first, end, term)
         for first, end, term in longest_matches(lexicon.trie, lemmas)
@@ -51,13 +52,18 @@ def lower(text: str) -> str:
     return "".join(low if len(low := char.lower()) == 1 else char for char in text)
 
 
-def _mark(mark: str, text: str, start: int) -> str:
+def _mark(match: re.Match[str], text: str, layout: Layout) -> str:
     """What a token that is no word is looked up as."""
+    mark = match[0]
     if mark == "?":
-        return QUESTION_AFTER if start and text[start - 1].isalnum() else QUESTION_BEFORE
+        if is_answered(text, match.end(), layout):
+            return ":"
+        return QUESTION_AFTER if match.start() and text[match.start() - 1].isalnum() else QUESTION_BEFORE
     if mark == "(":
         return ":"
-    return "-" if mark[0] in "-–—" else mark
+    if mark[0] in "-–—":
+        return "-"
+    return COLUMN if "\t" in mark or "|" in mark else mark
 
 
 def _breaks(text: str, matches: list[re.Match[str]]) -> frozenset[int]:

@@ -114,13 +114,15 @@ class RuleFilter:
         amended = False
         for section in read_sections(report, self.sections, self.headings):
             amended = amended or section.amends
-            for shift, mentions in self._sentences(section.text):
-                shift += section.start
-                for concept, entity, certainty, position, start, end, _ in mentions:
-                    found.append(
-                        Mention(concept, entity, certainty, position, start + shift, end + shift, section.amends)
-                    )
+            found.extend(self.read_text(section.text, section.start, section.amends))
         return amend(found) if amended else found
+
+    def read_text(self, text: str, start: int = 0, amends: bool = False) -> Iterator[Mention]:
+        """Every statement about a finding in a text, whatever its sections; ``start`` is where it stands in a report."""
+        for shift, mentions in self._sentences(text):
+            shift += start
+            for concept, entity, certainty, position, first, end, _ in mentions:
+                yield Mention(concept, entity, certainty, position, first + shift, end + shift, amends)
 
     def _sentences(self, text: str) -> Iterator[tuple[int, tuple[Mention, ...]]]:
         """(start, statements) of each sentence that has any."""

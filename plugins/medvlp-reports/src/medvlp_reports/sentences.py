@@ -11,7 +11,7 @@ from typing import Any
 from medvlp_reports.resources import load_yaml
 from medvlp_toolkit.data.section_splitting import plain_breaks
 
-_MARK = r"(?:[-*•–—▪◦‣·>]|\(?(?P<number>\d{1,2})[.)]|\(?[a-z][.)])(?=\s)"
+_MARK = r"(?:[-*•–—▪◦‣·>]|\(?(?P<number>\d{1,2})[.)]|\(?(?P<letter>[a-z])[.)])(?=\s)"
 _ITEM = re.compile(rf"[ \t]*{_MARK}\s*")
 # A label: a few words before a colon that stands on the line's first words ("Pleural effusion: none").
 _LABEL = re.compile(r"[^\W\d_][^:.;,?!\n]{0,50}:(?!\d)")
@@ -20,10 +20,11 @@ _LABEL = re.compile(r"[^\W\d_][^:.;,?!\n]{0,50}:(?!\d)")
 _END = re.compile(
     r"(?<![.!?])[.!?]+(?=\s|$|[^\W\d_a-zß-öø-ÿ][a-zß-öø-ÿ])"
     r"|(?<=[^\W\d_]{4})\.(?=[^\W\d_]{2})"
-    r"|(?<=\s)\(?(?P<number>\d{1,2})[.)](?=\s+[^\W\d_])"
+    r"|(?<=\s)(?:\(?(?P<number>\d{1,2})[.)]|\((?P<letter>[a-j])\))(?=\s+[^\W\d_])"
     r"|(?<=\s)[•▪◦‣](?=\s)"
 )
 _WORD_BEFORE = re.compile(r"[^\W_]+(?:\.[^\W_]+)*\Z")
+_ANSWER = re.compile(r"[ \t]*([^\W\d_]{1,12})[ \t]*(?=[.,;\n]|\Z)")
 _LONGEST_WORD = 24  # characters looked at before a full stop
 _NARROWEST = 50  # characters; text that is wrapped at fewer is not told from short lines by its width
 
@@ -33,12 +34,13 @@ class Layout:
     """Words of a language that tell a line's end from a statement's (``cues.yaml``).
 
     ``abbreviations`` end in a full stop that ends no statement; a line does not end a statement after one of
-    ``open_words``, nor before one of ``continuing_words``.
+    ``open_words``, nor before one of ``continuing_words``; ``answers`` may follow the question mark of a label.
     """
 
     abbreviations: frozenset[str] = frozenset()
     open_words: frozenset[str] = frozenset()
     continuing_words: frozenset[str] = frozenset()
+    answers: frozenset[str] = frozenset()
 
     @classmethod
     def from_cues(cls, cues: Mapping[str, Any]) -> Layout:
@@ -55,13 +57,13 @@ def sentences(text: str, layout: Layout | None = None) -> Iterator[tuple[int, st
     for first, last in blocks:
         start = first
         item = _ITEM.match(text, first, last)
-        expected = int(item["number"] or 0) + 1 if item is not None else 1
+        expected = _number(item) + 1 if item is not None else 1
         for match in _END.finditer(text, first, last):
             end = following = match.start()
-            if match["number"] is not None:
+            if match["number"] is not None or match["letter"] is not None:
                 # "1) … 2) …": numbers in order begin items; "seen on image 6. The" is told by its stop.
-                if int(match["number"]) in (1, expected):
-                    expected = int(match["number"]) + 1
+                if _number(match) in (1, expected):
+                    expected = _number(match) + 1
                 elif text[match.end() - 1] == ".":
                     end, following = match.end() - 1, match.end()
                 else:
@@ -71,8 +73,8 @@ def sentences(text: str, layout: Layout | None = None) -> Iterator[tuple[int, st
                     continue
                 following = match.end()
             elif text[end] == "?":
-                if not end or not text[end - 1].isalnum():
-                    continue  # "? pneumonia"
+                if not end or not text[end - 1].isalnum() or is_answered(text, match.end(), layout):
+                    continue  # "? pneumonia", "Pneumothorax? No"
                 end = following = match.end()  # it says that something is uncertain
             elif text[end] == "!":
                 following = match.end()
@@ -81,6 +83,18 @@ def sentences(text: str, layout: Layout | None = None) -> Iterator[tuple[int, st
             start = following
         if start < last:
             yield start, text[start:last]
+
+
+def _number(item: re.Match[str]) -> int:
+    """The place of an item in its list, 0 for a bullet."""
+    letter = item["letter"]
+    return ord(letter) - ord("a") + 1 if letter else int(item["number"] or 0)
+
+
+def is_answered(text: str, start: int, layout: Layout) -> bool:
+    """Whether no more than an answer follows: "Pneumothorax? No"."""
+    answer = _ANSWER.match(text, start)
+    return answer is not None and answer[1].lower() in layout.answers
 
 
 @cache
