@@ -102,8 +102,18 @@ TAB = Kind.TAB
 
 # What is told apart within a kind.
 AND, COMMA, OR, WITH = "and", ",", "or", "with"  # conjunctions
-COLON, COPULA, PERSIST, STATES, SEEN = ":", "copula", "persist", "states", "seen"  # verbs: "seen" only says that something shows
-AGAINST, CAUSE, PART = "against", "cause", "part"  # prepositions: "more likely A than B", "A due to B", "lobe of the lung"
+COLON, COPULA, PERSIST, STATES, SEEN = (
+    ":",
+    "copula",
+    "persist",
+    "states",
+    "seen",
+)  # verbs: "seen" only says that something shows
+AGAINST, CAUSE, PART = (
+    "against",
+    "cause",
+    "part",
+)  # prepositions: "more likely A than B", "A due to B", "lobe of the lung"
 CONTRAST, RELATIVE = "contrast", "relative"  # stops: "but" may still say more of what stands before; "which" does
 BESIDE = "beside"  # modifiers that put a finding where the one before it lies
 
@@ -162,6 +172,7 @@ _CUES = {
     "part_of": (Kind.PREPOSITION, PART),
     "prepositions": Kind.PREPOSITION,
 }
+
 
 @dataclass(frozen=True, slots=True)
 class Anatomy:
