@@ -15,12 +15,12 @@ import xxhash
 from PIL import Image
 
 from medvlp_toolkit.data.array_file import ArrayFile
+from medvlp_toolkit.data.headings import Headings
 from medvlp_toolkit.data.images import Fit, ImageReadError, fit_box, read_image_and_size, read_volume
 from medvlp_toolkit.data.images.fit import fit_picture
 from medvlp_toolkit.data.record_json import load
 from medvlp_toolkit.data.records import Finding, Report, Study
 from medvlp_toolkit.data.rejected import Reason, Rejected
-from medvlp_toolkit.data.headings import Headings
 from medvlp_toolkit.data.sections import cut_to_sections, with_sections
 
 Row = dict[str, Any]

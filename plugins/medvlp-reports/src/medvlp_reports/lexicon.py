@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum
+from enum import Enum, IntEnum
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -100,22 +100,32 @@ DASH = Kind.DASH
 MODIFIER = Kind.MODIFIER
 TAB = Kind.TAB
 
-# What is told apart within a kind.
-AND, COMMA, OR, WITH = "and", ",", "or", "with"  # conjunctions
-COLON, COPULA, PERSIST, STATES, SEEN = (
-    ":",
-    "copula",
-    "persist",
-    "states",
-    "seen",
-)  # verbs: "seen" only says that something shows
-AGAINST, CAUSE, PART = (
-    "against",
-    "cause",
-    "part",
-)  # prepositions: "more likely A than B", "A due to B", "lobe of the lung"
-CONTRAST, RELATIVE = "contrast", "relative"  # stops: "but" may still say more of what stands before; "which" does
-BESIDE = "beside"  # modifiers that put a finding where the one before it lies
+
+class Sense(Enum):
+    """What is told apart within a kind."""
+
+    AND = "and"  # conjunctions
+    COMMA = ","
+    OR = "or"
+    WITH = "with"
+    COLON = ":"  # verbs, and what stands in their place
+    COPULA = "is"
+    PERSIST = "persists"
+    SEEN = "is seen"  # says no more than that something shows
+    STATES = "has"
+    AGAINST = "than"  # prepositions: "more likely A than B"
+    CAUSE = "due to"
+    PART = "of"
+    CONTRAST = "but"  # stops: it may still say more of what stands before
+    RELATIVE = "which"
+    BESIDE = "adjacent"  # modifiers: a finding lies where the one before it does
+    QUESTION = "?"
+
+
+AND, COMMA, OR, WITH = Sense.AND, Sense.COMMA, Sense.OR, Sense.WITH
+COLON, COPULA, PERSIST, SEEN, STATES = Sense.COLON, Sense.COPULA, Sense.PERSIST, Sense.SEEN, Sense.STATES
+AGAINST, CAUSE, PART = Sense.AGAINST, Sense.CAUSE, Sense.PART
+CONTRAST, RELATIVE, BESIDE, QUESTION = Sense.CONTRAST, Sense.RELATIVE, Sense.BESIDE, Sense.QUESTION
 
 _PUNCTUATION = {
     ",": (Kind.CONJUNCTION, COMMA),
@@ -128,7 +138,7 @@ _PUNCTUATION = {
     COLUMN: (Kind.TAB, None),
     "+": (Kind.AFFIRMED, None),
     QUESTION_BEFORE: (Kind.POSSIBLE_BEFORE, None),
-    QUESTION_AFTER: (Kind.POSSIBLE_AFTER, QUESTION_AFTER),
+    QUESTION_AFTER: (Kind.POSSIBLE_AFTER, QUESTION),
 }
 
 # Where a phrase is listed under two cues, the earlier one here counts.
@@ -218,15 +228,15 @@ class Term:
 class Lexicon:
     """Compiled lexicon: ``trie`` over lemmas, ``lemmas`` (word → lemma), ``concepts`` → entity.
 
-    ``layout`` has the words that tell a line's end from a statement's. ``duplicates`` are phrases listed under two meanings, of which the first counts; ``digest`` is a
-    hash of what the lexicon was built from.
+    ``layout`` has the words that tell a line's end from a statement's; ``duplicates`` are phrases listed under two
+    meanings, of which the first counts; ``digest`` is a hash of what the lexicon was built from.
     """
 
     trie: Trie
     lemmas: Lemmas
     concepts: dict[str, str]
     organs: dict[str, Anatomy]
-    layout: Layout = Layout()
+    layout: Layout = field(default_factory=Layout)
     duplicates: list[str] = field(default_factory=list)
     digest: str = ""
 
