@@ -56,7 +56,7 @@ from medvlp_reports.lexicon import (
     WITH,
     Sense,
 )
-from medvlp_reports.reach import is_alternative, reach_back
+from medvlp_reports.reach import is_alternative, is_beside_unknown, reach_back
 from medvlp_reports.reading import Read
 
 __all__ = ["Certainty", "Item", "certainties"]
@@ -117,7 +117,7 @@ def certainties(read: Read) -> list[Certainty]:
             if scope is not None and scope.next_only >= 0 and first - scope.end > scope.next_only:
                 scope = None
             if finding.kind == "device" and apart and scope is not None and scope.certainty is _ABSENT:
-                scope = None if scope.governs else scope  # "no pneumothorax with the tube in place"
+                scope = None  # "no pneumothorax with the tube in place", "no kink of the tube"
             if finding.kind == "normal":
                 # "no effusion, normal heart": only what directly follows a negation is denied normality.
                 if scope is not None and first - scope.end <= 1 and not fresh:
@@ -146,6 +146,8 @@ def certainties(read: Read) -> list[Certainty]:
                 else:
                     scope.placed = True
         elif kind is CONJUNCTION:
+            if term.value is OR and scope is None and is_beside_unknown(items, index, tokens):
+                result[index - 1] = Certainty.ALTERNATIVE if result[index - 1] is _STATED else result[index - 1]
             preposition = False
             fresh = term.value is not OR
             apart = apart or term.value is WITH
@@ -256,7 +258,9 @@ def _is_another_side(items: list[Item], index: int, scope: _Scope) -> bool:
 
 def _ends_at_new_statement(items: list[Item], index: int, scope: _Scope) -> bool:
     """Whether "small", "mild" … after a comma or "and" begin a statement outside the scope."""
-    return not scope.whole_list and scope.certainty is not _HISTORY and not or_follows(items, index)
+    if scope.whole_list or scope.certainty is _HISTORY or or_follows(items, index):
+        return False
+    return scope.governs or scope.certainty is _ABSENT  # "possibly with small effusions"
 
 
 def _ends_at_conjunction(items: list[Item], index: int, scope: _Scope) -> bool:

@@ -100,9 +100,19 @@ def begins_statement(items: list[Item], index: int) -> bool:
     if after >= len(items):
         return False
     _, _, term = items[after]
+    if term.kind is FINDING and term.value.kind == "device" and _is_told_of(items, after):
+        return True
     if term.kind is FINDING and term.adjective and term.value.kind == "finding":
         return _describes_organ(items, after) and not or_follows(items, index)
     return _has_predicate(items, after)
+
+
+def _is_told_of(items: list[Item], index: int) -> bool:
+    """Whether something is said of a device without a verb: "pacemaker in place", "tube 4 cm above the carina"."""
+    following = items[index + 1] if index + 1 < len(items) else None
+    return following is not None and (
+        following[2].kind is PREPOSITION or (following[2].kind is FINDING and following[2].value.kind != "finding")
+    )
 
 
 def _describes_organ(items: list[Item], index: int) -> bool:
