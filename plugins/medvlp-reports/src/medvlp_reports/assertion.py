@@ -156,7 +156,7 @@ def certainties(read: Read) -> list[Certainty]:
                 and fresh
                 and (
                     _begins_with_article(term.value, end, articled, scope)
-                    or (not scope.whole_list and begins_statement(items, index))
+                    or (scope.governs and not scope.whole_list and begins_statement(items, index))
                     or _ends_at_conjunction(items, index, scope)
                 )
             ):
@@ -179,6 +179,7 @@ def certainties(read: Read) -> list[Certainty]:
                 scope = None
             elif _answers(items, index, tokens, previous):
                 reach_back(items, result, index, clause, _ABSENT)
+                spent.add(index + 1)  # "not radiographically apparent"
             else:
                 # "no change in the effusion or atelectasis": both are there.
                 members = scope.members if scope is not None and scope.certainty is _ABSENT else []
@@ -194,7 +195,7 @@ def certainties(read: Read) -> list[Certainty]:
         elif kind in _BEFORE:
             either = kind is POSSIBLE_EITHER or kind is LIKELY_EITHER
             if either and not finding_follows(items, index):
-                if clause_ends(items, index, tokens):
+                if index not in spent and clause_ends(items, index, tokens):
                     reach_back(items, result, index, clause, _BEFORE[kind])
             # "no suspicious nodule" stays denied.
             elif scope is None or scope.certainty is not _ABSENT or (fresh and not or_follows(items, index)):
@@ -223,7 +224,9 @@ def certainties(read: Read) -> list[Certainty]:
             if scope is not None and scope.certainty is _ABSENT and not scope.governs and first - scope.end <= 1:
                 scope = None
         elif kind is PREPOSITION:
-            preposition = apart = True
+            preposition = True
+            # "no kink of the tube", not "no left-to-right shunt"
+            apart = apart or scope is None or scope.governs or (index > 0 and first > items[index - 1][1])
             if term.value is AGAINST and scope is not None and scope.certainty is Certainty.LIKELY and scope.governs:
                 scope = _Scope(Certainty.POSSIBLE, end)  # "more likely atelectasis than pneumonia"
         elif kind is STOP or kind is DASH:
@@ -260,7 +263,8 @@ def _ends_at_new_statement(items: list[Item], index: int, scope: _Scope) -> bool
     """Whether "small", "mild" … after a comma or "and" begin a statement outside the scope."""
     if scope.whole_list or scope.certainty is _HISTORY or or_follows(items, index):
         return False
-    return scope.governs or scope.certainty is _ABSENT  # "possibly with small effusions"
+    # "possibly with small effusions": nothing stands between the cue and "with"
+    return scope.governs or scope.certainty is _ABSENT or items[index - 1][0] > scope.end
 
 
 def _ends_at_conjunction(items: list[Item], index: int, scope: _Scope) -> bool:
@@ -286,8 +290,7 @@ def _answers(items: list[Item], index: int, tokens: int, previous: int | None) -
     return (
         following is not None
         and following[0] - end <= _SEEN_WITHIN
-        and following[2].kind is VERB
-        and following[2].value is SEEN
+        and (following[2].value is SEEN or following[2].kind is LIKELY_EITHER)
     )
 
 
