@@ -10,7 +10,6 @@ import yaml
 from medvlp_reports.labels import label_reports, load_scheme, scheme_names
 from medvlp_toolkit.data.records import Report
 
-
 TEXTS = yaml.safe_load(Path(__file__).with_name("report_labels.yaml").read_text(encoding="utf-8"))
 CASES = [
     pytest.param(text, expected, id=f"{group}: {text[:60]}")

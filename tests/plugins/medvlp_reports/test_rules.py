@@ -161,10 +161,11 @@ def test_a_long_report_is_read_to_its_end(rules: RuleFilter) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "A" + " " * 100_000 + "x", "a" * 100_000, "." * 100_000 + "x", "?" * 50_000, " (a" * 30_000, "effusion\t" * 10_000,
-        "No effusion\n" * 10_000, "left small " * 10_000, "large " * 10_000, "effusion " * 10_000,
-        "effusion: no, " * 10_000, "in the left base " + "effusion " * 10_000, "FINDINGS: Effusion.\n" * 5_000,
-        "ADDENDUM: No effusion.\nIMPRESSION: Effusion.\n" * 2_000, "1) No effusion 2) effusion " * 3_000,
+        "A" + " " * 100_000 + "x", "a" * 100_000, "." * 100_000 + "x", "?" * 50_000, " (a" * 30_000,
+        "effusion\t" * 10_000, "No effusion\n" * 10_000, "left small " * 10_000, "large " * 10_000,
+        "effusion " * 10_000, "effusion: no, " * 10_000, "in the left base " + "effusion " * 10_000,
+        "FINDINGS: Effusion.\n" * 5_000, "ADDENDUM: No effusion.\nIMPRESSION: Effusion.\n" * 2_000,
+        "1) No effusion 2) effusion " * 3_000,
     ],
     ids=lambda text: text[:12].strip(),
 )  # fmt: skip
@@ -234,9 +235,9 @@ def test_left_and_right_exchanged_in_the_text_are_exchanged_in_the_positions(cas
     sentence = case[0]
 
     def exchanged(text: str) -> str:
-        swap = {"left": "right", "Left": "Right", "RLL": "LLL", "RUL": "LUL"}
+        swap = {"left": "right", "Left": "Right", "LEFT": "RIGHT", "RLL": "LLL", "RUL": "LUL"}
         swap |= {there: here for here, there in swap.items()}
-        return re.sub(r"\b(?:left|right|Left|Right|RLL|LLL|RUL|LUL)\b", lambda match: swap[match.group()], text)
+        return re.sub(rf"\b(?:{'|'.join(swap)})\b", lambda match: swap[match.group()], text)
 
     mirrored = {"lower_left_lobe": "lower_right_lobe", "upper_left_lobe": "upper_right_lobe"}
     mirrored |= {

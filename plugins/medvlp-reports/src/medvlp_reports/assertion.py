@@ -156,7 +156,7 @@ def certainties(read: Read) -> list[Certainty]:
                 and fresh
                 and (
                     _begins_with_article(term.value, end, articled, scope)
-                    or (scope.governs and not scope.whole_list and begins_statement(items, index))
+                    or (_spent(scope, first) and not scope.whole_list and begins_statement(items, index))
                     or _ends_at_conjunction(items, index, scope)
                 )
             ):
@@ -244,6 +244,11 @@ def _unchanged(result: list[Certainty], scope: _Scope) -> None:
     scope.members = []
 
 
+def _spent(scope: _Scope, first: int) -> bool:
+    """Whether a cue has governed something before this token, if only words that the lexicon does not know."""
+    return scope.governs or first > scope.end
+
+
 def _begins_with_article(word: Sense, after: int, articled: frozenset[int], scope: _Scope) -> bool:
     """Whether a comma or "and" is followed by "the", which items of a list do not have."""
     if after not in articled or scope.whole_list or scope.certainty is _STATED:
@@ -264,7 +269,7 @@ def _ends_at_new_statement(items: list[Item], index: int, scope: _Scope) -> bool
     if scope.whole_list or scope.certainty is _HISTORY or or_follows(items, index):
         return False
     # "possibly with small effusions": nothing stands between the cue and "with"
-    return scope.governs or scope.certainty is _ABSENT or items[index - 1][0] > scope.end
+    return scope.certainty is _ABSENT or _spent(scope, items[index - 1][0])
 
 
 def _ends_at_conjunction(items: list[Item], index: int, scope: _Scope) -> bool:

@@ -65,8 +65,8 @@ def read_reports(archive: str | Path) -> Iterator[tuple[Report, list[list[str]]]
                     content = stream.read()
                     terms = [term.text or "" for term in ElementTree.fromstring(content).iter("major")]
                     yield report_from_open_i(content), [[part.strip() for part in term.split("/")] for term in terms]
-    except tarfile.TarError as error:
-        raise ValueError(f"{archive}: not readable as a .tgz of Open-i's reports ({error})") from None
+    except (tarfile.TarError, ElementTree.ParseError, EOFError):
+        raise ValueError(f"{archive}: not readable as a .tgz of Open-i's reports") from None
 
 
 def place_agreement(
