@@ -39,7 +39,7 @@ _DESCRIBING = frozenset([ANATOMY, RESTART, PREPOSITION, CHANGED])
 
 
 def or_follows(items: list[Item], index: int) -> bool:
-    """Whether the list that goes on after ``index`` ends in "or"."""
+    """Whether the list that continues after ``index`` ends in "or"."""
     for _, _, term in items[index + 1 : index + 1 + LOOK_AHEAD]:
         if term.kind is CONJUNCTION and term.value is OR:
             return True
@@ -98,14 +98,14 @@ def begins_statement(items: list[Item], index: int) -> bool:
     if after >= len(items):
         return False
     _, _, term = items[after]
-    if term.kind is FINDING and term.value.kind == "device" and _is_told_of(items, after):
+    if term.kind is FINDING and term.value.kind == "device" and _is_described(items, after):
         return True
     if term.kind is FINDING and term.adjective and term.value.kind == "finding":
         return _describes_organ(items, after) and not or_follows(items, index)
     return _has_predicate(items, after)
 
 
-def _is_told_of(items: list[Item], index: int) -> bool:
+def _is_described(items: list[Item], index: int) -> bool:
     """Whether something is said of a device without a verb: "pacemaker in place", "tube 4 cm above the carina"."""
     following = items[index + 1] if index + 1 < len(items) else None
     return following is not None and (

@@ -102,7 +102,7 @@ TAB = Kind.TAB
 
 
 class Sense(Enum):
-    """What is told apart within a kind."""
+    """What is distinguished within a kind."""
 
     AND = "and"  # conjunctions
     COMMA = ","
@@ -184,9 +184,12 @@ _CUES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Anatomy:
-    """A place: an organ, a side or a level, with the words that the landmark table reads."""
+    """A place: an organ, a side or a level, with the words that the landmark table reads.
+
+    A lexicon has one object for each; they are compared by identity, which is quick.
+    """
 
     name: str
     words: frozenset[str]
@@ -228,8 +231,8 @@ class Term:
 class Lexicon:
     """Compiled lexicon: ``trie`` over lemmas, ``lemmas`` (word → lemma), ``concepts`` → entity.
 
-    ``layout`` has the words that tell a line's end from a statement's; ``duplicates`` are phrases listed under two
-    meanings, of which the first counts; ``digest`` is a hash of what the lexicon was built from.
+    ``layout`` has the words that show whether a line's end ends a statement; ``duplicates`` are phrases listed under
+    two meanings, of which the first counts; ``digest`` is a hash of what the lexicon was built from.
     """
 
     trie: Trie
@@ -295,6 +298,7 @@ def build_lexicon(findings: Mapping[str, Any], anatomy: Mapping[str, Any], cues:
             _add(lexicon, phrase, Term(kind, value))
     for mark, (kind, value) in _PUNCTUATION.items():
         add_phrase(lexicon.trie, (mark,), Term(kind, value))
+    lexicon.lemmas.update((mark, mark) for mark in ",;/&")  # these mean the same wherever they stand
     content = json.dumps([findings, anatomy, cues], sort_keys=True, default=str)
     lexicon.digest = hashlib.sha256(content.encode()).hexdigest()
     words = vocabulary_of(lexicon.trie).union(findings.get("spelled_right", ()))

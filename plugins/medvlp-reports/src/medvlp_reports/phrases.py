@@ -26,10 +26,10 @@ def mark(char: str, text: str, start: int) -> str | None:
     A dash counts between spaces ("effusion - none"), a bracket before a single word ("effusion (none)"), the end of a
     column between words; a question mark stands before or after what it questions.
     """
-    if char in ",;:/&=":
-        return char
-    spaced = not start or text[start - 1].isspace()
     following = text[start + 1 : start + 2]
+    if char in ",;:/&=":
+        return None if char == ":" and following.isdigit() and text[start - 1 : start].isdigit() else char
+    spaced = not start or text[start - 1].isspace()
     if char in "-–—":
         return "-" if spaced and (not following or following.isspace()) else None
     if char == "?":
@@ -118,7 +118,7 @@ class Lemmas(dict[str, str]):
         self._spelling = SpellingIndex(self._vocabulary)
 
     def __missing__(self, word: str) -> str:
-        if len(word) > _LONGEST_WORD:
+        if len(word) > _LONGEST_WORD or not word[0].isalnum():
             return word
         lemma = singular(word)
         if self._spelling is not None and lemma not in self._vocabulary:

@@ -40,35 +40,46 @@ class Read(NamedTuple):
     labelled: bool
 
 
+NOTHING = Read([], [], _NONE, _NONE, False)
+"""What is read in a sentence without a finding."""
+
+
 def read_items(sentence: str, lexicon: Lexicon) -> Read:
-    """What the lexicon says of a sentence's words."""
+    """What the lexicon says of a sentence's words; `NOTHING` where none is a finding's."""
     lowered = lower(sentence)
     lemma_of = lexicon.lemmas
+    known = lemma_of.get
     matches: list[re.Match[str]] = []
     lemmas: list[str] = []
     articled: list[int] = []
     labelled = False
     for match in TOKEN.finditer(lowered):
         word = match[0]
-        if word.isalnum():
+        lemma = known(word)
+        if lemma is None:
             if word in SKIPPED:
                 if word in ARTICLES:
                     articled.append(len(lemmas))
                 continue
-            lemmas.append(lemma_of[word])
-        else:
-            read = mark(word, lowered, match.start()) if word[0] not in "0123456789" else word
-            if read is None:
-                continue
-            if word == "?" and is_answered(lowered, match.end(), lexicon.layout):
-                read = ":"
-            labelled = labelled or read in _LABELLING
-            lemmas.append(read)
+            if word[0].isalnum():
+                lemma = lemma_of[word]
+            else:
+                lemma = mark(word, lowered, match.start())
+                if lemma is None:
+                    continue
+                if word == "?" and is_answered(lowered, match.end(), lexicon.layout):
+                    lemma = ":"
+                labelled = labelled or lemma in _LABELLING
+        lemmas.append(lemma)
         matches.append(match)
     items: list[Item] = []
+    finds = False
     for first, end, term in longest_matches(lexicon.trie, lemmas):
         if term.kind is not IGNORE:
             items.append((first, end, term))
+            finds = finds or term.kind is FINDING
+    if not finds:
+        return NOTHING
     for index, (first, end, term) in enumerate(items):
         if term.kind is FINDING:
             if term.value.only_at and not _is_at(items, index, term.value.only_at):
