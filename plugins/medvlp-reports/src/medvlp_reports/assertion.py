@@ -91,7 +91,7 @@ class _Scope:
 
 def certainties(read: Read) -> list[Certainty]:
     """One certainty per item of a sentence; those of items that are no finding mean nothing."""
-    items, tokens, articled, breaks = read.items, len(read.matches), read.articled, read.breaks
+    items, tokens, articled, breaks = read.items, len(read.spans), read.articled, read.breaks
     result = [_STATED] * len(items)
     labels, spent = answered(read) if read.labelled else ({}, set())
     scope: _Scope | None = None

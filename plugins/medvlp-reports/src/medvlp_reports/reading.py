@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
 
 from medvlp_reports.clauses import LOOK_AHEAD, Item
@@ -28,19 +27,20 @@ _NONE: frozenset[int] = frozenset()
 
 
 class Read(NamedTuple):
-    """A sentence's items, and its tokens: what they are, those that an article stands before, those that begin a line.
+    """A sentence's items, and its tokens: base forms, (start, end), those after an article, those that begin a line.
 
     ``labelled``: there is a mark that may end a label.
     """
 
     items: list[Item]
-    matches: list[re.Match[str]]
+    lemmas: list[str]
+    spans: list[tuple[int, int]]
     articled: frozenset[int]
     breaks: frozenset[int]
     labelled: bool
 
 
-NOTHING = Read([], [], _NONE, _NONE, False)
+NOTHING = Read([], [], [], _NONE, _NONE, False)
 """What is read in a sentence without a finding."""
 
 
@@ -49,7 +49,7 @@ def read_items(sentence: str, lexicon: Lexicon) -> Read:
     lowered = lower(sentence)
     lemma_of = lexicon.lemmas
     known = lemma_of.get
-    matches: list[re.Match[str]] = []
+    spans: list[tuple[int, int]] = []
     lemmas: list[str] = []
     articled: list[int] = []
     labelled = False
@@ -71,7 +71,7 @@ def read_items(sentence: str, lexicon: Lexicon) -> Read:
                     lemma = ":"
                 labelled = labelled or lemma in _LABELLING
         lemmas.append(lemma)
-        matches.append(match)
+        spans.append(match.span())
     items: list[Item] = []
     finds = False
     for first, end, term in longest_matches(lexicon.trie, lemmas):
@@ -86,8 +86,8 @@ def read_items(sentence: str, lexicon: Lexicon) -> Read:
                 items[index] = (first, end, _SIZE)
             elif term.value.may_change and _is_of_a_finding(items, index):
                 items[index] = (first, end, _CHANGE)
-    breaks = _breaks(lowered, matches) if "\n" in sentence else _NONE
-    return Read(items, matches, frozenset(articled) if articled else _NONE, breaks, labelled)
+    breaks = _breaks(lowered, spans) if "\n" in sentence else _NONE
+    return Read(items, lemmas, spans, frozenset(articled) if articled else _NONE, breaks, labelled)
 
 
 def lower(text: str) -> str:
@@ -98,14 +98,14 @@ def lower(text: str) -> str:
     return "".join(low if len(low := char.lower()) == 1 else char for char in text)
 
 
-def _breaks(text: str, matches: list[re.Match[str]]) -> frozenset[int]:
+def _breaks(text: str, spans: list[tuple[int, int]]) -> frozenset[int]:
     """The tokens that stand first on a line, but for the first line."""
     found = set()
     end = 0
-    for index, match in enumerate(matches):
-        if index and "\n" in text[end : match.start()]:
+    for index, (start, stop) in enumerate(spans):
+        if index and "\n" in text[end:start]:
             found.add(index)
-        end = match.end()
+        end = stop
     return frozenset(found)
 
 

@@ -156,7 +156,7 @@ class RuleFilter:
         read = read_items(sentence, self.lexicon)
         if read is NOTHING:
             return ()
-        items, matches = read.items, read.matches
+        items, spans = read.items, read.spans
         certainty = certainties(read)
         places = attach(items, anatomy_groups(items))
         mentions: list[Mention] = []
@@ -164,7 +164,7 @@ class RuleFilter:
             if term.kind is not FINDING:
                 continue
             finding, said = term.value, certainty[index]
-            start, stop = matches[first].start(), matches[end - 1].end()
+            start, stop = spans[first][0], spans[end - 1][1]
             found = places.get(index)
             if not found:
                 mentions.append(Mention(finding.concept, finding.entity, said, None, start, stop))
