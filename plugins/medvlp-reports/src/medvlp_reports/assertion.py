@@ -162,8 +162,9 @@ def certainties(read: Read) -> list[Certainty]:
             ):
                 scope, previous = None, None
         elif kind is VERB:
-            if term.value is PERSIST and last is not None and index and items[index - 1][2].kind in (STOP, CONJUNCTION):
-                result[last] = _STATED  # "has cleared on the right, but persists on the left"
+            denied = last is not None and result[last] is _ABSENT
+            if term.value is PERSIST and denied and items[index - 1][2].kind in (STOP, CONJUNCTION):
+                result[last or 0] = _STATED  # "has cleared on the right, but persists on the left"
             if scope is not None:
                 if subject and previous is not None:
                     scope = None

@@ -35,19 +35,22 @@ class Layout:
     """Words of a language that show whether a line's end ends a statement (``cues.yaml``).
 
     ``abbreviations`` end in a full stop that ends no statement; a line does not end a statement after one of
-    ``open_words``, nor before one of ``continuing_words``; ``answers`` may follow the question mark of a label.
+    ``open_words`` (unless by one of ``closed_endings``), nor before one of ``continuing_words``; ``answers`` may follow
+    the question mark of a label.
     """
 
     abbreviations: frozenset[str] = frozenset()
     open_words: frozenset[str] = frozenset()
     continuing_words: frozenset[str] = frozenset()
     answers: frozenset[str] = frozenset()
+    closed_endings: tuple[str, ...] = ()
 
     @classmethod
     def from_cues(cls, cues: Mapping[str, Any]) -> Layout:
         """The ``layout`` of a table of cues; each kind of word may be absent."""
-        words = {name: frozenset(words) for name, words in cues.get("layout", {}).items() if name != "source"}
-        return cls(**words)
+        words = {name: words for name, words in cues.get("layout", {}).items() if name != "source"}
+        closed = tuple(words.pop("closed_endings", ()))
+        return cls(**{name: frozenset(listed) for name, listed in words.items()}, closed_endings=closed)
 
 
 def sentences(text: str, layout: Layout | None = None) -> Iterator[tuple[int, str]]:
@@ -162,11 +165,14 @@ def _begins_anew(before: str, line: str, width: int, caseless: bool, layout: Lay
     if before.endswith((",", "-", "/", "(", ":", "&", "+")):
         return False
     first = line[:_LONGEST_WORD].split(maxsplit=1)[0].rstrip(".,;:")
-    if _last_word(before) in layout.open_words:
-        return False
-    if _LABEL.match(line):
-        return True
     small = line[0].islower()
+    labelled = _LABEL.match(line) is not None
+    if labelled and not small and not caseless:
+        return True
+    if _last_word(before) in layout.open_words and not before.lower().endswith(layout.closed_endings):
+        return False
+    if labelled:
+        return True
     if small and not caseless:
         return False
     if (small or caseless) and first.lower() in layout.continuing_words:
