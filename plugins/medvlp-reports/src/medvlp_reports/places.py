@@ -71,6 +71,8 @@ def landmark(place: Place, default: Anatomy | None) -> str:
         words.append("lung")
     if words == ["lung"] and not sides:
         words = ["lungs"]
+    if words == ["lobe"] and sides and not place.levels:
+        words = ["lung"]
     if "lobe" in words and not sides:
         if "middle" in place.levels and not place.sides:
             sides = ["right"]  # the left lung has none

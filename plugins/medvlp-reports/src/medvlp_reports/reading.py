@@ -9,10 +9,13 @@ from medvlp_reports.lexicon import (
     ABSENT_BEFORE,
     ANATOMY,
     CHANGE,
+    CONJUNCTION,
+    CONTRAST,
     FINDING,
     IGNORE,
     PREPOSITION,
     RESTART,
+    STOP,
     VERB,
     Lexicon,
     Term,
@@ -22,6 +25,7 @@ from medvlp_reports.sentences import is_answered
 
 _SIZE = Term(RESTART, "size")
 _CHANGE = Term(CHANGE, "change")
+_SHORTEST_ELLIPSIS = 5  # items
 _LABELLING = frozenset([":", "=", "-", COLUMN])
 _NONE: frozenset[int] = frozenset()
 
@@ -86,6 +90,8 @@ def read_items(sentence: str, lexicon: Lexicon) -> Read:
                 items[index] = (first, end, _SIZE)
             elif term.value.may_change and _is_of_a_finding(items, index):
                 items[index] = (first, end, _CHANGE)
+    if len(items) > _SHORTEST_ELLIPSIS:
+        _complete(items)
     breaks = _breaks(lowered, spans) if "\n" in sentence else _NONE
     return Read(items, lemmas, spans, frozenset(articled) if articled else _NONE, breaks, labelled)
 
@@ -96,6 +102,35 @@ def lower(text: str) -> str:
     if len(lowered) == len(text):
         return lowered
     return "".join(low if len(low := char.lower()) == 1 else char for char in text)
+
+
+def _complete(items: list[Item]) -> None:
+    """Name again what an ellipsis leaves out: "no effusion on the left, [but] small [or none] on the right"."""
+    finding: Term | None = None
+    index = 0
+    while index < len(items):
+        first, end, term = items[index]
+        if term.kind is FINDING:
+            finding = term if term.value.kind == "finding" and not term.adjective else finding
+        elif term.kind is STOP and term.value is not CONTRAST:
+            finding = None
+        elif finding is not None and term.kind in (RESTART, ABSENT_BEFORE) and _stands_for_a_finding(items, index):
+            index += 1
+            items.insert(index, (first, end, finding))
+        index += 1
+
+
+def _stands_for_a_finding(items: list[Item], index: int) -> bool:
+    """Whether a size or "none" stands alone between a comma and "on the right"."""
+    if index < 1 or index + 2 >= len(items) or items[index - 1][2].kind not in (CONJUNCTION, STOP):
+        return False
+    end = items[index][1]
+    (first, stop, preposition), (side, last, place) = items[index + 1 : index + 3]
+    if preposition.kind is not PREPOSITION or place.kind is not ANATOMY or place.value.role != "side":
+        return False
+    if first != end or side != stop:
+        return False
+    return index + 3 == len(items) or (items[index + 3][0] == last and items[index + 3][2].kind in (CONJUNCTION, STOP))
 
 
 def _breaks(text: str, spans: list[tuple[int, int]]) -> frozenset[int]:
