@@ -93,7 +93,6 @@ STANDING: dict[str, set[str]] = {
     },
     "unused": {
         "engines/ranks.py: gather_rows",
-        "engines/ranks.py: _GatherRows",
         "engines/ranks.py: contrastive_sums",
     },
 }  # fmt: skip

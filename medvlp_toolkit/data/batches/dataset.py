@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from medvlp_toolkit.data.batches.draws import study_keys, uniform
+from medvlp_toolkit.data.batches.replaceable import Replaceable
 from medvlp_toolkit.data.batches.supervision import EntityLabels, PositionNegatives
 from medvlp_toolkit.data.batches.text_lengths import FixedLengths
 from medvlp_toolkit.data.boxes import AnyBox, box_mask
@@ -28,7 +29,7 @@ _AUGMENTATION_STREAM = 0
 SHARED_FROM = 20_000
 
 
-class StudyDataset(Dataset):
+class StudyDataset(Replaceable, Dataset):
     """Studies of a packed store with the labels that entity losses read.
 
     Indexed with a list (``dataset.__getitems__``, which DataLoader uses) it returns a whole batch, built
@@ -357,6 +358,24 @@ def study_loader(
         # Its own: from torch's, every epoch would take a number, and a training that goes on one more.
         generator=torch.Generator().manual_seed(seed),
     )
+
+
+def training_loader(
+    dataset: StudyDataset,
+    batch_size: int,
+    num_workers: int = 0,
+    drop_last: bool = True,
+    text_lengths: Sequence[int] = (),
+) -> DataLoader:
+    """:func:`study_loader` in the order that training reads: shuffled by the data set's seed, anew in every epoch.
+
+    Args:
+        drop_last: leave out the last studies of an epoch where they are fewer than a batch.
+    """
+    return study_loader(
+        dataset, batch_size, shuffle=True, drop_last=drop_last, num_workers=num_workers, seed=dataset.seed,
+        text_lengths=text_lengths,
+    )  # fmt: skip
 
 
 def whole_batch(batch: Any) -> Any:
