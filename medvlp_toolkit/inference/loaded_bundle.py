@@ -145,8 +145,8 @@ class LoadedBundle:
         path = Path(image)
         if not path.exists():
             raise FileNotFoundError(f"no image at {path}; give an image file")
-        spacing = self._made("spacing") if "spacing" in self._parser else None
-        files = open_images(path, self._made("image_size"), spacing)
+        given = {name: self._made(name) for name in ("spacing", "series") if name in self._parser}
+        files = open_images(path, self._made("image_size"), **given)
         if len(files) != 1:
             raise ImageReadError(path, f"holds {len(files)} images; give one file")
         batch = files.__getitems__([0])

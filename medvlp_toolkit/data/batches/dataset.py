@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from medvlp_toolkit.data.batches.draws import study_keys, uniform
@@ -268,6 +269,7 @@ class StudyDataset(Replaceable, Dataset):
         }
         if self.reads_images:
             batch["image"] = torch.from_numpy(rows_of(self.store.images, self.rows[chosen]))
+        batch |= image_scale(self.store, self.rows[chosen])
         if self.masks:
             batch["mask"] = torch.from_numpy(self._masks(self.rows[chosen]))
         if self._draws_positions:
@@ -279,6 +281,13 @@ class StudyDataset(Replaceable, Dataset):
         if self.targets is not None:
             batch["targets"] = torch.from_numpy(self.targets[chosen])
         return batch
+
+
+def image_scale(store: PackedStore, rows: NDArray[np.int64]) -> dict[str, Tensor]:
+    """``image_scale`` (B, 2) of some rows of a store of volumes; nothing of a store without scales."""
+    if store.scales is None:
+        return {}
+    return {"image_scale": torch.from_numpy(rows_of(store.scales, rows).astype(np.float32))}
 
 
 def rows_of(mapped: np.memmap[Any, np.dtype[Any]], rows: NDArray[np.int64]) -> NDArray[Any]:

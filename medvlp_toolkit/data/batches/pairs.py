@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from medvlp_toolkit.data.batches.answers import UNSEEN, AnswerVocabulary
-from medvlp_toolkit.data.batches.dataset import AUGMENTATION_DRAWS, rows_of
+from medvlp_toolkit.data.batches.dataset import AUGMENTATION_DRAWS, image_scale, rows_of
 from medvlp_toolkit.data.batches.draws import study_keys, uniform
 from medvlp_toolkit.data.batches.encoded_texts import encode_texts
 from medvlp_toolkit.data.batches.replaceable import Replaceable
@@ -266,6 +266,7 @@ class PairDataset(Replaceable, Dataset):
         batch = {
             **self.texts(torch.from_numpy(pairs)),
             "image": image,
+            **image_scale(self.store, rows),
             "augmentation_draws": torch.from_numpy(
                 uniform(self.seed, self.epoch, _AUGMENTATION_STREAM, self._image_keys[rows], AUGMENTATION_DRAWS)
             ),

@@ -23,6 +23,7 @@ from typing import Any
 import xxhash
 
 from medvlp_toolkit.data.contracts import Fingerprinted, ReportFilter, image_reader, mask_reader
+from medvlp_toolkit.data.headings import Headings, read_headings, shipped_headings
 from medvlp_toolkit.data.images import Fit
 from medvlp_toolkit.data.preparing.executors import packing
 from medvlp_toolkit.data.preparing.journal import Journal, StoreLockedError, remove_journal
@@ -31,6 +32,7 @@ from medvlp_toolkit.data.preparing.packing import Annotator, ChunkPacker, ImageS
 from medvlp_toolkit.data.preparing.splits import LeakCheck, LeakError
 from medvlp_toolkit.data.preparing.tables import batches, write_tables
 from medvlp_toolkit.data.records import Study
+from medvlp_toolkit.data.sections import DEFAULT_SECTIONS
 from medvlp_toolkit.data.store.rejected import Reason, write_rejected
 from medvlp_toolkit.data.store.store import (
     META_FILE,
@@ -61,6 +63,8 @@ class Summary:
     """What a run of `Prepare` did. ``listed == stored + sum(rejected.values())``, all of them images.
 
     ``studies`` are those that the stored images belong to; ``passed_over`` images were not asked for (``views``).
+    ``unread`` reports had text and no section that is read, in ``without_findings`` the report filter found nothing;
+    stored or left out.
     """
 
     store: Path
@@ -74,6 +78,8 @@ class Summary:
     already_complete: bool = False
     studies: int = 0
     passed_over: int = 0
+    unread: int = 0
+    without_findings: int = 0
 
     def __str__(self) -> str:
         left_out = ", ".join(f"{count} {reason}" for reason, count in self.rejected.items())
@@ -87,6 +93,7 @@ class Summary:
         ]
         if self.splits:
             lines.append("splits: " + ", ".join(f"{name} {count}" for name, count in self.splits.items()))
+        lines.append(f"no section that is read: {self.unread}; no finding: {self.without_findings}")
         if self.already_complete:
             lines.append("the store was complete already; nothing was done")
         else:
@@ -110,6 +117,9 @@ class Prepare:
         fit: ``stretch``, ``pad`` or ``crop`` (`medvlp_toolkit.data.images.fit.resize`).
         spacing: millimetres per axis that volumes are resampled to (`read_volume`).
         orientation: axis codes of volumes.
+        window: (low, high) that the values of volumes are cut to before they are stored; None keeps their range.
+        series: which volume to read where a folder holds several DICOM series (or one series several volumes): a series
+            number, ``number/part``, or ``largest``; None rejects such a folder and says what it holds.
         report_filter: called with reports, gives findings per report (`medvlp_toolkit.interfaces.ReportFilter`).
         entity_linker: the same for mentions of a knowledge source's concepts.
         positions: ids of the positions that a recipe trains with, so that a filter which places findings elsewhere is
@@ -117,6 +127,8 @@ class Prepare:
         tokenizer: hub name, folder, ``tokenizer.json`` or object whose token ids are stored beside the text.
         text_length: tokens after which texts are cut.
         sections: report sections whose text supervises; empty: the whole text.
+        headings: a YAML file of headings besides those that come with the package
+            (`medvlp_toolkit.data.headings`).
         split: gives the split of a patient id, for studies that have none; for example `SplitByPatient`.
         views: images of a study to store: ``all``, ``frontal`` or ``first`` (`medvlp_toolkit.data.views`).
         require_report: False keeps studies without text (evaluation sets).
@@ -146,12 +158,15 @@ class Prepare:
     fit: Fit = "stretch"
     spacing: Sequence[float] | None = None
     orientation: str = "RAS"
+    window: Sequence[float] | None = None
+    series: str | int | None = None
     report_filter: Annotator | None = None
     entity_linker: Annotator | None = None
     positions: Sequence[str] | None = None
     tokenizer: Any = None
     text_length: int = 128
-    sections: Sequence[str] = ("findings", "impression")
+    sections: Sequence[str] = DEFAULT_SECTIONS
+    headings: Path | str | None = None
     split: Callable[[str], str] | None = None
     views: Views = "all"
     require_report: bool = True
@@ -164,6 +179,7 @@ class Prepare:
     progress: bool | None = None
     output: Path = field(init=False)
     image: ImageSettings | None = field(init=False)
+    read_headings: Headings = field(init=False)
 
     def __post_init__(self) -> None:
         self.output = Path(os.path.abspath(self.output_dir))
@@ -176,11 +192,14 @@ class Prepare:
         self.views = checked_views(self.views)
         if self.positions is not None and isinstance(self.report_filter, ReportFilter):
             check_positions(self.report_filter, self.positions)
+        self.read_headings = shipped_headings() if self.headings is None else read_headings(self.headings)
         self.image = None
         if self.image_size is not None:
             size = (self.image_size,) * 2 if isinstance(self.image_size, int) else tuple(self.image_size)
             spacing = None if self.spacing is None else tuple(float(step) for step in self.spacing)
-            self.image = ImageSettings(size, self.channels, self.fit, spacing, self.orientation)
+            window = None if self.window is None else tuple(float(end) for end in self.window)
+            series = None if self.series is None else str(self.series)
+            self.image = ImageSettings(size, self.channels, self.fit, spacing, self.orientation, window, series)
 
     def run(self) -> Summary:
         """Prepare the store; raises `PrepareError`, `LeakError` or ValueError with one line that says why."""
@@ -232,6 +251,7 @@ class Prepare:
         return ChunkPacker(
             image=self.image,
             sections=tuple(self.sections),
+            headings=self.read_headings,
             report_filter=self.report_filter,
             entity_linker=self.entity_linker,
             read_image=image_reader(self.source),
@@ -242,7 +262,7 @@ class Prepare:
 
     def settings(self) -> dict[str, Any]:
         """What determines the store besides the records; chunks made with other settings are not reused."""
-        image = None
+        image: dict[str, Any] | None = None
         if self.image is not None:
             image = {
                 "shape": list(self.image.shape),
@@ -251,11 +271,15 @@ class Prepare:
                 "spacing": None if self.image.spacing is None else list(self.image.spacing),
                 "orientation": self.image.orientation if self.image.volume else None,
             }
+            # Named where they are set only: stores that were made before they could be are the same.
+            chosen = {"window": self.image.window, "series": self.image.series}
+            image |= {name: value for name, value in chosen.items() if self.image.volume and value is not None}
         return {
             "schema_version": SCHEMA_VERSION,
             "image": image,
             "sections": list(self.sections),
             "views": self.views,
+            "headings": self.read_headings.digest,
             "source": described(self.source),
             "report_filter": described(self.report_filter),
             "entity_linker": described(self.entity_linker),
@@ -293,6 +317,7 @@ class Prepare:
         return Summary(
             self.output, counts["listed"], len(store), counts["rejected"], counts["splits"], counts["rows"],
             counts["listed"], time.monotonic() - started, True, counts["studies"], counts.get("passed_over", 0),
+            counts["unread"], counts["without_findings"],
         )  # fmt: skip
 
     def fill(self, journal: Journal, listing: Listing, tokenizer: Tokenizer | None, started: float) -> Summary:
@@ -367,8 +392,14 @@ class Prepare:
             splits: Counter[str] = Counter()
             studies: set[int] = set()
             linked: set[str] = set()
+            nothing: Counter[str] = Counter()  # of reports that are stored all the same
 
             def gather(batch: list[Row]) -> None:
+                for row in batch:
+                    if row["text"] is not None and not row["text"].strip():
+                        nothing["unread"] += bool(row["sections"])
+                    elif row["text"] is not None and self.report_filter is not None:
+                        nothing["without_findings"] += not row["findings"]
                 splits.update(row["split"] or "none" for row in batch)
                 studies.update(xxhash.xxh3_64_intdigest(encoded(row["study_id"])) for row in batch)
                 linked.update(link[0] for row in batch for link in row["links"])
@@ -394,6 +425,8 @@ class Prepare:
             write_tokens(partial / "tokens", tokenizer, texts, count)
         assert rejected_lines + count == listing.count
         filtered = self.report_filter if isinstance(self.report_filter, ReportFilter) else None
+        unread = nothing["unread"] + reasons[Reason.NO_SECTION]
+        without_findings = nothing["without_findings"] + reasons[Reason.NO_FINDINGS]
         meta = {
             "schema_version": SCHEMA_VERSION,
             "counts": {
@@ -405,6 +438,8 @@ class Prepare:
                 "splits": dict(sorted(splits.items())),
                 "rows": rows,
                 "leaks": leak_counts,
+                "unread": unread,
+                "without_findings": without_findings,
             },
             "labels": labels,
             "entities": [] if filtered is None else list(filtered.entities),
@@ -421,6 +456,7 @@ class Prepare:
         return Summary(
             self.output, listing.count, count, rejected, meta["counts"]["splits"], rows,  # type: ignore[index]
             resumed, time.monotonic() - started, False, len(studies), listing.passed_over.count,
+            unread, without_findings,
         )  # fmt: skip
 
     def publish(self, partial: Path) -> None:

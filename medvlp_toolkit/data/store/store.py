@@ -6,6 +6,7 @@ A store is a folder::
     images.npy        (N, C, H, W) uint8, or (N, C, D, H, W) int16; absent in a store of reports only
     masks.npy         (N, 1, H, W) uint8 0 or 1, where the data source has segmentation masks
     affines.npy       (N, 4, 4) float64 for volumes: voxel index to millimetres (RAS)
+    scales.npy        (N, 2) float64 for volumes: slope and intercept; values are stored integer × slope + intercept
     studies.parquet   row i describes image i: study_id, image_id, patient_id, split, text (what the findings' spans
                       refer to), sections (all there are), image_path, image_hash (XXH3 of the stored pixels), height
                       and width (of the original), report_id, sex, age, view, other metadata, and ``label:<name>`` (1
@@ -137,6 +138,11 @@ class PackedStore:
     def masks(self) -> np.memmap[Any, np.dtype[Any]]:
         """(N, 1, H, W) uint8, 1 inside the annotated finding."""
         return self.array("masks")
+
+    @cached_property
+    def scales(self) -> np.memmap[Any, np.dtype[Any]] | None:
+        """(N, 2) slope and intercept of each volume; None for pictures, and where volumes were stored as they are."""
+        return self.array("scales") if "scales.npy" in self.meta["files"] else None
 
     def array(self, name: str) -> np.memmap[Any, np.dtype[Any]]:
         """The memory map of ``<name>.npy``; raises `StoreError` where the store has none."""
