@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from types import TracebackType
 
+import medvlp_toolkit as mv
 from medvlp_toolkit.registry import PluginError
 
 #: Kinds of error that are raised to be read.
@@ -108,8 +109,6 @@ def _raised_on_purpose(trace: TracebackType | None) -> bool:
 
 
 def _registered() -> tuple[str, ...]:
-    import medvlp_toolkit as mv
-
     return tuple(ref.target for registry in mv.registries.values() for ref in registry.refs())
 
 

@@ -146,7 +146,7 @@ class Registry(Mapping[str, Any]):
     >>> import medvlp_toolkit as mv
     >>> mv.encoders.resnet                # as an attribute
     >>> mv.encoders["resnet"]             # by name
-    >>> mv.encoders["medvlp-encoders:resnet"]   # of one distribution
+    >>> mv.encoders["my-encoders:resnet"]   # of one distribution
     """
 
     def __init__(self, kind: str) -> None:

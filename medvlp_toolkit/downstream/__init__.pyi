@@ -2,6 +2,7 @@ from .classification import ImageClassifier as ImageClassifier
 from .losses import ExclusiveLabelLoss as ExclusiveLabelLoss
 from .losses import KnownLabelLoss as KnownLabelLoss
 from .optimisation import finetuning_groups as finetuning_groups
+from .optimisation import finetuning_optimizer as finetuning_optimizer
 from .pair_classifier import (
     AnswerLoss as AnswerLoss,
 )

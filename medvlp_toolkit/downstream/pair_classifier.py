@@ -71,6 +71,16 @@ class PairClassifier(nn.Module):
         self.register_buffer("tokenizer", tokenizer_to_tensor(pairs.tokenizer if tokenizer is None else tokenizer))
 
     @property
+    def image_encoder(self) -> nn.Module:
+        """What made the image tokens that attention covers."""
+        return self.pairs.model.image_encoder
+
+    @property
+    def fusion(self) -> nn.Module:
+        """What gives that attention."""
+        return self.pairs.model.fusion
+
+    @property
     def vocabulary(self) -> AnswerVocabulary:
         return AnswerVocabulary.from_tensor(self.head.vocabulary)
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from medvlp_toolkit.data.batches.augmentation import EvaluationTransform
 from medvlp_toolkit.downstream.pretrained import NONE
+from medvlp_toolkit.interfaces import FitsPositions
 from medvlp_toolkit.model.vision_language import VisionLanguageModel
 from medvlp_toolkit.weights.weights import mismatches, read_weights
 
@@ -147,5 +148,7 @@ def _fitted(name: str, value: Tensor, expected: Mapping[str, Tensor], model: nn.
     if name not in expected or expected[name].shape == value.shape:
         return value
     owner, _, parameter = name.rpartition(".")
-    fit = getattr(model.get_submodule(owner), "fit_positions", None)
-    return fit(value) if fit is not None and parameter == "positional_embedding" else value
+    module = model.get_submodule(owner)
+    if parameter == "positional_embedding" and isinstance(module, FitsPositions):
+        return module.fit_positions(value)
+    return value

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from torch import Tensor
 
 from medvlp_toolkit.engines.device import to_device
-from medvlp_toolkit.engines.step import OptimisationStep
+from medvlp_toolkit.engines.step import OptimisationStep, Transform
 
-Transform = Callable[[Mapping[str, Any]], dict[str, Any]]
 Target = Literal["targets", "mask", "answer", "image_index"]
 
 

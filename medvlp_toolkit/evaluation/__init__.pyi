@@ -14,7 +14,9 @@ from .finetuning.linear_probe import (
     image_features as image_features,
 )
 from .finetuning.segmentation import segmentation_metrics as segmentation_metrics
+from .handler import Evaluation as Evaluation
 from .handler import FinetuningEvaluation as FinetuningEvaluation
+from .maps.heat_mapper import HeatMapper as HeatMapper
 from .maps.heat_maps import attention_maps as attention_maps
 from .maps.heat_maps import upsample as upsample
 from .maps.overlays import Overlay as Overlay
@@ -31,14 +33,22 @@ from .results.results import Results as Results
 from .statistics.calibration import calibration_metrics as calibration_metrics
 from .statistics.counting import FEW as FEW
 from .statistics.operating_points import operating_point as operating_point
+from .step import EvaluationStep as EvaluationStep
 from .zero_shot.attention_images import AttentionImages as AttentionImages
+from .zero_shot.cases import Cases as Cases
 from .zero_shot.cases import case_table as case_table
+from .zero_shot.classification import Classification as Classification
 from .zero_shot.classification import classification_metrics as classification_metrics
 from .zero_shot.classification import score_table as score_table
 from .zero_shot.evaluation import ZeroShotEvaluation as ZeroShotEvaluation
+from .zero_shot.grounding import Grounding as Grounding
 from .zero_shot.grounding import grounding_metrics as grounding_metrics
+from .zero_shot.laterality import Laterality as Laterality
 from .zero_shot.laterality import laterality_metrics as laterality_metrics
+from .zero_shot.measure import Measure as Measure
 from .zero_shot.metrics import EntityAUC as EntityAUC
 from .zero_shot.probing import Probes as Probes
+from .zero_shot.probing import Probing as Probing
 from .zero_shot.probing import ProbingStep as ProbingStep
 from .zero_shot.steps import ScoringStep as ScoringStep
+from .zero_shot.studies import EvaluatedStudies as EvaluatedStudies

@@ -16,8 +16,10 @@ from torch import Tensor
 from medvlp_toolkit.data.images import ImageReadError
 from medvlp_toolkit.data.inputs.image_files import open_images
 from medvlp_toolkit.engines.device import best_device
-from medvlp_toolkit.evaluation.maps.heat_maps import attention_maps, upsample
+from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
+from medvlp_toolkit.evaluation.maps.heat_maps import upsample
 from medvlp_toolkit.evaluation.maps.map_files import resampled
+from medvlp_toolkit.interfaces import GivesAttention
 
 _INFERENCE = ("inference.yaml", "inference.yml", "inference.json")
 
@@ -94,17 +96,16 @@ class LoadedBundle:
         """
         if entity not in self.entities:
             raise ValueError(f"'{entity}' is not scored by this bundle; it scores {', '.join(self.entities)}")
-        attend = getattr(self.network, "attend", None)
-        if attend is None:
-            raise ValueError(f"{type(self.network).__name__} gives no attention, so there is nothing to draw")
+        mapper = HeatMapper(self.network, attention_layers)
         batch, prepared = self._read(image)
-        with torch.no_grad():
-            _, attention = attend(prepared)
-        encoder: Any = self._parser.get_parsed_content("image_encoder")
-        grid = encoder.grid_size(tuple(prepared.shape[2:]))
-        prefix = int(getattr(encoder, "num_prefix_tokens", 0))
-        maps = attention_maps(attention.float().cpu(), grid, attention_layers, prefix)
-        return self._in_the_file(maps[0, self.entities.index(entity)], prepared, batch, encoder)
+        attention = None
+        if isinstance(self.network, GivesAttention):
+            with torch.no_grad():
+                _, attention = self.network.attend(prepared)
+        if attention is None:
+            raise ValueError(f"there is no heat map to draw: {mapper.why_none()}")
+        maps = mapper.on_grid(attention, prepared.shape[2:])
+        return self._in_the_file(maps[0, self.entities.index(entity)], prepared, batch, mapper.shift)
 
     # -- how ------------------------------------------------------------------------------------
 
@@ -150,9 +151,8 @@ class LoadedBundle:
 
     @staticmethod
     def _in_the_file(
-        heat: NDArray[np.float32], prepared: Tensor, batch: dict[str, Any], encoder: Any
+        heat: NDArray[np.float32], prepared: Tensor, batch: dict[str, Any], shift: tuple[float, ...]
     ) -> NDArray[np.float32]:
-        shift = tuple(encoder.token_shift()) if hasattr(encoder, "token_shift") else ()
         size = [int(side) for side in batch["input_shape"][0]]
         if "input_affine" not in batch:
             return upsample(heat, size, "linear", shift).astype(np.float32)

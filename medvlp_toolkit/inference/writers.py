@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from ignite.engine import Engine, Events
-from monai.engines.utils import IterationEvents
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
 from medvlp_toolkit.data.batches.dataset import StudyDataset
-from medvlp_toolkit.engines.device import Precision, autocast, to_device
-from medvlp_toolkit.evaluation.maps.heat_maps import attention_maps
+from medvlp_toolkit.engines.device import Precision
+from medvlp_toolkit.engines.parallel import unwrap
+from medvlp_toolkit.engines.step import Transform
+from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
 from medvlp_toolkit.evaluation.maps.map_files import SUFFIX, map_formats, write_radiograph_map, write_volume_map
 from medvlp_toolkit.evaluation.maps.overlays import Overlay, write_overlays
 from medvlp_toolkit.evaluation.maps.volume_slices import slice_overlay
 from medvlp_toolkit.evaluation.results.results import write_probabilities
+from medvlp_toolkit.evaluation.step import EvaluationStep
 
 #: Entities that say that nothing is wrong, or that stand for a mixture: not drawn unless asked for.
 NOT_DRAWN = frozenset(
@@ -47,31 +48,29 @@ class ProbabilityWriter:
     Heat maps are named by running numbers and entities, never by their images; ``heat_maps/maps.csv`` says which is
     whose. As ``png`` they lie over the image (of a volume: over the slice across the body with the highest value); as
     ``nifti`` they are in the input's space, spread over its pixels or voxels; as ``npy`` they are the attention on the
-    token grid, float32, summing to 1.
+    token grid, float32, summing to 1. For a network that gives no attention they are left out, with one log line.
 
     Args:
         entities: ids in the order of the scores.
         output_dir: made where it does not exist.
-        grid: token grid of the attention; None for a network that gives none: no heat maps.
-        token_shift: where tokens look within their cell (``image_encoder.token_shift()``).
         heat_maps_of: entities to draw for every image; empty draws the highest-scoring ones.
-        heat_maps: how many of those.
+        heat_maps: how many of those; 0 draws none.
         save_maps: ``png``, ``npy``, ``nifti``, or several of them.
         most_pictures: images after this many get no heat map; the CSV has them all.
         attention_layers: one layer of the fusion module, several to average, or None for all (as published).
+        grid: token grid of the attention; None asks the image encoder.
     """
 
     def __init__(
         self,
         entities: Sequence[str],
         output_dir: str | Path,
-        grid: Sequence[int] | None = None,
-        token_shift: Sequence[float] = (),
         heat_maps_of: Sequence[str] = (),
         heat_maps: int = 3,
         save_maps: str | Sequence[str] = "png",
         most_pictures: int = 64,
         attention_layers: int | Sequence[int] | None = None,
+        grid: Sequence[int] | None = None,
     ) -> None:
         unknown = sorted(set(heat_maps_of) - set(entities))
         if unknown:
@@ -81,8 +80,7 @@ class ProbabilityWriter:
             raise ValueError(f"new entities repeat the model's own: {', '.join(twice)}; give them other ids")
         self.entities = tuple(entities)
         self.output_dir = Path(output_dir)
-        self.grid = None if grid is None else tuple(grid)
-        self.token_shift = tuple(token_shift)
+        self.grid = grid
         self.heat_maps_of = tuple(heat_maps_of)
         self.heat_maps = heat_maps
         self.formats = map_formats(save_maps)
@@ -94,21 +92,25 @@ class ProbabilityWriter:
     def maps_dir(self) -> Path:
         return self.output_dir / "heat_maps"
 
-    def _begin(self, engine: Engine | None = None) -> None:
+    def _start(self, engine: Any) -> None:
+        self._mapper = HeatMapper(unwrap(engine.network), self.attention_layers, self.grid)
+        self._begin()
+        self._clear()
+
+    def _begin(self) -> None:
         self._names: list[str] = []
         self._scores: list[NDArray[np.float32]] = []
         self._overlays: list[Overlay] = []
         self._maps: list[tuple[str, str, float]] = []
 
-    def _clear(self, engine: Engine) -> None:
+    def _clear(self) -> None:
         """Remove the maps of an earlier run: this one may write fewer."""
         for old in self.maps_dir.glob("map_*"):
             if re.fullmatch(r"map_\d{3,}_[a-z0-9_-]+\.(npy|nii\.gz)", old.name):
                 old.unlink()
 
     def attach(self, engine: Engine) -> None:
-        engine.add_event_handler(Events.STARTED, self._begin)
-        engine.add_event_handler(Events.STARTED, self._clear)
+        engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
         engine.add_event_handler(Events.COMPLETED, self._finish)
 
@@ -120,9 +122,9 @@ class ProbabilityWriter:
             return
         self._names += output["study_id"]
         self._scores.append(scores)
-        if self.grid is None:
+        maps = self._mapper.maps(output) if self.heat_maps_of or self.heat_maps else None
+        if maps is None:
             return
-        maps = attention_maps(output["attention"].float(), self.grid, self.attention_layers)
         for i, name in enumerate(output["study_id"]):
             if len(self._names) - len(scores) + i >= self.most_pictures:
                 break
@@ -135,25 +137,26 @@ class ProbabilityWriter:
     ) -> None:
         """Write one map in the formats asked for; pictures are drawn at the end, together."""
         self._maps.append((name, entity, score))
+        shift = self._mapper.shift
         plain = re.sub(r"[^a-z0-9_-]+", "-", entity.lower()).strip("-") or "entity"
         stem = self.maps_dir / f"map_{len(self._maps):03d}_{plain[:40]}"
         if "png" in self.formats:
             if heat.ndim == 2:
-                self._overlays.append(Overlay(item["image"], heat, entity, score, shift=self.token_shift))
+                self._overlays.append(Overlay(item["image"], heat, entity, score, shift=shift))
             else:
-                self._overlays.append(slice_overlay(item["image"], heat, entity, score, shift=self.token_shift))
+                self._overlays.append(slice_overlay(item["image"], heat, entity, score, shift=shift))
         if "npy" in self.formats:
             self.maps_dir.mkdir(parents=True, exist_ok=True)
             np.save(stem.with_name(stem.name + SUFFIX["npy"]), heat)
         if "nifti" in self.formats:
             path = stem.with_name(stem.name + SUFFIX["nifti"])
             if heat.ndim == 2:
-                write_radiograph_map(path, heat, item["input_shape"].tolist(), self.token_shift)
+                write_radiograph_map(path, heat, item["input_shape"].tolist(), shift)
             else:
                 shape, affine = item.get("input_shape"), item.get("input_affine")
                 size = item["image"].shape[1:]
                 to_shape = None if shape is None else shape.tolist()
-                write_volume_map(path, heat, size, item["affine"], to_shape, affine, self.token_shift)
+                write_volume_map(path, heat, size, item["affine"], to_shape, affine, shift)
 
     def _drawn(self, scores: NDArray[np.float32]) -> list[int]:
         if self.heat_maps_of:
@@ -189,34 +192,28 @@ class ProbabilityWriter:
         return table
 
 
-class FeatureStep:
-    """Image features of a batch: ``iteration_update`` of an evaluator whose network is a ``VisionLanguageModel``.
+class FeatureStep(EvaluationStep):
+    """Image features of a batch; the network is a ``VisionLanguageModel``.
 
     Args:
-        transform: from the stored batch to the model's.
-        precision: ``fp32`` or ``bf16``.
+        transform, precision: see :class:`~medvlp_toolkit.evaluation.EvaluationStep`.
         pooling: ``mean`` over image tokens, (B, D); ``tokens`` keeps them, (B, N, D).
     """
 
     def __init__(
         self,
-        transform: Callable[[Mapping[str, Any]], dict[str, Any]],
+        transform: Transform,
         precision: Precision = "fp32",
         pooling: Literal["mean", "tokens"] = "mean",
     ) -> None:
         if pooling not in ("mean", "tokens"):
             raise ValueError(f"pooling '{pooling}' is not one of mean, tokens")
-        self.transform, self.precision, self.pooling = transform, precision, pooling
+        super().__init__(transform, precision)
+        self.pooling = pooling
 
-    @torch.no_grad()
-    def __call__(self, engine: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
-        prepared = self.transform(to_device(batch, engine.state.device))
-        engine.network.eval()
-        with autocast(engine.state.device, self.precision):
-            tokens = engine.network.image_tokens(prepared["image"])
+    def predict(self, engine: Any, batch: Mapping[str, Any], prepared: dict[str, Any]) -> dict[str, Any]:
+        tokens = engine.network.image_tokens(prepared["image"])
         features = tokens.mean(dim=1) if self.pooling == "mean" else tokens
-        engine.fire_event(IterationEvents.FORWARD_COMPLETED)
-        engine.fire_event(IterationEvents.MODEL_COMPLETED)
         return {"features": features.float(), "row": batch["row"]}
 
 

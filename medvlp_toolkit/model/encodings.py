@@ -9,24 +9,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from medvlp_toolkit.interfaces import FusionOutput, Knowledge
+from medvlp_toolkit.interfaces import (
+    ChoosesKnowledge,
+    ComputesParts,
+    FusedPart,
+    FusionOutput,
+    ImageView,
+    Knowledge,
+    TextView,
+)
 from medvlp_toolkit.model.vision_language import VisionLanguageModel
-
-ImageView = Literal["full", "masked", "negative", "matching"]
-
-
-TextView = Literal["report", "masked", "entities"]
-
-
-FusedPart = Literal["all", "text", "image", "pooled"]
 
 
 class Encodings:
     """One step's view of a batch: every tower and every fused feature computed on first use, once.
 
-    Losses share work without knowing each other. Submodules are called through ``__call__`` only, so
-    that hooks (DDP, FSDP, profilers) see them. Results sit in a plain dict: that compiles, cached
-    properties do not.
+    It is what losses are handed as :class:`medvlp_toolkit.interfaces.Encodings`. Losses share work without knowing each
+    other. Submodules are called through ``__call__`` only, so that hooks (DDP, FSDP, profilers) see them. Results sit
+    in a plain dict: that compiles, cached properties do not.
 
     Args:
         share: False computes everything anew at each request, as published code does, and whole: every layer and
@@ -59,12 +59,12 @@ class Encodings:
     def image_summary(self) -> Tensor:
         """(B, D): the image before fusion, its first token where the encoder has a class token, else their mean."""
         tokens = self.image_tokens()
-        return tokens[:, 0] if getattr(self.model.image_encoder, "num_prefix_tokens", 0) else tokens.mean(dim=1)
+        return tokens[:, 0] if self.model.image_encoder.num_prefix_tokens else tokens.mean(dim=1)
 
     def text_summary(self) -> Tensor:
         """(B, D): the report before fusion, its first token where the encoder has a class token, else their mean."""
         tokens = self.text_tokens()
-        if getattr(self.model.text_encoder, "num_prefix_tokens", 0):
+        if self.model.text_encoder.num_prefix_tokens:  # type: ignore[union-attr]
             return tokens[:, 0]
         real = self.batch["attention_mask"].to(tokens.dtype).unsqueeze(-1)
         return (tokens * real).sum(dim=1) / real.sum(dim=1).clamp(min=1)
@@ -138,13 +138,13 @@ class Encodings:
         prefix = "" if text == "report" else "masked_"
         fusion = self.model.fusion
         knowledge = None
-        reads_knowledge = self.model.knowledge_encoder is not None and getattr(fusion, "reads_knowledge", True)
-        if reads_knowledge and f"{prefix}linked_entities" in self.batch:
+        read = self.model.knowledge_encoder is not None and reads_knowledge(fusion)
+        if read and f"{prefix}linked_entities" in self.batch:
             embeddings = self.linked_entity_embeddings("masked_" if prefix else "")
             mask = self.batch[f"{prefix}linked_entities"] >= 0
             knowledge = Knowledge(embeddings, mask, self.batch[f"{prefix}linked_entity_alignment"])
         options: dict[str, Any] = {}
-        if getattr(fusion, "computes_parts", False):
+        if computes_parts(fusion):
             options["compute"] = compute if self.share else "published"
         fused: FusionOutput = fusion(
             image_tokens,
@@ -155,6 +155,16 @@ class Encodings:
             **options,
         )
         return fused
+
+
+def reads_knowledge(fusion: object) -> bool:
+    """Whether linked entities are embedded for a fusion module: unless it says that it reads none."""
+    return not isinstance(fusion, ChoosesKnowledge) or fusion.reads_knowledge
+
+
+def computes_parts(fusion: object) -> bool:
+    """Whether a fusion module can be asked for a part of its output."""
+    return isinstance(fusion, ComputesParts) and fusion.computes_parts
 
 
 def _each_its_own(is_pair: Tensor, own: Tensor, other: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """From an image to a probability per described entity: the tower that is verified, exported and deployed."""
 
 from collections.abc import Sequence
+from typing import Optional
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +41,7 @@ class EntityScorer(nn.Module):
             raise ValueError(f"EntityScorer needs a head of 2 logits (absent, present), got {head.out_features}")
         self.image_encoder = model.image_encoder
         self.image_projection = model.image_projection
-        self.text_projection = model.text_projection
+        self.text_projection = model.bank_projection  # under one name, so that weights fit whichever it was
         self.fusion = model.fusion
         self.head = head
         self.register_buffer("entity_bank", model.entity_bank)
@@ -73,11 +74,12 @@ class EntityScorer(nn.Module):
         """(B, Q, D) entity features -> (B, Q) float32 probability of presence."""
         return self.head(features).float().softmax(dim=-1)[..., 1]
 
-    def attend(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, C, *spatial) -> scores (B, Q), and attention over image tokens (B, layers, Q, N)."""
+    def attend(self, image: Tensor) -> tuple[Tensor, Optional[Tensor]]:  # noqa: UP045 - TorchScript
+        """(B, C, *spatial) -> scores (B, Q), and attention over image tokens (B, layers, Q, N).
+
+        Attention is None from a fusion module that gives none.
+        """
         fused = self.fuse(image, True)
-        if fused.attention is None:
-            raise ValueError(f"{type(self.fusion).__name__} gives no attention, so there is nothing to look at")
         return self.score(fused.text), fused.attention
 
     @torch.jit.unused

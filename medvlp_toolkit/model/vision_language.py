@@ -1,7 +1,7 @@
-"""The model, one step's view of a batch, and the weighted sum of losses that training optimises.
+"""The parts of a model and how they feed one another.
 
-Read top to bottom: :class:`VisionLanguageModel` owns the parts, :class:`Encodings` computes each of
-them at most once per step, :class:`PretrainingModel` turns a batch into losses.
+:class:`VisionLanguageModel` owns the parts, :class:`~medvlp_toolkit.model.Encodings` computes each of them at most once
+per step, :class:`~medvlp_toolkit.model.PretrainingModel` turns a batch into losses.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ class VisionLanguageModel(nn.Module):
         fusion: lets image tokens and text tokens, or entity queries, see one another.
         image_projection: (…, Di) -> (…, D); identity when None.
         text_encoder: (B, L) tokens -> (B, L, Dt); None for models that read no report.
-        text_projection: (…, Dt) -> (…, D), for report tokens and for the entity bank; identity when None.
+        text_projection: (…, Dt) -> (…, D), for report tokens; identity when None.
         knowledge_encoder: () -> (E, Dk) embeddings of a knowledge graph's entities.
         entity_bank: (Q, Dt) frozen embeddings of entity descriptions, kept as a buffer: the text model
             that made them is no part of this model.
+        entity_projection: (…, Dt) -> (…, D), for the entity bank, whose width may be another than that of the report's
+            tokens; None: ``text_projection`` serves both.
     """
 
     entity_bank: Tensor | None
@@ -36,6 +38,7 @@ class VisionLanguageModel(nn.Module):
         text_projection: nn.Module | None = None,
         knowledge_encoder: nn.Module | None = None,
         entity_bank: Tensor | None = None,
+        entity_projection: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.image_encoder = image_encoder
@@ -43,6 +46,7 @@ class VisionLanguageModel(nn.Module):
         self.text_encoder = text_encoder
         self.text_projection = text_projection if text_projection is not None else nn.Identity()
         self.knowledge_encoder = knowledge_encoder
+        self.entity_projection = entity_projection
         self.fusion = fusion
         self.register_buffer("entity_bank", entity_bank)
 
@@ -66,17 +70,25 @@ class VisionLanguageModel(nn.Module):
             return graph
         if self.entity_bank is None:
             raise ValueError("this model has neither a knowledge_encoder nor an entity_bank; give one of them")
-        queries: Tensor = self.text_projection(self.entity_bank)
+        return self.entity_queries()
+
+    @property
+    def bank_projection(self) -> nn.Module:
+        """What maps the entity bank: ``entity_projection``, else ``text_projection``."""
+        return self.text_projection if self.entity_projection is None else self.entity_projection
+
+    def entity_queries(self) -> Tensor:
+        """(Q, D): the projected entity bank."""
+        if self.entity_bank is None:
+            raise ValueError(
+                "entity queries need an entity_bank; encode descriptions with medvlp_toolkit.model.EntityBank"
+            )
+        queries: Tensor = self.bank_projection(self.entity_bank)
         return queries
 
     def fuse_entities(self, image_tokens: Tensor, need_attention: bool = False) -> FusionOutput:
         """Let every entity of the bank query the image: (B, N, D) -> text (B, Q, D)."""
-        if self.entity_bank is None:
-            raise ValueError(
-                "entity queries need an entity_bank; encode descriptions with medvlp_toolkit.model.entity_bank"
-            )
-        queries = self.text_projection(self.entity_bank)
         # An expanded view, not a copy: a fusion module sees by its stride that all rows are equal.
-        queries = queries.unsqueeze(0).expand(image_tokens.shape[0], -1, -1)
+        queries = self.entity_queries().unsqueeze(0).expand(image_tokens.shape[0], -1, -1)
         fused: FusionOutput = self.fusion(image_tokens, queries, need_attention=need_attention)
         return fused

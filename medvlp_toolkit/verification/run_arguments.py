@@ -19,7 +19,7 @@ from medvlp_toolkit.verification.expressions import check_names, read_expression
 from medvlp_toolkit.verification.located_file import SUFFIXES, read_located
 from medvlp_toolkit.verification.modules import Modules
 from medvlp_toolkit.verification.problem import Problem
-from medvlp_toolkit.verification.references import missing_references, report_missing
+from medvlp_toolkit.verification.references import missing_references, moved_ids_set, report_missing
 from medvlp_toolkit.verification.requirements import ID as REQUIREMENTS
 from medvlp_toolkit.verification.requirements import check_requirements
 from medvlp_toolkit.verification.targets import Targets
@@ -125,6 +125,7 @@ def problems_of_run(arguments: RunArguments) -> list[Problem]:
     check_names(composition, read_expressions(composition), modules, lambda path, name: path not in needed)
     Targets(modules).check(composition)
     check_requirements(composition)
+    problems += moved_ids_set(composition)
     inside = {"::".join(path) for path, _ in composition.walk() if path in needed}
     problems += [
         p for p in composition.problems if not p.id or p.id in inside or _around(p.id, inside) or _is_requirement(p)

@@ -1,3 +1,5 @@
+from .description import Description as Description
+from .trained import TrainedModel as TrainedModel
 from .weights import (
     export_network as export_network,
 )

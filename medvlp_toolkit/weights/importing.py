@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 import medvlp_toolkit as mv
-from medvlp_toolkit.interfaces import KeyReport
+from medvlp_toolkit.interfaces import CarriesKeyReport, KeyReport, MakesNetwork, StatesTextWidth
 from medvlp_toolkit.model.entity_bank import EntityBank
 from medvlp_toolkit.model.entity_scorer import from_pretraining_model
 from medvlp_toolkit.model.pretraining import PretrainingModel
@@ -115,10 +115,10 @@ def import_checkpoint(
     described = described or DescribedEntities()
     options = embeddings_for(importer, state, described)
     model: PretrainingModel = importer(state, **options)
-    report = getattr(model, "key_report", None) or KeyReport(used={})
+    report = model.key_report if isinstance(model, CarriesKeyReport) else KeyReport(used={})
     folder = Path(output_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    network_def = getattr(importer, "network_def", from_pretraining_model)
+    network_def = importer.network_def if isinstance(importer, MakesNetwork) else from_pretraining_model
     write_weights(network_def(model).state_dict(), folder)
     torch.save({"model": model.state_dict()}, folder / f".{PRETRAINING_FILE}.partial")
     (folder / f".{PRETRAINING_FILE}.partial").replace(folder / PRETRAINING_FILE)
@@ -138,8 +138,8 @@ def embeddings_for(
 ) -> dict[str, Tensor]:
     """Embeddings of the descriptions, as far as an importer takes them.
 
-    An importer that says how wide they are (``importer.text_width(state)``) is tried on zeros first: whether a
-    checkpoint fits is known at once, a text model takes a while to load.
+    An importer that states how wide they are (:class:`~medvlp_toolkit.interfaces.StatesTextWidth`) is tried on zeros
+    first: whether a checkpoint fits is known at once, a text model takes a while to load.
     """
     taken = inspect.signature(importer).parameters
     texts = {
@@ -149,9 +149,8 @@ def embeddings_for(
     wanted = {name: read() for name, read in texts.items() if name in taken}
     if not wanted:
         return {}
-    text_width = getattr(importer, "text_width", None)
-    if text_width is not None:
-        width = text_width(state)
+    if isinstance(importer, StatesTextWidth):
+        width = importer.text_width(state)
         importer(state, **{name: torch.zeros(len(sentences), width) for name, sentences in wanted.items()})
     encode = described.encoder()
     return {name: encode(sentences) for name, sentences in wanted.items()}

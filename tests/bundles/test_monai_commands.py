@@ -58,8 +58,13 @@ class Recipe:
 
 
 RECIPES = [
-    Recipe("medklip", {"image_encoder::depth": 18, "width": 32, "fusion::layers": 2}),
-    Recipe("arl", {"image_encoder::layers": 1, "width": 48}, knowledge_graph, draws=False),
+    Recipe("medklip", {"undescribed::image_encoder": {"depth": 18}, "width": 32, "undescribed::fusion": {"layers": 2}}),
+    Recipe(
+        "arl",
+        {"undescribed::image_encoder": {"pretrained": None, "layers": 1}, "width": 48},
+        knowledge_graph,
+        draws=False,
+    ),
 ]
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from medvlp_toolkit.data.batches.draws import study_keys, uniform
+from medvlp_toolkit.data.batches.replaceable import Replaceable
 from medvlp_toolkit.data.batches.supervision import EntityLabels, PositionNegatives
 from medvlp_toolkit.data.batches.text_lengths import FixedLengths
 from medvlp_toolkit.data.boxes import AnyBox, box_mask
@@ -29,7 +30,7 @@ _AUGMENTATION_STREAM = 0
 SHARED_FROM = 20_000
 
 
-class StudyDataset(Dataset):
+class StudyDataset(Replaceable, Dataset):
     """Studies of a packed store with the labels that entity losses read.
 
     Indexed with a list (``dataset.__getitems__``, which DataLoader uses) it returns a whole batch, built
@@ -41,9 +42,11 @@ class StudyDataset(Dataset):
         splits: names of the splits to take; all when empty.
         entities: ids of the entities to train on, in the order of the model's entity bank; the store's own
             when None.
-        positions: ids of the positions, in the order of the position bank; the store's own when None.
+        positions: ids of the positions, in the order of the position bank; the store's own when None. They
+            may have some that the store's filter does not know, or leave out some of its.
         excluded_entities: entities whose findings are ignored.
-        candidates: positions per entity, the true one first.
+        candidates: positions per entity, the true one first. Where no ``positions`` are given and the store's own are
+            fewer, none are drawn.
         position_negatives: see :meth:`EntityLabels.position_candidates`.
         labels: names of the source's own labels to add as ``targets`` (B, len(labels)); -1 unknown.
         study_ids: take these studies of the splits only; all when None.
@@ -90,8 +93,9 @@ class StudyDataset(Dataset):
             self._boxes = self._read_boxes()
         elif masks:
             self.store.array("masks")  # an error here rather than in the first batch
-        self._check_known("entities", self.entities, self.store.entities)
-        self._check_known("positions", self.positions, self.store.positions)
+        self._check_entities()
+        self._check_positions()
+        self._draws_positions = bool(self.positions) and (positions is not None or len(self.positions) >= candidates)
         arrays = self._arrays(splits, study_ids, tuple(excluded_entities))
         self.rows: NDArray[np.int64] = arrays["rows"]
         self.study_ids = TextColumn(arrays["study_ids"])
@@ -174,12 +178,25 @@ class StudyDataset(Dataset):
         filled = [box_mask(self._boxes.get(int(row), []), size) for row in rows]
         return np.stack(filled).astype(np.uint8)[:, None]
 
-    def _check_known(self, what: str, wanted: Sequence[str], there: Sequence[str]) -> None:
-        unknown = [name for name in wanted if name not in set(there)]
+    def _check_entities(self) -> None:
+        there = self.store.entities
+        unknown = [name for name in self.entities if name not in set(there)]
         if unknown and there:
             raise ValueError(
-                f"{self.store.path} was prepared without the {what} {', '.join(unknown[:5])}"
-                f"{' …' if len(unknown) > 5 else ''}; prepare it again with a report filter that knows them"
+                f"{self.store.path} was prepared without the entities {', '.join(unknown[:5])}"
+                f"{' …' if len(unknown) > 5 else ''}; prepare it again with a report filter that knows them, or train "
+                f"on those of the store ({', '.join(there[:5])}{' …' if len(there) > 5 else ''})"
+            )
+
+    def _check_positions(self) -> None:
+        unknown = [name for name in self.positions if name not in set(self.store.positions)]
+        others = [name for name in self.store.positions if name not in set(self.positions)]
+        if unknown and others:  # of which one lacks some alone, the other's are a part
+            raise ValueError(
+                f"{self.store.path} was prepared without the positions {', '.join(unknown[:5])}"
+                f"{' …' if len(unknown) > 5 else ''}, and places findings at {', '.join(others[:5])}"
+                f"{' …' if len(others) > 5 else ''} instead; prepare it again with a report filter that uses the "
+                "recipe's ids"
             )
 
     def _read_findings(self, excluded: Sequence[str], rows: NDArray[np.int64]) -> EntityLabels:
@@ -235,7 +252,7 @@ class StudyDataset(Dataset):
         batch |= image_scale(self.store, self.rows[chosen])
         if self.masks:
             batch["mask"] = torch.from_numpy(self._masks(self.rows[chosen]))
-        if self.positions:
+        if self._draws_positions:
             batch["entity_position_candidates"] = torch.from_numpy(
                 self._entity_labels.position_candidates(
                     chosen, keys, self.seed, epoch, self.candidates, self.position_negatives
@@ -350,6 +367,24 @@ def study_loader(
         # Its own: from torch's, every epoch would take a number, and a training that goes on one more.
         generator=torch.Generator().manual_seed(seed),
     )
+
+
+def training_loader(
+    dataset: StudyDataset,
+    batch_size: int,
+    num_workers: int = 0,
+    drop_last: bool = True,
+    text_lengths: Sequence[int] = (),
+) -> DataLoader:
+    """:func:`study_loader` in the order that training reads: shuffled by the data set's seed, anew in every epoch.
+
+    Args:
+        drop_last: leave out the last studies of an epoch where they are fewer than a batch.
+    """
+    return study_loader(
+        dataset, batch_size, shuffle=True, drop_last=drop_last, num_workers=num_workers, seed=dataset.seed,
+        text_lengths=text_lengths,
+    )  # fmt: skip
 
 
 def whole_batch(batch: Any) -> Any:

@@ -21,6 +21,7 @@ from medvlp_toolkit.data.batches.answers import UNSEEN, AnswerVocabulary
 from medvlp_toolkit.data.batches.dataset import AUGMENTATION_DRAWS, image_scale, rows_of
 from medvlp_toolkit.data.batches.draws import study_keys, uniform
 from medvlp_toolkit.data.batches.encoded_texts import encode_texts
+from medvlp_toolkit.data.batches.replaceable import Replaceable
 from medvlp_toolkit.data.batches.text_links import TextLinks
 from medvlp_toolkit.data.store.store import PackedStore
 
@@ -141,7 +142,7 @@ def captions(
     return PairTable.of(entries)
 
 
-class PairDataset(Dataset):
+class PairDataset(Replaceable, Dataset):
     """Images of a store with the texts about them.
 
     A batch has ``image`` (I, C, H, W), ``augmentation_draws`` (I, R), ``image_index`` (B,) the image of each text,

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from medvlp_toolkit.data.batches.batch_table import ABSENT, NOT_MENTIONED, PRESENT, UNCERTAIN
 from medvlp_toolkit.data.batches.draws import uniform
 from medvlp_toolkit.data.records import Presence
 
 PositionNegatives = Literal["other_positions", "whole_matrix"]
 
-# interfaces.py documents these values; repeated as plain numbers here so that this module stays free of torch.
-_PRESENT, _ABSENT, _NOT_MENTIONED, _UNCERTAIN = 1, 0, -1, 2
 _UNSPECIFIED = "unspecified"
 # Of several statements about an entity, the strongest makes the label.
 _STRENGTH = {Presence.UNCERTAIN: 1, Presence.ABSENT: 2, Presence.PRESENT: 3}
-_VALUE_OF_STRENGTH = np.array([_NOT_MENTIONED, _UNCERTAIN, _ABSENT, _PRESENT], dtype=np.int8)
+_VALUE_OF_STRENGTH = np.array([NOT_MENTIONED, UNCERTAIN, ABSENT, PRESENT], dtype=np.int8)
 
 #: A column of text: codes (T,), -1 for none, and the values they stand for.
 Codes = tuple[NDArray[np.int64], Sequence[str]]
@@ -39,37 +38,6 @@ class EntityLabels:
     positions: int
 
     @classmethod
-    def from_findings(
-        cls,
-        findings: Iterable[tuple[int, str, str | None, str | None]],
-        studies: int,
-        entities: Sequence[str],
-        positions: Sequence[str],
-        excluded: Sequence[str] = (),
-    ) -> EntityLabels:
-        """Gather (study, entity, presence, position) findings.
-
-        Present wins over absent, absent over uncertain. A present finding without a position, or with
-        one outside ``positions``, counts at ``unspecified`` where the positions have it, and otherwise
-        carries existence only. ``excluded`` entities carry no loss.
-
-        Raises:
-            ValueError: when ``excluded`` names an entity that is not among ``entities``.
-        """
-        _check_excluded(excluded, entities)
-        entity_index = {name: i for i, name in enumerate(entities) if name not in set(excluded)}
-        position_index = {name: i for i, name in enumerate(positions)}
-        table = np.array(
-            [
-                (study, q, _STRENGTH[Presence(found)], position_index.get(position or "", -1))
-                for study, entity, found, position in findings
-                if found is not None and (q := entity_index.get(entity)) is not None
-            ],
-            dtype=np.int64,
-        ).reshape(-1, 4)
-        return cls.from_codes(*table.T, studies=studies, entities=len(entities), positions=positions)
-
-    @classmethod
     def from_columns(
         cls,
         study: NDArray[np.int64],
@@ -79,9 +47,16 @@ class EntityLabels:
         positions: Sequence[str],
         excluded: Sequence[str] = (),
     ) -> EntityLabels:
-        """As :meth:`from_findings`, of whole columns ``entity``, ``presence`` and ``position``: millions in a second.
+        """Gather findings given as whole columns: their study, ``entity``, ``presence`` and ``position``.
 
         ``study`` (T,) is -1 for findings to leave out. A column is codes (T,), -1 for none, and what they stand for.
+
+        Present wins over absent, absent over uncertain. A present finding without a position, or with
+        one outside ``positions``, counts at ``unspecified`` where the positions have it, and otherwise
+        carries existence only. ``excluded`` entities carry no loss.
+
+        Raises:
+            ValueError: when ``excluded`` names an entity that is not among ``entities``.
         """
         _check_excluded(excluded, entities)
         entity_index = {name: i for i, name in enumerate(entities) if name not in set(excluded)}

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import xxhash
 
+from medvlp_toolkit.data.contracts import RejectsRecords
 from medvlp_toolkit.data.preparing.record_json import Item, dump
 from medvlp_toolkit.data.preparing.splits import LeakCheck
 from medvlp_toolkit.data.records import Study
@@ -109,12 +110,13 @@ def checked(study: Study, seen: sqlite3.Connection) -> Item:
 
 
 def items_of(source: Iterable[Study]) -> Iterator[Item]:
-    """The source's studies, and what it rejected itself (``source.rejected``) where it did so."""
-    told = 0
+    """The source's studies, and what it rejected itself (`RejectsRecords`) where it did so."""
+    given = 0
     for study in source:
-        rejected = getattr(source, "rejected", ())
-        while told < len(rejected):
-            yield rejected[told]
-            told += 1
+        rejected = source.rejected if isinstance(source, RejectsRecords) else ()
+        while given < len(rejected):
+            yield rejected[given]
+            given += 1
         yield study
-    yield from list(getattr(source, "rejected", ()))[told:]
+    if isinstance(source, RejectsRecords):
+        yield from list(source.rejected)[given:]

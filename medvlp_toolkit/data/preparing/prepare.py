@@ -20,6 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from medvlp_toolkit.data.contracts import Fingerprinted, ReportFilter, image_reader, mask_reader
 from medvlp_toolkit.data.images import Fit
 from medvlp_toolkit.data.preparing.executors import packing
 from medvlp_toolkit.data.preparing.journal import Journal, StoreLockedError, remove_journal
@@ -102,6 +103,8 @@ class Prepare:
             number, ``number/part``, or ``largest``; None rejects such a folder and says what it holds.
         report_filter: called with reports, gives findings per report (`medvlp_toolkit.interfaces.ReportFilter`).
         entity_linker: the same for mentions of a knowledge source's concepts.
+        positions: ids of the positions that a recipe trains with, so that a filter which places findings elsewhere is
+            refused before anything is written; None for recipes that read no positions.
         tokenizer: hub name, folder, ``tokenizer.json`` or object whose token ids are stored beside the text.
         text_length: tokens after which texts are cut.
         sections: report sections whose text supervises; empty: the whole text.
@@ -137,6 +140,7 @@ class Prepare:
     series: str | int | None = None
     report_filter: Annotator | None = None
     entity_linker: Annotator | None = None
+    positions: Sequence[str] | None = None
     tokenizer: Any = None
     text_length: int = 128
     sections: Sequence[str] = ("findings", "impression")
@@ -160,6 +164,8 @@ class Prepare:
             raise ValueError(f"workers is None (all cores), 0 (this process) or more, not {self.workers}")
         if isinstance(self.sections, str):
             raise ValueError(f"sections is a list of names, not the text {self.sections!r}")
+        if self.positions is not None and isinstance(self.report_filter, ReportFilter):
+            check_positions(self.report_filter, self.positions)
         self.image = None
         if self.image_size is not None:
             size = (self.image_size,) * 2 if isinstance(self.image_size, int) else tuple(self.image_size)
@@ -220,8 +226,8 @@ class Prepare:
             sections=tuple(self.sections),
             report_filter=self.report_filter,
             entity_linker=self.entity_linker,
-            read_image=getattr(self.source, "read_image", None),
-            read_mask=getattr(self.source, "read_mask", None),
+            read_image=image_reader(self.source),
+            read_mask=mask_reader(self.source),
             require_report=self.require_report,
             require_findings=self.require_findings,
         )
@@ -379,6 +385,7 @@ class Prepare:
             texts = ([row["text"] or "" for row in batch] for batch in batches(journal.rows(), 4096))
             write_tokens(partial / "tokens", tokenizer, texts, count)
         assert rejected_lines + count == listing.count
+        filtered = self.report_filter if isinstance(self.report_filter, ReportFilter) else None
         meta = {
             "schema_version": SCHEMA_VERSION,
             "counts": {
@@ -390,8 +397,8 @@ class Prepare:
                 "leaks": leak_counts,
             },
             "labels": labels,
-            "entities": list(getattr(self.report_filter, "entities", ())),
-            "positions": list(getattr(self.report_filter, "positions", ())),
+            "entities": [] if filtered is None else list(filtered.entities),
+            "positions": [] if filtered is None else list(filtered.positions),
             "linked_entities": sorted(linked),
             "records_sha256": listing.digest,
             "made_by": self.settings(),
@@ -436,6 +443,18 @@ class Prepare:
         return PrepareError(f"{named}: {error.strerror}" if error.strerror else text.splitlines()[0])
 
 
+def check_positions(report_filter: ReportFilter, positions: Sequence[str]) -> None:
+    """Raise ValueError when a report filter places findings where the recipe has no position."""
+    unknown = sorted(set(report_filter.positions) - set(positions))
+    if unknown:
+        shown = f"{', '.join(unknown[:5])}{f' and {len(unknown) - 5} more' if len(unknown) > 5 else ''}"
+        raise ValueError(
+            f"{type(report_filter).__name__} places findings at {shown}, which the recipe's positions "
+            f"({', '.join(list(positions)[:3])} …) do not have: let the filter use their ids, or set "
+            "`positions`, here and in training, to a knowledge source that has the filter's"
+        )
+
+
 def clear(partial: Path, journal: Journal) -> None:
     """Remove what an attempt to complete has left behind."""
     keep = {f"{name}.npy" for name in journal.arrays}
@@ -464,10 +483,12 @@ def described(plugin: Any) -> dict[str, Any] | None:
     if plugin is None:
         return None
     kind = plugin if isinstance(plugin, type) or inspect.isroutine(plugin) else type(plugin)
-    fingerprint = getattr(plugin, "fingerprint", None)
+    fingerprint = plugin.fingerprint if isinstance(plugin, Fingerprinted) else None
     if fingerprint is None:
         fingerprint = options_of(plugin, depth=2)
-    ids = {name: list(getattr(plugin, name)) for name in ("entities", "positions") if hasattr(plugin, name)}
+    ids = {}
+    if isinstance(plugin, ReportFilter):
+        ids = {"entities": list(plugin.entities), "positions": list(plugin.positions)}
     return {"type": f"{kind.__module__}.{getattr(kind, '__qualname__', kind)}", "fingerprint": fingerprint, **ids}
 
 

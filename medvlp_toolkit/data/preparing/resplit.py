@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from medvlp_toolkit.data.contracts import Fingerprinted, RejectsRecords, image_reader, mask_reader
 from medvlp_toolkit.data.preparing.splits import SplitByPatient
 from medvlp_toolkit.data.records import Study
+from medvlp_toolkit.data.store.rejected import Rejected
 
 
 class Resplit:
@@ -49,9 +54,20 @@ class Resplit:
             )
             yield replace(study, split=new if study.split == self.split else study.split, questions=questions)
 
-    def __getattr__(self, name: str) -> Any:
-        # What else a source may offer: read_image, read_mask, rejected. Not Python's own protocols, which would
-        # look for the source before there is one.
-        if name.startswith("_") or name == "source":
-            raise AttributeError(name)
-        return getattr(self.source, name)
+    # What else the source offers; None, or nothing, where it does not.
+
+    @property
+    def read_image(self) -> Callable[[Study], NDArray[Any]] | None:
+        return image_reader(self.source)
+
+    @property
+    def read_mask(self) -> Callable[[Study], NDArray[np.uint8] | None] | None:
+        return mask_reader(self.source)
+
+    @property
+    def rejected(self) -> Sequence[Rejected]:
+        return self.source.rejected if isinstance(self.source, RejectsRecords) else ()
+
+    @property
+    def fingerprint(self) -> Any:
+        return self.source.fingerprint if isinstance(self.source, Fingerprinted) else None

@@ -7,7 +7,6 @@ import hashlib
 import math
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -111,10 +110,3 @@ class LeakCheck:
 
     def close(self) -> None:
         self.database.close()
-
-
-def check_splits(members: Iterable[Member]) -> list[Leak]:
-    """The leaks among studies given by id, split, patient id and hash of the image content or None."""
-    with closing(LeakCheck()) as check:
-        check.add(members)
-        return list(check.leaks())

@@ -44,11 +44,3 @@ def write_rejected(path: Path, items: Iterable[Rejected]) -> int:
             writer.writerow((item.study_id, item.path, item.reason.value, item.detail))
             count += 1
     return count
-
-
-def read_rejected(path: Path) -> list[Rejected]:
-    """Read what `write_rejected` wrote."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return [
-            Rejected(row["study_id"], row["path"], Reason(row["reason"]), row["detail"]) for row in csv.DictReader(file)
-        ]

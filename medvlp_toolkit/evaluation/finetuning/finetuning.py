@@ -1,4 +1,4 @@
-"""Fine-tuning: the steps of training and prediction, and what is measured and written when the test set is done."""
+"""Fine-tuning: the step of prediction, and what is measured and written when the test set is done."""
 
 from __future__ import annotations
 
@@ -7,40 +7,38 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from ignite.engine import Engine
-from monai.engines.utils import IterationEvents
 from numpy.typing import NDArray
 
 from medvlp_toolkit.data.batches.dataset import StudyDataset
 from medvlp_toolkit.data.boxes import bounding_boxes
-from medvlp_toolkit.engines.device import Precision, autocast, to_device
+from medvlp_toolkit.engines.device import Precision
+from medvlp_toolkit.engines.finetuning_step import Target
+from medvlp_toolkit.engines.step import Transform
 from medvlp_toolkit.evaluation.finetuning.segmentation import (
     SegmentedImage,
     segmentation_metrics,
     segmented,
     write_segmented,
 )
-from medvlp_toolkit.evaluation.handler import FinetuningEvaluation
+from medvlp_toolkit.evaluation.handler import Evaluation
 from medvlp_toolkit.evaluation.maps.overlays import Overlay, write_overlays
 from medvlp_toolkit.evaluation.results.results import write_probabilities
-from medvlp_toolkit.evaluation.zero_shot.classification import best_f1_thresholds, classification_metrics, score_table
+from medvlp_toolkit.evaluation.step import EvaluationStep
+from medvlp_toolkit.evaluation.zero_shot.classification import score_table, tested_metrics, tested_rows
 
-Transform = Callable[[Mapping[str, Any]], dict[str, Any]]
-Target = Literal["targets", "mask", "answer", "image_index"]
 Activation = Literal["sigmoid", "softmax"]
 
 
-class PredictionStep:
-    """Predict one batch: ``iteration_update`` of MONAI's ``SupervisedEvaluator``.
+class PredictionStep(EvaluationStep):
+    """Predict one batch.
 
     The output holds ``logits`` and ``scores`` (float32), the batch's target under its own key, ``row`` and ids.
 
     Args:
-        transform: from the stored batch to the network's.
+        transform, precision: see :class:`~medvlp_toolkit.evaluation.EvaluationStep`.
         target: ``targets`` or ``mask``.
         activation: what makes scores of logits: ``sigmoid``, or ``softmax`` over labels that exclude one another.
-        precision: ``fp32`` or ``bf16``.
     """
 
     def __init__(
@@ -52,21 +50,12 @@ class PredictionStep:
     ) -> None:
         if activation not in ("sigmoid", "softmax"):
             raise ValueError(f"activation '{activation}' is not one of sigmoid, softmax")
-        self.transform = transform
+        super().__init__(transform, precision)
         self.target = target
         self.activation = activation
-        self.precision: Precision = precision
 
-    @torch.no_grad()
-    def __call__(self, engine: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
-        device = engine.state.device
-        prepared = self.transform(to_device(batch, device))
-        engine.network.eval()
-        with autocast(device, self.precision):
-            logits = engine.inferer(prepared["image"], engine.network)
-        logits = logits.float()
-        engine.fire_event(IterationEvents.FORWARD_COMPLETED)
-        engine.fire_event(IterationEvents.MODEL_COMPLETED)
+    def predict(self, engine: Any, batch: Mapping[str, Any], prepared: dict[str, Any]) -> dict[str, Any]:
+        logits = engine.inferer(prepared["image"], engine.network).float()
         return {
             "logits": logits,
             "scores": logits.sigmoid() if self.activation == "sigmoid" else logits.softmax(dim=1),
@@ -77,7 +66,7 @@ class PredictionStep:
         }
 
 
-class ClassificationEvaluation(FinetuningEvaluation):
+class ClassificationEvaluation(Evaluation):
     """Metrics of a fine-tuned classifier on the test split.
 
     A handler of an evaluator whose step is :class:`PredictionStep`. It writes ``scores.parquet``, ``metrics.json``,
@@ -86,7 +75,7 @@ class ClassificationEvaluation(FinetuningEvaluation):
 
     Args:
         dataset: with labels; its studies of ``threshold_split`` are not tested on.
-        output_dir, title, config, checkpoint, seconds: see :class:`FinetuningEvaluation`.
+        output_dir, title, config, checkpoint, seconds: see :class:`~medvlp_toolkit.evaluation.Evaluation`.
         threshold_split: where thresholds are chosen; None chooses none.
     """
 
@@ -117,29 +106,27 @@ class ClassificationEvaluation(FinetuningEvaluation):
         self._rows.append(output["row"].cpu().numpy())
 
     def finish(self, engine: Engine) -> None:
-        scores, targets, rows = (np.concatenate(part) for part in (self._scores, self._targets, self._rows))
+        scores, targets = np.concatenate(self._scores), np.concatenate(self._targets)
+        rows = np.concatenate(self._rows)
         labels = self.dataset.label_names
-        splits = np.array(self.dataset.store.values("split", rows.astype(np.int64)), dtype=object)
-        tested = splits != self.threshold_split if self.threshold_split is not None else np.ones(len(rows), bool)
-        if not tested.any():
-            raise ValueError(f"every study is of the threshold split {self.threshold_split}; name another test_split")
-        options: dict[str, Any] = {}
-        if self.threshold_split is not None and not tested.all():
-            options["thresholds"] = best_f1_thresholds(targets[~tested], scores[~tested], labels)
-            options["thresholds_from"] = self.threshold_split
-        scores, targets, rows = scores[tested], targets[tested], rows[tested]
+        tested = tested_rows(self.dataset.store, rows, self.threshold_split)
+        rows = rows[tested]
         described = self.described(rows)
-        metrics = {
-            "fine_tuned": classification_metrics(targets, scores, labels, patient_id=described["patient_id"], **options)
-        }
+        patients = described["patient_id"]
+        measured = tested_metrics(targets, scores, labels, tested, self.threshold_split, patient_id=patients)
+        scores, targets = scores[tested], targets[tested]
         ids = self.dataset.store.values("study_id", rows) or []
         table = score_table(ids, targets, scores, labels, **described)
-        probabilities = write_probabilities(self.output_dir / "probabilities.csv", ids, scores, labels)
-        self.write(engine, table, metrics, {"probability of every label per image": probabilities})
-        engine.state.metrics["macro_auc"] = metrics["fine_tuned"]["macro"].get("auc")
+        paths = {
+            "probability of every label per image": write_probabilities(
+                self.output_dir / "probabilities.csv", ids, scores, labels
+            )
+        }
+        self.write(engine.state.device, table, {"fine_tuned": measured}, paths)
+        engine.state.metrics["macro_auc"] = measured["macro"].get("auc")
 
 
-class SegmentationEvaluation(FinetuningEvaluation):
+class SegmentationEvaluation(Evaluation):
     """Overlap of a fine-tuned segmenter's masks with the true ones on the test split.
 
     A handler of an evaluator whose step is :class:`PredictionStep` with ``target: mask``. It writes ``metrics.json``,
@@ -148,7 +135,7 @@ class SegmentationEvaluation(FinetuningEvaluation):
 
     Args:
         dataset: with masks.
-        output_dir, title, config, checkpoint, seconds: see :class:`FinetuningEvaluation`.
+        output_dir, title, config, checkpoint, seconds: see :class:`~medvlp_toolkit.evaluation.Evaluation`.
         label: what the masks outline.
         threshold: pixels above it belong to the predicted mask, published 0.5.
         overlays: pictures to draw, of images that show the finding.
@@ -205,5 +192,5 @@ class SegmentationEvaluation(FinetuningEvaluation):
         pictures = write_overlays(self.output_dir / "overlays", self._pictures, self.title)
         if pictures:
             paths["predicted masks, true ones boxed"] = pictures[0]
-        self.write(engine, table, metrics, paths)
+        self.write(engine.state.device, table, metrics, paths)
         engine.state.metrics["dice"] = metrics["segmentation"]["dice"]

@@ -113,7 +113,6 @@ def write_overlays(
     nothing is written and the list is empty without pictures.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("overlay*.png"):
         if re.fullmatch(r"overlays\.png|overlay_\d{3,}_[a-z0-9_-]+\.png", old.name):
             old.unlink()

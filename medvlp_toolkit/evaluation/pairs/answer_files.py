@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from ignite.engine import Engine, Events
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
 from medvlp_toolkit.data.batches.answers import AnswerVocabulary
-from medvlp_toolkit.evaluation.maps.heat_maps import attention_maps
+from medvlp_toolkit.engines.parallel import unwrap
+from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
 from medvlp_toolkit.evaluation.maps.overlays import Overlay, write_overlays
 
 
@@ -28,9 +29,6 @@ class AnswerWriter:
     Args:
         vocabulary: the checkpoint's answers.
         output_dir: made where it does not exist.
-        grid: the image tokens' grid.
-        prefix_tokens: image tokens before that grid.
-        token_shift: where tokens look within their cell.
         top: answers to list.
         most_pictures: questions after this many get no picture.
     """
@@ -39,25 +37,27 @@ class AnswerWriter:
         self,
         vocabulary: AnswerVocabulary,
         output_dir: str | Path,
-        grid: Sequence[int],
-        prefix_tokens: int = 0,
-        token_shift: Sequence[float] = (),
         top: int = 5,
         most_pictures: int = 64,
     ) -> None:
         self.vocabulary = vocabulary
         self.output_dir = Path(output_dir)
-        self.grid, self.prefix_tokens, self.token_shift = tuple(grid), prefix_tokens, tuple(token_shift)
         self.top = min(top, len(vocabulary))
         self.most_pictures = most_pictures
         self._begin()
 
     def attach(self, engine: Engine) -> None:
-        engine.add_event_handler(Events.STARTED, self._begin)
+        engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
         engine.add_event_handler(Events.COMPLETED, self._finish)
 
-    def _begin(self, engine: Engine | None = None) -> None:
+    def _start(self, engine: Any) -> None:
+        network: Any = unwrap(engine.network)
+        self._mapper = HeatMapper(network, what="attention pictures")
+        self._class_tokens = int(network.pairs.model.text_encoder.num_prefix_tokens)
+        self._begin()
+
+    def _begin(self) -> None:
         self._names: list[tuple[str, str]] = []
         self._probabilities: list[NDArray[Any]] = []
         self._overlays: list[Overlay] = []
@@ -69,24 +69,29 @@ class AnswerWriter:
             return
         probabilities = output["logits"].softmax(dim=1).cpu().numpy()
         asked = list(zip(output["study_id"], batch["question"], strict=True))
-        if output.get("attention") is not None:
-            self._draw(output["attention"].float(), batch, probabilities)
+        self._draw(output, batch, probabilities)
         self._names += asked
         self._probabilities.append(probabilities)
 
-    def _draw(self, attention: Any, batch: Any, probabilities: NDArray[Any]) -> None:
-        words = batch["attention_mask"].to(attention)
-        words[:, 0] = 0  # the class token
-        mean = (attention * words[:, None, :, None]).sum(dim=2) / words.sum(dim=1)[:, None, None].clamp(min=1)
-        maps = attention_maps(mean[:, :, None], self.grid, prefix_tokens=self.prefix_tokens)[:, 0]
+    def _draw(self, output: Any, batch: Any, probabilities: NDArray[Any]) -> None:
+        attention = output.get("attention")
+        if attention is not None:
+            words = batch["attention_mask"].to(attention.device, torch.float32)
+            words[:, : self._class_tokens] = 0
+            weights = words / words.sum(dim=1, keepdim=True).clamp(min=1)
+            # As that of one query, the question as a whole.
+            output = {**output, "attention": torch.einsum("bkln,bl->bkn", attention.float(), weights)[:, :, None]}
+        maps = self._mapper.maps(output)
+        if maps is None:
+            return
         images = batch["image"].cpu().numpy()
-        for i, heat in enumerate(maps):
+        for i, heat in enumerate(maps[:, 0]):
             if len(self._overlays) == self.most_pictures:
                 return
             best = int(probabilities[i].argmax())
             image = images[int(batch["image_index"][i])]
             answer = self.vocabulary.answers[best]
-            self._overlays.append(Overlay(image, heat, answer, float(probabilities[i, best]), shift=self.token_shift))
+            self._overlays.append(Overlay(image, heat, answer, float(probabilities[i, best]), shift=self._mapper.shift))
 
     def _finish(self, engine: Engine) -> None:
         if not self._names:

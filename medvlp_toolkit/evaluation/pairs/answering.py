@@ -8,56 +8,48 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from ignite.engine import Engine
-from monai.engines.utils import IterationEvents
 from numpy.typing import NDArray
 
 from medvlp_toolkit.data.batches.pairs import PairDataset, PairTable
-from medvlp_toolkit.engines.device import Precision, autocast, to_device
-from medvlp_toolkit.engines.finetuning_step import Transform
-from medvlp_toolkit.evaluation.handler import FinetuningEvaluation
+from medvlp_toolkit.engines.device import Precision
+from medvlp_toolkit.engines.parallel import unwrap
+from medvlp_toolkit.engines.step import Transform
+from medvlp_toolkit.evaluation.handler import Evaluation
 from medvlp_toolkit.evaluation.pairs.answer_metrics import answer_metrics, class_metrics, majority_baselines
+from medvlp_toolkit.evaluation.step import EvaluationStep
 from medvlp_toolkit.evaluation.zero_shot.classification import score_table
 
 
-class AnswerStep:
-    """Answer one batch: ``iteration_update`` of MONAI's ``SupervisedEvaluator``.
+class AnswerStep(EvaluationStep):
+    """Answer one batch.
 
     The network is a :class:`~medvlp_toolkit.downstream.PairClassifier`. The output holds ``logits``
-    (B, answers) float32, ``answer`` (B,), and the batch's ``pair`` and ``study_id``.
+    (B, answers) float32, ``answer`` (B,), and the batch's ``pair`` and ``study_id``; with ``need_attention``
+    ``attention`` (B, layers, L, N), None from a fusion module that gives none, and ``image_shape``.
 
     Args:
-        transform: from the stored batch to the network's.
-        precision: ``fp32`` or ``bf16``.
-        need_attention: keep the fusion module's attention (B, layers, L, N).
+        transform, precision: see :class:`~medvlp_toolkit.evaluation.EvaluationStep`.
+        need_attention: keep the fusion module's attention.
     """
 
     def __init__(self, transform: Transform, precision: Precision = "fp32", need_attention: bool = False) -> None:
-        self.transform = transform
-        self.precision: Precision = precision
+        super().__init__(transform, precision)
         self.need_attention = need_attention
 
-    @torch.no_grad()
-    def __call__(self, engine: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
-        device = engine.state.device
-        prepared = self.transform(to_device(batch, device))
-        engine.network.eval()
+    def predict(self, engine: Any, batch: Mapping[str, Any], prepared: dict[str, Any]) -> dict[str, Any]:
         output = {key: batch[key] for key in ("answer", "pair", "study_id") if key in batch}
         if "answer" in output:
             output["answer"] = prepared["answer"]
-        with autocast(device, self.precision):
-            if self.need_attention:
-                logits, fused = engine.network.answer(prepared, need_attention=True)
-                output["attention"] = fused.attention
-            else:
-                logits = engine.inferer(prepared, engine.network)
-        engine.fire_event(IterationEvents.FORWARD_COMPLETED)
-        engine.fire_event(IterationEvents.MODEL_COMPLETED)
+        if self.need_attention:
+            logits, fused = unwrap(engine.network).answer(prepared, need_attention=True)  # type: ignore[operator]
+            output |= {"attention": fused.attention, "image_shape": tuple(prepared["image"].shape[2:])}
+        else:
+            logits = engine.inferer(prepared, engine.network)
         return {**output, "logits": logits.float()}
 
 
-class AnswerEvaluation(FinetuningEvaluation):
+class AnswerEvaluation(Evaluation):
     """Accuracy of answers on the test questions.
 
     A handler of an evaluator whose step is :class:`AnswerStep`. With an ``output_dir`` it writes ``metrics.json``,
@@ -71,10 +63,8 @@ class AnswerEvaluation(FinetuningEvaluation):
         controls: name -> an evaluation that ran before this one, of the same questions with other images: by how
             much it is worse says how much the image matters.
         metrics_of: ``answers``, or ``classes`` for captions with a class each.
-        title, config, checkpoint, seconds: see :class:`~medvlp_toolkit.evaluation.FinetuningEvaluation`.
+        title, config, checkpoint, seconds: see :class:`~medvlp_toolkit.evaluation.Evaluation`.
     """
-
-    dataset: PairDataset  # type: ignore[assignment]
 
     def __init__(
         self,
@@ -90,19 +80,11 @@ class AnswerEvaluation(FinetuningEvaluation):
     ) -> None:
         if dataset.vocabulary is None:
             raise ValueError("answers are evaluated against a vocabulary; give the data set the checkpoint's")
-        self.writes = output_dir is not None
         self.trained = trained
         self.controls = dict(controls or {})
         self.metrics_of = metrics_of
         self.metrics: dict[str, Any] = {}
-        super().__init__(
-            dataset,  # type: ignore[arg-type]
-            output_dir or ".",
-            title,
-            config,
-            checkpoint,
-            seconds,
-        )
+        super().__init__(dataset, output_dir, title, config, checkpoint, seconds)
 
     def begin(self) -> None:
         super().begin()
@@ -143,7 +125,7 @@ class AnswerEvaluation(FinetuningEvaluation):
         images = self.dataset.store.values("study_id", table.row[pairs]) or ids
         scores = score_table(ids, correct[:, None], probability[:, None], ["correct"], patient_id=images)
         listed = self._list(pairs, given, probability, images)
-        self.write(engine, scores, {self.metrics_of: self.metrics}, {"every answer": listed})
+        self.write(engine.state.device, scores, {self.metrics_of: self.metrics}, {"every answer": listed})
 
     def _baselines(self, trained: PairTable, pairs: NDArray[Any]) -> dict[str, dict[str, float]]:
         clean = self.dataset.vocabulary.clean if self.dataset.vocabulary else str

@@ -10,27 +10,27 @@ from typing import Any
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
-from monai.engines.utils import IterationEvents
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from medvlp_toolkit.engines.device import Precision, autocast, to_device
-from medvlp_toolkit.engines.finetuning_step import Transform
+from medvlp_toolkit.engines.device import Precision, to_device
+from medvlp_toolkit.engines.parallel import unwrap
+from medvlp_toolkit.engines.step import Transform
 from medvlp_toolkit.evaluation.pairs.retrieval import EncodedPairs, score_pairs
+from medvlp_toolkit.evaluation.step import EvaluationStep
 
 
-class RankingStep:
-    """Score a batch of images with every text: ``iteration_update`` of MONAI's ``SupervisedEvaluator``.
+class RankingStep(EvaluationStep):
+    """Score a batch of images with every text.
 
     The network is a :class:`~medvlp_toolkit.downstream.PairScorer`. Texts go through their tower once, with
     the first batch. The output holds ``scores`` (images, texts) float32 and the batch's ``study_id``.
 
     Args:
         texts: what the model reads of the texts; see :func:`~medvlp_toolkit.data.inputs.text_lines.encode_texts`.
-        transform: from the stored batch to the network's.
-        precision: ``fp32`` or ``bf16``.
+        transform, precision: see :class:`~medvlp_toolkit.evaluation.EvaluationStep`.
         batch_size: texts encoded at a time.
         pairs_per_batch: pairs through the fusion module at a time.
     """
@@ -43,40 +43,33 @@ class RankingStep:
         batch_size: int = 64,
         pairs_per_batch: int = 256,
     ) -> None:
+        super().__init__(transform, precision)
         self.texts = dict(texts)
-        self.transform = transform
-        self.precision: Precision = precision
         self.batch_size, self.pairs_per_batch = batch_size, pairs_per_batch
         self._encoded: tuple[Tensor, Tensor, Any] | None = None
 
-    @torch.no_grad()
-    def __call__(self, engine: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
-        scorer, device = engine.network.eval(), engine.state.device
+    def predict(self, engine: Any, batch: Mapping[str, Any], prepared: dict[str, Any]) -> dict[str, Any]:
+        scorer: Any = unwrap(engine.network)
         if self._encoded is None:
-            self._encoded = self._encode(scorer, device)
+            self._encoded = self._encode(scorer, engine.state.device)
         text, mask, knowledge = self._encoded
         names = list(batch["study_id"])
         scores = np.zeros((0, len(text)), np.float32)
         if names:
-            image = self.transform(to_device(batch, device))["image"]
-            with autocast(device, self.precision):
-                tokens = engine.inferer(image, scorer.pairs.images).float()
+            tokens = engine.inferer(prepared["image"], scorer.pairs.images).float()
             nobody = np.full(len(text), -1)  # whose the texts are is what is asked
             encoded = EncodedPairs(tokens, text, mask, knowledge, np.arange(len(tokens)), nobody)
             scores = score_pairs(scorer, encoded, None, self.pairs_per_batch, self.precision)
-        engine.fire_event(IterationEvents.FORWARD_COMPLETED)
-        engine.fire_event(IterationEvents.MODEL_COMPLETED)
         return {"scores": scores, "study_id": names}
 
     def _encode(self, scorer: Any, device: torch.device) -> tuple[Tensor, Tensor, Any]:
         texts: dict[str, Tensor] = to_device(self.texts, device)
         mask = texts["attention_mask"]
-        with autocast(device, self.precision):
-            parts = [
-                scorer.pairs.texts({name: value[start : start + self.batch_size] for name, value in texts.items()})
-                for start in range(0, len(mask), self.batch_size)
-            ]
-            return torch.cat(parts).float(), mask, scorer.pairs.knowledge(texts)
+        parts = [
+            scorer.pairs.texts({name: value[start : start + self.batch_size] for name, value in texts.items()})
+            for start in range(0, len(mask), self.batch_size)
+        ]
+        return torch.cat(parts).float(), mask, scorer.pairs.knowledge(texts)
 
 
 class RankingWriter:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,9 @@ from torch import Tensor
 from medvlp_toolkit.data.batches.pairs import PairDataset
 from medvlp_toolkit.downstream.pair_scorer import PairScorer
 from medvlp_toolkit.engines.device import Precision, autocast, best_device, to_device
-from medvlp_toolkit.engines.finetuning_step import Transform
+from medvlp_toolkit.engines.step import Transform
+from medvlp_toolkit.evaluation.handler import Evaluation
 from medvlp_toolkit.evaluation.pairs.retrieval_metrics import Ties, retrieval_metrics
-from medvlp_toolkit.evaluation.results.results import Results
-from medvlp_toolkit.evaluation.results.run_record import run_record
-from medvlp_toolkit.evaluation.results.tables import print_summary
 from medvlp_toolkit.interfaces import Knowledge
 
 
@@ -123,7 +121,7 @@ def first_stage(encoded: EncodedPairs, scorer: PairScorer) -> NDArray[np.float32
 
 
 def _summary(encoder: Any, tokens: Tensor, mask: Tensor | None) -> Tensor:
-    if getattr(encoder, "num_prefix_tokens", 0):
+    if encoder.num_prefix_tokens:
         return tokens[:, 0]
     if mask is None:
         return tokens.mean(dim=1)
@@ -141,8 +139,10 @@ def shortlist(coarse: NDArray[np.floating], keep: int) -> NDArray[np.bool_]:
     return chosen
 
 
-class RetrievalEvaluation:
-    """Retrieval over a whole split: ``run()`` scores, measures and writes ``metrics.json``, ``ranks.csv`` and more.
+class RetrievalEvaluation(Evaluation):
+    """Retrieval over a whole split: ``run()`` scores, measures and writes ``metrics.json``, ``scores.npy`` and more.
+
+    It needs no evaluator: pairs are scored when all images and all texts are encoded.
 
     Args:
         scorer: the model.
@@ -157,7 +157,7 @@ class RetrievalEvaluation:
         pairs_per_batch: pairs through the fusion module at a time.
         ties: see :func:`~medvlp_toolkit.evaluation.ranks`.
         device, precision: where and how.
-        title, config, checkpoint: for the record.
+        title, config, checkpoint: see :class:`~medvlp_toolkit.evaluation.Evaluation`.
     """
 
     def __init__(
@@ -175,42 +175,39 @@ class RetrievalEvaluation:
         title: str = "",
         config: Mapping[str, Any] | None = None,
         checkpoint: str | Path | None = None,
-        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         if rerank is not None and rerank < 1:
             raise ValueError(f"rerank is null (all pairs) or how many candidates to keep, not {rerank}")
-        self.scorer, self.dataset, self.transform = scorer, dataset, transform
-        self.output_dir = Path(output_dir)
+        super().__init__(dataset, output_dir, title, config, checkpoint)
+        self.scorer, self.transform = scorer, transform
         self.rerank, self.batch_size, self.pairs_per_batch, self.ties = rerank, batch_size, pairs_per_batch, ties
         self.device = device or best_device()
         self.precision: Precision = precision
-        self.title, self.config, self.checkpoint, self.clock = title, dict(config or {}), checkpoint, clock
 
     def run(self) -> dict[str, Any]:
         """Score, measure, write and print; returns the metrics."""
-        started = self.clock()
+        self.begin()
         encoded = encode_pairs(self.scorer, self.dataset, self.transform, self.batch_size, self.device, self.precision)
-        encoding = self.clock() - started
+        encoding = time.perf_counter() - self._started
         how, chosen = "every pair through the fusion module", None
         if self.rerank is not None:
             coarse = first_stage(encoded, self.scorer)
             chosen = shortlist(coarse, self.rerank)
             how = f"the best {self.rerank} of the towers through the fusion module"
         scored = encoded.pairs if chosen is None else int(chosen.sum())
-        begun = self.clock()
+        begun = time.perf_counter()
         scores = score_pairs(self.scorer, encoded, chosen, self.pairs_per_batch, self.precision)
-        fusing = self.clock() - begun
+        fusing = time.perf_counter() - begun
         images = self.dataset.store.values("study_id", encoded.image_row) or []
         owner = [images[number] for number in encoded.owner]
         measured = retrieval_metrics(scores, owner, images, self.ties)
         measured |= {"pairs": scored, "pairs_per_second": scored / max(fusing, 1e-9)}
         metrics: dict[str, Any] = {"retrieval": {how: measured}}
         metrics["seconds"] = {"encoding": round(encoding, 2), "scoring": round(fusing, 2)}
-        run = run_record(self.config, self.checkpoint, self.device, metrics["seconds"])
-        table = dict(self._table(scores, encoded, images))
-        Results.write(self.output_dir, table, metrics, run)
+        self.replace_results()
+        self.output_dir.mkdir(parents=True, exist_ok=True)
         np.save(self.output_dir / "scores.npy", scores)
-        print_summary(metrics, {"metrics": self.output_dir / "metrics.json"}, self.title)
+        self.write(self.device, dict(self._table(scores, encoded, images)), metrics)
         return metrics
 
     def _table(self, scores: NDArray[np.float32], encoded: EncodedPairs, images: list[Any]) -> Iterator[Any]:

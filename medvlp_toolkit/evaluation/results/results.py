@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medvlp_toolkit.evaluation.results.run_record import split_sha256
+from medvlp_toolkit.files import write_whole
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -106,16 +106,14 @@ class Results:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / RUN_FILE).unlink(missing_ok=True)
-        with _Replacing(folder / SCORES_FILE) as temporary:
-            pq.write_table(table, temporary)
+        write_whole(folder / SCORES_FILE, lambda file: pq.write_table(table, file))
         clean_metrics = plain(metrics)
         _write_json(folder / METRICS_FILE, clean_metrics)
         (folder / CASES_FILE).unlink(missing_ok=True)
         names = [SCORES_FILE, METRICS_FILE]
         if cases is not None:
             names.append(CASES_FILE)
-            with _Replacing(folder / CASES_FILE) as temporary:
-                pq.write_table(cases, temporary)
+            write_whole(folder / CASES_FILE, lambda file: pq.write_table(cases, file))
         record = {
             **plain(run),
             "schema_version": SCHEMA_VERSION,
@@ -197,7 +195,6 @@ def write_probabilities(
     import pyarrow as pa
     import pyarrow.csv as pa_csv
 
-    path = Path(path)
     if scores.shape != (len(image_id), len(labels)):
         raise ValueError(
             f"write_probabilities got scores {scores.shape} for {len(image_id)} images and {len(labels)} labels"
@@ -206,10 +203,8 @@ def write_probabilities(
         raise ValueError("write_probabilities needs labels that differ from one another and from 'image'")
     columns = {"image": pa.array(list(image_id), pa.string())}
     columns |= {label: pa.array(np.ascontiguousarray(scores[:, i], np.float32)) for i, label in enumerate(labels)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _Replacing(path) as temporary:
-        pa_csv.write_csv(pa.table(columns), temporary, pa_csv.WriteOptions(quoting_style="needed"))
-    return path
+    options = pa_csv.WriteOptions(quoting_style="needed")
+    return write_whole(path, lambda file: pa_csv.write_csv(pa.table(columns), file, options))
 
 
 def plain(value: Any) -> Any:
@@ -264,26 +259,9 @@ def _as_agreed(table: pa.Table) -> pa.Table:
     return table
 
 
-class _Replacing:
-    """A temporary path beside ``path`` that takes its place when the block ends well."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-
-    def __enter__(self) -> Path:
-        return self.temporary
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            os.replace(self.temporary, self.path)
-        else:
-            self.temporary.unlink(missing_ok=True)
-
-
 def _write_json(path: Path, value: Any) -> None:
-    with _Replacing(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_whole(path, lambda file: file.write(text.encode()))
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ def print_summary(
     metrics: Metrics,
     paths: Mapping[str, Path | str] | None = None,
     title: str = "",
+    tables: Iterable[Table] = (),
     console: Console | None = None,
 ) -> None:
     """Print the tables of an evaluation.
@@ -36,12 +37,13 @@ def print_summary(
             :func:`~medvlp_toolkit.evaluation.retrieval_metrics` gives) and ``seconds`` (name -> seconds).
         paths: name -> path of what was written, printed last.
         title: says what was evaluated, such as ``800 synthetic phantoms, never trained on``.
+        tables: further ones, printed after those of ``metrics``.
         console: where to; standard output when None.
     """
     console = console or Console()
     if title:
         console.print(Text(title, style="bold"))
-    for table in summary_tables(metrics):
+    for table in (*summary_tables(metrics), *tables):
         console.print(table)
         console.print()
     for name, seconds in (metrics.get("seconds") or {}).items():

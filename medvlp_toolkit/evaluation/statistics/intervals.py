@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm
+from scipy.stats import binomtest
 
 Interval = tuple[float, float]
 
@@ -152,8 +152,5 @@ def wilson(hits: int, n: int, level: float = 0.95) -> Interval | None:
         raise ValueError(f"wilson takes hits between 0 and n, got {hits} of {n}")
     if n == 0:
         return None
-    z = float(norm.ppf(0.5 + level / 2))
-    centre = (hits + z * z / 2) / (n + z * z)
-    half = z / (n + z * z) * float(np.sqrt(hits * (n - hits) / n + z * z / 4))
-    # At 0 and n one end is exact; rounding would leave it a hair outside the proportion.
-    return (0.0 if hits == 0 else centre - half), (1.0 if hits == n else centre + half)
+    low, high = binomtest(hits, n).proportion_ci(level, method="wilson")
+    return float(low), float(high)

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from ignite.engine import Engine, Events
 from PIL import Image
 
 from medvlp_toolkit.data.batches.dataset import StudyDataset
 from medvlp_toolkit.data.boxes import AnyBox
 from medvlp_toolkit.data.records import Presence
-from medvlp_toolkit.engines.device import Precision, autocast, to_device
-from medvlp_toolkit.evaluation.maps.heat_maps import attention_maps
+from medvlp_toolkit.engines.device import Precision
+from medvlp_toolkit.engines.parallel import unwrap
+from medvlp_toolkit.engines.ranks import is_first_rank
+from medvlp_toolkit.engines.step import Transform
+from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
 from medvlp_toolkit.evaluation.maps.overlays import Overlay, write_contact_sheet
 from medvlp_toolkit.evaluation.maps.volume_slices import slice_overlay
-from medvlp_toolkit.model.entity_scorer import EntityScorer
+from medvlp_toolkit.evaluation.zero_shot.steps import ScoringStep
+
+logger = logging.getLogger(__name__)
 
 TAG = "attention"
 
@@ -27,32 +31,31 @@ TAG = "attention"
 class AttentionImages:
     """Draws attention on a fixed set of studies after every validation.
 
-    A handler of the validating evaluator, whose network is an
-    :class:`~medvlp_toolkit.model.EntityScorer`. Each picture shows one study and one entity that its
-    report states present, with its boxes where the store has any. The sheet of them is the image ``attention`` of
-    TensorBoard, at the epoch, and ``attention/epoch_001.png`` … in ``output_dir``. The pictures are patients'.
+    A handler of the validating evaluator, whose network :class:`~medvlp_toolkit.interfaces.GivesAttention`. Each
+    picture shows one study and one entity that its report states present, with its boxes where the store has any. The
+    sheet of them is the image ``attention`` of TensorBoard, at the epoch, and ``attention/epoch_001.png`` … in
+    ``output_dir``. The pictures are patients'. Where there is no attention, or drawing fails, they are left out with
+    one log line: training does not depend on them.
 
     Args:
         dataset: of the validation; studies are spread evenly over those that state something present.
         transform: from the stored batch to the model's.
         output_dir: of the training; TensorBoard's files go to its ``tensorboard``.
-        studies: how many.
+        studies: how many; 0 draws nothing. The first of several processes draws.
         precision: ``fp32`` or ``bf16``.
-        token_shift: where tokens look within their cell (``image_encoder.token_shift()``).
     """
 
     def __init__(
         self,
         dataset: StudyDataset,
-        transform: Callable[[Mapping[str, Any]], dict[str, Any]],
+        transform: Transform,
         output_dir: str | Path,
         studies: int = 8,
         precision: Precision = "fp32",
-        token_shift: Sequence[float] = (),
     ) -> None:
-        self.dataset, self.transform, self.precision = dataset, transform, precision
+        self.dataset = dataset
+        self.step = ScoringStep(transform, precision, need_attention=True)
         self.output_dir = Path(output_dir)
-        self.token_shift = tuple(token_shift)
         self.chosen = self._choose(studies)
         self._writer: Any = None
 
@@ -71,23 +74,33 @@ class AttentionImages:
         return [(telling[i], min(stated[telling[i]], key=lambda q: (counts[q], q))) for i in spread]
 
     def attach(self, engine: Engine) -> None:
-        if self.chosen:
-            engine.add_event_handler(Events.COMPLETED, self._draw)
+        if self.chosen and is_first_rank():
+            engine.add_event_handler(Events.COMPLETED, self._draw_or_leave_out)
 
-    @torch.no_grad()
-    def _draw(self, engine: Any) -> None:
+    def _draw_or_leave_out(self, engine: Any) -> None:
+        if not self.chosen:
+            return
+        try:
+            drawn = self._draw(engine)
+        except Exception as error:  # whatever it is: a picture never ends a training
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            logger.warning("attention pictures are left out from here on: %s", reason)
+            drawn = False
+        if not drawn:
+            self.chosen = []
+
+    def _draw(self, engine: Any) -> bool:
+        """False where there is no attention to draw."""
         from torch.utils.tensorboard import SummaryWriter
 
-        network: EntityScorer = engine.network
-        device, epoch = engine.state.device, int(engine.state.epoch)
-        batch = self.dataset.__getitems__([index for index, _ in self.chosen])
-        network.eval()
-        with autocast(device, self.precision):
-            image = self.transform(to_device(batch, device))["image"]
-            scores, attention = network.attend(image)
-        maps = attention_maps(attention.float(), network.grid_size(image.shape[2:]))
+        epoch = int(engine.state.epoch)
+        output = self.step.compute(engine, self.dataset.__getitems__([index for index, _ in self.chosen]))
+        mapper = HeatMapper(unwrap(engine.network), what="attention pictures")
+        maps = mapper.maps(output)
+        if maps is None:
+            return False
         pictures = [
-            self._picture(index, maps[i, q], self.dataset.entities[q], float(scores[i, q]))
+            self._picture(index, maps[i, q], self.dataset.entities[q], float(output["scores"][i, q]), mapper.shift)
             for i, (index, q) in enumerate(self.chosen)
         ]
         path = self.output_dir / TAG / f"epoch_{epoch:03d}.png"
@@ -97,13 +110,14 @@ class AttentionImages:
         with Image.open(path) as sheet:
             self._writer.add_image(TAG, np.asarray(sheet.convert("RGB")), epoch, dataformats="HWC")
         self._writer.flush()
+        return True
 
-    def _picture(self, index: int, heat: Any, entity: str, score: float) -> Overlay:
+    def _picture(self, index: int, heat: Any, entity: str, score: float, shift: tuple[float, ...]) -> Overlay:
         row = int(self.dataset.rows[index])
         image = np.asarray(self.dataset.store.images[row])
         if heat.ndim == 3:
-            return slice_overlay(image, heat, entity, score, None, self.token_shift)
-        return Overlay(image, heat, entity, score, self._boxes(row, entity), shift=self.token_shift)
+            return slice_overlay(image, heat, entity, score, None, shift)
+        return Overlay(image, heat, entity, score, self._boxes(row, entity), shift=shift)
 
     def _boxes(self, row: int, entity: str) -> list[AnyBox]:
         low, high = self.dataset.store.bounds("boxes")[row : row + 2]

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import heapq
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medvlp_toolkit.data.boxes import AnyBox, Mask, bounding_boxes, corners
+from medvlp_toolkit.data.boxes import AnyBox, bounding_boxes, corners
 from medvlp_toolkit.data.records import Finding
-from medvlp_toolkit.data.store.store import PackedStore
+from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
 from medvlp_toolkit.evaluation.maps.heat_maps import Upsampling
 from medvlp_toolkit.evaluation.maps.volume_slices import slice_overlay
+from medvlp_toolkit.evaluation.zero_shot.measure import Measure, ScoredBatch, ScoredSet
+from medvlp_toolkit.evaluation.zero_shot.studies import EvaluatedStudies
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -100,6 +102,71 @@ class SurestCases:
                         yield finding, kind, payload
 
 
+class Cases(Measure):
+    """``cases.parquet``. It holds patients' images and reports.
+
+    Args:
+        each: of every finding so many of each kind; 0 keeps no patient's image or text.
+        upsampling: how maps are spread (:func:`~medvlp_toolkit.evaluation.upsample`).
+    """
+
+    def __init__(self, each: int = 3, upsampling: Upsampling = "nearest") -> None:
+        self.each = each
+        self.upsampling: Upsampling = upsampling
+
+    def begin(self, studies: EvaluatedStudies, mapper: HeatMapper) -> None:
+        super().begin(studies, mapper)
+        self._surest = SurestCases(self.each)
+
+    def collect(self, batch: ScoredBatch) -> None:
+        labels = list(self.studies.labels)
+        targets = self.studies.targets(batch.rows, labels) if self.each else None
+        if targets is None:
+            return
+        for column, label in enumerate(labels):
+            q = self.studies.column_of(label)
+            for i, row in enumerate(batch.rows.tolist()):
+                score = float(batch.scores[i, q])
+                wanted = self._surest.wanted(label, int(targets[i, column]), score)
+                for kind in wanted if self.studies.is_evaluated(row) else ():
+                    heat = None if batch.maps is None else batch.maps[i, q].copy()
+                    self._surest.keep(label, kind, score, {"row": row, "score": score, "heat": heat})
+
+    def finish(self, scored: ScoredSet) -> dict[str, Any]:
+        if self.studies.store.has_images:
+            cases = [self._case(finding, kind, **payload) for finding, kind, payload in self._surest.chosen()]
+            scored.cases = case_table(cases) if cases else None
+        return {}
+
+    def _case(self, finding: str, kind: Kind, row: int, score: float, heat: Any) -> Case:
+        store = self.studies.store
+        truth = self.studies.truth(row, finding) if kind != "claimed" else None
+        image, note, shift = np.asarray(store.images[row]), "", () if heat is None else self.mapper.shift
+        boxes = bounding_boxes(truth) if isinstance(truth, np.ndarray) and truth.ndim == 2 else truth
+        if image.ndim == 4:
+            if heat is None:  # the middle slice
+                heat = np.zeros(image.shape[1:], np.float32)
+                heat[..., image.shape[3] // 2] = 1
+            overlay = slice_overlay(image, heat, finding, score, truth, shift)
+            image, heat, boxes, note = overlay.image, overlay.heat, overlay.boxes, overlay.note
+            shift = tuple(overlay.shift)
+        text = store.studies.column("text")[row].as_py() or ""
+        return Case(
+            finding,
+            self.studies.labels[finding],
+            kind,
+            score,
+            image,
+            heat,
+            () if boxes is None or isinstance(boxes, np.ndarray) else boxes,
+            text,
+            store.findings_of(row) if text else [],
+            note,
+            self.upsampling,
+            shift,
+        )
+
+
 def case_table(cases: Sequence[Case]) -> pa.Table:
     """The table of ``cases.parquet``, a row a case; images as 8-bit PNG. No id and no name is in it."""
     import pyarrow as pa
@@ -163,78 +230,3 @@ def _png(image: NDArray[Any]) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(pixels.round().astype(np.uint8)).save(stream, "PNG")
     return stream.getvalue()
-
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-
-class CaseCollection:
-    """The surest cases of every finding, right and wrong.
-
-    Args:
-        store: where images and reports are.
-        entities: label -> what the model and the reports' findings call it.
-        each: how many of every finding and kind.
-        upsampling, token_shift: how maps are spread (:func:`~medvlp_toolkit.evaluation.upsample`).
-    """
-
-    def __init__(
-        self,
-        store: PackedStore,
-        entities: Mapping[str, str],
-        each: int,
-        upsampling: Upsampling = "nearest",
-        token_shift: Sequence[float] = (),
-    ) -> None:
-        self.store = store
-        self.entities = entities
-        self.upsampling: Upsampling = upsampling
-        self.token_shift = tuple(token_shift)
-        self.surest = SurestCases(each)
-
-    def offer(
-        self, row: int, label: str, target: int, score: float, heat: NDArray[np.float32] | None, truth: Any
-    ) -> None:
-        """Offer one finding in the image of a row; ``truth`` is called for its boxes or mask when it is kept."""
-        for kind in self.surest.wanted(label, target, score):
-            payload = {"row": row, "score": score, "heat": None if heat is None else heat.copy(), "truth": truth}
-            self.surest.keep(label, kind, score, payload)
-
-    def table(self) -> pa.Table | None:
-        """The cases with images, maps and reports; None where none was kept."""
-        if not self.store.has_images:
-            return None
-        cases = [self._case(finding, kind, payload) for finding, kind, payload in self.surest.chosen()]
-        return case_table(cases) if cases else None
-
-    def _case(self, finding: str, kind: Any, payload: dict[str, Any]) -> Case:
-        row: int = payload["row"]
-        truth: Sequence[AnyBox] | Mask | None = payload["truth"](row, finding) if kind != "claimed" else None
-        image, heat = np.asarray(self.store.images[row]), payload["heat"]
-        note, shift = "", self.token_shift
-        boxes = bounding_boxes(truth) if isinstance(truth, np.ndarray) and truth.ndim == 2 else truth
-        if image.ndim == 4:
-            if heat is None:
-                heat = np.zeros(image.shape[1:], np.float32)
-                heat[..., image.shape[3] // 2] = 1
-            overlay = slice_overlay(image, heat, finding, payload["score"], truth, self.token_shift)
-            image, heat, boxes, note = overlay.image, overlay.heat, overlay.boxes, overlay.note
-            shift = tuple(overlay.shift)
-        text = self.store.studies.column("text")[row].as_py() or ""
-        findings = self.store.findings_of(row) if text else []
-        known_boxes: Sequence[AnyBox] = () if boxes is None or isinstance(boxes, np.ndarray) else boxes
-        return Case(
-            finding,
-            self.entities[finding],
-            kind,
-            payload["score"],
-            image,
-            heat,
-            known_boxes,
-            text,
-            findings,
-            note,
-            self.upsampling,
-            shift,
-        )

@@ -14,14 +14,50 @@ from medvlp_toolkit.evaluation.statistics.counting import FEW, UNKNOWN, clusters
 from medvlp_toolkit.evaluation.statistics.delong import auc_spread, wald_interval
 from medvlp_toolkit.evaluation.statistics.intervals import PatientBootstrap
 from medvlp_toolkit.evaluation.statistics.operating_points import ON_TEST, operating_point, published_operating_point
+from medvlp_toolkit.evaluation.statistics.subgroups import subgroup_columns, subgroup_metrics
+from medvlp_toolkit.evaluation.zero_shot.measure import Measure, ScoredSet
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from medvlp_toolkit.data.store.store import PackedStore
 
 _UNCERTAIN = 2
 
 
 Metrics = dict[str, Any]
+
+
+class Classification(Measure):
+    """``zero_shot`` of labels that were trained on, with ``subgroups``, and ``zero_shot_held_out`` of those kept out.
+
+    Where the data set has a split ``threshold_split`` besides, F1 and accuracy are also given at the thresholds that
+    are best on it, next to those tuned on the evaluated images themselves.
+
+    Args:
+        min_positives: labels that fewer images show are left out of the means, and named.
+    """
+
+    def __init__(self, min_positives: int = 1) -> None:
+        self.min_positives = min_positives
+
+    def finish(self, scored: ScoredSet) -> Metrics:
+        studies, tested, patients = self.studies, scored.tested, scored.patients
+        metrics: Metrics = {}
+        for key, chosen in (("zero_shot", studies.trained), ("zero_shot_held_out", studies.held_out)):
+            labels = list(chosen)
+            targets, scores = scored.of_labels(labels)
+            if not labels or targets is None:
+                continue
+            options = {"patient_id": patients, "min_positives": self.min_positives}
+            metrics[key] = tested_metrics(targets, scores, labels, tested, studies.threshold_split, **options)
+            names = ("sex", "age", "view", *studies.subgroups)
+            divisions = subgroup_columns(studies.values(names, scored.rows[tested]))
+            if divisions and key == "zero_shot":
+                metrics["subgroups"] = subgroup_metrics(
+                    targets[tested], scores[tested], labels, divisions, patient_id=patients
+                )
+        return metrics
 
 
 def score_table(
@@ -205,6 +241,35 @@ def best_f1_thresholds(targets: ArrayLike, scores: ArrayLike, labels: Sequence[s
         both = 0 < truth.sum() < len(truth)
         chosen[label] = published_operating_point(truth, score)["threshold_on_test"] if both else None
     return chosen
+
+
+def tested_rows(store: PackedStore, rows: NDArray[np.int64], threshold_split: str | None) -> NDArray[np.bool_]:
+    """(S,) True for the rows of a store that are evaluated, False for those that thresholds are chosen on.
+
+    Raises:
+        ValueError: when none is evaluated.
+    """
+    if threshold_split is None:
+        return np.ones(len(rows), bool)
+    tested = ~np.isin(rows, store.rows(threshold_split))
+    if not tested.any():
+        raise ValueError(f"every study is of the threshold split {threshold_split}; name another test_split")
+    return tested
+
+
+def tested_metrics(
+    targets: NDArray[Any],
+    scores: NDArray[Any],
+    labels: Sequence[str],
+    tested: NDArray[np.bool_],
+    threshold_split: str | None,
+    **options: Any,
+) -> Metrics:
+    """:func:`classification_metrics` of the rows tested, at thresholds chosen on the others where there are any."""
+    if threshold_split is not None and not tested.all():
+        options["thresholds"] = best_f1_thresholds(targets[~tested], scores[~tested], labels)
+        options["thresholds_from"] = threshold_split
+    return classification_metrics(targets[tested], scores[tested], labels, **options)
 
 
 def _flat(truth: NDArray[Any], score: NDArray[Any], threshold: float | None, split: str) -> Metrics:

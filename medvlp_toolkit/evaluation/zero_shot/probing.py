@@ -10,18 +10,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from medvlp_toolkit.engines.device import Precision, autocast, to_device
+from medvlp_toolkit.engines.device import Precision
+from medvlp_toolkit.engines.parallel import unwrap
 from medvlp_toolkit.engines.step import Transform
-from medvlp_toolkit.evaluation.maps.heat_maps import attention_maps
+from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
+from medvlp_toolkit.evaluation.statistics.intervals import PatientBootstrap
 from medvlp_toolkit.evaluation.zero_shot.laterality import (
     Side,
     laterality_metrics,
     side_from_attention,
     side_from_positions,
+    side_of_truth,
 )
+from medvlp_toolkit.evaluation.zero_shot.measure import Measure, ScoredBatch, ScoredSet
 from medvlp_toolkit.evaluation.zero_shot.probes import cautions, changed_images, negation, prompt_sensitivity
 from medvlp_toolkit.evaluation.zero_shot.steps import ScoringStep
-from medvlp_toolkit.model.entity_scorer import EntityScorer
+from medvlp_toolkit.evaluation.zero_shot.studies import EvaluatedStudies
 
 _EXPECTED = {
     "as it is": "for comparison",
@@ -33,7 +37,7 @@ _SWAPPED: dict[Side, Side] = {"left": "right", "right": "left", "none": "none"}
 
 
 class Described(Protocol):
-    """Definitions that can be put in words (``medvlp_knowledge.definitions.Definitions``)."""
+    """Definitions that can be put in words (the knowledge source ``definitions`` gives them)."""
 
     @property
     def ids(self) -> Sequence[str]: ...
@@ -102,11 +106,11 @@ class Probes:
 
 
 class ProbingStep(ScoringStep):
-    """A scoring step that also asks the probes' questions; ``iteration_update`` of an evaluator.
+    """A scoring step that also asks the probes' questions; the network is an ``EntityScorer``.
 
     The output has in addition ``probes``: question or image -> (B, Q) scores, with those of mirrored images
-    under ``mirrored:<question>``, and ``mirrored_attention`` and ``mirrored_position_scores`` where the plain ones are
-    asked for.
+    under ``mirrored:<question>``, and ``mirrored_attention`` and ``mirrored_position_scores`` where the plain ones
+    are given.
 
     Args:
         probes: what is asked.
@@ -124,32 +128,28 @@ class ProbingStep(ScoringStep):
         super().__init__(transform, precision, need_attention, position_loss)
         self.probes = probes
 
-    @torch.no_grad()
-    def __call__(self, engine: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
-        output = super().__call__(engine, batch)
-        device = engine.state.device
-        network: EntityScorer = engine.network
-        image = self.transform(to_device(batch, device))["image"]
+    def predict(self, engine: Any, batch: Mapping[str, Any], prepared: dict[str, Any]) -> dict[str, Any]:
+        output = super().predict(engine, batch, prepared)
+        network: Any = unwrap(engine.network)
+        image = prepared["image"]
         scores: dict[str, Tensor] = {"as it is": output["scores"]}
-        with autocast(device, self.precision):
-            banks = self.probes.banks(network.entity_bank)
-            tokens = network.image_tokens(image)
-            for name, bank in banks.items():
-                scores[name] = network.score(network.ask(tokens, bank).text)
-            mirrored = network.image_tokens(image.flip(self.probes.flip_axis))
-            for name in (name for name in banks if name.startswith("sided:")):
-                scores[f"mirrored:{name}"] = network.score(network.ask(mirrored, banks[name]).text)
-            fused = network.ask(mirrored, network.entity_bank, self.need_attention)
-            scores["mirrored"] = network.score(fused.text)
-            if self.need_attention:
-                output["mirrored_attention"] = fused.attention
-            if self.position_loss is not None:
-                output["mirrored_position_scores"] = self.position_loss.scores(fused.text)  # type: ignore[operator]
-            shuffled = shuffle_tiles(image, self.probes.tiles, batch["row"].tolist())
-            scores["shuffled"] = network.score(network.fuse(shuffled).text)
-            scores["blank"] = network.score(network.fuse(torch.zeros_like(image)).text)
-        output["probes"] = scores
-        return output
+        banks = self.probes.banks(network.entity_bank)
+        tokens = network.image_tokens(image)
+        for name, bank in banks.items():
+            scores[name] = network.score(network.ask(tokens, bank).text)
+        mirrored = network.image_tokens(image.flip(self.probes.flip_axis))
+        for name in (name for name in banks if name.startswith("sided:")):
+            scores[f"mirrored:{name}"] = network.score(network.ask(mirrored, banks[name]).text)
+        fused = network.ask(mirrored, network.entity_bank, self.need_attention)
+        scores["mirrored"] = network.score(fused.text)
+        if self.need_attention and fused.attention is not None:
+            output["mirrored_attention"] = fused.attention
+        if self.position_loss is not None:
+            output["mirrored_position_scores"] = self.position_loss.scores(fused.text)  # type: ignore[operator]
+        shuffled = shuffle_tiles(image, self.probes.tiles, batch["row"].tolist())
+        scores["shuffled"] = network.score(network.fuse(shuffled).text)
+        scores["blank"] = network.score(network.fuse(torch.zeros_like(image)).text)
+        return {**output, "probes": scores}
 
 
 class ProbeCollection:
@@ -159,7 +159,7 @@ class ProbeCollection:
         probes: what was asked.
         entities: ids of the bank's entities, in its order.
         labels: label -> entity that answers for it.
-        grid: token grid of the attention; None compares no attention.
+        mapper: heat maps of the network; None compares no attention.
         position_sides: side of every position; None compares no positions.
     """
 
@@ -168,10 +168,10 @@ class ProbeCollection:
         probes: Probes,
         entities: Sequence[str],
         labels: Mapping[str, str],
-        grid: Sequence[int] | None = None,
+        mapper: HeatMapper | None = None,
         position_sides: Sequence[Side] | None = None,
     ) -> None:
-        self.probes, self.grid, self.position_sides = probes, grid, position_sides
+        self.probes, self.mapper, self.position_sides = probes, mapper, position_sides
         self.labels = tuple(labels)
         self._columns = [list(entities).index(entity) for entity in labels.values()]
         self._scores: dict[str, list[NDArray[np.float32]]] = {}
@@ -183,8 +183,8 @@ class ProbeCollection:
         for name, values in scores.items():
             self._scores.setdefault(name, []).append(values[:, self._columns])
         maps = positions = None
-        if self.grid is not None and "mirrored_attention" in output:
-            maps = attention_maps(output["mirrored_attention"].float(), self.grid)
+        if self.mapper is not None and "mirrored_attention" in output:
+            maps = self.mapper.on_grid(output["mirrored_attention"], output["image_shape"])
         if self.position_sides is not None and "mirrored_position_scores" in output:
             positions = output["mirrored_position_scores"].float().cpu().numpy()
         for i, row in enumerate(output["row"].tolist()):
@@ -241,6 +241,41 @@ class ProbeCollection:
     def _example(self, template: str) -> str:
         text = self.probes.texts(template)[self._columns[0]]
         return text if len(text) <= 120 else f"{text[:117]}…"
+
+
+class Probing(Measure):
+    """``probes`` of the labels that were trained on.
+
+    Args:
+        probes: what the step asks, a :class:`~medvlp_toolkit.evaluation.ProbingStep`.
+        position_sides, not_sided: see :class:`~medvlp_toolkit.evaluation.Laterality`.
+    """
+
+    def __init__(
+        self, probes: Probes, position_sides: Sequence[Side] | None = None, not_sided: Sequence[str] = ()
+    ) -> None:
+        self.probes, self.position_sides = probes, position_sides
+        self.not_sided = frozenset(not_sided)
+
+    def begin(self, studies: EvaluatedStudies, mapper: HeatMapper) -> None:
+        super().begin(studies, mapper)
+        self._collection = ProbeCollection(self.probes, studies.entities, studies.trained, mapper, self.position_sides)
+
+    def collect(self, batch: ScoredBatch) -> None:
+        self._collection.collect(batch.output, self._side)
+
+    def _side(self, row: int, label: str) -> Side:
+        """The one side on which a finding is; ``none`` where it has none or nothing says."""
+        counts = self.studies.is_evaluated(row) and label not in self.not_sided
+        truth = self.studies.truth(row, label) if counts else None
+        return "none" if truth is None else side_of_truth(truth)
+
+    def finish(self, scored: ScoredSet) -> dict[str, Any]:
+        targets, _ = scored.of_labels(self._collection.labels)
+        if targets is None:
+            return {}
+        patient_of = PatientBootstrap(scored.patients, int(scored.tested.sum())).patient_of
+        return {"probes": self._collection.measure(targets[scored.tested], scored.tested, patient_of)}
 
 
 def shuffle_tiles(image: Tensor, tiles: int, seeds: Sequence[int]) -> Tensor:

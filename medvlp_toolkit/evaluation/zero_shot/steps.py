@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import torch
-from monai.engines.utils import IterationEvents
 from torch import nn
 
-from medvlp_toolkit.engines.device import Precision, autocast, to_device
-from medvlp_toolkit.model.entity_scorer import EntityScorer
+from medvlp_toolkit.engines.device import Precision
+from medvlp_toolkit.engines.parallel import unwrap
+from medvlp_toolkit.engines.step import Transform
+from medvlp_toolkit.evaluation.step import EvaluationStep
+from medvlp_toolkit.interfaces import GivesAttention
 
-Transform = Callable[[Mapping[str, Any]], dict[str, Any]]
 
-
-class ScoringStep:
+class ScoringStep(EvaluationStep):
     """Score every entity of the bank on one batch, and where asked, say where it looked.
 
-    Given to MONAI's ``SupervisedEvaluator`` as ``iteration_update``; the network is an
-    :class:`~medvlp_toolkit.model.EntityScorer`. The output holds ``scores`` (B, Q), what the
-    batch brought along of ``entity_presence``, ``targets``, ``row`` and ids, and on request ``attention``
-    (B, layers, Q, N) and ``position_scores`` (B, Q, P).
+    The network is an :class:`~medvlp_toolkit.model.EntityScorer`, or any other from an image to scores. The output
+    holds ``scores`` (B, Q) and what the batch brought along of ``entity_presence``, ``targets``, ``row`` and ids. With
+    ``need_attention`` it holds ``attention`` (B, layers, Q, N), None from a network that gives none, and
+    ``image_shape``, the spatial axes of what the network read; with a ``position_loss`` ``position_scores`` (B, Q, P).
 
     Args:
-        transform: from the stored batch to the model's.
-        precision: ``fp32``, ``bf16`` or ``fp16``.
+        transform, precision: see :class:`~medvlp_toolkit.evaluation.EvaluationStep`.
         need_attention: keep the fusion module's attention.
         position_loss: a trained loss with ``scores(features) -> (B, Q, P)``, for positions.
     """
@@ -39,28 +37,22 @@ class ScoringStep:
         need_attention: bool = False,
         position_loss: nn.Module | None = None,
     ) -> None:
-        self.transform = transform
-        self.precision = precision
+        super().__init__(transform, precision)
         self.need_attention = need_attention
         self.position_loss = position_loss
 
-    @torch.no_grad()
-    def __call__(self, engine: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
-        device = engine.state.device
-        prepared = self.transform(to_device(batch, device))
-        network: EntityScorer = engine.network
-        network.eval()
+    def predict(self, engine: Any, batch: Mapping[str, Any], prepared: dict[str, Any]) -> dict[str, Any]:
         output: dict[str, Any] = {key: batch[key] for key in self._KEPT if key in batch}
-        with autocast(device, self.precision):
-            if self.need_attention or self.position_loss is not None:
-                fused = network.fuse(prepared["image"], self.need_attention)
-                output["scores"] = network.score(fused.text)
-                if self.need_attention:
-                    output["attention"] = fused.attention
-                if self.position_loss is not None:
-                    output["position_scores"] = self.position_loss.to(device).scores(fused.text)  # type: ignore[operator]
-            else:
-                output["scores"] = engine.inferer(prepared["image"], network)
-        engine.fire_event(IterationEvents.FORWARD_COMPLETED)
-        engine.fire_event(IterationEvents.MODEL_COMPLETED)
+        image, network = prepared["image"], unwrap(engine.network)
+        if self.need_attention:
+            output |= {"attention": None, "image_shape": tuple(image.shape[2:])}
+        asked = self.need_attention or self.position_loss is not None
+        if not (asked and isinstance(network, GivesAttention)):
+            return {**output, "scores": engine.inferer(image, engine.network)}
+        fused = network.fuse(image, self.need_attention)
+        output["scores"] = network.score(fused.text)
+        if self.need_attention:
+            output["attention"] = fused.attention
+        if self.position_loss is not None:
+            output["position_scores"] = self.position_loss.to(image.device).scores(fused.text)  # type: ignore[operator]
         return output

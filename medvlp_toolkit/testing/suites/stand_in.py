@@ -84,9 +84,12 @@ class StandInGraph(nn.Module):
 class StandInFusion(nn.Module):
     """Text attends to the image, and the image takes the mean of text and knowledge."""
 
+    reads_knowledge = True
+
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
         self.width = sizes.width
+        self.pooled_width = sizes.pooled_width
         self.attention = nn.MultiheadAttention(sizes.width, 2, batch_first=True)
         self.to_image = nn.Linear(sizes.width, sizes.width)
         self.pool = nn.Linear(sizes.width, sizes.pooled_width)
@@ -119,6 +122,7 @@ def stand_in_model(sizes: Sizes, seed: int = 0) -> VisionLanguageModel:
             image_projection=nn.Linear(sizes.encoder_width, sizes.width),
             text_encoder=StandInTextEncoder(sizes),
             text_projection=nn.Linear(sizes.encoder_width, sizes.width),
+            entity_projection=nn.Linear(sizes.encoder_width, sizes.width),
             knowledge_encoder=StandInGraph(sizes),
             fusion=StandInFusion(sizes),
             entity_bank=torch.randn(sizes.entities, sizes.encoder_width),

@@ -13,8 +13,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from medvlp_toolkit.cli.main import app
-from medvlp_toolkit.data.store.rejected import read_rejected
 from medvlp_toolkit.data.store.store import PackedStore
+from tests.rejections import read_rejected
 
 CONFIG = """
 count: 12

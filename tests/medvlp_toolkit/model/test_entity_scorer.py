@@ -86,6 +86,27 @@ def test_a_scorer_built_with_an_empty_bank_takes_its_state_dict(pretraining_mode
     assert roots == {"image_encoder", "image_projection", "text_projection", "fusion", "head", "entity_bank"}
 
 
+def test_a_bank_with_a_projection_of_its_own_is_scored_through_it_and_loads_the_same_weights(
+    image: torch.Tensor, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    model = small_model(torch.randn(ENTITIES, TEXT_WIDTH))
+    own = VisionLanguageModel(
+        image_encoder=model.image_encoder,
+        image_projection=model.image_projection,
+        text_projection=nn.Linear(7, WIDTH),  # of report tokens
+        fusion=model.fusion,
+        entity_bank=model.entity_bank,
+        entity_projection=model.text_projection,
+    )
+    head = nn.Linear(WIDTH, 2)
+    scorer, shared = EntityScorer(own, head).eval(), EntityScorer(model, head).eval()
+    assert list(scorer.state_dict()) == list(shared.state_dict())
+    with torch.no_grad():
+        assert torch.equal(scorer(image), shared(image))
+        assert torch.allclose(torch.jit.script(scorer)(image), shared(image), atol=1e-6)
+
+
 def test_the_scorer_follows_the_model_as_it_trains(pretraining_model, image) -> None:
     scorer = from_pretraining_model(pretraining_model).eval()
     with torch.no_grad():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from medvlp_toolkit.interfaces import FusionOutput, Knowledge
+from medvlp_toolkit.interfaces import FusionOutput, Knowledge, ModelParts
 from medvlp_toolkit.model.encodings import Encodings
 from medvlp_toolkit.model.pretraining import PretrainingModel
 from medvlp_toolkit.model.vision_language import VisionLanguageModel
@@ -224,13 +226,82 @@ def test_needs_are_those_of_all_losses() -> None:
     ("losses", "weights", "message"),
     [
         ({}, None, "at least one loss"),
-        ({"a": MeanLoss()}, {"c": 1.0}, "weights given for c; the losses are a"),
+        ({"a": MeanLoss()}, {"c": 1.0}, "weights given for c; the losses are a, of which a has no weight"),
         ({"loss": MeanLoss()}, None, "name of the weighted total"),
     ],
 )
 def test_wrong_composition_is_refused_with_the_mend(losses: Any, weights: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         PretrainingModel(a_model(), losses, weights)
+
+
+def test_the_weight_of_a_disabled_loss_is_not_read(caplog: pytest.LogCaptureFixture) -> None:
+    """MONAI leaves a disabled loss out, and its weight stays in the configuration."""
+    caplog.set_level(logging.INFO)
+    assert PretrainingModel(a_model(), {"a": MeanLoss()}, {"a": 0.5, "b": 1.0}).weights == {"a": 0.5}
+    assert "no loss b: its weight is not read" in caplog.text
+
+
+class Demanding(MeanLoss):
+    """Asks for a fusion module that says how deep it is."""
+
+    def requires(self, model: ModelParts) -> list[str]:
+        if hasattr(model.fusion, "depth"):
+            return []
+        return [f"reads half of the layers, and {type(model.fusion).__name__} has no depth"]
+
+
+def test_what_a_loss_requires_is_asked_before_training_and_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="'deep'") as caught:
+        PretrainingModel(a_model(), {"mean": MeanLoss(), "deep": Demanding()})
+    message = str(caught.value)
+    assert "the loss 'deep' (Demanding) reads half of the layers, and CountingFusion has no depth" in message
+    assert "losses::NAME::_disabled_: true" in message
+    assert "mean" not in message
+    assert "\n" not in message
+    model = a_model()
+    model.fusion.depth = 2  # type: ignore[assignment]
+    PretrainingModel(model, {"deep": Demanding()})
+
+
+@pytest.mark.parametrize(
+    ("part", "lacking", "message"),
+    [
+        ("text_encoder", {"text_encoder": None}, "'one' (MeanLoss) reads the text_encoder, and the model has none"),
+        ("knowledge_encoder", {}, "'one' (MeanLoss) reads the knowledge_encoder, and the model has none"),
+        (
+            "entity_projection",
+            {"entity_bank": None},
+            "'one' (MeanLoss) reads entity queries, and the model has no entity",
+        ),
+    ],
+)
+def test_a_loss_that_reads_a_part_which_is_not_there_is_refused(
+    part: str, lacking: dict[str, None], message: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        PretrainingModel(a_model(**lacking), {"one": MeanLoss(frozenset({"image_encoder", part}))})
+
+
+def test_the_bank_is_projected_by_its_own_map_or_else_by_that_of_the_text() -> None:
+    shared, own = a_model(), a_model(entity_bank=torch.randn(5, 4), entity_projection=nn.Linear(4, WIDTH))
+    assert shared.bank_projection is shared.text_projection
+    assert own.bank_projection is own.entity_projection
+    assert own.entity_embeddings().shape == own.entity_queries().shape == (5, WIDTH)
+    assert not [name for name in shared.state_dict() if name.startswith("entity_projection")]
+
+
+@pytest.mark.parametrize("named", ["entity_projection", "text_projection"])
+def test_a_loss_of_entity_queries_trains_the_projection_that_they_go_through(named: str) -> None:
+    """Without one of the bank's own either name means the text's."""
+    reads = frozenset({"image_encoder", "fusion", named})
+    shared = PretrainingModel(a_model(), {"mean": MeanLoss(reads)}).model
+    assert all(p.requires_grad for p in shared.text_projection.parameters())
+    own = PretrainingModel(a_model(entity_projection=nn.Linear(WIDTH, WIDTH)), {"mean": MeanLoss(reads)}).model
+    assert own.entity_projection is not None
+    trained = {"text_projection": own.text_projection, "entity_projection": own.entity_projection}
+    for name, part in trained.items():
+        assert all(p.requires_grad == (name == named) for p in part.parameters())
 
 
 def test_parts_that_no_loss_reads_are_frozen() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from medvlp_toolkit.shipped_bundles import shipped_bundles
+from medvlp_toolkit.shipped_bundles import ShippedBundle, shipped_bundles
 from medvlp_toolkit.verification.bundle import verify_bundle
 from medvlp_toolkit.verification.composition import compose
 from medvlp_toolkit.verification.located_file import read_located
@@ -32,10 +32,15 @@ OVERLAID = [
 ]
 
 
+#: Set and not read today, by bundle: each leaves this list when it is fixed, and nothing joins it.
+STANDING: dict[str, set[tuple[str, str]]] = {}
+
+
 @pytest.mark.parametrize("bundle", shipped_bundles(), ids=lambda bundle: bundle.name)
-def test_a_shipped_bundle_has_no_mistake_even_strictly(bundle: object) -> None:
-    found = verify_bundle(bundle.folder, strict=True)  # type: ignore[attr-defined]
-    assert [str(problem) for problem in found.problems] == []
+def test_a_shipped_bundle_has_no_mistake_and_sets_nothing_that_nothing_reads(bundle: ShippedBundle) -> None:
+    found = verify_bundle(bundle.folder, strict=True)
+    problems = {(problem.file, problem.id) for problem in found.problems}
+    assert problems == STANDING.get(bundle.name, set()), "\n".join(map(str, found.problems))
     assert found.compositions
 
 

@@ -201,7 +201,7 @@ def _losses(sizes: Sizes) -> dict[str, nn.Module]:
         losses["masked_image"] = MaskedImageModelling(
             sizes.width,
             (sizes.grid, sizes.grid),
-            sizes.patch,
+            sizes.grid * sizes.patch,
             sizes.image_channels,
             sizes.mim_layer,
             sizes.decoder_width,

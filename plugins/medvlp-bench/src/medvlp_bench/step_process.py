@@ -28,6 +28,7 @@ PARTS = {
     "image_projection": "image encoder",
     "text_encoder": "text encoder",
     "text_projection": "text encoder",
+    "entity_projection": "text encoder",
     "knowledge_encoder": "knowledge encoder",
     "fusion": "fusion",
 }

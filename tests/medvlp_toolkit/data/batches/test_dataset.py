@@ -213,6 +213,17 @@ class TestChoice:
         with pytest.raises(ValueError, match="no study in split tset; the store has the splits test, train"):
             make(store, splits=["tset"])
 
+    def test_a_recipe_may_have_positions_that_the_filter_does_not_know(self, store: Path) -> None:
+        more = ["chin", *Spelled.positions]
+        batch = make(store, positions=more).__getitems__([33, 4])
+        assert batch["entity_position_candidates"][:, 1, 0].tolist() == [4, 5]
+
+    def test_no_candidates_are_drawn_of_a_stores_own_positions_that_are_too_few(self, store: Path) -> None:
+        """A recipe that reads no positions takes any filter; one that names its positions needs enough of them."""
+        assert "entity_position_candidates" not in make(store, candidates=8).__getitems__([0, 1])
+        with pytest.raises(ValueError, match="8 position candidates asked for, and there are 6 positions"):
+            make(store, candidates=8, positions=Spelled.positions).__getitems__([0, 1])
+
     def test_a_list_of_studies_limits_the_splits(self, store: Path) -> None:
         dataset = make(store, splits=["train"], study_ids=["study-9", "study-3"])
         assert dataset.study_ids == ["study-3", "study-9"]

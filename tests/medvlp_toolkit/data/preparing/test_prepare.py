@@ -23,8 +23,9 @@ from medvlp_toolkit.data.preparing.prepare import Prepare, PrepareError, Summary
 from medvlp_toolkit.data.preparing.splits import LeakError, SplitByPatient
 from medvlp_toolkit.data.records import Report, Study
 from medvlp_toolkit.data.store.array_file import ArrayFile
-from medvlp_toolkit.data.store.rejected import Reason, Rejected, read_rejected
+from medvlp_toolkit.data.store.rejected import Reason, Rejected
 from medvlp_toolkit.data.store.store import PackedStore, StoreError
+from tests.rejections import read_rejected
 
 
 def prepare(source: Any, output: Path, **options: Any) -> Summary:
@@ -98,6 +99,17 @@ class TestStore:
             "study": 0, "label": "effusion", "x": 0.1, "y": 0.2, "width": 0.3, "height": 0.4,
         }  # fmt: skip
         assert store.questions.column("id").to_pylist() == [f"q{row}" for row in range(12)]
+
+    def test_a_filter_that_places_findings_elsewhere_is_refused_before_anything_is_written(
+        self, source: SmallSource, tmp_path: Path
+    ) -> None:
+        with pytest.raises(ValueError, match="EffusionFilter places findings at right, which") as caught:
+            prepare(source, tmp_path / "store", positions=["left", "apex"])
+        assert "set `positions`, here and in training" in str(caught.value)
+        assert "\n" not in str(caught.value)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["images"]
+        prepare(source, tmp_path / "store", positions=["left", "right", "apex"])
+        assert PackedStore.open(tmp_path / "store").positions == ("left", "right")
 
     def test_rows_of_a_split(self, source: SmallSource, tmp_path: Path) -> None:
         summary = prepare(source, tmp_path / "store")

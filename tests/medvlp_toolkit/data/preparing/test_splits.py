@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing
 
 import pytest
 
-from medvlp_toolkit.data.preparing.splits import Leak, SplitByPatient, check_splits
+from medvlp_toolkit.data.preparing.splits import Leak, LeakCheck, Member, SplitByPatient
+
+
+def leaks_among(members: Sequence[Member]) -> list[Leak]:
+    with closing(LeakCheck()) as check:
+        check.add(members)
+        return list(check.leaks())
 
 
 class TestSplitByPatient:
@@ -44,7 +52,7 @@ class TestSplitByPatient:
 
 class TestLeaks:
     def test_patients_and_images_in_two_splits_are_found(self) -> None:
-        leaks = check_splits(
+        leaks = leaks_among(
             [
                 ("a", "train", "p1", "0" * 32),
                 ("b", "test", "p1", "1" * 32),
@@ -61,8 +69,8 @@ class TestLeaks:
         ]
 
     def test_studies_without_split_take_no_part(self) -> None:
-        assert check_splits([("a", "train", "p1", None), ("b", None, "p1", None)]) == []
+        assert leaks_among([("a", "train", "p1", None), ("b", None, "p1", None)]) == []
 
     def test_ids_that_are_no_text_are_told_apart(self) -> None:
-        leaks = check_splits([("\udce9", "train", "\udce9", None), ("b", "test", "\udce9", None)])
+        leaks = leaks_among([("\udce9", "train", "\udce9", None), ("b", "test", "\udce9", None)])
         assert leaks[0].study_ids == ("\udce9", "b")

@@ -12,6 +12,7 @@ import typer
 
 from medvlp_reports.commands.report_files import check_output, counted, reports_package, run_on_reports
 from medvlp_toolkit.cli.plugin_options import make_plugin
+from medvlp_toolkit.data.contracts import CountsMissing
 
 if TYPE_CHECKING:
     from medvlp_toolkit.data.records import Finding, Report
@@ -57,7 +58,7 @@ def filter_reports(
         count = write_findings(out, _tallied(lines, tally))
         kinds = ", ".join(f"{tally[kind]:,} {kind}" for kind in ("present", "absent", "uncertain") if tally[kind])
         told = f"{out}: {count:,} reports, {tally['findings']:,} findings in {tally['reports']:,} of them"
-        missing = getattr(report_filter, "missing", 0)  # of filters that look reports up
+        missing = report_filter.missing if isinstance(report_filter, CountsMissing) else 0
         unknown = f"\nunknown to the filter: {missing:,}" if missing else ""
         return told + (f" ({kinds})" if kinds else "") + unknown
 
