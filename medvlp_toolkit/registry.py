@@ -23,6 +23,7 @@ from typing import Any
 from packaging.requirements import Requirement
 
 from medvlp_toolkit.known_plugins import KNOWN_PLUGINS
+from medvlp_toolkit.version import __version__
 
 CORE_DISTRIBUTION = "medvlp-toolkit"
 _GROUP = "medvlp_toolkit."
@@ -84,8 +85,6 @@ class PluginRef:
 
     def _check_contract(self) -> None:
         """A plugin's contract version is its distribution's requirement on the toolkit."""
-        from medvlp_toolkit import __version__
-
         for line in self._requires:
             requirement = Requirement(line)
             if requirement.name.replace("_", "-").lower() != CORE_DISTRIBUTION:
@@ -147,7 +146,7 @@ class Registry(Mapping[str, Any]):
     >>> import medvlp_toolkit as mv
     >>> mv.encoders.resnet                # as an attribute
     >>> mv.encoders["resnet"]             # by name
-    >>> mv.encoders["medvlp-encoders:resnet"]   # of one distribution
+    >>> mv.encoders["my-encoders:resnet"]   # of one distribution
     """
 
     def __init__(self, kind: str) -> None:

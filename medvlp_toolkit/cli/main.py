@@ -10,12 +10,10 @@ from typing import Annotated
 import typer
 
 import medvlp_toolkit as mv
-from medvlp_toolkit.cli import bench, bundle, doctor, import_, info, plugins
+from medvlp_toolkit.cli import bundle, doctor, import_, info, plugins
 from medvlp_toolkit.cli.errors import Commands
-from medvlp_toolkit.cli.filter import filter_reports
-from medvlp_toolkit.cli.graph import graph
+from medvlp_toolkit.cli.found_commands import add_found_commands
 from medvlp_toolkit.cli.inspect import inspect
-from medvlp_toolkit.cli.label import label_table
 from medvlp_toolkit.cli.new import new
 from medvlp_toolkit.cli.prepare import prepare
 from medvlp_toolkit.cli.report import report
@@ -35,18 +33,15 @@ app = typer.Typer(
 app.command()(plugins.plugins)
 app.command()(info.info)
 app.command()(doctor.doctor)
-app.command("filter")(filter_reports)
-app.command("label")(label_table)
 app.command()(prepare)
 app.command()(inspect)
-app.command()(graph)
 app.command()(submit)
 app.command()(verify)
 app.command()(new)
 app.command()(report)
 app.command("import")(import_.import_)
-app.add_typer(bench.app, name="bench")
 app.add_typer(bundle.app, name="bundle")
+add_found_commands(app)
 
 
 def _print_version(wanted: bool) -> None:

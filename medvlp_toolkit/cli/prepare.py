@@ -5,17 +5,16 @@ from __future__ import annotations
 import difflib
 import logging
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import yaml
 
-from medvlp_toolkit.cli.errors import USER_ERROR, user_message
 from medvlp_toolkit.cli.output import progress_console
 from medvlp_toolkit.cli.plugin_options import read_value, split_pairs
-from medvlp_toolkit.console import readable_message
+from medvlp_toolkit.errors import USER_ERROR, causes, user_message
 
 #: Exit status when the store was not written: too much left out, a leak between splits, a full disk.
 FAILED = 1
@@ -36,6 +35,9 @@ def prepare(
     scheduler: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler that does the work.")
     ] = None,
+    series: Annotated[
+        str | None, typer.Option(metavar="NUMBER", help="Which volume of a folder with several; 'largest' too.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a store made otherwise.")] = False,
     max_rejected: Annotated[int | None, typer.Option(min=0, help="Stop when more than this is left out.")] = None,
 ) -> None:
@@ -50,6 +52,7 @@ def prepare(
     _check_files(files)
     pairs = {key: read_value(f"--set {key}", text) for key, text in split_pairs(settings or (), "--set").items()}
     given = {"workers": workers, "scheduler": scheduler, "max_rejected": max_rejected, "overwrite": overwrite or None}
+    given["series"] = series
     options = {f"{_SECTION}::{key}": value for key, value in given.items() if value is not None}
     try:
         for summary in _run(files, pairs, options):
@@ -114,7 +117,7 @@ def _check_id(config: dict[str, Any], key: str, files: Sequence[str]) -> None:
 
 
 def _tell(summary: Any) -> None:
-    from medvlp_toolkit.data.prepare import Summary
+    from medvlp_toolkit.data.preparing.prepare import Summary
 
     if isinstance(summary, Summary):
         typer.echo(str(summary))
@@ -124,14 +127,14 @@ def _tell(summary: Any) -> None:
 
 def _explain(error: Exception, files: Sequence[str]) -> tuple[str | None, int]:
     """The message for the user (None: a bug) and the exit status."""
-    from medvlp_toolkit.data.prepare import PrepareError
-    from medvlp_toolkit.data.splits import LeakError
+    from medvlp_toolkit.data.preparing.prepare import PrepareError
+    from medvlp_toolkit.data.preparing.splits import LeakError
 
-    chain = list(_chain(error))
+    chain = list(causes(error))
     for link in chain:
         if isinstance(link, PrepareError | LeakError):
             return str(link), FAILED
-    message = readable_message(error)
+    message = user_message(error)
     if message is None:
         message = next((told for link in chain if (told := _told(link, files))), None)
     return message, USER_ERROR
@@ -143,8 +146,6 @@ def _told(link: BaseException, files: Sequence[str]) -> str | None:
         mark = getattr(link, "problem_mark", None)
         where = f"{mark.name}, line {mark.line + 1}" if mark is not None else ", ".join(files)
         return f"{where}: not readable as YAML ({getattr(link, 'problem', None) or 'damaged'})"
-    if isinstance(link, LookupError | ValueError | OSError) and (own := user_message(link)) is not None:
-        return own
     frames = traceback.extract_tb(link.__traceback__)
     innermost = frames[-1].filename.replace("\\", "/") if frames else ""
     raised_by_monai = "/monai/" in innermost
@@ -156,12 +157,3 @@ def _told(link: BaseException, files: Sequence[str]) -> str | None:
 def _first_line(error: BaseException) -> str:
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     return text.strip().splitlines()[0] if text.strip() else type(error).__name__
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    link: BaseException | None = error
-    seen: set[int] = set()
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
-        yield link
-        link = link.__cause__ or link.__context__

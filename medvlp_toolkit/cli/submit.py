@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 _TIME = re.compile(r"(\d+-)?\d{1,2}:\d{2}(:\d{2})?")
-#: What a run notes of itself in its output folder (`medvlp_toolkit.engines.checkpoints`, which would import torch).
+#: What a run notes of itself in its output folder (`medvlp_toolkit.weights.weights`, which would import torch).
 TRAINING_NOTE = "training.json"
 #: Seconds before the end of the time that the training is told, so that it can save.
 _GRACE = 120

@@ -23,7 +23,7 @@ def verify(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An override, as a run would get it.")
     ] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Refuse what is not known to be harmless: for other people's bundles.")
+        bool, typer.Option("--strict", help="Refuse what is not known to be harmless, and what nothing reads.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of lines.")] = False,
 ) -> None:

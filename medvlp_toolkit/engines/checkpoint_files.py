@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from medvlp_toolkit.data.atomic_files import UNFINISHED, write_whole
+from medvlp_toolkit.files import UNFINISHED, write_whole
+from medvlp_toolkit.weights.description import FILE
 
 _NAME = re.compile(r"checkpoint_epoch=(\d+)(?:_iteration=(\d+))?\.pt")
 
@@ -107,8 +108,8 @@ def put_aside(folder: str | Path) -> Path | None:
         Where they are now; None where there were none.
     """
     folder = Path(folder)
-    old = [*checkpoints_in(folder), *([folder / "best.pt"] if (folder / "best.pt").is_file() else [])]
-    if not old:
+    old = [*checkpoints_in(folder), *(folder / name for name in ("best.pt", FILE) if (folder / name).is_file())]
+    if not any(path.suffix == ".pt" for path in old):
         return None
     number = 1 + max((int(p.name) for p in (folder / "previous").glob("*") if p.name.isdigit()), default=0)
     aside = folder / "previous" / str(number)

@@ -46,13 +46,6 @@ def lock_run(output_dir: str | Path) -> None:
     _held[path] = file
 
 
-def release_run(output_dir: str | Path) -> None:
-    """Let other processes train into this folder."""
-    file = _held.pop(Path(output_dir).resolve() / LOCK_FILE, None)
-    if file is not None:
-        file.close()
-
-
 def _holder(file: IO[str]) -> str:
     try:
         file.seek(0)

@@ -132,7 +132,9 @@ def check_names(
             if name not in known and name not in bound and not excused(path, name):
                 mend = nearest(name, known - set(dir(builtins))) or f"add `$import {name}` or the like to imports"
                 composition.add(path, f"uses the name {name}, which nothing imports", mend)
-        for dotted, call in _chains(tree, {n: d for n, d in expressions.imported.items() if n not in bound | broken}):
+        for dotted, call in dotted_paths(
+            tree, {n: d for n, d in expressions.imported.items() if n not in bound | broken}
+        ):
             _check_chain(composition, path, dotted, call, modules)
 
 
@@ -151,7 +153,7 @@ def _bound(tree: ast.AST) -> Iterator[str]:
             yield node.arg
 
 
-def _chains(tree: ast.AST, imported: dict[str, str]) -> Iterator[tuple[str, ast.Call | None]]:
+def dotted_paths(tree: ast.AST, imported: dict[str, str]) -> Iterator[tuple[str, ast.Call | None]]:
     """Dotted paths beneath imported names (``torch.cuda.set_device``), with the call made of each."""
     inner = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     calls = {id(node.func): node for node in ast.walk(tree) if isinstance(node, ast.Call)}

@@ -80,10 +80,6 @@ class Modules:
             raise found
         return found
 
-    def is_local(self, dotted: str) -> bool:
-        """Whether the path's first part is a module of the bundle's own."""
-        return self._local(dotted.partition(".")[0]) is not None
-
     # -- finding --------------------------------------------------------------------------------
 
     def _resolve(self, dotted: str) -> Resolved:

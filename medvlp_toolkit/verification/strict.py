@@ -30,8 +30,8 @@ REFUSED = (
     *("transformers.pipeline", "transformers.dynamic_module_utils", "transformers.utils", "transformers.tools"),
     *("transformers.agents", "transformers.commands", "ignite.contrib", "medvlp_toolkit.cli", "medvlp_toolkit.testing"),
 )
-#: Of the toolkit's tests, only what draws synthetic studies.
-_EXCEPTIONS = ("medvlp_toolkit.testing.phantom", "monai.utils.misc.set_determinism")
+#: Of refused modules, what is harmless.
+_EXCEPTIONS = ("monai.utils.misc.set_determinism",)
 _BUILTINS = frozenset(
     (
         *("abs", "all", "any", "bool", "dict", "divmod", "enumerate", "filter", "float", "frozenset", "int", "len"),

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from medvlp_toolkit.evaluation.intervals import wilson
-from medvlp_toolkit.evaluation.summary import number
+from medvlp_toolkit.evaluation.results.tables import number
+from medvlp_toolkit.evaluation.statistics.intervals import wilson
 
 #: Side of the drawing area of a square chart, and the margins that hold its ticks and names.
 _SIDE, _LEFT, _BOTTOM, _TOP, _RIGHT = 200, 36, 34, 8, 10

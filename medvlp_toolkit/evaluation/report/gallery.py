@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medvlp_toolkit.evaluation.heat_maps import upsample
-from medvlp_toolkit.evaluation.overlays import heat_colours
+from medvlp_toolkit.evaluation.maps.heat_maps import upsample
+from medvlp_toolkit.evaluation.maps.overlays import heat_colours
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,7 +41,7 @@ def gallery(
     """The cases as the template shows them, and how many were left out.
 
     Args:
-        cases: of :func:`~medvlp_toolkit.evaluation.cases.case_table`.
+        cases: of :func:`~medvlp_toolkit.evaluation.case_table`.
         thresholds: finding -> the operating point's; without one a picture is not called right or wrong.
         budget: characters that all pictures together may take; of every finding and kind the first cases come first.
     """

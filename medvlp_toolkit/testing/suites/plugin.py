@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import pickle
 import re
 import traceback
@@ -15,6 +16,7 @@ import pytest
 import yaml
 
 import medvlp_toolkit as mv
+from medvlp_toolkit.data.contracts import Fingerprinted
 from medvlp_toolkit.docstring import example_of, has_example, undocumented_arguments
 from medvlp_toolkit.registry import PluginError, Registry
 
@@ -144,6 +146,18 @@ class PluginSuite:
         """The instance after a pickle round trip, as worker processes receive it."""
         with self.doing("pickling it and reading it back, as worker processes need"):
             return pickle.loads(pickle.dumps(instance))
+
+    def check_fingerprint(self) -> None:
+        """What a store keeps to say what made it: plain data, the same for two instances built alike."""
+        one, other = self.built(), self.built()
+        if not isinstance(one, Fingerprinted):
+            return
+        with self.doing("writing its `fingerprint` as JSON"):
+            written = json.dumps(one.fingerprint, sort_keys=True)
+        self.check(
+            written == json.dumps(other.fingerprint, sort_keys=True),
+            "two instances built alike have different fingerprints: an interrupted preparation would begin anew",
+        )
 
     def check_unique_names(self, names: Any, attribute: str) -> None:
         with self.doing(f"reading its `{attribute}`"):

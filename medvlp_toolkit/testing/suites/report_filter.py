@@ -142,6 +142,9 @@ class ReportFilterSuite(PluginSuite):
         alone = [self.findings(instance, [report], "one report")[0] for report in reversed(reports)][::-1]
         self.check(alone == together, "a report's findings depend on the reports that it is filtered with")
 
+    def test_fingerprint_is_plain_data(self) -> None:
+        self.check_fingerprint()
+
     def test_works_after_pickling(self) -> None:
         instance, reports = self.built(), self.reports()
         copied = self.check_pickles(instance)

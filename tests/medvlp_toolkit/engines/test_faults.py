@@ -12,7 +12,7 @@ import pytest
 import torch
 from ignite.engine import Events
 
-from medvlp_toolkit.data.store import PackedStore
+from medvlp_toolkit.data.store.store import PackedStore
 from medvlp_toolkit.engines.checkpoint_files import checkpoints_in
 from tests.medvlp_toolkit.engines.training import (
     At,

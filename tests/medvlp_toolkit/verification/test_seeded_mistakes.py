@@ -122,7 +122,7 @@ MISTAKES = [
         TRAIN,
         "batch_size",
         "given twice, first on line 9",
-        64,
+        66,
     ),
     Mistake(
         "an id given twice in JSON",
@@ -433,6 +433,46 @@ MISTAKES = [
         TRAIN,
         "labels",
         "configs/labels.txt is not in the bundle",
+    ),
+    # -- what nothing reads
+    Mistake(
+        "an id that nothing reads", append(TRAIN, "spare: 3\n"), TRAIN, "spare", "nothing reads it", 66, strict=True
+    ),
+    Mistake(
+        "an id within others that nothing reads",
+        replace(TRAIN, "train:\n", "train:\n  spare: {a: [1, 2], b: 3}\n"),
+        TRAIN,
+        "train::spare",
+        "nothing reads it",
+        28,
+        strict=True,
+    ),
+    Mistake(
+        "an id that only another unread one refers to",
+        append(TRAIN, 'spare: 3\nunread: "@spare"\n'),
+        TRAIN,
+        "spare",
+        "nothing reads it",
+        66,
+        strict=True,
+    ),
+    Mistake(
+        "an id of an overlay that its configuration no longer refers to",
+        replace(TRAIN, '  lr: "@learning_rate"\n', ""),
+        OVERLAY,
+        "learning_rate",
+        "nothing reads it",
+        1,
+        strict=True,
+    ),
+    Mistake(
+        "an import that no expression uses",
+        replace(TRAIN, "  - $import glob\n", "  - $import glob\n  - $import json\n"),
+        TRAIN,
+        "imports::1",
+        "imports json, which nothing uses",
+        3,
+        strict=True,
     ),
     # -- what MONAI asks for
     Mistake(

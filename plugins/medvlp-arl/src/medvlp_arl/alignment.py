@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medvlp_arl.initialisation import initialise
-from medvlp_toolkit.model import Encodings
+from medvlp_toolkit.interfaces import Encodings
 
 
 class KnowledgeAlignment(nn.Module):

@@ -19,7 +19,8 @@ from medvlp_arl.projection import TypedProjection
 from medvlp_arl.published_names import HEADS
 from medvlp_encoders.clip import ClipVisionTransformer
 from medvlp_encoders.text import TransformersText
-from medvlp_toolkit.model import PretrainingModel, VisionLanguageModel
+from medvlp_toolkit.model.pretraining import PretrainingModel
+from medvlp_toolkit.model.vision_language import VisionLanguageModel
 
 #: RoBERTa-base's; a state dict does not carry it.
 TEXT_EPSILON = 1e-5
@@ -200,7 +201,7 @@ def _losses(sizes: Sizes) -> dict[str, nn.Module]:
         losses["masked_image"] = MaskedImageModelling(
             sizes.width,
             (sizes.grid, sizes.grid),
-            sizes.patch,
+            sizes.grid * sizes.patch,
             sizes.image_channels,
             sizes.mim_layer,
             sizes.decoder_width,

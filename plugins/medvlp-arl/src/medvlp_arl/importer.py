@@ -11,7 +11,7 @@ from medvlp_arl.composition import Sizes, composed
 from medvlp_arl.published_names import TYPE_EMBEDDINGS, from_meter, to_meter
 from medvlp_arl.published_weights import filled, unwrapped
 from medvlp_arl.scorer import alignment_scorer, image_features
-from medvlp_toolkit.model import PretrainingModel
+from medvlp_toolkit.model.pretraining import PretrainingModel
 
 #: Weights of the losses in the total.
 ARL_WEIGHTS = {"masked_language": 1.0, "masked_image": 1.0, "matching": 0.1, "alignment": 1.0}

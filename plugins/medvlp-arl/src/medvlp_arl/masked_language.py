@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from medvlp_arl.attention import EPSILON
 from medvlp_arl.initialisation import initialise
-from medvlp_toolkit.model import Encodings
+from medvlp_toolkit.interfaces import Encodings
 
 
 class VocabularyHead(nn.Module):
@@ -34,7 +34,7 @@ class MaskedLanguageModelling(nn.Module):
 
     Args:
         width: D of the fused text.
-        vocabulary_size: of the text encoder's tokenizer.
+        vocabulary_size: tokens that the text encoder's tokenizer knows.
         knowledge: whether entities that touch no mask are injected; False for a model without knowledge.
         init_std: of the initial weights, published 0.02; None keeps torch's own, with which narrow models learn.
 
@@ -43,7 +43,7 @@ class MaskedLanguageModelling(nn.Module):
         masked_language:
           _target_: medvlp_toolkit.pretext_losses.masked_language_modelling
           width: "@fusion.width"
-          vocabulary_size: "@text_encoder.vocabulary_size"
+          vocabulary_size: "$len(@text_encoder.tokenizer)"
     """
 
     def __init__(

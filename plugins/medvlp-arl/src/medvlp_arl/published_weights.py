@@ -11,8 +11,8 @@ from torch import Tensor
 from medvlp_arl.composition import Sizes
 from medvlp_arl.published_names import TYPE_EMBEDDINGS, our_names, reason_unused
 from medvlp_encoders.clip_weights import resized_positions
-from medvlp_toolkit.engines.key_report import KeyReport
-from medvlp_toolkit.model import PretrainingModel
+from medvlp_toolkit.interfaces import KeyReport
+from medvlp_toolkit.model.pretraining import PretrainingModel
 
 _POSITIONS = "vision_encoder.visual.positional_embedding"
 #: Without these a file is none of the three systems'.

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from medvlp_toolkit.model import PretrainingModel, VisionLanguageModel
+from medvlp_toolkit.model.pretraining import PretrainingModel
+from medvlp_toolkit.model.vision_language import VisionLanguageModel
 
 
 class AlignmentScorer(nn.Module):
@@ -36,7 +37,7 @@ class AlignmentScorer(nn.Module):
         self.image_encoder = model.image_encoder
         self.image_projection = model.image_projection
         self.head = head
-        self.class_tokens = int(getattr(model.image_encoder, "num_prefix_tokens", 0))
+        self.class_tokens = int(model.image_encoder.num_prefix_tokens)  # type: ignore[arg-type]
         self.register_buffer("entity_embeddings", _entities(model))
 
     def forward(self, image: Tensor) -> Tensor:
@@ -69,7 +70,7 @@ class ImageFeatures(nn.Module):
         super().__init__()
         self.image_encoder = model.image_encoder
         self.image_projection = model.image_projection
-        self.class_tokens = int(getattr(model.image_encoder, "num_prefix_tokens", 0))
+        self.class_tokens = int(model.image_encoder.num_prefix_tokens)  # type: ignore[arg-type]
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, C, H, W) float image -> (B, D)."""

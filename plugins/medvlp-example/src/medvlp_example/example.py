@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from medvlp_toolkit.data.records import Finding, Presence, Report
+from medvlp_toolkit.data import Finding, Presence, Report
 
 #: entity -> words that name it. The ids are those of the recipe's entities, here MedKLIP's.
 WORDS: dict[str, tuple[str, ...]] = {
@@ -16,7 +16,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "cardiomegaly": ("cardiomegaly", "enlarged heart"),
     "atelectasis": ("atelectasis", "atelectases"),
 }
-POSITIONS: dict[str, str] = {"left": "left_lung", "right": "right_lung"}
+POSITIONS: dict[str, str] = {"left": "left_lung_unspec", "right": "right_lung_unspec"}
 _NEGATION = re.compile(r"\b(no|without|negative for|free of)\b", re.IGNORECASE)
 _UNCERTAINTY = re.compile(r"\b(possible|possibly|probable|may|cannot be excluded|suspected)\b", re.IGNORECASE)
 

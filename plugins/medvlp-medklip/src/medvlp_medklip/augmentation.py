@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from medvlp_toolkit.data.augmentation import IMAGENET_MEAN, IMAGENET_STD, TrainingAugmentation, resample
+from medvlp_toolkit.data.batches.augmentation import IMAGENET_MEAN, IMAGENET_STD, TrainingAugmentation, resample
 
 OPERATIONS = (
     "identity",
@@ -36,7 +36,7 @@ class MedklipAugmentation(TrainingAugmentation):
     grey fill. Two published faults are not repeated: a flip swaps left and right in the position labels,
     and AutoContrast stretches the image instead of saturating it.
 
-    Args: as :class:`~medvlp_toolkit.data.augmentation.TrainingAugmentation`;
+    Args: as :class:`~medvlp_toolkit.data.TrainingAugmentation`;
         count: operations per image, published 2.
         probability: of applying each, published 0.5.
         magnitude: 0 to 10, published 7.
@@ -71,7 +71,7 @@ class MedklipAugmentation(TrainingAugmentation):
         if "mask" in batch:
             raise ValueError(
                 "MedKLIP's augmentation shears and rotates images without their masks; use "
-                "medvlp_toolkit.data.augmentation.TrainingAugmentation for segmentation"
+                "medvlp_toolkit.data.batches.augmentation.TrainingAugmentation for segmentation"
             )
         return super().forward(batch)
 

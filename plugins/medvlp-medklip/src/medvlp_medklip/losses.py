@@ -7,10 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medvlp_medklip.fusion import initialise
-from medvlp_toolkit.interfaces import ABSENT, PRESENT
-from medvlp_toolkit.model import Encodings
+from medvlp_toolkit.interfaces import ABSENT, PRESENT, Encodings
 
-_READS = frozenset({"image_encoder", "image_projection", "text_projection", "fusion"})
+_READS = frozenset({"image_encoder", "image_projection", "entity_projection", "fusion"})
 
 
 class EntityExistence(nn.Module):

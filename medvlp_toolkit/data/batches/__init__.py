@@ -1,0 +1,1 @@
+"""Batches: what a step reads, drawn from a packed store."""

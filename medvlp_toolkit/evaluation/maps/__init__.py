@@ -1,0 +1,1 @@
+"""Where the model looked: attention maps, overlays, map files."""

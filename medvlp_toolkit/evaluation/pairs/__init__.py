@@ -1,0 +1,1 @@
+"""Questions about images, image-text classification and retrieval."""

@@ -1,0 +1,5 @@
+"""The folder an evaluation leaves behind, and its printed tables."""
+
+from medvlp_toolkit.moved import old_names
+
+__getattr__ = old_names(__name__)

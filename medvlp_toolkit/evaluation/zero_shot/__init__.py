@@ -1,0 +1,5 @@
+"""Scoring entities by their descriptions: classification, grounding, laterality, probes, cases."""
+
+from medvlp_toolkit.moved import old_names
+
+__getattr__ = old_names(__name__)

@@ -1,0 +1,1 @@
+"""`medvlp filter` and `medvlp label`."""
