@@ -12,6 +12,7 @@ import typer
 
 from medvlp_toolkit.cli.plugin_options import make_plugin
 from medvlp_toolkit.cli.report_files import check_output, counted, reports_package, run_on_reports
+from medvlp_toolkit.data.tally import take_tally, tally_lines
 
 if TYPE_CHECKING:
     from medvlp_toolkit.data.records import Finding, Report
@@ -57,9 +58,7 @@ def filter_reports(
         count = write_findings(out, _tallied(lines, tally))
         kinds = ", ".join(f"{tally[kind]:,} {kind}" for kind in ("present", "absent", "uncertain") if tally[kind])
         told = f"{out}: {count:,} reports, {tally['findings']:,} findings in {tally['reports']:,} of them"
-        missing = getattr(report_filter, "missing", 0)  # of filters that look reports up
-        unknown = f"\nunknown to the filter: {missing:,}" if missing else ""
-        return told + (f" ({kinds})" if kinds else "") + unknown
+        return "\n".join([told + (f" ({kinds})" if kinds else ""), *tally_lines(take_tally(report_filter))])
 
     run_on_reports(reader, out, max_rejected, work)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from medvlp_toolkit.data.record_json import load
 from medvlp_toolkit.data.records import Finding, Report, Study
 from medvlp_toolkit.data.rejected import Reason, Rejected
 from medvlp_toolkit.data.sections import select_sections, with_sections
+from medvlp_toolkit.data.tally import take_tally
 
 Row = dict[str, Any]
 Annotator = Callable[[Sequence[Report]], list[list[Finding]]]
@@ -65,6 +66,7 @@ class PackedChunk:
 
     ``body`` is the rows as JSON, compressed where the work is done. ``arrays`` has ``images`` (n, …), ``masks`` and
     ``affines`` where they apply, and is empty once they are written; ``array_digests`` has their XXH3 hashes.
+    ``tally`` is what the report filter counted meanwhile.
     """
 
     count: int
@@ -73,6 +75,7 @@ class PackedChunk:
     rejected: list[Rejected]
     arrays: dict[str, npt.NDArray[Any]]
     array_digests: dict[str, str]
+    tally: dict[str, int] = field(default_factory=dict)
 
 
 def unpack_rows(body: bytes) -> list[Row]:
@@ -139,6 +142,7 @@ class ChunkPacker:
             rejected=rejected,
             arrays=kept,
             array_digests={name: xxhash.xxh3_128_hexdigest(array.data) for name, array in kept.items()},
+            tally=dict(take_tally(self.report_filter)),
         )
 
     def write(self, folder: Path, content: bytes, row: int) -> PackedChunk:

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from medvlp_toolkit.data.rejected import Reason, write_rejected
 from medvlp_toolkit.data.splits import LeakCheck, LeakError
 from medvlp_toolkit.data.store import META_FILE, SCHEMA_VERSION, PackedStore, StoreError, file_sha256, partial_path
 from medvlp_toolkit.data.tables import batches, write_tables
+from medvlp_toolkit.data.tally import take_tally, tally_lines
 from medvlp_toolkit.data.tokens import Tokenizer, write_tokens
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,10 @@ class PrepareError(RuntimeError):
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run of `Prepare` did. ``listed == stored + sum(rejected.values())``."""
+    """What a run of `Prepare` did. ``listed == stored + sum(rejected.values())``.
+
+    ``tally`` is what the report filter counted in this run, such as reports that it does not know.
+    """
 
     store: Path
     listed: int
@@ -58,6 +62,7 @@ class Summary:
     resumed_from: int
     seconds: float
     already_complete: bool = False
+    tally: dict[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         left_out = ", ".join(f"{count} {reason}" for reason, count in self.rejected.items())
@@ -73,7 +78,7 @@ class Summary:
             rate = (self.listed - self.resumed_from) / self.seconds if self.seconds else 0.0
             begun = f" (went on after {self.resumed_from})" if self.resumed_from else ""
             lines.append(f"{self.seconds:.1f} s, {rate:.0f} studies/s{begun}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *tally_lines(self.tally)])
 
 
 @dataclass
@@ -279,15 +284,18 @@ class Prepare:
             journal.begin(settings)
         todo = journal.resume(packer.array_specs(), listing.digests, self.chunk_size())
         resumed = listing.count - listing.count_of(todo)
-        self.pack(journal, listing, packer, todo, resumed)
-        return self.complete(journal, listing, tokenizer, resumed, started)
+        tally = self.pack(journal, listing, packer, todo, resumed)
+        return replace(self.complete(journal, listing, tokenizer, resumed, started), tally=dict(tally))
 
-    def pack(self, journal: Journal, listing: Listing, packer: ChunkPacker, todo: list[int], resumed: int) -> None:
-        """Pack the chunks still to do and note them."""
+    def pack(
+        self, journal: Journal, listing: Listing, packer: ChunkPacker, todo: list[int], resumed: int
+    ) -> Counter[str]:
+        """Pack the chunks still to do and note them; what the report filter counted."""
+        tally = take_tally(self.report_filter)  # of reading its files, say
         rejected = sum(1 for _ in journal.rejected())
         self.check_rejected(rejected, journal)
         if not todo:
-            return
+            return tally
         # Starting processes would take longer than a few chunks.
         workers = 0 if self.workers is None and len(todo) <= 4 else self.workers
         place = packing(packer, journal.folder, self.chunk_size(), len(todo), workers, self.scheduler)
@@ -297,7 +305,9 @@ class Prepare:
                 journal.note(number, listing.digests[number], number * self.chunk_size(), chunk)
                 rejected += len(chunk.rejected)
                 self.check_rejected(rejected, journal)
+                tally.update(chunk.tally)
                 progress.advance(chunk.count + len(chunk.rejected))
+        return tally
 
     def check_rejected(self, count: int, journal: Journal) -> None:
         if self.max_rejected is not None and count > self.max_rejected:

@@ -1,0 +1,73 @@
+"""The commands and modules that docs/report_filters.md shows run."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.docs.test_documentation import ROOT, blocks
+
+PAGE = ROOT / "docs" / "report_filters.md"
+
+# The signature of radgraph 0.1.18, whose weights and dependencies are no part of the tests. It writes what the model
+# wrote for the package's own example, and fails on a report as the model may: by leaving it out.
+RADGRAPH = """
+class RadGraph:
+    def __init__(self, batch_size=1, cuda=None, model_type=None, temp_dir=None, model_cache_dir=None,
+                 tokenizer_cache_dir=None, **kwargs):
+        assert model_type in ["radgraph", "radgraph-xl", "echograph", "modern-radgraph-xl"], kwargs
+
+    def __call__(self, hyps):
+        assert isinstance(hyps, list) and len(hyps) <= 100
+        tube = {"tokens": "tube", "label": "Observation::definitely present", "start_ix": 1, "end_ix": 1,
+                "relations": [["located_at", "2"]]}
+        above = {"tokens": "2 cm above", "label": "Anatomy::measurement::definitely present", "start_ix": 2,
+                 "end_ix": 4, "relations": [["modify", "3"]]}
+        carina = {"tokens": "carina", "label": "Anatomy::definitely present", "start_ix": 5, "end_ix": 5,
+                  "relations": []}
+        graph = {"text": "ET tube 2 cm above carina .", "entities": {"1": tube, "2": above, "3": carina},
+                 "data_source": None, "data_split": "inference"}
+        return {str(number): graph for number, text in enumerate(hyps) if "fail" not in text}
+"""
+
+
+def run(command: str, folder: Path, *path: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PATH": os.pathsep.join([*map(str, path), os.environ["PATH"]])}
+    return subprocess.run(
+        ["bash", "-e", "-c", command], cwd=folder, env=environment, capture_output=True, text=True, timeout=600
+    )
+
+
+def program(folder: Path, name: str, command: str) -> None:
+    """An executable of the name that runs ``command`` with the arguments it is given."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(f'#!/bin/sh\n{command} "$@"\n')
+    (folder / name).chmod(0o755)
+
+
+def own_programs(folder: Path) -> Path:
+    """A folder with a ``medvlp`` of this interpreter."""
+    program(folder, "medvlp", f"exec {sys.executable} -m medvlp_toolkit.cli.main")
+    return folder
+
+
+def test_the_radgraph_script_runs_with_the_parameters_that_its_version_has(tmp_path: Path) -> None:
+    (script,) = [text for text in blocks(PAGE, "bash") if "radgraph" in text]
+    assert "radgraph==0.1.18" in script
+    environment = tmp_path / "radgraph-env" / "bin"
+    program(environment, "pip", "exit 0")
+    program(environment, "python", f"PYTHONPATH={tmp_path / 'site'} exec {sys.executable}")
+    program(tmp_path / "bin", "python", "exit 0")  # `python -m venv`
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "radgraph.py").write_text(RADGRAPH)
+    texts = ["ET tube 2 cm above carina."] * 101 + ["this one will fail"]
+    (tmp_path / "reports.csv").write_text("id,text\n" + "".join(f"r{n},{text}\n" for n, text in enumerate(texts)))
+    done = run(script, tmp_path, tmp_path / "bin", own_programs(tmp_path / "programs"))
+    assert done.returncode == 0, done.stderr
+    assert "102 of 102 reports" in done.stdout
+    assert "unknown to the filter: 1" in done.stdout
+    lines = [json.loads(line) for line in (tmp_path / "findings.jsonl").read_text().splitlines()]
+    assert {(f["entity"], f["presence"]) for line in lines for f in line["findings"]} == {("tube", "present")}
