@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.docs.test_documentation import ROOT, blocks
 
-PAGE = ROOT / "docs" / "report_filters.md"
+PAGE, WORDS = ROOT / "docs" / "report_filters.md", ROOT / "docs" / "lexicon.md"
 
 # The signature of radgraph 0.1.18, whose weights and dependencies are no part of the tests. It writes what the model
 # wrote for the package's own example, and fails on a report as the model may: by leaving it out.
@@ -35,7 +35,8 @@ class RadGraph:
 
 
 def run(command: str, folder: Path, *path: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PATH": os.pathsep.join([*map(str, path), os.environ["PATH"]])}
+    places = os.pathsep.join([*map(str, path), str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PATH": places}
     return subprocess.run(
         ["bash", "-e", "-c", command], cwd=folder, env=environment, capture_output=True, text=True, timeout=600
     )
@@ -71,3 +72,30 @@ def test_the_radgraph_script_runs_with_the_parameters_that_its_version_has(tmp_p
     assert "unknown to the filter: 1" in done.stdout
     lines = [json.loads(line) for line in (tmp_path / "findings.jsonl").read_text().splitlines()]
     assert {(f["entity"], f["presence"]) for line in lines for f in line["findings"]} == {("tube", "present")}
+
+
+def test_the_page_on_ones_own_words_does_what_it_says(tmp_path: Path) -> None:
+    """Its files are written, its commands run in order, and what it shows is what they print."""
+    for text in blocks(WORDS, "yaml"):
+        name, _, content = text.removeprefix("# ").partition("\n")
+        (tmp_path / name).write_text(content if name == "overlay.yaml" else text)
+    printed = ""
+    for command in blocks(WORDS, "bash"):
+        done = run(command, tmp_path, own_programs(tmp_path / "programs"))
+        assert done.returncode == 0, done.stderr
+        printed += done.stdout + done.stderr
+    for shown in blocks(WORDS, "text"):
+        assert shown in printed
+    (python,) = blocks(WORDS, "python")
+    done = run(f"{sys.executable} - <<'PY'\n{python}\nPY", tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_key_of_the_files_is_in_the_tables_of_the_page() -> None:
+    from medvlp_reports.lexicon_file import FindingBlock, LexiconFile
+    from medvlp_reports.scheme_file import NoFinding, SchemeFile
+
+    page = WORDS.read_text(encoding="utf-8")
+    for model in (LexiconFile, FindingBlock, SchemeFile, NoFinding):
+        for key in model.model_fields:
+            assert f"`{key}`" in page, key

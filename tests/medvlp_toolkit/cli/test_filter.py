@@ -185,6 +185,20 @@ def test_a_radgraph_file_is_looked_up_and_unknown_reports_are_counted(table: Pat
     assert "unknown to the filter: 3" in shown
 
 
+def test_a_lexicon_of_ones_own_is_named_by_its_file(table: Path, tmp_path: Path) -> None:
+    own = tmp_path / "mine.yaml"
+    own.write_text(
+        "extends: default\nentities: [doctor]\nfindings:\n- {concept: doctor, entity: doctor, phrases: [dr]}\n"
+    )
+    options = ["--filter", "rules", "--option", f"lexicon={own}"]
+    assert run(table, *options, "--out", tmp_path / "f.jsonl")[0] == 0
+    assert [f["entity"] for f in findings(tmp_path / "f.jsonl")["2"]] == ["effusion", "doctor"]
+    own.write_text("extends: default\nentites: [doctor]\n")
+    status, shown, said = run(table, *options, "--out", tmp_path / "f.jsonl")
+    assert (status, shown) == (2, "")
+    assert said == f"medvlp: {own}, line 2: unknown key 'entites'; did you mean 'entities'?\n"
+
+
 def test_an_entity_linker_gets_its_knowledge_source(table: Path, tmp_path: Path) -> None:
     (tmp_path / "knowledge.yaml").write_text("effusion: Fluid around the lung.\nedema: Fluid in the lung.\n")
     knowledge = f"{{_target_: medvlp_toolkit.knowledge_sources.definitions, path: {tmp_path / 'knowledge.yaml'}}}"

@@ -130,7 +130,7 @@ def test_finer_concepts_keep_apart_what_the_75_classes_join() -> None:
         ({"entity": "efusion"}, "none of the 75"),
         ({"anatomy": "plura"}, "anatomy does not list"),
         ({"refine": {"hart": "x"}}, "anatomy does not list"),
-        ({"cue": "maybe"}, "only absent_before"),
+        ({"cue": "maybe"}, "`cue`: .maybe. where .absent_before. is expected"),
         ({"phrases": [True]}, "quote"),
     ],
 )

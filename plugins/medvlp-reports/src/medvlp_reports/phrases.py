@@ -15,6 +15,9 @@ TOKEN = re.compile(r"[a-z]+|\d+(?:\.\d+)?|[,;:/&=]")
 SKIPPED = frozenset(["the", "a", "an", "very", "xxx", "xxxx", "xxxxx"])
 """Tokens that count for nothing."""
 
+MOST_SEQUENCES = 20_000
+"""Word sequences that one phrase may stand for."""
+
 _NOTATION = re.compile(r"\s*([()|?]|[^\s()|?]+)")
 
 
@@ -24,7 +27,7 @@ def expand(notation: str) -> list[tuple[str, ...]]:
     ``pleural (effusion|fluid)`` has alternatives; a word or group followed by ``?`` may be missing.
     Words are split as a report's text is ("port-a-cath" is three tokens, of which "a" is skipped).
 
-    Raises ValueError for unbalanced brackets or a ``?`` that follows nothing.
+    Raises ValueError for unbalanced brackets, a ``?`` that follows nothing, or more than ``MOST_SEQUENCES``.
     """
     tokens = [match.group(1) for match in _NOTATION.finditer(notation)]
     sequences, rest = _alternatives(tokens, notation)
@@ -59,6 +62,8 @@ def _alternatives(tokens: list[str], notation: str) -> tuple[list[tuple[str, ...
             options = [(token,)]
         if tokens and tokens[0] == "?":
             options, tokens = [*options, ()], tokens[1:]
+        if len(current) * len(options) > MOST_SEQUENCES:
+            raise ValueError(f"phrase {notation!r}: stands for more than {MOST_SEQUENCES:,} word sequences")
         current = [left + right for left in current for right in options]
     return found + current, []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from medvlp_reports.assertion import Certainty, Item, certainties
@@ -12,7 +13,7 @@ from medvlp_reports.lexicon import (
     FINDING,
     IGNORE,
     Lexicon,
-    default_lexicon,
+    as_lexicon,
 )
 from medvlp_reports.phrases import SKIPPED, TOKEN, longest_matches
 from medvlp_reports.places import anatomy_groups, attach, landmark
@@ -26,7 +27,7 @@ _LONGEST_KEPT = 1000  # characters of a sentence that may be kept; longer ones h
 class Mention(NamedTuple):
     """One statement about one finding, with more than a ``Finding`` carries.
 
-    ``concept`` is the lexicon's name, ``entity`` its class among MedKLIP's 75, ``position`` one of
+    ``concept`` is the lexicon's name, ``entity`` its class among the lexicon's, ``position`` one of
     the 51 or None; ``certainty`` keeps likely, possible and historical apart. ``start`` and ``end``
     are characters of the text that was read.
     """
@@ -42,13 +43,15 @@ class Mention(NamedTuple):
 class RuleFilter:
     """Finds what a chest-radiograph report says is there, is not there, may be there, and where.
 
-    Entities and positions are MedKLIP's 75 and 51 (Wu et al., ICCV 2023) in its order. Cues and
+    Entities and positions are MedKLIP's 75 and 51 (Wu et al., ICCV 2023) in its order, and behind the 75 those that
+    the lexicon declares. Cues and
     scopes follow NegEx and ConText; see ``docs/report_filters.md`` for what is measured.
 
     Args:
         sections: sections of a report that are read; a report without any of them is read whole.
         likely_is_present: count "likely", "probable" as present; else as uncertain.
-        lexicon: another lexicon (``medvlp_reports.lexicon.read_lexicon``).
+        lexicon: a YAML file that extends the shipped lexicon or replaces parts of it, or a lexicon that
+            ``medvlp_reports.lexicon.read_lexicon`` has read.
         cache_size: sentences whose reading is kept; reports repeat many sentences word for word.
 
     Example::
@@ -62,15 +65,15 @@ class RuleFilter:
         self,
         sections: Sequence[str] = ("findings", "impression"),
         likely_is_present: bool = True,
-        lexicon: Lexicon | None = None,
+        lexicon: Lexicon | str | Path | None = None,
         cache_size: int = 50_000,
     ) -> None:
         vocabulary = medklip_vocabulary()
-        self.entities: list[str] = list(vocabulary.entities)
+        self.lexicon = as_lexicon(lexicon)
+        self.entities: list[str] = list(self.lexicon.entities)
         self.positions: list[str] = list(vocabulary.positions)
         self.sections = tuple(sections)
         self.likely_is_present = likely_is_present
-        self.lexicon = lexicon if lexicon is not None else default_lexicon()
         self._presence = {
             Certainty.ABSENT: Presence.ABSENT,
             Certainty.POSSIBLE: Presence.UNCERTAIN,
@@ -165,9 +168,10 @@ class RuleFilter:
                         if organ.name in finding.refine:
                             concept = finding.refine[organ.name]
                             break
+                entity = finding.finer_entities.get(concept, finding.entity)
                 mentions.setdefault(
                     (index, concept, position),
-                    Mention(concept, finding.entity, certainty[index], position, start, stop),
+                    Mention(concept, entity, certainty[index], position, start, stop),
                 )
         return tuple(mentions.values())
 
