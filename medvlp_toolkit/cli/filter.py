@@ -12,7 +12,7 @@ import typer
 
 from medvlp_toolkit.cli.plugin_options import make_plugin
 from medvlp_toolkit.cli.report_files import check_output, counted, reports_package, run_on_reports
-from medvlp_toolkit.data.tally import take_tally, tally_lines
+from medvlp_toolkit.data.tally import Batched, RunningTally
 
 if TYPE_CHECKING:
     from medvlp_toolkit.data.records import Finding, Report
@@ -52,20 +52,22 @@ def filter_reports(
     report_filter = make_plugin("report_filters", name, option or ())
     reader = ReportReader(reports, id_column=id_column, text_column=text_column)
     tally: Counter[str] = Counter()
+    own = RunningTally(report_filter)
 
     def work() -> str:
-        lines = _filtered(counted(reader, "filtering", max_rejected), report_filter, name)
+        lines = _filtered(counted(reader, "filtering", max_rejected, own.rate), report_filter, name)
         count = write_findings(out, _tallied(lines, tally))
         kinds = ", ".join(f"{tally[kind]:,} {kind}" for kind in ("present", "absent", "uncertain") if tally[kind])
         told = f"{out}: {count:,} reports, {tally['findings']:,} findings in {tally['reports']:,} of them"
-        return "\n".join([told + (f" ({kinds})" if kinds else ""), *tally_lines(take_tally(report_filter))])
+        return "\n".join([told + (f" ({kinds})" if kinds else ""), *own.lines()])
 
     run_on_reports(reader, out, max_rejected, work)
 
 
 def _filtered(reports: Iterable[Report], report_filter: Any, name: str) -> Iterator[tuple[Report, list[Finding]]]:
     waiting = iter(reports)
-    while batch := list(islice(waiting, _AT_ONCE)):
+    size = report_filter.batch_size if isinstance(report_filter, Batched) else _AT_ONCE
+    while batch := list(islice(waiting, size)):
         found = report_filter(batch)
         if len(found) != len(batch):
             raise ValueError(f"report filter '{name}' gave {len(found)} lists of findings for {len(batch)} reports")

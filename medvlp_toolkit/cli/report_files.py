@@ -52,12 +52,14 @@ def check_output(out: Path, reports: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
 
 
-def counted(reader: ReportReader, what: str, max_rejected: int | None) -> Iterator[Report]:
-    """The reader's reports, with progress and rate on a terminal.
+def counted(
+    reader: ReportReader, what: str, max_rejected: int | None, detail: Callable[[], str] | None = None
+) -> Iterator[Report]:
+    """The reader's reports, with progress, rate and ``detail`` on a terminal.
 
     Raises TooManyRejectedError as soon as more are left out than ``max_rejected``.
     """
-    with Progress(what, None, None) as progress:
+    with Progress(what, None, None, detail) as progress:
         for report in reader:
             _check(reader, max_rejected)
             yield report

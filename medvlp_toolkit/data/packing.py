@@ -21,7 +21,7 @@ from medvlp_toolkit.data.record_json import load
 from medvlp_toolkit.data.records import Finding, Report, Study
 from medvlp_toolkit.data.rejected import Reason, Rejected
 from medvlp_toolkit.data.sections import select_sections, with_sections
-from medvlp_toolkit.data.tally import take_tally
+from medvlp_toolkit.data.tally import Tallying
 
 Row = dict[str, Any]
 Annotator = Callable[[Sequence[Report]], list[list[Finding]]]
@@ -142,7 +142,7 @@ class ChunkPacker:
             rejected=rejected,
             arrays=kept,
             array_digests={name: xxhash.xxh3_128_hexdigest(array.data) for name, array in kept.items()},
-            tally=dict(take_tally(self.report_filter)),
+            tally=dict(self.report_filter.take_tally()) if isinstance(self.report_filter, Tallying) else {},
         )
 
     def write(self, folder: Path, content: bytes, row: int) -> PackedChunk:

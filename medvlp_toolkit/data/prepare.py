@@ -31,7 +31,7 @@ from medvlp_toolkit.data.rejected import Reason, write_rejected
 from medvlp_toolkit.data.splits import LeakCheck, LeakError
 from medvlp_toolkit.data.store import META_FILE, SCHEMA_VERSION, PackedStore, StoreError, file_sha256, partial_path
 from medvlp_toolkit.data.tables import batches, write_tables
-from medvlp_toolkit.data.tally import take_tally, tally_lines
+from medvlp_toolkit.data.tally import RunningTally
 from medvlp_toolkit.data.tokens import Tokenizer, write_tokens
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class PrepareError(RuntimeError):
 class Summary:
     """What a run of `Prepare` did. ``listed == stored + sum(rejected.values())``.
 
-    ``tally`` is what the report filter counted in this run, such as reports that it does not know.
+    ``tally`` has a line for everything that the report filter counted in this run, such as reports it does not know.
     """
 
     store: Path
@@ -62,7 +62,7 @@ class Summary:
     resumed_from: int
     seconds: float
     already_complete: bool = False
-    tally: dict[str, int] = field(default_factory=dict)
+    tally: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         left_out = ", ".join(f"{count} {reason}" for reason, count in self.rejected.items())
@@ -78,7 +78,7 @@ class Summary:
             rate = (self.listed - self.resumed_from) / self.seconds if self.seconds else 0.0
             begun = f" (went on after {self.resumed_from})" if self.resumed_from else ""
             lines.append(f"{self.seconds:.1f} s, {rate:.0f} studies/s{begun}")
-        return "\n".join([*lines, *tally_lines(self.tally)])
+        return "\n".join([*lines, *self.tally])
 
 
 @dataclass
@@ -285,13 +285,14 @@ class Prepare:
         todo = journal.resume(packer.array_specs(), listing.digests, self.chunk_size())
         resumed = listing.count - listing.count_of(todo)
         tally = self.pack(journal, listing, packer, todo, resumed)
-        return replace(self.complete(journal, listing, tokenizer, resumed, started), tally=dict(tally))
+        return replace(self.complete(journal, listing, tokenizer, resumed, started), tally=tuple(tally.lines()))
 
     def pack(
         self, journal: Journal, listing: Listing, packer: ChunkPacker, todo: list[int], resumed: int
-    ) -> Counter[str]:
+    ) -> RunningTally:
         """Pack the chunks still to do and note them; what the report filter counted."""
-        tally = take_tally(self.report_filter)  # of reading its files, say
+        tally = RunningTally(self.report_filter)
+        tally.take()  # of reading its files, say
         rejected = sum(1 for _ in journal.rejected())
         self.check_rejected(rejected, journal)
         if not todo:
@@ -299,13 +300,13 @@ class Prepare:
         # Starting processes would take longer than a few chunks.
         workers = 0 if self.workers is None and len(todo) <= 4 else self.workers
         place = packing(packer, journal.folder, self.chunk_size(), len(todo), workers, self.scheduler)
-        with closing(place), Progress("packing", listing.count, self.progress) as progress:
+        with closing(place), Progress("packing", listing.count, self.progress, tally.rate) as progress:
             progress.advance(resumed, counted=False)
             for number, chunk in place.pack((number, listing.chunk(number)) for number in todo):
                 journal.note(number, listing.digests[number], number * self.chunk_size(), chunk)
                 rejected += len(chunk.rejected)
                 self.check_rejected(rejected, journal)
-                tally.update(chunk.tally)
+                tally.add(chunk.tally)
                 progress.advance(chunk.count + len(chunk.rejected))
         return tally
 

@@ -1,7 +1,12 @@
-"""What a report filter counts of its own work, for the end of a run: reports it does not know, answers it dropped."""
+"""What a report filter counts of its own work: reports it does not know, answers it dropped, requests it makes.
+
+The counts are shown at the end of a run; a count that has a rate is shown beside the progress bar too.
+"""
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
@@ -9,17 +14,55 @@ from typing import Any, Protocol, runtime_checkable
 
 @runtime_checkable
 class Tallying(Protocol):
-    """A filter that counts what its user should know of. Descriptions hold no text of a report."""
+    """A filter that counts what its user should know of. Descriptions hold no text of a report.
+
+    ``rate_of``, where it has one, names the count whose rate is of interest ("requests"); ``take_tally`` of such a
+    filter may be called by another thread.
+    """
 
     def take_tally(self) -> Counter[str]:
         """What happened since the last call, description → how often; a copy in another process begins empty."""
 
 
-def take_tally(report_filter: Any) -> Counter[str]:
-    """The filter's counts since the last call, none where it keeps none."""
-    return Counter(report_filter.take_tally()) if isinstance(report_filter, Tallying) else Counter()
+@runtime_checkable
+class Batched(Protocol):
+    """A filter that says how many reports are best given to it at once."""
+
+    @property
+    def batch_size(self) -> int: ...
 
 
-def tally_lines(tally: Mapping[str, int]) -> list[str]:
-    """One line a description, in the order they were first counted."""
-    return [f"{what}: {count:,}" for what, count in tally.items() if count]
+class RunningTally:
+    """The counts of one run, taken from a filter as it goes and from the copies in other processes."""
+
+    def __init__(self, report_filter: Any) -> None:
+        self._filter = report_filter if isinstance(report_filter, Tallying) else None
+        self._rate_of: str | None = getattr(report_filter, "rate_of", None)
+        self._lock = threading.Lock()
+        self._began = time.monotonic()
+        self.counts: Counter[str] = Counter()
+
+    def take(self) -> None:
+        """Add what the filter in this process has counted since the last time."""
+        if self._filter is not None:
+            with self._lock:
+                self.counts.update(self._filter.take_tally())
+
+    def add(self, counts: Mapping[str, int]) -> None:
+        """Add what a copy in another process has counted."""
+        with self._lock:
+            self.counts.update(counts)
+
+    def rate(self) -> str:
+        """ "12.0 requests/s", or nothing for a filter without a rate."""
+        if self._rate_of is None:
+            return ""
+        self.take()
+        seconds = max(time.monotonic() - self._began, 1e-6)
+        return f"{self.counts[self._rate_of] / seconds:,.1f} {self._rate_of}/s"
+
+    def lines(self) -> list[str]:
+        """One line a description, in the order they were first counted."""
+        self.take()
+        rates = {self._rate_of: f" ({self.rate()})"}
+        return [f"{what}: {count:,}{rates.get(what, '')}" for what, count in self.counts.items() if count]
