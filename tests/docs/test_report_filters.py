@@ -8,9 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.chat_server import chat_server
 from tests.docs.test_documentation import ROOT, blocks
 
-PAGE, WORDS = ROOT / "docs" / "report_filters.md", ROOT / "docs" / "lexicon.md"
+PAGE, WORDS, MODELS = (ROOT / "docs" / name for name in ("report_filters.md", "lexicon.md", "llm.md"))
 
 # The signature of radgraph 0.1.18, whose weights and dependencies are no part of the tests. It writes what the model
 # wrote for the package's own example, and fails on a report as the model may: by leaving it out.
@@ -99,3 +100,25 @@ def test_every_key_of_the_files_is_in_the_tables_of_the_page() -> None:
     for model in (LexiconFile, FindingBlock, SchemeFile, NoFinding):
         for key in model.model_fields:
             assert f"`{key}`" in page, key
+
+
+def test_the_commands_of_the_page_on_language_models_run(tmp_path: Path) -> None:
+    """Against a server at another port; the configuration builds what the commands run."""
+    import yaml
+
+    import medvlp_toolkit as mv
+
+    (tmp_path / "reports.csv").write_text("id,text\n1,Left effusion. No edema.\n2,Possible pneumothorax.\n")
+    with chat_server() as server:
+        (overlay,) = blocks(MODELS, "yaml")
+        options = yaml.safe_load(overlay)["report_filter"]
+        assert options.pop("_target_") == "medvlp_toolkit.report_filters.llm"
+        assert mv.report_filters.llm(**options | {"base_url": server.url, "cache_dir": None}).entities
+        here = f"base_url={server.url} --{{}} cache_dir={tmp_path / 'cache'}"
+        for command in blocks(MODELS, "bash"):
+            for option in ("option", "option-b"):
+                model = f"--{option} model=Qwen/Qwen3-32B"
+                command = command.replace(f"{model} ", f"{model} --{option} {here.format(option)} ")
+            done = run(command, tmp_path, own_programs(tmp_path / "programs"))
+            assert done.returncode == 0, done.stderr
+        assert len(server.requests) == 2  # the second command is answered from the cache

@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, TextIO, cast
 
 from medvlp_reports.labels import LabelledReport
-from medvlp_toolkit.data.records import Finding, Report
+from medvlp_toolkit.data.records import Finding, Presence, Report
 from medvlp_toolkit.data.sections import report_from_open_i
 
 ID_COLUMNS = ("uid", "id", "study_id")
@@ -238,12 +238,44 @@ class ReportReader:
 def write_findings(path: str | Path, rows: Iterable[tuple[Report, Sequence[Finding]]]) -> int:
     """Write findings as JSON lines, one report a line (``{"id": …, "findings": […]}``); how many lines."""
     count = 0
-    with _replacing(path) as stream:
+    with replacing(path) as stream:
         for report, findings in rows:
             record = {"id": report.id, "findings": [_finding_record(finding) for finding in findings]}
             stream.write(json.dumps(record, ensure_ascii=False) + "\n")
             count += 1
     return count
+
+
+def read_findings(path: str | Path) -> dict[str, list[Finding]]:
+    """The findings that ``write_findings`` wrote, by the report's id.
+
+    Raises FileNotFoundError, or ValueError with the line, where it is no file of findings.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; expected findings that `medvlp filter` has written")
+    found: dict[str, list[Finding]] = {}
+    with path.open(encoding="utf-8", errors="replace") as stream:
+        for number, line in enumerate(stream, 1):
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line)
+                found[str(record["id"])] = [_finding(item) for item in record["findings"]]
+            except (ValueError, KeyError, TypeError, RecursionError):
+                raise ValueError(f"{path}, line {number}: no findings as `medvlp filter` writes them") from None
+    return found
+
+
+def _finding(item: dict[str, Any]) -> Finding:
+    presence, span = item["presence"], item.get("span")
+    return Finding(
+        str(item["entity"]),
+        None if presence is None else Presence(presence),
+        item.get("position"),
+        None if span is None else (int(span[0]), int(span[1])),
+        item.get("concept_id"),
+    )
 
 
 def write_labels(path: str | Path, rows: Iterable[LabelledReport], labels: Sequence[str], reader: ReportReader) -> int:
@@ -252,7 +284,7 @@ def write_labels(path: str | Path, rows: Iterable[LabelledReport], labels: Seque
     Values are 1, 0, -1 or blank. Returns how many rows.
     """
     count = 0
-    with _replacing(path) as stream:
+    with replacing(path) as stream:
         writer = csv.writer(stream, lineterminator="\n")
         # The reader knows the id's name once the first report has been read.
         for row in rows:
@@ -357,7 +389,7 @@ def _lines(path: Path, stream: TextIO) -> Iterator[str]:
 
 
 @contextmanager
-def _replacing(path: str | Path) -> Iterator[TextIO]:
+def replacing(path: str | Path) -> Iterator[TextIO]:
     """A text file that takes its name only when it is complete."""
     path = Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")

@@ -45,12 +45,13 @@ def rules(entities: Sequence[Concept], positions: Sequence[str], description_wor
 def examples(entities: Sequence[Concept], positions: Sequence[Concept], count: int) -> list[dict[str, str]]:
     """``count`` short reports and the answers to them, as messages."""
     named = [concept for concept in entities if concept.kind not in _NO_EXAMPLE and concept.name]
-    places = [place for place in positions if place.kind != "residual" and place.id not in (UNSPECIFIED, "other")]
+    places = [place for place in positions if place.id not in (UNSPECIFIED, "other")]
+    places = [place for place in places if "lung" in place.id or "lobe" in place.id] or places  # anything may lie there
     messages: list[dict[str, str]] = []
     for number in range(count if len(named) >= 3 else 0):
         # Names far apart in the list, others in each example, the same in every run.
         seen, denied, possible = (named[(number * 3 + k * len(named) // 3) % len(named)] for k in range(3))
-        place = places[number * len(places) // count] if places else None
+        place = places[(2 * number + 1) * len(places) // (2 * count)] if places else None
         where = f" at {place.name}" if place else ""
         statements = [
             (f"{seen.name}{where}", seen, Presence.PRESENT, place.id if place else UNSPECIFIED),
