@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medvlp_toolkit.cli.plugin_options import make_plugin
-from medvlp_toolkit.cli.report_files import check_output, counted, reports_package, run_on_reports
+from medvlp_toolkit.cli.report_files import Reading, check_output, counted, reports_package, run_on_reports
 from medvlp_toolkit.data.tally import Batched, RunningTally
 
 if TYPE_CHECKING:
@@ -77,13 +77,15 @@ def filter_reports(
     reader = ReportReader(reports, id_column=id_column, text_column=text_column)
     tally: Counter[str] = Counter()
     own = RunningTally(report_filter)
+    reading = Reading(report_filter)
 
     def work() -> str:
-        lines = _filtered(counted(reader, "filtering", max_rejected, own.rate), report_filter, name)
-        count = write_findings(out, _tallied(lines, tally))
+        reports = reading.watched(counted(reader, "filtering", max_rejected, own.rate))
+        lines = _filtered(reports, report_filter, name)
+        count = write_findings(out, _tallied(lines, tally, reading))
         kinds = ", ".join(f"{tally[kind]:,} {kind}" for kind in ("present", "absent", "uncertain") if tally[kind])
         told = f"{out}: {count:,} reports, {tally['findings']:,} findings in {tally['reports']:,} of them"
-        return "\n".join([told + (f" ({kinds})" if kinds else ""), *own.lines()])
+        return "\n".join([told + (f" ({kinds})" if kinds else ""), str(reading), *own.lines()])
 
     run_on_reports(reader, out, max_rejected, work)
 
@@ -128,9 +130,10 @@ def _filtered(reports: Iterable[Report], report_filter: Any, name: str) -> Itera
 
 
 def _tallied(
-    lines: Iterable[tuple[Report, list[Finding]]], tally: Counter[str]
+    lines: Iterable[tuple[Report, list[Finding]]], tally: Counter[str], reading: Reading
 ) -> Iterator[tuple[Report, list[Finding]]]:
     for report, findings in lines:
+        reading.found(len(findings))
         tally["reports"] += bool(findings)
         tally["findings"] += len(findings)
         tally.update(str(finding.presence) for finding in findings if finding.presence is not None)

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from medvlp_toolkit.cli.output import console
 from medvlp_toolkit.cli.plugin_options import make_plugin
-from medvlp_toolkit.cli.report_files import check_output, counted, reports_package, run_on_reports
+from medvlp_toolkit.cli.report_files import Reading, check_output, counted, reports_package, run_on_reports
 
 if TYPE_CHECKING:
     from medvlp_reports.labels import LabelledReport
@@ -53,18 +53,23 @@ def label_table(
     chosen = load_scheme(scheme, rules.lexicon)
     reader = ReportReader(reports, id_column=id_column, text_column=text_column)
     tally: Counter[tuple[str, int]] = Counter()
+    reading = Reading(rules)
 
     def work() -> str:
-        labelled = label_reports(counted(reader, "labelling", max_rejected), chosen, rules)
-        count = write_labels(out, _tallied(labelled, tally), chosen.labels, reader)
+        reports = reading.watched(counted(reader, "labelling", max_rejected))
+        labelled = label_reports(reports, chosen, rules)
+        count = write_labels(out, _tallied(labelled, tally, reading), chosen.labels, reader)
         _print_tally(chosen.labels, tally)
-        return f"{out}: {count:,} reports, {len(chosen.labels)} labels ({chosen.name})"
+        return f"{out}: {count:,} reports, {len(chosen.labels)} labels ({chosen.name})\n{reading}"
 
     run_on_reports(reader, out, max_rejected, work)
 
 
-def _tallied(rows: Iterable[LabelledReport], tally: Counter[tuple[str, int]]) -> Iterator[LabelledReport]:
+def _tallied(
+    rows: Iterable[LabelledReport], tally: Counter[tuple[str, int]], reading: Reading
+) -> Iterator[LabelledReport]:
     for row in rows:
+        reading.found(row.statements)
         tally.update((label, value) for label, value in row.labels.items() if value is not None)
         yield row
 

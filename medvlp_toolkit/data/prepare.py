@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from medvlp_toolkit.data.executors import packing
+from medvlp_toolkit.data.headings import Headings, read_headings, shipped_headings
 from medvlp_toolkit.data.images import Fit
 from medvlp_toolkit.data.journal import Journal, StoreLockedError, remove_journal
 from medvlp_toolkit.data.listing import Listing
@@ -28,6 +29,7 @@ from medvlp_toolkit.data.packing import Annotator, ChunkPacker, ImageSettings, R
 from medvlp_toolkit.data.progress import Progress
 from medvlp_toolkit.data.records import Study
 from medvlp_toolkit.data.rejected import Reason, write_rejected
+from medvlp_toolkit.data.sections import DEFAULT_SECTIONS
 from medvlp_toolkit.data.splits import LeakCheck, LeakError
 from medvlp_toolkit.data.store import META_FILE, SCHEMA_VERSION, PackedStore, StoreError, file_sha256, partial_path
 from medvlp_toolkit.data.tables import batches, write_tables
@@ -50,6 +52,8 @@ class PrepareError(RuntimeError):
 class Summary:
     """What a run of `Prepare` did. ``listed == stored + sum(rejected.values())``.
 
+    ``unread`` reports had text and no section that is read, in ``without_findings`` the report filter found nothing;
+    stored or left out.
     ``tally`` has a line for everything that the report filter counted in this run, such as reports it does not know.
     """
 
@@ -62,6 +66,8 @@ class Summary:
     resumed_from: int
     seconds: float
     already_complete: bool = False
+    unread: int = 0
+    without_findings: int = 0
     tally: tuple[str, ...] = ()
 
     def __str__(self) -> str:
@@ -72,6 +78,7 @@ class Summary:
         ]
         if self.splits:
             lines.append("splits: " + ", ".join(f"{name} {count}" for name, count in self.splits.items()))
+        lines.append(f"no section that is read: {self.unread}; no finding: {self.without_findings}")
         if self.already_complete:
             lines.append("the store was complete already; nothing was done")
         else:
@@ -100,6 +107,8 @@ class Prepare:
         tokenizer: hub name, folder, ``tokenizer.json`` or object whose token ids are stored beside the text.
         text_length: tokens after which texts are cut.
         sections: report sections whose text supervises; empty: the whole text.
+        headings: a YAML file of headings besides those that come with the package
+            (`medvlp_toolkit.data.headings`).
         split: gives the split of a patient id, for studies that have none; for example `SplitByPatient`.
         require_report: False keeps studies without text (evaluation sets).
         require_findings: False keeps studies whose report the filter finds nothing in.
@@ -132,7 +141,8 @@ class Prepare:
     entity_linker: Annotator | None = None
     tokenizer: Any = None
     text_length: int = 128
-    sections: Sequence[str] = ("findings", "impression")
+    sections: Sequence[str] = DEFAULT_SECTIONS
+    headings: Path | str | None = None
     split: Callable[[str], str] | None = None
     require_report: bool = True
     require_findings: bool = True
@@ -144,6 +154,7 @@ class Prepare:
     progress: bool | None = None
     output: Path = field(init=False)
     image: ImageSettings | None = field(init=False)
+    read_headings: Headings = field(init=False)
 
     def __post_init__(self) -> None:
         self.output = Path(os.path.abspath(self.output_dir))
@@ -153,6 +164,7 @@ class Prepare:
             raise ValueError(f"workers is None (all cores), 0 (this process) or more, not {self.workers}")
         if isinstance(self.sections, str):
             raise ValueError(f"sections is a list of names, not the text {self.sections!r}")
+        self.read_headings = shipped_headings() if self.headings is None else read_headings(self.headings)
         self.image = None
         if self.image_size is not None:
             size = (self.image_size,) * 2 if isinstance(self.image_size, int) else tuple(self.image_size)
@@ -209,6 +221,7 @@ class Prepare:
         return ChunkPacker(
             image=self.image,
             sections=tuple(self.sections),
+            headings=self.read_headings,
             report_filter=self.report_filter,
             entity_linker=self.entity_linker,
             read_image=getattr(self.source, "read_image", None),
@@ -232,6 +245,7 @@ class Prepare:
             "schema_version": SCHEMA_VERSION,
             "image": image,
             "sections": list(self.sections),
+            "headings": self.read_headings.digest,
             "source": described(self.source),
             "report_filter": described(self.report_filter),
             "entity_linker": described(self.entity_linker),
@@ -268,7 +282,7 @@ class Prepare:
         counts = store.meta["counts"]
         return Summary(
             self.output, counts["listed"], counts["studies"], counts["rejected"], counts["splits"], counts["rows"],
-            counts["listed"], time.monotonic() - started, already_complete=True,
+            counts["listed"], time.monotonic() - started, True, counts["unread"], counts["without_findings"],
         )  # fmt: skip
 
     def fill(self, journal: Journal, listing: Listing, tokenizer: Tokenizer | None, started: float) -> Summary:
@@ -348,8 +362,14 @@ class Prepare:
             array_files = {path.name: hashing.submit(described_file, path) for path in sorted(partial.glob("*.npy"))}
             splits: Counter[str] = Counter()
             linked: set[str] = set()
+            nothing: Counter[str] = Counter()  # of reports that are stored all the same
 
             def gather(batch: list[Row]) -> None:
+                for row in batch:
+                    if row["text"] is not None and not row["text"].strip():
+                        nothing["unread"] += bool(row["sections"])
+                    elif row["text"] is not None and self.report_filter is not None:
+                        nothing["without_findings"] += not row["findings"]
                 splits.update(row["split"] or "none" for row in batch)
                 linked.update(link[0] for row in batch for link in row["links"])
                 leaks.add(
@@ -373,6 +393,8 @@ class Prepare:
             texts = ([row["text"] or "" for row in batch] for batch in batches(journal.rows(), 4096))
             write_tokens(partial / "tokens", tokenizer, texts, count)
         assert rejected_lines + count == listing.count
+        unread = nothing["unread"] + reasons[Reason.NO_SECTION]
+        without_findings = nothing["without_findings"] + reasons[Reason.NO_FINDINGS]
         meta = {
             "schema_version": SCHEMA_VERSION,
             "counts": {
@@ -382,6 +404,8 @@ class Prepare:
                 "splits": dict(sorted(splits.items())),
                 "rows": rows,
                 "leaks": leak_counts,
+                "unread": unread,
+                "without_findings": without_findings,
             },
             "labels": labels,
             "entities": list(getattr(self.report_filter, "entities", ())),
@@ -397,7 +421,7 @@ class Prepare:
         journal.remove(self.output)
         return Summary(
             self.output, listing.count, count, rejected, meta["counts"]["splits"], rows,  # type: ignore[index]
-            resumed, time.monotonic() - started,
+            resumed, time.monotonic() - started, False, unread, without_findings,
         )  # fmt: skip
 
     def publish(self, partial: Path) -> None:

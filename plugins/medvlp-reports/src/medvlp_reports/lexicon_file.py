@@ -68,6 +68,11 @@ def _without_source(value: Any) -> Any:
     return {key: item for key, item in value.items() if key != "source"} if isinstance(value, dict) else value
 
 
+def _kinds_alone(value: Any) -> Any:
+    value = _without_source(value)
+    return {key: item for key, item in value.items() if key != "layout"} if isinstance(value, dict) else value
+
+
 Name = Annotated[str, Field(min_length=1, pattern=r"^\S(.*\S)?$")]
 Phrase = Annotated[str, AfterValidator(_phrase)]
 Phrases = list[Phrase]
@@ -87,6 +92,9 @@ class FindingBlock(Strict):
     phrases: Phrases = Field(default_factory=list)
     adjectives: Phrases = Field(default_factory=list)
     refine: dict[OrganName, Name] = Field(default_factory=dict)
+    only_at: list[OrganName] = Field(default_factory=list)
+    may_change: bool = False
+    sign: bool = False
 
     @model_validator(mode="after")
     def _is_complete(self, info: ValidationInfo) -> FindingBlock:
@@ -149,17 +157,29 @@ class AnatomyFile(Strict):
         return self
 
 
-Cues = Annotated[
-    dict[Annotated[str, AfterValidator(_cue)], Annotated[PhraseList, BeforeValidator(_phrases_alone)]],
-    BeforeValidator(_without_source),
-]
+_Kinds = dict[Annotated[str, AfterValidator(_cue)], Annotated[PhraseList, BeforeValidator(_phrases_alone)]]
+
+
+class LayoutWords(Strict):
+    """Words that tell a line's end from a statement's: ``medvlp_reports.sentences.Layout`` says what each does."""
+
+    source: str | None = None
+    abbreviations: list[Name] = Field(default_factory=list)
+    open_words: list[Name] = Field(default_factory=list)
+    continuing_words: list[Name] = Field(default_factory=list)
+    answers: list[Name] = Field(default_factory=list)
 
 
 class CuesFile(BaseModel):
-    """``cues.yaml``, read under the one key that this model has."""
+    """``cues.yaml``, read under the one key that this model has; beside the kinds of cue it has the layout."""
 
     model_config = ConfigDict(strict=True, frozen=True)
-    cues: Cues
+    cues: Annotated[_Kinds, BeforeValidator(_kinds_alone)]
+
+
+class _LayoutOfCues(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+    layout: LayoutWords = Field(default_factory=LayoutWords)
 
 
 class LexiconFile(Strict):
@@ -173,7 +193,8 @@ class LexiconFile(Strict):
     irregular: Irregular = Field(default_factory=dict)
     spelled_right: list[Name] = Field(default_factory=list)
     anatomy: AnatomyFile | None = None
-    cues: Cues | None = None
+    cues: Annotated[_Kinds | None, BeforeValidator(_without_source)] = None
+    layout: LayoutWords | None = None
 
 
 @dataclass(frozen=True)
@@ -195,6 +216,7 @@ class Layer:
     spelled_right: list[str] = field(default_factory=list)
     anatomy: Placed | None = None  # of AnatomyFile
     cues: Placed | None = None  # of {kind: PhraseList}
+    layout: LayoutWords | None = None
     entities: list[str] = field(default_factory=list)
 
     def content(self) -> Any:
@@ -206,6 +228,7 @@ class Layer:
             self.spelled_right,
             self.anatomy.value.model_dump() if self.anatomy else None,
             {kind: part.model_dump() for kind, part in self.cues.value.items()} if self.cues else None,
+            self.layout.model_dump() if self.layout else None,
             self.entities,
         ]
 
@@ -228,6 +251,7 @@ def lexicon_layer(file: YamlFile, context: Mapping[str, Any]) -> tuple[LexiconFi
         spelled_right=list(model.spelled_right),
         anatomy=None if model.anatomy is None else Placed(model.anatomy, file, ("anatomy",)),
         cues=None if model.cues is None else Placed(model.cues, file, ("cues",)),
+        layout=model.layout,
         entities=list(model.entities),
     )
 
@@ -255,11 +279,12 @@ def anatomy_part(file: YamlFile, context: Mapping[str, Any], trusted: bool = Fal
     return Placed(file.into(AnatomyFile, context), None if trusted else file)
 
 
-def cues_part(file: YamlFile, context: Mapping[str, Any], trusted: bool = False) -> Placed:
-    """The cues of a ``cues.yaml``."""
+def cues_part(file: YamlFile, context: Mapping[str, Any], trusted: bool = False) -> tuple[Placed, LayoutWords]:
+    """The cues and the layout of a ``cues.yaml``."""
     lines = {("cues", *place): line for place, line in file.lines.items()}
     below = YamlFile(file.name, {"cues": file.content}, lines)
-    return Placed(below.into(CuesFile, context).cues, None if trusted else below, ("cues",))
+    cues = Placed(below.into(CuesFile, context).cues, None if trusted else below, ("cues",))
+    return cues, file.into(_LayoutOfCues).layout
 
 
 def _with_own_names(content: Any, context: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,11 +8,19 @@ from typing import Any
 
 from medvlp_reports.spelling import SpellingIndex
 
-TOKEN = re.compile(r"[a-z]+|\d+(?:\.\d+)?|[,;:/&=]")
-"""A token of lower-case text."""
+TOKEN = re.compile(
+    r"[a-z]+|\d+(?:\.\d+)?|[,;:/&=?]|(?<!\S)(?:[-–—]{1,3}(?!\S)|\((?=[a-z+-]+\??\)))|\+(?![\w+])|(?<=\S)\s*(?:\t|\|)\s*(?=\S)"
+)
+"""A token of lower-case text; a dash is one between spaces, a bracket around a single word."""
+
+QUESTION_BEFORE, QUESTION_AFTER = "?before", "?after"
+"""What a question mark is read as: "?pneumonia", "pneumonia?"."""
+COLUMN = "|"
+"""What the end of a table's column is read as."""
 
 # Articles, and the marks of redacted words (XXXX, ___), stand between words that belong together.
-SKIPPED = frozenset(["the", "a", "an", "very", "xxx", "xxxx", "xxxxx"])
+ARTICLES = frozenset(["the", "a", "an"])
+SKIPPED = ARTICLES | {"very", "xxx", "xxxx", "xxxxx"}
 """Tokens that count for nothing."""
 
 MOST_SEQUENCES = 20_000

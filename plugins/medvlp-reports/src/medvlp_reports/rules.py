@@ -7,19 +7,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from medvlp_reports.assertion import Certainty, Item, certainties
+from medvlp_reports.assertion import Certainty, certainties
 from medvlp_reports.landmarks import medklip_vocabulary
-from medvlp_reports.lexicon import (
-    FINDING,
-    IGNORE,
-    Lexicon,
-    as_lexicon,
-)
-from medvlp_reports.phrases import SKIPPED, TOKEN, longest_matches
+from medvlp_reports.lexicon import FINDING, Lexicon, as_lexicon
 from medvlp_reports.places import anatomy_groups, attach, landmark
+from medvlp_reports.reading import read_items
 from medvlp_reports.sentences import sentences
+from medvlp_toolkit.data.headings import Headings, read_headings, shipped_headings
 from medvlp_toolkit.data.records import Finding, Presence, Report
-from medvlp_toolkit.data.sections import select_sections
+from medvlp_toolkit.data.sections import DEFAULT_SECTIONS, read_sections
 
 _LONGEST_KEPT = 1000  # characters of a sentence that may be kept; longer ones hardly repeat
 
@@ -29,7 +25,7 @@ class Mention(NamedTuple):
 
     ``concept`` is the lexicon's name, ``entity`` its class among the lexicon's, ``position`` one of
     the 51 or None; ``certainty`` keeps likely, possible and historical apart. ``start`` and ``end``
-    are characters of the text that was read.
+    are characters of the text that was read; ``amends``: an addendum says it.
     """
 
     concept: str
@@ -38,6 +34,7 @@ class Mention(NamedTuple):
     position: str | None
     start: int
     end: int
+    amends: bool = False
 
 
 class RuleFilter:
@@ -48,8 +45,11 @@ class RuleFilter:
     scopes follow NegEx and ConText; see ``docs/report_filters.md`` for what is measured.
 
     Args:
-        sections: sections of a report that are read; a report without any of them is read whole.
+        sections: sections of a report that are read; a report without any of them is read whole. Where an
+            addendum contradicts other sections, it counts.
         likely_is_present: count "likely", "probable" as present; else as uncertain.
+        headings: a YAML file of headings besides those that come with the toolkit
+            (``medvlp_toolkit.data.headings``).
         lexicon: a YAML file that extends the shipped lexicon or replaces parts of it, or a lexicon that
             ``medvlp_reports.lexicon.read_lexicon`` has read.
         cache_size: sentences whose reading is kept; reports repeat many sentences word for word.
@@ -63,8 +63,9 @@ class RuleFilter:
 
     def __init__(
         self,
-        sections: Sequence[str] = ("findings", "impression"),
+        sections: Sequence[str] = DEFAULT_SECTIONS,
         likely_is_present: bool = True,
+        headings: str | Path | None = None,
         lexicon: Lexicon | str | Path | None = None,
         cache_size: int = 50_000,
     ) -> None:
@@ -73,6 +74,7 @@ class RuleFilter:
         self.entities: list[str] = list(self.lexicon.entities)
         self.positions: list[str] = list(vocabulary.positions)
         self.sections = tuple(sections)
+        self.headings: Headings = shipped_headings() if headings is None else read_headings(headings)
         self.likely_is_present = likely_is_present
         self._presence = {
             Certainty.ABSENT: Presence.ABSENT,
@@ -91,6 +93,7 @@ class RuleFilter:
             "version": version("medvlp-reports"),
             "lexicon": self.lexicon.digest,
             "sections": list(self.sections),
+            "headings": self.headings.digest,
             "likely_is_present": self.likely_is_present,
         }
 
@@ -100,36 +103,33 @@ class RuleFilter:
 
     def findings(self, report: Report) -> list[Finding]:
         """Findings of one report; spans are characters of ``report.text``."""
-        presence, history = self._presence, Certainty.HISTORY
-        found: list[Finding] = []
-        for start, text in select_sections(report, self.sections):
-            for shift, mentions in self._sentences(text):
-                shift += start
-                for concept, entity, certainty, position, first, end in mentions:
-                    if certainty is not history:
-                        span = (first + shift, end + shift)
-                        found.append(Finding(entity, presence[certainty], position, span, concept))
-        return found
+        presence = self._presence
+        return [
+            Finding(m.entity, presence[m.certainty], m.position, (m.start, m.end), m.concept)
+            for m in self.mentions(report)
+            if m.certainty is not Certainty.HISTORY
+        ]
 
     def mentions(self, report: Report) -> list[Mention]:
         """Every statement about a finding in the chosen sections of a report."""
         found: list[Mention] = []
-        for start, text in select_sections(report, self.sections):
-            for shift, mentions in self._sentences(text):
-                shift += start
-                found.extend(m._replace(start=m.start + shift, end=m.end + shift) for m in mentions)
-        return found
+        amended = False
+        for section in read_sections(report, self.sections, self.headings):
+            amended = amended or section.amends
+            found.extend(self.read_text(section.text, section.start, section.amends))
+        return amend(found) if amended else found
 
-    def concepts(self, report: Report) -> Iterator[Mention]:
-        """As ``mentions``, but with positions in the text relative to each sentence; faster."""
-        for _, text in select_sections(report, self.sections):
-            for _, mentions in self._sentences(text):
-                yield from mentions
+    def read_text(self, text: str, start: int = 0, amends: bool = False) -> Iterator[Mention]:
+        """Every statement about a finding in a text, whatever its sections; ``start`` is where it stands in a report."""
+        for shift, mentions in self._sentences(text):
+            shift += start
+            for concept, entity, certainty, position, first, end, _ in mentions:
+                yield Mention(concept, entity, certainty, position, first + shift, end + shift, amends)
 
     def _sentences(self, text: str) -> Iterator[tuple[int, tuple[Mention, ...]]]:
         """(start, statements) of each sentence that has any."""
         cache = self._cache
-        for start, sentence in sentences(text):
+        for start, sentence in sentences(text, self.lexicon.layout):
             known = cache.get(sentence)
             if known is None:
                 known = self._read_sentence(sentence)
@@ -141,18 +141,10 @@ class RuleFilter:
                 yield start, known
 
     def _read_sentence(self, sentence: str) -> tuple[Mention, ...]:
-        lowered = _lower(sentence)
-        lemma_of = self.lexicon.lemmas
-        matches = [match for match in TOKEN.finditer(lowered) if match[0] not in SKIPPED]
-        lemmas = [lemma_of[match[0]] for match in matches]
-        items: list[Item] = [
-            (first, end, term)
-            for first, end, term in longest_matches(self.lexicon.trie, lemmas)
-            if term.kind is not IGNORE
-        ]
+        items, matches, articled, breaks = read_items(sentence, self.lexicon)
         if not any(term.kind is FINDING for _, _, term in items):
             return ()
-        certainty = certainties(items)
+        certainty = certainties(items, [match[0] for match in matches], articled, breaks)
         places = attach(items, anatomy_groups(items))
         mentions: dict[Any, Mention] = {}
         for index, (first, end, term) in enumerate(items):
@@ -179,9 +171,40 @@ class RuleFilter:
         return {**self.__dict__, "_cache": {}}
 
 
-def _lower(text: str) -> str:
-    """Lower case of the same length, so that places in it are places in the text ("İ" would grow)."""
-    lowered = text.lower()
-    if len(lowered) == len(text):
-        return lowered
-    return "".join(low if len(low := char.lower()) == 1 else char for char in text)
+def amend(mentions: list[Mention]) -> list[Mention]:
+    """Without the statements that an addendum contradicts: the same concept, denied instead of seen, or the reverse.
+
+    Statements about another side stay.
+    """
+    amendments: dict[str, list[Mention]] = {}
+    for mention in mentions:
+        if mention.amends and mention.certainty is not Certainty.HISTORY:
+            amendments.setdefault(mention.concept, []).append(mention)
+    return [
+        mention
+        for mention in mentions
+        if mention.amends or not any(_contradicts(later, mention) for later in amendments.get(mention.concept, ()))
+    ]
+
+
+_SAID = {
+    Certainty.ABSENT: 0,
+    Certainty.POSSIBLE: 1,
+    Certainty.ALTERNATIVE: 1,
+    Certainty.LIKELY: 2,
+    Certainty.STATED: 2,
+}
+
+
+def _contradicts(later: Mention, earlier: Mention) -> bool:
+    if earlier.certainty is Certainty.HISTORY:
+        return False
+    sides = {side for side in (_side(later.position), _side(earlier.position)) if side is not None}
+    if len(sides) == 2:
+        return False
+    return _SAID[later.certainty] != _SAID[earlier.certainty]
+
+
+def _side(position: str | None) -> str | None:
+    """The side that a position lies at, if one."""
+    return next((side for side in ("left", "right") if position is not None and side in position.split("_")), None)

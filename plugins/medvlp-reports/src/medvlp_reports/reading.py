@@ -1,0 +1,113 @@
+"""From a sentence's text to items: what the lexicon says of its words."""
+
+from __future__ import annotations
+
+import re
+
+from medvlp_reports.clauses import Item
+from medvlp_reports.lexicon import ABSENT_BEFORE, ANATOMY, CHANGE, FINDING, IGNORE, PREPOSITION, RESTART, VERB, Lexicon, Term
+from medvlp_reports.phrases import ARTICLES, COLUMN, QUESTION_AFTER, QUESTION_BEFORE, SKIPPED, TOKEN, longest_matches
+from medvlp_reports.sentences import Layout, is_answered
+
+_SIZE = Term(RESTART, "size")
+_CHANGE = Term(CHANGE, "change")
+
+
+def read_items(
+    sentence: str, lexicon: Lexicon
+) -> tuple[list[Item], list[re.Match[str]], frozenset[int], frozenset[int]]:
+    """(items, tokens, tokens that an article stands before, tokens that begin a line)."""
+    lowered = lower(sentence)
+    lemma_of = lexicon.lemmas
+    matches: list[re.Match[str]] = []
+    lemmas: list[str] = []
+    articled: set[int] = set()
+    for match in TOKEN.finditer(lowered):
+        word = match[0]
+        if word in SKIPPED:
+            if word in ARTICLES:
+                articled.add(len(matches))
+            continue
+        matches.append(match)
+        lemmas.append(lemma_of[word] if word[0].isalnum() else _mark(match, lowered, lexicon.layout))
+    items: list[Item] = [
+        (first, end, term)
+        for first, end, term in longest_matches(lexicon.trie, lemmas)
+        if term.kind is not IGNORE
+    ]
+    for index, (first, end, term) in enumerate(items):
+        if term.kind is FINDING:
+            if term.value.only_at and not _is_at(items, index, term.value.only_at):
+                items[index] = (first, end, _SIZE)
+            elif term.value.may_change and _is_of_a_finding(items, index):
+                items[index] = (first, end, _CHANGE)
+    return items, matches, frozenset(articled), _breaks(lowered, matches) if "\n" in sentence else frozenset()
+
+
+def lower(text: str) -> str:
+    """Lower case of the same length, so that places in it are places in the text ("İ" would grow)."""
+    lowered = text.lower()
+    if len(lowered) == len(text):
+        return lowered
+    return "".join(low if len(low := char.lower()) == 1 else char for char in text)
+
+
+def _mark(match: re.Match[str], text: str, layout: Layout) -> str:
+    """What a token that is no word is looked up as."""
+    mark = match[0]
+    if mark == "?":
+        if is_answered(text, match.end(), layout):
+            return ":"
+        return QUESTION_AFTER if match.start() and text[match.start() - 1].isalnum() else QUESTION_BEFORE
+    if mark == "(":
+        return ":"
+    if mark[0] in "-–—":
+        return "-"
+    return COLUMN if "\t" in mark or "|" in mark else mark
+
+
+def _breaks(text: str, matches: list[re.Match[str]]) -> frozenset[int]:
+    """The tokens that stand first on a line, but for the first line."""
+    found = set()
+    end = 0
+    for index, match in enumerate(matches):
+        if index and "\n" in text[end : match.start()]:
+            found.add(index)
+        end = match.end()
+    return frozenset(found)
+
+
+def _is_at(items: list[Item], index: int, organs: frozenset[str]) -> bool:
+    """Whether a word describes one of these organs: "large heart", "the heart is large"."""
+    first, end, _ = items[index]
+    if index + 1 < len(items):
+        following, _, term = items[index + 1]
+        if following == end and term.kind is ANATOMY and term.value.name in organs:
+            return True
+    verb = False
+    for place in range(index - 1, -1, -1):
+        _, before, term = items[place]
+        if term.kind is VERB and not verb:
+            verb = True
+        elif term.kind is ANATOMY:
+            return (verb or first - before <= 1) and term.value.name in organs
+        elif term.kind not in (RESTART, ABSENT_BEFORE):
+            return False
+    return False
+
+
+def _is_of_a_finding(items: list[Item], index: int) -> bool:
+    """Whether a word of growth is that of a finding: "enlargement of the right effusion"."""
+    _, end, _ = items[index]
+    if index + 1 == len(items) or items[index + 1][0] != end or items[index + 1][2].kind is not PREPOSITION:
+        return False
+    end = items[index + 1][1]
+    for first, stop, term in items[index + 2 : index + 8]:
+        if first - end > 1:
+            return False
+        if term.kind is FINDING:
+            return bool(term.value.kind == "finding")
+        if term.kind not in (ANATOMY, RESTART):
+            return False
+        end = stop
+    return False
