@@ -26,7 +26,9 @@ _SENTENCE_END = re.compile(r"[.!?](?=\s|\Z)")
 _PARAGRAPH_BREAK = re.compile(r"\n[ \t\r]*\n")
 _COMPLETE_LINE = re.compile(r"[.!?][ \t\r]*\n")
 # What exports write for a line break; each is replaced by as many characters, so that places in the text hold.
-_WRITTEN_BREAK = re.compile(r"\\r\\n|\\n|\\\.br\\|\\X0[AD]\\|<br\s{0,3}/?>|\r\n?|[\x0b\x0c\x85\u2028\u2029]", re.IGNORECASE)
+_WRITTEN_BREAK = re.compile(
+    r"\\r\\n|\\n|\\\.br\\|\\X0[AD]\\|<br\s{0,3}/?>|\r\n?|[\x0b\x0c\x85\u2028\u2029]", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +80,15 @@ def split_sections(text: str, headings: Headings | None = None) -> list[Section]
     pieces = _pieces(plain, found)
     if found and all(name in ABOUT_THE_EXAMINATION for name, _, _ in _filled(pieces, plain)):
         pieces = _without_heading(pieces, plain)
-    amended = _amended(found, len(text), {name for name, _, _ in pieces} & {"findings", "impression"}, pieces)
+    first_read = min((start for name, start, _ in pieces if name in ("findings", "impression")), default=len(text))
+    amended = _amended(found, len(text), first_read)
     sections = []
     for name, start, end in _filled(pieces, plain):
+        while amended and amended[-1][1] <= start:
+            amended.pop()
         if name == UNLABELLED and found and all(map(headings.is_title, _lines(text[start:end]))):
             name = "examination"
-        sections.append(Section(name, start, text[start:end], any(low <= start < high for low, high in amended)))
+        sections.append(Section(name, start, text[start:end], bool(amended) and amended[-1][0] <= start))
     return sections
 
 
@@ -149,23 +154,23 @@ def _superseded(headings: list[_Heading]) -> list[_Heading]:
     return found
 
 
-def _amended(
-    headings: list[_Heading], end: int, read: set[str], pieces: list[tuple[str, int, int]]
-) -> list[tuple[int, int]]:
-    """Where addenda stand.
+def _amended(headings: list[_Heading], end: int, first_read: int) -> list[tuple[int, int]]:
+    """Where addenda stand, the last first and apart; ``first_read`` is where findings or an impression begin.
 
     An addendum reaches to the line that opens the report proper; to the end of the text where findings or an
     impression stand before it; else to the next heading.
     """
-    found = []
-    for index, heading in enumerate(headings):
-        if heading.name != "addendum":
-            continue
-        following = headings[index + 1 :]
-        report = next((later.start for later in following if later.banner == "report"), None)
-        if report is None and not any(name in read and start < heading.start for name, start, _ in pieces):
-            report = next((later.start for later in following), None)
-        found.append((heading.start, end if report is None else report))
+    found: list[tuple[int, int]] = []
+    report, following = end, end  # the next line that opens the report proper, the next heading
+    for heading in reversed(headings):
+        if heading.name == "addendum":
+            reach = report if report < end or first_read < heading.start else following
+            if found and found[-1][0] <= reach:
+                reach = max(reach, found.pop()[1])
+            found.append((heading.start, reach))
+        following = heading.start
+        if heading.banner == "report":
+            report = heading.start
     return found
 
 

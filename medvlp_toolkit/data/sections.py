@@ -60,7 +60,9 @@ def read_sections(
     text is not part of ``report.text`` are left out, because a span could not refer to them (where
     ``report.text`` is empty they all count, each starting at 0).
     """
-    sections = _given_sections(report) if report.sections else split_sections(report.text, headings or shipped_headings())
+    sections = (
+        _given_sections(report) if report.sections else split_sections(report.text, headings or shipped_headings())
+    )
     choices = (
         _chosen(sections, names),
         [section for section in sections if section.name == UNLABELLED],

@@ -55,6 +55,7 @@ from medvlp_reports.lexicon import (
     WITH,
 )
 from medvlp_reports.phrases import QUESTION_AFTER
+from medvlp_reports.reading import Read
 
 __all__ = ["Certainty", "Item", "certainties"]
 
@@ -87,16 +88,11 @@ class _Scope:
         self.members: list[int] = []  # items of the findings met
 
 
-def certainties(
-    items: list[Item], words: list[str], articled: frozenset[int] = frozenset(), breaks: frozenset[int] = frozenset()
-) -> list[Certainty]:
-    """One certainty per item of a sentence; those of items that are no finding mean nothing.
-
-    ``words`` are the sentence's tokens; ``articled`` those that an article stands before, ``breaks`` those that begin
-    a line.
-    """
+def certainties(read: Read) -> list[Certainty]:
+    """One certainty per item of a sentence; those of items that are no finding mean nothing."""
+    items, tokens, articled, breaks = read.items, len(read.matches), read.articled, read.breaks
     result = [_STATED] * len(items)
-    labels, spent = answered(items, words, breaks)
+    labels, spent = answered(read) if read.labelled else ({}, set())
     scope: _Scope | None = None
     fresh = False  # a comma, "and" or "with" stands since the last finding
     subject = False  # so does an organ, which may be the subject of a new clause
@@ -179,7 +175,7 @@ def certainties(
         elif kind is ABSENT_BEFORE:
             if index in spent:
                 scope = None
-            elif _answers(items, index, len(words), previous):
+            elif _answers(items, index, tokens, previous):
                 _reach_back(items, result, index, clause, _ABSENT)
             else:
                 # "no change in the effusion or atelectasis": both are there.
@@ -196,7 +192,7 @@ def certainties(
         elif kind in _BEFORE:
             either = kind is POSSIBLE_EITHER or kind is LIKELY_EITHER
             if either and not finding_follows(items, index):
-                if clause_ends(items, index, len(words)):
+                if clause_ends(items, index, tokens):
                     _reach_back(items, result, index, clause, _BEFORE[kind])
             # "no suspicious nodule" stays denied.
             elif scope is None or scope.certainty is not _ABSENT or (fresh and not or_follows(items, index)):
@@ -206,7 +202,7 @@ def certainties(
             certainty = Certainty.POSSIBLE if kind is POSSIBLE_AFTER else Certainty.LIKELY
             if term.value is not QUESTION_AFTER and finding_follows(items, index):
                 scope, fresh = _Scope(certainty, end), False  # "the opacity is likely atelectasis"
-            elif kind is POSSIBLE_AFTER or clause_ends(items, index, len(words)):
+            elif kind is POSSIBLE_AFTER or clause_ends(items, index, tokens):
                 _reach_back(items, result, index, clause, certainty)
         elif kind is HISTORY:
             scope, fresh = _Scope(_HISTORY, end), False
@@ -240,6 +236,7 @@ def _unchanged(result: list[Certainty], scope: _Scope) -> None:
     """What is denied to have changed is there: "neither the effusion nor the edema has changed"."""
     for member in scope.members:
         result[member] = _STATED
+    scope.members = []
 
 
 def _begins_with_article(word: str, after: int, articled: frozenset[int], scope: _Scope) -> bool:

@@ -70,7 +70,13 @@ def finding_follows(items: list[Item], index: int) -> bool:
         kind = term.kind
         if kind is FINDING:
             return True
-        if kind is CONJUNCTION or kind in _ENDS or kind is ABSENT_BEFORE or kind in _SAID_AFTER or term.value is AGAINST:
+        if (
+            kind is CONJUNCTION
+            or kind in _ENDS
+            or kind is ABSENT_BEFORE
+            or kind in _SAID_AFTER
+            or term.value is AGAINST
+        ):
             return False
     return False
 

@@ -34,6 +34,7 @@ from medvlp_reports.lexicon import (
     VERB,
     WITH,
 )
+from medvlp_reports.reading import Read
 
 _LOOSE = frozenset([DASH, TAB])  # they also stand where no label does
 _OF_A_LABEL = frozenset([FINDING, ANATOMY, RESTART, CHANGED])
@@ -44,20 +45,22 @@ _AFFIRMATIVE = frozenset([AFFIRMED, RESTART, ANATOMY, CHANGE, CHANGED, VERB, PRE
 _WORDS_OF_A_LABEL = 7
 
 
-def answered(items: list[Item], words: list[str], breaks: frozenset[int]) -> tuple[dict[int, Certainty], set[int]]:
+def answered(read: Read) -> tuple[dict[int, Certainty], set[int]]:
     """({label's item: what its answer says of it}, items of answers that say nothing else).
 
     A label that its answer does not speak of says nothing: HISTORY.
     """
     said: dict[int, Certainty] = {}
     spent: set[int] = set()
-    marks = list(_marks(items, breaks))
+    items = read.items
+    marks = list(_marks(items, read.breaks))
     for number, (first, mark) in enumerate(marks):
         end = marks[number + 1][0] if number + 1 < len(marks) else len(items)
         answer = _head(items, mark + 1, end)
         labels = [place for place in range(first, mark) if items[place][2].kind is FINDING]
         certainty = _answer(items, labels, answer)
-        if not answer and _shows(items, labels, words[items[mark][1] : items[mark][1] + 1]):
+        following = items[mark][1]
+        if not answer and following < len(read.matches) and _shows(items, labels, read.matches[following][0]):
             certainty = Certainty.STATED
         if items[mark][2].kind in _LOOSE and (certainty is Certainty.HISTORY or _speaks(items, answer)):
             continue
@@ -113,11 +116,9 @@ def _speaks(items: list[Item], answer: list[int]) -> bool:
     )
 
 
-def _shows(items: list[Item], labels: list[int], first: list[str]) -> bool:
+def _shows(items: list[Item], labels: list[int], word: str) -> bool:
     """Whether an answer that no cue stands in says that something is there: a size, or whatever of a device."""
-    if not first:
-        return False
-    return first[0][0].isdigit() or all(items[label][2].value.kind == "device" for label in labels)
+    return word[0].isdigit() or all(items[label][2].value.kind == "device" for label in labels)
 
 
 def _names_again(items: list[Item], labels: list[int], answer: list[int]) -> bool:

@@ -228,7 +228,9 @@ def _places(parts: list[list[Anatomy]]) -> tuple[Place, ...]:
 
 def _is_zone(place: Place) -> bool:
     """Whether a place is a part of one lung: the side before "right perihilar and upper lobe" is that of both."""
-    return bool(place.organs) and (bool(place.levels) or {organ.name for organ in place.organs} <= {"lung_base", "lung_apex"})
+    return bool(place.organs) and (
+        bool(place.levels) or {organ.name for organ in place.organs} <= {"lung_base", "lung_apex"}
+    )
 
 
 def attach(items: list[Item], groups: dict[int, Group]) -> dict[int, tuple[Place, ...]]:
@@ -344,7 +346,11 @@ def _fronted(items: list[Item], groups: dict[int, Group], index: int) -> tuple[P
         return ()
     group = groups[1]
     after = group.last + 1
-    if after > index or items[after][2].kind not in (STOP, VERB, CONJUNCTION, ANATOMY, RESTART, FINDING):
+    if (
+        after > index
+        or index - after > LOOK_AHEAD
+        or items[after][2].kind not in (STOP, VERB, CONJUNCTION, ANATOMY, RESTART, FINDING)
+    ):
         return ()
     for _, _, term in items[after:index]:
         if term.kind in (PREPOSITION, ANATOMY, DASH) or (term.kind is CONJUNCTION and term.value is WITH):
@@ -355,7 +361,7 @@ def _fronted(items: list[Item], groups: dict[int, Group], index: int) -> tuple[P
 def _place_with(items: list[Item], groups: dict[int, Group], index: int) -> tuple[Place, ...]:
     """Where a sentence begins with the place: "left base with patchy opacity"."""
     place = index - 1
-    while place >= 0 and items[place][2].kind in (RESTART, CHANGED, FINDING):
+    while place >= 0 and index - place < LOOK_AHEAD and items[place][2].kind in (RESTART, CHANGED, FINDING):
         place -= 1
     if place < 1 or items[place][2].kind is not CONJUNCTION or items[place][2].value is not WITH:
         return ()

@@ -3,45 +3,80 @@
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
-from medvlp_reports.clauses import Item
-from medvlp_reports.lexicon import ABSENT_BEFORE, ANATOMY, CHANGE, FINDING, IGNORE, PREPOSITION, RESTART, VERB, Lexicon, Term
-from medvlp_reports.phrases import ARTICLES, COLUMN, QUESTION_AFTER, QUESTION_BEFORE, SKIPPED, TOKEN, longest_matches
-from medvlp_reports.sentences import Layout, is_answered
+from medvlp_reports.clauses import LOOK_AHEAD, Item
+from medvlp_reports.lexicon import (
+    ABSENT_BEFORE,
+    ANATOMY,
+    CHANGE,
+    FINDING,
+    IGNORE,
+    PREPOSITION,
+    RESTART,
+    VERB,
+    Lexicon,
+    Term,
+)
+from medvlp_reports.phrases import ARTICLES, COLUMN, SKIPPED, TOKEN, longest_matches, mark
+from medvlp_reports.sentences import is_answered
 
 _SIZE = Term(RESTART, "size")
 _CHANGE = Term(CHANGE, "change")
+_LABELLING = frozenset([":", "=", "-", COLUMN])
+_NONE: frozenset[int] = frozenset()
 
 
-def read_items(
-    sentence: str, lexicon: Lexicon
-) -> tuple[list[Item], list[re.Match[str]], frozenset[int], frozenset[int]]:
-    """(items, tokens, tokens that an article stands before, tokens that begin a line)."""
+class Read(NamedTuple):
+    """A sentence's items, and its tokens: what they are, those that an article stands before, those that begin a line.
+
+    ``labelled``: there is a mark that may end a label.
+    """
+
+    items: list[Item]
+    matches: list[re.Match[str]]
+    articled: frozenset[int]
+    breaks: frozenset[int]
+    labelled: bool
+
+
+def read_items(sentence: str, lexicon: Lexicon) -> Read:
+    """What the lexicon says of a sentence's words."""
     lowered = lower(sentence)
     lemma_of = lexicon.lemmas
     matches: list[re.Match[str]] = []
     lemmas: list[str] = []
-    articled: set[int] = set()
+    articled: list[int] = []
+    labelled = False
     for match in TOKEN.finditer(lowered):
         word = match[0]
-        if word in SKIPPED:
-            if word in ARTICLES:
-                articled.add(len(matches))
-            continue
+        if word.isalnum():
+            if word in SKIPPED:
+                if word in ARTICLES:
+                    articled.append(len(lemmas))
+                continue
+            lemmas.append(lemma_of[word])
+        else:
+            read = mark(word, lowered, match.start()) if word[0] not in "0123456789" else word
+            if read is None:
+                continue
+            if word == "?" and is_answered(lowered, match.end(), lexicon.layout):
+                read = ":"
+            labelled = labelled or read in _LABELLING
+            lemmas.append(read)
         matches.append(match)
-        lemmas.append(lemma_of[word] if word[0].isalnum() else _mark(match, lowered, lexicon.layout))
-    items: list[Item] = [
-        (first, end, term)
-        for first, end, term in longest_matches(lexicon.trie, lemmas)
-        if term.kind is not IGNORE
-    ]
+    items: list[Item] = []
+    for first, end, term in longest_matches(lexicon.trie, lemmas):
+        if term.kind is not IGNORE:
+            items.append((first, end, term))
     for index, (first, end, term) in enumerate(items):
         if term.kind is FINDING:
             if term.value.only_at and not _is_at(items, index, term.value.only_at):
                 items[index] = (first, end, _SIZE)
             elif term.value.may_change and _is_of_a_finding(items, index):
                 items[index] = (first, end, _CHANGE)
-    return items, matches, frozenset(articled), _breaks(lowered, matches) if "\n" in sentence else frozenset()
+    breaks = _breaks(lowered, matches) if "\n" in sentence else _NONE
+    return Read(items, matches, frozenset(articled) if articled else _NONE, breaks, labelled)
 
 
 def lower(text: str) -> str:
@@ -50,20 +85,6 @@ def lower(text: str) -> str:
     if len(lowered) == len(text):
         return lowered
     return "".join(low if len(low := char.lower()) == 1 else char for char in text)
-
-
-def _mark(match: re.Match[str], text: str, layout: Layout) -> str:
-    """What a token that is no word is looked up as."""
-    mark = match[0]
-    if mark == "?":
-        if is_answered(text, match.end(), layout):
-            return ":"
-        return QUESTION_AFTER if match.start() and text[match.start() - 1].isalnum() else QUESTION_BEFORE
-    if mark == "(":
-        return ":"
-    if mark[0] in "-–—":
-        return "-"
-    return COLUMN if "\t" in mark or "|" in mark else mark
 
 
 def _breaks(text: str, matches: list[re.Match[str]]) -> frozenset[int]:
@@ -85,7 +106,7 @@ def _is_at(items: list[Item], index: int, organs: frozenset[str]) -> bool:
         if following == end and term.kind is ANATOMY and term.value.name in organs:
             return True
     verb = False
-    for place in range(index - 1, -1, -1):
+    for place in range(index - 1, max(-1, index - LOOK_AHEAD), -1):
         _, before, term = items[place]
         if term.kind is VERB and not verb:
             verb = True

@@ -103,12 +103,25 @@ class RuleFilter:
 
     def findings(self, report: Report) -> list[Finding]:
         """Findings of one report; spans are characters of ``report.text``."""
-        presence = self._presence
-        return [
-            Finding(m.entity, presence[m.certainty], m.position, (m.start, m.end), m.concept)
-            for m in self.mentions(report)
-            if m.certainty is not Certainty.HISTORY
-        ]
+        presence, history = self._presence, Certainty.HISTORY
+        sections = read_sections(report, self.sections, self.headings)
+        if any(section.amends for section in sections):
+            return [
+                Finding(m.entity, presence[m.certainty], m.position, (m.start, m.end), m.concept)
+                for m in self.mentions(report)
+                if m.certainty is not history
+            ]
+        # The same, without a mention of its own for each finding.
+        found: list[Finding] = []
+        for section in sections:
+            for shift, mentions in self._sentences(section.text):
+                shift += section.start
+                for concept, entity, certainty, position, first, end, _ in mentions:
+                    if certainty is not history:
+                        found.append(
+                            Finding(entity, presence[certainty], position, (first + shift, end + shift), concept)
+                        )
+        return found
 
     def mentions(self, report: Report) -> list[Mention]:
         """Every statement about a finding in the chosen sections of a report."""
@@ -141,10 +154,11 @@ class RuleFilter:
                 yield start, known
 
     def _read_sentence(self, sentence: str) -> tuple[Mention, ...]:
-        items, matches, articled, breaks = read_items(sentence, self.lexicon)
+        read = read_items(sentence, self.lexicon)
+        items, matches = read.items, read.matches
         if not any(term.kind is FINDING for _, _, term in items):
             return ()
-        certainty = certainties(items, [match[0] for match in matches], articled, breaks)
+        certainty = certainties(read)
         places = attach(items, anatomy_groups(items))
         mentions: dict[Any, Mention] = {}
         for index, (first, end, term) in enumerate(items):
@@ -171,22 +185,6 @@ class RuleFilter:
         return {**self.__dict__, "_cache": {}}
 
 
-def amend(mentions: list[Mention]) -> list[Mention]:
-    """Without the statements that an addendum contradicts: the same concept, denied instead of seen, or the reverse.
-
-    Statements about another side stay.
-    """
-    amendments: dict[str, list[Mention]] = {}
-    for mention in mentions:
-        if mention.amends and mention.certainty is not Certainty.HISTORY:
-            amendments.setdefault(mention.concept, []).append(mention)
-    return [
-        mention
-        for mention in mentions
-        if mention.amends or not any(_contradicts(later, mention) for later in amendments.get(mention.concept, ()))
-    ]
-
-
 _SAID = {
     Certainty.ABSENT: 0,
     Certainty.POSSIBLE: 1,
@@ -194,15 +192,28 @@ _SAID = {
     Certainty.LIKELY: 2,
     Certainty.STATED: 2,
 }
+_SIDES = (None, "left", "right")
 
 
-def _contradicts(later: Mention, earlier: Mention) -> bool:
-    if earlier.certainty is Certainty.HISTORY:
+def amend(mentions: list[Mention]) -> list[Mention]:
+    """Without the statements that an addendum contradicts: the same concept, denied instead of seen, or the reverse.
+
+    Statements about another side stay.
+    """
+    later = {
+        (mention.concept, _side(mention.position), _SAID[mention.certainty])
+        for mention in mentions
+        if mention.amends and mention.certainty in _SAID
+    }
+    return [mention for mention in mentions if mention.amends or not _is_contradicted(mention, later)]
+
+
+def _is_contradicted(mention: Mention, later: set[tuple[str, str | None, int]]) -> bool:
+    said, side = _SAID.get(mention.certainty), _side(mention.position)
+    if said is None:
         return False
-    sides = {side for side in (_side(later.position), _side(earlier.position)) if side is not None}
-    if len(sides) == 2:
-        return False
-    return _SAID[later.certainty] != _SAID[earlier.certainty]
+    sides = _SIDES if side is None else (None, side)
+    return any((mention.concept, other, value) in later for other in sides for value in (0, 1, 2) if value != said)
 
 
 def _side(position: str | None) -> str | None:

@@ -15,16 +15,17 @@ _MARK = r"(?:[-*•–—▪◦‣·>]|\(?(?P<number>\d{1,2})[.)]|\(?(?P<letter>
 _ITEM = re.compile(rf"[ \t]*{_MARK}\s*")
 # A label: a few words before a colon that stands on the line's first words ("Pleural effusion: none").
 _LABEL = re.compile(r"[^\W\d_][^:.;,?!\n]{0,50}:(?!\d)")
-# A full stop ends a statement before a space or a capital (reports often lose the space); a number in a list and a
-# bullet within a line do so before their text. "1.5 cm" goes on; so do abbreviations.
-_END = re.compile(
-    r"(?<![.!?])[.!?]+(?=\s|$|[^\W\d_a-zß-öø-ÿ][a-zß-öø-ÿ])"
-    r"|(?<=[^\W\d_]{4})\.(?=[^\W\d_]{2})"
-    r"|(?<=\s)(?:\(?(?P<number>\d{1,2})[.)]|\((?P<letter>[a-j])\))(?=\s+[^\W\d_])"
-    r"|(?<=\s)[•▪◦‣](?=\s)"
+# A full stop ends a statement before a space or a capital (reports often lose the space), and so do the others; a
+# number in a list and a bullet within a line do so before their text. "1.5 cm" goes on; so do abbreviations.
+_STOP = r"[.!?](?<![.!?]{2})[.!?]*(?=\s|$|[^\W\d_a-zß-öø-ÿ][a-zß-öø-ÿ])|\.(?<=[^\W\d_]{4}\.)(?=[^\W\d_]{2})"
+_END = re.compile(_STOP)
+_END_OR_ITEM = re.compile(
+    _STOP + r"|(?<=\s)(?:\(?(?P<number>\d{1,2})[.)]|\((?P<letter>[a-j])\))(?=\s+[^\W\d_])|(?<=\s)[•▪◦‣](?=\s)"
 )
+_ITEM_WITHIN = re.compile(r"[)•▪◦‣]|(?<=\s)1\.\s")  # of text without, no list is looked for
 _WORD_BEFORE = re.compile(r"[^\W_]+(?:\.[^\W_]+)*\Z")
 _ANSWER = re.compile(r"[ \t]*([^\W\d_]{1,12})[ \t]*(?=[.,;\n]|\Z)")
+_LONGEST_ABBREVIATION = 12
 _LONGEST_WORD = 24  # characters looked at before a full stop
 _NARROWEST = 50  # characters; text that is wrapped at fewer is not told from short lines by its width
 
@@ -54,13 +55,14 @@ def sentences(text: str, layout: Layout | None = None) -> Iterator[tuple[int, st
     layout = layout or default_layout()
     text = plain_breaks(text)
     blocks = _blocks(text, layout) if "\n" in text else [(0, len(text))]
+    ends = _END_OR_ITEM if _ITEM_WITHIN.search(text) else _END
     for first, last in blocks:
         start = first
         item = _ITEM.match(text, first, last)
         expected = _number(item) + 1 if item is not None else 1
-        for match in _END.finditer(text, first, last):
+        for match in ends.finditer(text, first, last):
             end = following = match.start()
-            if match["number"] is not None or match["letter"] is not None:
+            if match.lastgroup is not None:
                 # "1) … 2) …": numbers in order begin items; "seen on image 6. The" is told by its stop.
                 if _number(match) in (1, expected):
                     expected = _number(match) + 1
@@ -104,8 +106,8 @@ def default_layout() -> Layout:
 
 
 def _abbreviated(text: str, stop: int, layout: Layout) -> bool:
-    word = _WORD_BEFORE.search(text, max(0, stop - _LONGEST_WORD), stop)
-    return word is not None and word[0].lower() in layout.abbreviations
+    word = text[max(0, stop - _LONGEST_ABBREVIATION) : stop].lower().split()
+    return bool(word) and word[-1].lstrip("([") in layout.abbreviations
 
 
 def _blocks(text: str, layout: Layout) -> Iterator[tuple[int, int]]:
