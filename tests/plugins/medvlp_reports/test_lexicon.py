@@ -29,7 +29,7 @@ def test_a_phrase_stands_for_each_of_its_alternatives() -> None:
 
 
 def test_a_phrase_is_split_as_text_is() -> None:
-    assert expand("port-a-cath") == [("port", "cath")]
+    assert expand("port-a-cath", {"a"}) == [("port", "cath")]
     assert expand("r/o") == [("r", "/", "o")]
     assert expand("isn't") == [("isn", "t")]
 

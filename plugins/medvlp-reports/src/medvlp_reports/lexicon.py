@@ -13,8 +13,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from medvlp_reports.phrases import COLUMN, QUESTION_AFTER, QUESTION_BEFORE, Lemmas, Trie
+from medvlp_reports.phrases import COLUMN, QUESTION_AFTER, QUESTION_BEFORE, Trie
 from medvlp_reports.sentences import Layout
+from medvlp_reports.word_forms import Compounds, Lemmas
 
 DEFAULT = "default"
 """The name of the lexicon shipped with the package."""
@@ -211,7 +212,9 @@ class Lexicon:
     """Compiled lexicon: ``trie`` over lemmas, ``lemmas`` (word → lemma), ``concepts`` → entity.
 
     ``entities`` are MedKLIP's 75 in their order, then those that files declare. ``layout`` has the words that tell a
-    line's end from a statement's. ``duplicates`` are phrases listed under two meanings, of which the first counts;
+    line's end from a statement's. ``words`` are the lemmas of all phrases, ``skipped`` words that count for nothing,
+    ``articles`` among them; ``compounds`` takes words apart, in languages that have compounds; ``language`` is the code
+    of the language it reads, where it says so. ``duplicates`` are phrases listed under two meanings, of which the first counts;
     ``digest`` is a hash of what the lexicon was built from.
     """
 
@@ -220,6 +223,11 @@ class Lexicon:
     concepts: dict[str, str]
     organs: dict[str, Anatomy]
     layout: Layout = Layout()
+    words: frozenset[str] = frozenset()
+    articles: frozenset[str] = frozenset()
+    skipped: frozenset[str] = frozenset()
+    compounds: Compounds | None = None
+    language: str | None = None
     entities: tuple[str, ...] = ()
     duplicates: list[str] = field(default_factory=list)
     digest: str = ""
@@ -258,12 +266,17 @@ def read_lexicon(
     return _layers().compile_layers(_layers().read_layers(file, findings, anatomy, cues))
 
 
-def build_lexicon(findings: Mapping[str, Any], anatomy: Mapping[str, Any], cues: Mapping[str, Any]) -> Lexicon:
-    """Compile parsed YAML into a lexicon.
+def build_lexicon(
+    findings: Mapping[str, Any],
+    anatomy: Mapping[str, Any],
+    cues: Mapping[str, Any],
+    tokens: Mapping[str, Any] | None = None,
+) -> Lexicon:
+    """Compile parsed YAML into a lexicon; ``tokens`` None are those of English.
 
     Raises ValueError where a block names an entity, organ or cue that does not exist.
     """
-    return _layers().compile_layers([_layers().layer_of(findings, anatomy, cues)])
+    return _layers().compile_layers([_layers().layer_of(findings, anatomy, cues, tokens)])
 
 
 def _layers() -> Any:

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 
-from medvlp_reports.phrases import expand
+from medvlp_reports.phrases import REDACTED, expand
+from medvlp_reports.word_forms import stemmer_names
 from medvlp_reports.yaml_models import Strict, YamlFile, did_you_mean
 
 _LONGEST_PHRASE = 2_000
@@ -19,12 +20,12 @@ _Place = tuple[str | int, ...]
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
-def _phrase(text: str) -> str:
+def _phrase(text: str, info: ValidationInfo) -> str:
     """A phrase in the lexicon's notation."""
     if len(text) > _LONGEST_PHRASE:
         raise ValueError(f"a phrase of {len(text):,} characters; expected a few words")
     try:
-        sequences = expand(text)
+        sequences = expand(text, (info.context or {}).get("skipped", REDACTED))
     except RecursionError:
         raise ValueError("a phrase nested too deeply; expected a few brackets") from None
     if not sequences:
@@ -58,6 +59,13 @@ def _side(name: str, info: ValidationInfo) -> str:
 
 def _level(name: str, info: ValidationInfo) -> str:
     return _known(name, info, "levels", "unknown level {name}{or_known}")
+
+
+def _stemmer(name: str) -> str:
+    known = stemmer_names()
+    if name not in known:
+        raise ValueError(f"no stemmer {name!r}{did_you_mean(name, known) or '; there are ' + ', '.join(known)}")
+    return name
 
 
 def _phrases_alone(value: Any) -> Any:
@@ -170,6 +178,19 @@ class LayoutWords(Strict):
     answers: list[Name] = Field(default_factory=list)
 
 
+class TokenWords(Strict):
+    """``tokens.yaml``: how text is taken apart into words, explained in the file."""
+
+    source: str | None = None
+    language: Name | None = None
+    stemmer: Annotated[str, AfterValidator(_stemmer)] | None = None
+    fold_accents: bool | None = None
+    articles: list[Name] = Field(default_factory=list)
+    fillers: list[Name] = Field(default_factory=list)
+    compounds: list[Name] = Field(default_factory=list)
+    capital_nouns: bool | None = None
+
+
 class CuesFile(BaseModel):
     """``cues.yaml``, read under the one key that this model has; beside the kinds of cue it has the layout."""
 
@@ -195,6 +216,7 @@ class LexiconFile(Strict):
     anatomy: AnatomyFile | None = None
     cues: Annotated[_Kinds | None, BeforeValidator(_without_source)] = None
     layout: LayoutWords | None = None
+    tokens: TokenWords | None = None
 
 
 @dataclass(frozen=True)
@@ -217,6 +239,7 @@ class Layer:
     anatomy: Placed | None = None  # of AnatomyFile
     cues: Placed | None = None  # of {kind: PhraseList}
     layout: LayoutWords | None = None
+    tokens: TokenWords | None = None
     entities: list[str] = field(default_factory=list)
 
     def content(self) -> Any:
@@ -229,6 +252,7 @@ class Layer:
             self.anatomy.value.model_dump() if self.anatomy else None,
             {kind: part.model_dump() for kind, part in self.cues.value.items()} if self.cues else None,
             self.layout.model_dump() if self.layout else None,
+            self.tokens.model_dump() if self.tokens else None,
             self.entities,
         ]
 
@@ -252,6 +276,7 @@ def lexicon_layer(file: YamlFile, context: Mapping[str, Any]) -> tuple[LexiconFi
         anatomy=None if model.anatomy is None else Placed(model.anatomy, file, ("anatomy",)),
         cues=None if model.cues is None else Placed(model.cues, file, ("cues",)),
         layout=model.layout,
+        tokens=model.tokens,
         entities=list(model.entities),
     )
 
@@ -285,6 +310,11 @@ def cues_part(file: YamlFile, context: Mapping[str, Any], trusted: bool = False)
     below = YamlFile(file.name, {"cues": file.content}, lines)
     cues = Placed(below.into(CuesFile, context).cues, None if trusted else below, ("cues",))
     return cues, file.into(_LayoutOfCues).layout
+
+
+def tokens_part(file: YamlFile) -> TokenWords:
+    """The model of a ``tokens.yaml``."""
+    return file.into(TokenWords)
 
 
 def _with_own_names(content: Any, context: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,15 +27,18 @@ from medvlp_reports.lexicon_file import (
     FindingBlock,
     Layer,
     Placed,
+    TokenWords,
     anatomy_part,
     cues_part,
     findings_layer,
     is_lexicon_file,
     lexicon_layer,
+    tokens_part,
 )
-from medvlp_reports.phrases import Lemmas, add_phrase, expand, vocabulary_of
+from medvlp_reports.phrases import REDACTED, add_phrase, expand, vocabulary_of
 from medvlp_reports.resources import load_yaml
 from medvlp_reports.sentences import Layout
+from medvlp_reports.word_forms import AS_WRITTEN, Compounds, Lemmas
 from medvlp_reports.yaml_models import YamlFile, did_you_mean, read_yaml, shown
 
 EXPECTED = f"a lexicon (say `extends: {DEFAULT}` and what it adds)"
@@ -48,9 +51,11 @@ def compile_layers(layers: Sequence[Layer]) -> Lexicon:
     """One lexicon of several layers, the lowest first. Phrases of a higher layer are found before those below it."""
     irregular = {form: lemma for layer in layers for lemma, forms in layer.irregular.items() for form in forms}
     entities = (*medklip_vocabulary().entities, *(name for layer in layers for name in layer.entities))
-    lexicon = Lexicon(
-        {}, Lemmas(irregular), {}, _organs(layers), _layout(layers), entities=tuple(dict.fromkeys(entities))
-    )
+    tokens = _tokens(layers)
+    lemmas = Lemmas(irregular, tokens.stemmer or AS_WRITTEN, bool(tokens.fold_accents))
+    lexicon = Lexicon({}, lemmas, {}, _organs(layers), _layout(layers), entities=tuple(dict.fromkeys(entities)))
+    lexicon.articles, lexicon.language = frozenset(tokens.articles), tokens.language
+    lexicon.skipped = _skipped(tokens)
     concepts, finer_entities = _concepts(layers)
     lexicon.concepts.update({name: fields["entity"] for name, fields in concepts.items()})
     for fields in concepts.values():
@@ -63,7 +68,10 @@ def compile_layers(layers: Sequence[Layer]) -> Lexicon:
     content = json.dumps([layer.content() for layer in layers], sort_keys=True)
     lexicon.digest = hashlib.sha256(content.encode()).hexdigest()
     spelled_right = (word for layer in layers for word in layer.spelled_right)
-    lexicon.lemmas.correct_spelling(vocabulary_of(lexicon.trie).union(spelled_right))
+    lexicon.words = frozenset(vocabulary_of(lexicon.trie))
+    lemmas.correct_spelling(lexicon.words.union(spelled_right))
+    if tokens.compounds:
+        lexicon.compounds = Compounds(tokens.compounds, lemmas, lexicon.words)
     return lexicon
 
 
@@ -84,7 +92,7 @@ def read_layers(
         below = replace(below, cues=said, layout=layout)
     if findings:
         whole = findings_layer(read_yaml(findings, "a lexicon's findings"), context_of([replace(below, blocks=None)]))
-        below = replace(whole, anatomy=below.anatomy, cues=below.cues, layout=below.layout)
+        below = replace(whole, anatomy=below.anatomy, cues=below.cues, layout=below.layout, tokens=below.tokens)
     return [below]
 
 
@@ -93,12 +101,20 @@ def shipped_layer() -> Layer:
     return layer_of(load_yaml("findings.yaml"), load_yaml("anatomy.yaml"), load_yaml("cues.yaml"))
 
 
-def layer_of(findings: Mapping[str, Any], anatomy: Mapping[str, Any], cues: Mapping[str, Any]) -> Layer:
-    places = anatomy_part(YamlFile("anatomy", anatomy), context_of([]), trusted=True)
-    said, layout = cues_part(YamlFile("cues", cues), context_of([]), trusted=True)
-    context = context_of([Layer(anatomy=places)])
+def layer_of(
+    findings: Mapping[str, Any],
+    anatomy: Mapping[str, Any],
+    cues: Mapping[str, Any],
+    tokens: Mapping[str, Any] | None = None,
+) -> Layer:
+    """The layer of parsed files; those of the package come without places in them."""
+    words = tokens_part(YamlFile("tokens", tokens or load_yaml("tokens.yaml")))
+    context = context_of([Layer(tokens=words)])
+    places = anatomy_part(YamlFile("anatomy", anatomy), context, trusted=True)
+    said, layout = cues_part(YamlFile("cues", cues), context, trusted=True)
+    context = context_of([Layer(anatomy=places, tokens=words)])
     layer = findings_layer(YamlFile("findings", findings), context, trusted=True)
-    return replace(layer, anatomy=places, cues=said, layout=layout)
+    return replace(layer, anatomy=places, cues=said, layout=layout, tokens=words)
 
 
 def layers_of(file: YamlFile, extended_by: tuple[Path, ...]) -> list[Layer]:
@@ -128,7 +144,7 @@ def layers_of(file: YamlFile, extended_by: tuple[Path, ...]) -> list[Layer]:
 def _without(layer: Layer, parts: Collection[str]) -> Layer:
     """The layer without the parts that another gives in their place."""
     if "findings" in parts:
-        layer = Layer(anatomy=layer.anatomy, cues=layer.cues, layout=layer.layout)
+        layer = Layer(anatomy=layer.anatomy, cues=layer.cues, layout=layer.layout, tokens=layer.tokens)
     anatomy = None if "anatomy" in parts else layer.anatomy
     return replace(layer, anatomy=anatomy, cues=None if "cues" in parts else layer.cues)
 
@@ -139,7 +155,22 @@ def _layout(layers: Sequence[Layer]) -> Layout:
     for layer in layers:
         for name, listed in (layer.layout.model_dump(exclude={"source"}) if layer.layout else {}).items():
             words.setdefault(name, set()).update(listed)
-    return Layout(**{name: frozenset(listed) for name, listed in words.items()})
+    listed_words: dict[str, Any] = {name: frozenset(listed) for name, listed in words.items()}
+    return Layout(**listed_words, capital_nouns=bool(_tokens(layers).capital_nouns))
+
+
+def _tokens(layers: Sequence[Layer]) -> TokenWords:
+    """The words of all layers; of what is said once, the highest layer's."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        given = layer.tokens.model_dump(exclude={"source"}, exclude_none=True) if layer.tokens else {}
+        for name, value in given.items():
+            merged[name] = [*merged.get(name, ()), *value] if isinstance(value, list) else value
+    return TokenWords.model_construct(**merged)
+
+
+def _skipped(tokens: TokenWords) -> frozenset[str]:
+    return REDACTED.union(tokens.articles, tokens.fillers)
 
 
 def context_of(layers: Sequence[Layer]) -> dict[str, Any]:
@@ -156,6 +187,7 @@ def context_of(layers: Sequence[Layer]) -> dict[str, Any]:
         "cues": list(CUES),
         "sides": SIDES,
         "levels": LEVELS,
+        "skipped": _skipped(_tokens(layers)),
     }
 
 
@@ -252,7 +284,7 @@ def _finding_term(
 
 def _add(lexicon: Lexicon, own: dict[tuple[str, ...], Placed], here: Placed, phrase: str, term: Term) -> None:
     """Put a phrase into the trie. ``own`` are the phrases of its layer, of which each may have one meaning."""
-    for words in expand(phrase):
+    for words in expand(phrase, lexicon.skipped):
         lemmas = tuple(lexicon.lemmas[word] for word in words)
         before = add_phrase(lexicon.trie, lemmas, term)
         if before is None:

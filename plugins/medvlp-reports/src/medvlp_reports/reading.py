@@ -18,13 +18,36 @@ from medvlp_reports.lexicon import (
     Lexicon,
     Term,
 )
-from medvlp_reports.phrases import ARTICLES, COLUMN, SKIPPED, TOKEN, longest_matches, mark
+from medvlp_reports.phrases import COLUMN, TOKEN, longest_matches, mark
 from medvlp_reports.sentences import is_answered
 
 _SIZE = Term(RESTART, "size")
 _CHANGE = Term(CHANGE, "change")
 _LABELLING = frozenset([":", "=", "-", COLUMN])
 _NONE: frozenset[int] = frozenset()
+# Marks of other scripts, read as those that the lexicon has.
+_MARKS = str.maketrans("，、،；؛：？؟（）／＋－＝＆", ",,,;;:??()/+-=&")
+
+
+class Part:
+    """A part of a compound word; what is asked of a match of ``TOKEN``."""
+
+    __slots__ = ("_end", "_start", "_text")
+
+    def __init__(self, text: str, start: int, end: int) -> None:
+        self._text, self._start, self._end = text, start, end
+
+    def __getitem__(self, group: int) -> str:
+        return self._text
+
+    def start(self) -> int:
+        return self._start
+
+    def end(self) -> int:
+        return self._end
+
+
+Token = re.Match[str] | Part
 
 
 class Read(NamedTuple):
@@ -34,7 +57,7 @@ class Read(NamedTuple):
     """
 
     items: list[Item]
-    matches: list[re.Match[str]]
+    matches: list[Token]
     articled: frozenset[int]
     breaks: frozenset[int]
     labelled: bool
@@ -44,16 +67,23 @@ def read_items(sentence: str, lexicon: Lexicon) -> Read:
     """What the lexicon says of a sentence's words."""
     lowered = lower(sentence)
     lemma_of = lexicon.lemmas
-    matches: list[re.Match[str]] = []
+    matches: list[Token] = []
     lemmas: list[str] = []
+    compounds, skipped = lexicon.compounds, lexicon.skipped
     articled: list[int] = []
     labelled = False
     for match in TOKEN.finditer(lowered):
         word = match[0]
-        if word.isalnum():
-            if word in SKIPPED:
-                if word in ARTICLES:
+        if word.isalnum() or word[0].isalpha():
+            if word in skipped:
+                if word in lexicon.articles:
                     articled.append(len(lemmas))
+                continue
+            if compounds is not None and (parts := compounds[word]):
+                at = match.start()
+                for first, last in parts:
+                    lemmas.append(lemma_of[word[first:last]])
+                    matches.append(Part(word[first:last], at + first, at + last))
                 continue
             lemmas.append(lemma_of[word])
         else:
@@ -82,12 +112,14 @@ def read_items(sentence: str, lexicon: Lexicon) -> Read:
 def lower(text: str) -> str:
     """Lower case of the same length, so that places in it are places in the text ("İ" would grow)."""
     lowered = text.lower()
-    if len(lowered) == len(text):
+    if text.isascii():
         return lowered
-    return "".join(low if len(low := char.lower()) == 1 else char for char in text)
+    if len(lowered) != len(text):
+        lowered = "".join(low if len(low := char.lower()) == 1 else char for char in text)
+    return lowered.translate(_MARKS)
 
 
-def _breaks(text: str, matches: list[re.Match[str]]) -> frozenset[int]:
+def _breaks(text: str, matches: list[Token]) -> frozenset[int]:
     """The tokens that stand first on a line, but for the first line."""
     found = set()
     end = 0

@@ -17,12 +17,13 @@ _ITEM = re.compile(rf"[ \t]*{_MARK}\s*")
 _LABEL = re.compile(r"[^\W\d_][^:.;,?!\n]{0,50}:(?!\d)")
 # A full stop ends a statement before a space or a capital (reports often lose the space), and so do the others; a
 # number in a list and a bullet within a line do so before their text. "1.5 cm" goes on; so do abbreviations.
-_STOP = r"[.!?](?<![.!?]{2})[.!?]*(?=\s|$|[^\W\d_a-zß-öø-ÿ][a-zß-öø-ÿ])|\.(?<=[^\W\d_]{4}\.)(?=[^\W\d_]{2})"
+_STOP = r"[。！？｡।]+|[.!?](?<![.!?]{2})[.!?]*(?=\s|$|[^\W\d_a-zß-öø-ÿ][a-zß-öø-ÿ])|\.(?<=[^\W\d_]{4}\.)(?=[^\W\d_]{2})"
 _END = re.compile(_STOP)
 _END_OR_ITEM = re.compile(
     _STOP + r"|(?<=\s)(?:\(?(?P<number>\d{1,2})[.)]|\((?P<letter>[a-j])\))(?=\s+[^\W\d_])|(?<=\s)[•▪◦‣](?=\s)"
 )
 _ITEM_WITHIN = re.compile(r"[)•▪◦‣]|(?<=\s)1\.\s")  # of text without, no list is looked for
+_BULLETS = "•▪◦‣"
 _WORD_BEFORE = re.compile(r"[^\W_]+(?:\.[^\W_]+)*\Z")
 _ANSWER = re.compile(r"[ \t]*([^\W\d_]{1,12})[ \t]*(?=[.,;\n]|\Z)")
 _LONGEST_ABBREVIATION = 12
@@ -36,17 +37,21 @@ class Layout:
 
     ``abbreviations`` end in a full stop that ends no statement; a line does not end a statement after one of
     ``open_words``, nor before one of ``continuing_words``; ``answers`` may follow the question mark of a label.
+    ``capital_nouns``: nouns are capitalised, so that a capital at the beginning of a line says nothing.
     """
 
     abbreviations: frozenset[str] = frozenset()
     open_words: frozenset[str] = frozenset()
     continuing_words: frozenset[str] = frozenset()
     answers: frozenset[str] = frozenset()
+    capital_nouns: bool = False
 
     @classmethod
     def from_cues(cls, cues: Mapping[str, Any]) -> Layout:
         """The ``layout`` of a table of cues; each kind of word may be absent."""
-        words = {name: frozenset(words) for name, words in cues.get("layout", {}).items() if name != "source"}
+        words: dict[str, Any] = {
+            name: frozenset(words) for name, words in cues.get("layout", {}).items() if name != "source"
+        }
         return cls(**words)
 
 
@@ -78,7 +83,7 @@ def sentences(text: str, layout: Layout | None = None) -> Iterator[tuple[int, st
                 if not end or not text[end - 1].isalnum() or is_answered(text, match.end(), layout):
                     continue  # "? pneumonia", "Pneumothorax? No"
                 end = following = match.end()  # it says that something is uncertain
-            elif text[end] == "!":
+            elif text[end] not in _BULLETS:
                 following = match.end()
             if end > start:
                 yield start, text[start:end]
@@ -174,6 +179,8 @@ def _begins_anew(before: str, line: str, width: int, caseless: bool, layout: Lay
     # A word that would still have fitted was put on a line of its own.
     if width < _NARROWEST or len(before) + 1 + len(first) <= width:
         return True
+    if layout.capital_nouns:
+        return False
     # In a full line a number, name or abbreviation may stand in the middle of a sentence ("… with the\nPICC").
     return not (caseless or not first.isalpha() or (len(first) > 1 and first.isupper()))
 
