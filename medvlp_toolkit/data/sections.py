@@ -121,10 +121,9 @@ def report_from_open_i(xml: bytes | str) -> Report:
         if not body:
             continue
         name = shipped_headings().section(label) or label.lower() or UNLABELLED
-        line = f"{label}: {body}" if label else body
-        sections.append(Section(name, start + len(line) - len(body), body, name == "addendum"))
-        lines.append(line)
-        start += len(line) + 1
+        lines.append(f"{label}: {body}" if label else body)
+        sections.append(Section(name, start + len(lines[-1]) - len(body), body, name == "addendum"))
+        start += len(lines[-1]) + 1
     return Report(report_id, "\n".join(lines), sections_by_name(sections), tuple(map(_span, sections)))
 
 
@@ -159,7 +158,7 @@ def _given_sections(report: Report) -> list[Section]:
 
 
 def _pieces(name: str, body: str, text: str) -> list[Section]:
-    """The parts of a section that was joined from several: runs of its lines that stand in the text one after another."""
+    """The parts of a section that was joined from several: its lines as they stand in the text."""
     found: list[Section] = []
     position = 0
     for line in map(str.strip, body.split("\n")):

@@ -48,20 +48,21 @@ from medvlp_reports.lexicon import (
     POSSIBLE_EITHER,
     POSSIBLE_LIST,
     PREPOSITION,
+    QUESTION,
     RESTART,
     SEEN,
     STOP,
     VERB,
     WITH,
+    Sense,
 )
-from medvlp_reports.phrases import QUESTION_AFTER
+from medvlp_reports.reach import is_alternative, reach_back
 from medvlp_reports.reading import Read
 
 __all__ = ["Certainty", "Item", "certainties"]
 
 _HISTORY, _ABSENT, _STATED = Certainty.HISTORY, Certainty.ABSENT, Certainty.STATED
 _GAP = 2  # tokens between "prior" and what it governs
-_REACH_BACK = 16  # tokens that a cue looks back
 _SEEN_WITHIN = 3  # tokens between "not" and "seen"
 _BEFORE = {
     POSSIBLE_BEFORE: Certainty.POSSIBLE,
@@ -115,9 +116,8 @@ def certainties(read: Read) -> list[Certainty]:
                 continue
             if scope is not None and scope.next_only >= 0 and first - scope.end > scope.next_only:
                 scope = None
-            if scope is not None and scope.certainty is _ABSENT and scope.governs:
-                if finding.kind == "device" and apart:
-                    scope = None  # "no pneumothorax with the tube in place"
+            if finding.kind == "device" and apart and scope is not None and scope.certainty is _ABSENT:
+                scope = None if scope.governs else scope  # "no pneumothorax with the tube in place"
             if finding.kind == "normal":
                 # "no effusion, normal heart": only what directly follows a negation is denied normality.
                 if scope is not None and first - scope.end <= 1 and not fresh:
@@ -132,7 +132,7 @@ def certainties(read: Read) -> list[Certainty]:
                 scope.members.append(index)
                 if scope.next_only >= 0:
                     scope = None
-            elif previous is not None and _is_alternative(items, result, previous, index):
+            elif previous is not None and is_alternative(items, result, previous, index):
                 result[previous] = result[index] = Certainty.ALTERNATIVE
             previous = last = index
             fresh = subject = preposition = apart = False
@@ -176,7 +176,7 @@ def certainties(read: Read) -> list[Certainty]:
             if index in spent:
                 scope = None
             elif _answers(items, index, tokens, previous):
-                _reach_back(items, result, index, clause, _ABSENT)
+                reach_back(items, result, index, clause, _ABSENT)
             else:
                 # "no change in the effusion or atelectasis": both are there.
                 members = scope.members if scope is not None and scope.certainty is _ABSENT else []
@@ -184,7 +184,7 @@ def certainties(read: Read) -> list[Certainty]:
                 scope.members = members  # "neither … nor …"
                 fresh = subject = apart = False
         elif kind is ABSENT_AFTER or kind is ABSENT_EITHER:
-            reached = index in spent or _reach_back(items, result, index, clause, _ABSENT)
+            reached = index in spent or reach_back(items, result, index, clause, _ABSENT)
             if not reached and (kind is ABSENT_EITHER or not first) and finding_follows(items, index):
                 scope, fresh = _Scope(_ABSENT, end), False
         elif kind is ABSENT_NEXT:
@@ -193,21 +193,21 @@ def certainties(read: Read) -> list[Certainty]:
             either = kind is POSSIBLE_EITHER or kind is LIKELY_EITHER
             if either and not finding_follows(items, index):
                 if clause_ends(items, index, tokens):
-                    _reach_back(items, result, index, clause, _BEFORE[kind])
+                    reach_back(items, result, index, clause, _BEFORE[kind])
             # "no suspicious nodule" stays denied.
             elif scope is None or scope.certainty is not _ABSENT or (fresh and not or_follows(items, index)):
                 scope = _Scope(_BEFORE[kind], end, whole_list=kind is POSSIBLE_LIST)
                 fresh = False
         elif kind is POSSIBLE_AFTER or kind is LIKELY_AFTER:
             certainty = Certainty.POSSIBLE if kind is POSSIBLE_AFTER else Certainty.LIKELY
-            if term.value is not QUESTION_AFTER and finding_follows(items, index):
+            if term.value is not QUESTION and finding_follows(items, index):
                 scope, fresh = _Scope(certainty, end), False  # "the opacity is likely atelectasis"
             elif kind is POSSIBLE_AFTER or clause_ends(items, index, tokens):
-                _reach_back(items, result, index, clause, certainty)
+                reach_back(items, result, index, clause, certainty)
         elif kind is HISTORY:
             scope, fresh = _Scope(_HISTORY, end), False
         elif kind is HISTORY_AFTER:
-            _reach_back(items, result, index, clause, _HISTORY)
+            reach_back(items, result, index, clause, _HISTORY)
         elif kind is HISTORY_NEXT:
             if scope is None or scope.certainty is not _ABSENT:
                 scope = _Scope(_HISTORY, end, next_only=_GAP)
@@ -239,7 +239,7 @@ def _unchanged(result: list[Certainty], scope: _Scope) -> None:
     scope.members = []
 
 
-def _begins_with_article(word: str, after: int, articled: frozenset[int], scope: _Scope) -> bool:
+def _begins_with_article(word: Sense, after: int, articled: frozenset[int], scope: _Scope) -> bool:
     """Whether a comma or "and" is followed by "the", which items of a list do not have."""
     if after not in articled or scope.whole_list or scope.certainty is _STATED:
         return False
@@ -293,62 +293,3 @@ def _ends_here(items: list[Item], index: int) -> bool:
         return False
     first, _, term = items[index + 1]
     return first == items[index][1] and term.kind in (CONJUNCTION, STOP, DASH)
-
-
-def _is_alternative(items: list[Item], result: list[Certainty], previous: int, index: int) -> bool:
-    """Whether two stated findings are offered as "A or B": neither is then certain."""
-    if result[previous] is not _STATED or result[index] is not _STATED:
-        return False
-    if items[previous][2].value.kind != "finding" or items[index][2].value.kind != "finding":
-        return False
-    alternative = False
-    for _, _, term in items[previous + 1 : index]:
-        if term.kind is CONJUNCTION and term.value is OR:
-            alternative = True
-        elif term.kind not in (ANATOMY, RESTART, CHANGED, CONJUNCTION, PREPOSITION):
-            return False
-    return alternative
-
-
-def _reach_back(items: list[Item], result: list[Certainty], index: int, clause: int, certainty: Certainty) -> bool:
-    """Apply a cue to the findings before it, back to the verb before them; whether there were any.
-
-    Of "left effusion, pneumonia is possible" that is the last; of "effusion or pneumonia", "effusion, pneumonia and
-    edema" all; of "pneumothorax, effusion not seen" both, since neither is described.
-    """
-    start = items[index][0]
-    reached = joined = False  # findings; a list whose items a comma joins
-    comma = False
-    for place in range(index - 1, clause - 1, -1):
-        _, end, term = items[place]
-        if start - end > _REACH_BACK:
-            break
-        if term.kind is FINDING:
-            if term.value.kind not in ("finding", "device"):
-                continue
-            if comma and not joined and (certainty is not _ABSENT or _is_described(items, place, clause)):
-                break
-            comma = False
-            reached = True
-            if result[place] is not _HISTORY or certainty is _ABSENT:
-                result[place] = certainty
-        elif not reached:
-            continue
-        elif term.kind is CONJUNCTION:
-            if term.value is WITH:
-                break
-            if term.value is COMMA:
-                comma = True
-            else:
-                joined = True
-        elif term.kind in (VERB, ABSENT_BEFORE, STOP, DASH):
-            break
-    return reached
-
-
-def _is_described(items: list[Item], index: int, clause: int) -> bool:
-    """Whether a finding has a size or side of its own, and so was stated."""
-    if index == clause:
-        return False
-    before = items[index - 1][2]
-    return before.kind is RESTART or sided(before)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum
+from enum import Enum, IntEnum
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -91,22 +91,32 @@ DASH = Kind.DASH
 MODIFIER = Kind.MODIFIER
 TAB = Kind.TAB
 
-# What is told apart within a kind.
-AND, COMMA, OR, WITH = "and", ",", "or", "with"  # conjunctions
-COLON, COPULA, PERSIST, STATES, SEEN = (
-    ":",
-    "copula",
-    "persist",
-    "states",
-    "seen",
-)  # verbs: "seen" only says that something shows
-AGAINST, CAUSE, PART = (
-    "against",
-    "cause",
-    "part",
-)  # prepositions: "more likely A than B", "A due to B", "lobe of the lung"
-CONTRAST, RELATIVE = "contrast", "relative"  # stops: "but" may still say more of what stands before; "which" does
-BESIDE = "beside"  # modifiers that put a finding where the one before it lies
+
+class Sense(Enum):
+    """What is told apart within a kind."""
+
+    AND = "and"  # conjunctions
+    COMMA = ","
+    OR = "or"
+    WITH = "with"
+    COLON = ":"  # verbs, and what stands in their place
+    COPULA = "is"
+    PERSIST = "persists"
+    SEEN = "is seen"  # says no more than that something shows
+    STATES = "has"
+    AGAINST = "than"  # prepositions: "more likely A than B"
+    CAUSE = "due to"
+    PART = "of"
+    CONTRAST = "but"  # stops: it may still say more of what stands before
+    RELATIVE = "which"
+    BESIDE = "adjacent"  # modifiers: a finding lies where the one before it does
+    QUESTION = "?"
+
+
+AND, COMMA, OR, WITH = Sense.AND, Sense.COMMA, Sense.OR, Sense.WITH
+COLON, COPULA, PERSIST, SEEN, STATES = Sense.COLON, Sense.COPULA, Sense.PERSIST, Sense.SEEN, Sense.STATES
+AGAINST, CAUSE, PART = Sense.AGAINST, Sense.CAUSE, Sense.PART
+CONTRAST, RELATIVE, BESIDE, QUESTION = Sense.CONTRAST, Sense.RELATIVE, Sense.BESIDE, Sense.QUESTION
 
 PUNCTUATION: dict[str, tuple[Kind, Any]] = {
     ",": (Kind.CONJUNCTION, COMMA),
@@ -119,7 +129,7 @@ PUNCTUATION: dict[str, tuple[Kind, Any]] = {
     COLUMN: (Kind.TAB, None),
     "+": (Kind.AFFIRMED, None),
     QUESTION_BEFORE: (Kind.POSSIBLE_BEFORE, None),
-    QUESTION_AFTER: (Kind.POSSIBLE_AFTER, QUESTION_AFTER),
+    QUESTION_AFTER: (Kind.POSSIBLE_AFTER, QUESTION),
 }
 
 # Where a phrase is listed under two cues, the earlier one here counts.
@@ -214,15 +224,15 @@ class Lexicon:
     ``entities`` are MedKLIP's 75 in their order, then those that files declare. ``layout`` has the words that tell a
     line's end from a statement's. ``words`` are the lemmas of all phrases, ``skipped`` words that count for nothing,
     ``articles`` among them; ``compounds`` takes words apart, in languages that have compounds; ``language`` is the code
-    of the language it reads, where it says so. ``duplicates`` are phrases listed under two meanings, of which the first counts;
-    ``digest`` is a hash of what the lexicon was built from.
+    of the language it reads, where it says so. ``duplicates`` are phrases listed under two meanings, of which the first
+    counts; ``digest`` is a hash of what the lexicon was built from.
     """
 
     trie: Trie
     lemmas: Lemmas
     concepts: dict[str, str]
     organs: dict[str, Anatomy]
-    layout: Layout = Layout()
+    layout: Layout = field(default_factory=Layout)
     words: frozenset[str] = frozenset()
     articles: frozenset[str] = frozenset()
     skipped: frozenset[str] = frozenset()

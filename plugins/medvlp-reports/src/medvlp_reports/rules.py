@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from medvlp_reports.assertion import Certainty, certainties
+from medvlp_reports.attachment import attach
 from medvlp_reports.landmarks import medklip_vocabulary
 from medvlp_reports.lexicon import FINDING, Lexicon, as_lexicon
-from medvlp_reports.places import anatomy_groups, attach, landmark
+from medvlp_reports.places import anatomy_groups, landmark
 from medvlp_reports.reading import read_items
 from medvlp_reports.sentences import sentences
 from medvlp_toolkit.data.headings import Headings, read_headings, shipped_headings
@@ -133,7 +134,7 @@ class RuleFilter:
         return amend(found) if amended else found
 
     def read_text(self, text: str, start: int = 0, amends: bool = False) -> Iterator[Mention]:
-        """Every statement about a finding in a text, whatever its sections; ``start`` is where it stands in a report."""
+        """Every statement about a finding in a text of a report, which begins at ``start``."""
         for shift, mentions in self._sentences(text):
             shift += start
             for concept, entity, certainty, position, first, end, _ in mentions:

@@ -2,10 +2,10 @@
 
     python -m medvlp_reports.accuracy.negex_kit Annotations-1-120.txt
 
-The kit (Chapman et al., J Biomed Inform 2001 and its public releases) is 2,376 sentences of discharge summaries, surgical
-pathology, radiology and other reports, tab-separated: report, concept, sentence with the concept in capitals, and
-"Affirmed" or "Negated". Its concepts are added to the lexicon as findings; a concept is negated where the filter reads
-it as absent, and affirmed otherwise (the kit calls the uncertain and the historical affirmed).
+The kit (Chapman et al., J Biomed Inform 2001 and its public releases) is 2,376 sentences of discharge summaries,
+surgical pathology, radiology and other reports, tab-separated: report, concept, sentence with the concept in
+capitals, and "Affirmed" or "Negated". Its concepts are added to the lexicon as findings; a concept is negated where
+the filter reads it as absent, and affirmed otherwise (the kit calls the uncertain and the historical affirmed).
 """
 
 from __future__ import annotations
