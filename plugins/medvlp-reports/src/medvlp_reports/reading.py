@@ -18,7 +18,7 @@ from medvlp_reports.lexicon import (
     Lexicon,
     Term,
 )
-from medvlp_reports.phrases import COLUMN, TOKEN, longest_matches, mark
+from medvlp_reports.phrases import COLUMN, longest_matches, mark, tokens_of
 from medvlp_reports.sentences import is_answered
 
 _SIZE = Term(RESTART, "size")
@@ -30,7 +30,7 @@ _MARKS = str.maketrans("，、،；؛：？؟（）／＋－＝＆", ",,,;;:??()
 
 
 class Part:
-    """A part of a compound word; what is asked of a match of ``TOKEN``."""
+    """A part of a compound word; what is asked of the match of a whole word."""
 
     __slots__ = ("_end", "_start", "_text")
 
@@ -72,7 +72,7 @@ def read_items(sentence: str, lexicon: Lexicon) -> Read:
     compounds, skipped = lexicon.compounds, lexicon.skipped
     articled: list[int] = []
     labelled = False
-    for match in TOKEN.finditer(lowered):
+    for match in tokens_of(lowered):
         word = match[0]
         if word.isalnum() or word[0].isalpha():
             if word in skipped:
