@@ -248,5 +248,7 @@ def _combine(before: Group | None, after: Group | None) -> tuple[Place, ...]:
         return group.places if group else ()
     if any(place.sides for place in before.places):
         return before.places
+    if not any(place.organs or place.levels for place in after.places):
+        return with_sides(before.places, after.places)  # "lower lobe atelectasis on the left"
     organs = tuple(organ for place in before.places for organ in place.organs if organ.name not in GENERIC)
     return tuple(Place(organs + place.organs, place.sides, place.levels) for place in after.places)

@@ -249,12 +249,21 @@ def default_lexicon() -> Lexicon:
     return _layers().compile_layers([_layers().shipped_layer()])
 
 
+@cache
+def shipped_lexicon(name: str) -> Lexicon:
+    """A lexicon that comes with the package: ``default``, ``german`` or ``spanish``."""
+    lexicon: Lexicon = _layers().compile_layers(_layers().shipped_layers(name))
+    return lexicon
+
+
 def as_lexicon(lexicon: Lexicon | str | Path | None) -> Lexicon:
-    """A lexicon as it is given to a filter: the object, a file, ``default`` or None."""
+    """A lexicon as it is given to a filter: the object, a file, ``default``, ``german``, ``spanish``, or None."""
     if isinstance(lexicon, Lexicon):
         return lexicon
     if lexicon is None or lexicon == DEFAULT:
         return default_lexicon()
+    if lexicon in _layers().lexicon_names():
+        return shipped_lexicon(str(lexicon))
     if not isinstance(lexicon, str | Path):
         raise ValueError(f"lexicon: {lexicon!r} where the name of a file is expected")
     return read_lexicon(lexicon)

@@ -187,7 +187,7 @@ class TokenWords(Strict):
     fold_accents: bool | None = None
     articles: list[Name] = Field(default_factory=list)
     fillers: list[Name] = Field(default_factory=list)
-    compounds: list[Name] = Field(default_factory=list)
+    compounds: dict[Name, Name] = Field(default_factory=dict)
     capital_nouns: bool | None = None
 
 
@@ -262,19 +262,20 @@ def is_lexicon_file(content: Mapping[Any, Any]) -> bool:
     return not any(isinstance(value, dict) and "blocks" in value for value in content.values())
 
 
-def lexicon_layer(file: YamlFile, context: Mapping[str, Any]) -> tuple[LexiconFile, Layer]:
+def lexicon_layer(file: YamlFile, context: Mapping[str, Any], trusted: bool = False) -> tuple[LexiconFile, Layer]:
     """The file's model and layer; ``context`` has the names that the lexicon below it knows."""
     model = file.into(LexiconFile, _with_own_names(file.content, context))
+    own = None if trusted else file
     blocks = None
     if model.findings is not None:
-        blocks = [Placed(block, file, ("findings", index)) for index, block in enumerate(model.findings)]
+        blocks = [Placed(block, own, ("findings", index)) for index, block in enumerate(model.findings)]
     return model, Layer(
         blocks=blocks,
-        ignore=[Placed(phrase, file, ("ignore", index)) for index, phrase in enumerate(model.ignore)],
+        ignore=[Placed(phrase, own, ("ignore", index)) for index, phrase in enumerate(model.ignore)],
         irregular=dict(model.irregular),
         spelled_right=list(model.spelled_right),
-        anatomy=None if model.anatomy is None else Placed(model.anatomy, file, ("anatomy",)),
-        cues=None if model.cues is None else Placed(model.cues, file, ("cues",)),
+        anatomy=None if model.anatomy is None else Placed(model.anatomy, own, ("anatomy",)),
+        cues=None if model.cues is None else Placed(model.cues, own, ("cues",)),
         layout=model.layout,
         tokens=model.tokens,
         entities=list(model.entities),
@@ -325,10 +326,19 @@ def _with_own_names(content: Any, context: Mapping[str, Any]) -> dict[str, Any]:
     declared = [name for name in entities if isinstance(name, str)] if isinstance(entities, list) else []
     return {
         **context,
+        "skipped": {*context.get("skipped", REDACTED), *_skipped_words(content)},
         "entities": [*context.get("entities", ()), *declared],
         "organs": [*context.get("organs", ()), *(organs if isinstance(organs, dict) else ())],
         "concepts": {*context.get("concepts", ()), *_concepts_with_entity(content)},
     }
+
+
+def _skipped_words(content: Mapping[Any, Any]) -> Iterator[str]:
+    """Words of the file that count for nothing."""
+    tokens = content.get("tokens")
+    for key in ("articles", "fillers"):
+        words = tokens.get(key) if isinstance(tokens, dict) else None
+        yield from (word for word in words if isinstance(word, str)) if isinstance(words, list) else ()
 
 
 def _concepts_with_entity(content: Mapping[Any, Any]) -> Iterator[str]:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,10 @@ from medvlp_reports.lexicon import (
     Term,
 )
 from medvlp_reports.lexicon_file import (
+    AnatomyFile,
     FindingBlock,
     Layer,
+    OrganBlock,
     Placed,
     TokenWords,
     anatomy_part,
@@ -44,7 +47,11 @@ from medvlp_reports.yaml_models import YamlFile, did_you_mean, read_yaml, shown
 EXPECTED = f"a lexicon (say `extends: {DEFAULT}` and what it adds)"
 SIDES = ("left", "right", "bilateral")
 LEVELS = ("upper", "lower", "middle", "mid")
-_CONCEPT_FIELDS = {"entity", "kind", "anatomy", "refine"}  # of all blocks of a concept; the others are a block's own
+CONCEPTS = "concepts"
+"""What a file extends that has the concepts and organs of the default lexicon, and words of its own."""
+_PARTS = ("findings", "anatomy", "cues", "layout", "tokens")
+# Of all blocks of a concept; the other fields are a block's own.
+_CONCEPT_FIELDS = {"entity", "kind", "anatomy", "refine", "sign"}
 
 
 def compile_layers(layers: Sequence[Layer]) -> Lexicon:
@@ -117,17 +124,19 @@ def layer_of(
     return replace(layer, anatomy=places, cues=said, layout=layout, tokens=words)
 
 
-def layers_of(file: YamlFile, extended_by: tuple[Path, ...]) -> list[Layer]:
+def layers_of(file: YamlFile, extended_by: tuple[Path, ...], trusted: bool = False) -> list[Layer]:
     """The layers of a lexicon file, the lowest first."""
     path = Path(file.name).resolve()
     if path in extended_by:
         raise file.fault(("extends",), "`extends` leads back to a file that this one is extended by")
     extends = file.content.get("extends")
     if extends is None:
-        given = {part for part in ("findings", "anatomy", "cues") if file.content.get(part) is not None}
+        given = {part for part in _PARTS if file.content.get(part) is not None}
         below = [_without(shipped_layer(), given)]
-    elif extends == DEFAULT:
-        below = [shipped_layer()]
+    elif extends == CONCEPTS:
+        below = [_concepts_layer()]
+    elif extends in lexicon_names():
+        below = shipped_layers(extends)
     elif isinstance(extends, str) and extends.lower().endswith((".yaml", ".yml")):
         try:
             other = read_yaml(path.parent / extends, EXPECTED)
@@ -135,14 +144,47 @@ def layers_of(file: YamlFile, extended_by: tuple[Path, ...]) -> list[Layer]:
             raise file.fault(("extends",), str(error)) from None
         below = layers_of(other, (*extended_by, path))
     else:
-        message = f"`extends`: {shown(extends)} where {DEFAULT!r} or another .yaml file is expected"
-        raise file.fault(("extends",), message + did_you_mean(str(extends), [DEFAULT]))
-    _, layer = lexicon_layer(file, context_of(below))
+        known = [*lexicon_names(), CONCEPTS]
+        message = f"`extends`: {shown(extends)} where {', '.join(known)} or another .yaml file is expected"
+        raise file.fault(("extends",), message + did_you_mean(str(extends), known))
+    _, layer = lexicon_layer(file, context_of(below), trusted)
     return [*below, layer]
+
+
+def lexicon_names() -> list[str]:
+    """The names of the lexicons that come with the package."""
+    folder = files("medvlp_reports").joinpath("data", "languages")
+    found = sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
+    return [DEFAULT, *found]
+
+
+@cache
+def shipped_layers(name: str) -> list[Layer]:
+    """The layers of a lexicon that comes with the package."""
+    if name == DEFAULT:
+        return [shipped_layer()]
+    return layers_of(YamlFile(name, load_yaml(f"languages/{name}.yaml")), (), trusted=True)
+
+
+@cache
+def _concepts_layer() -> Layer:
+    """The concepts and organs of the default lexicon without a word: what a lexicon of another language begins with."""
+    layer = shipped_layer()
+    no_words: dict[str, list[str]] = {"phrases": [], "adjectives": []}
+    anatomy = layer.anatomy.value if layer.anatomy else AnatomyFile()
+    organs = {name: OrganBlock(words=organ.words) for name, organ in anatomy.organs.items()}
+    return Layer(
+        blocks=[replace(part, value=part.value.model_copy(update=no_words)) for part in layer.blocks or ()],
+        anatomy=Placed(AnatomyFile.model_construct(sides={}, levels={}, organs=organs)),
+    )
 
 
 def _without(layer: Layer, parts: Collection[str]) -> Layer:
     """The layer without the parts that another gives in their place."""
+    if "tokens" in parts:
+        layer = replace(layer, tokens=None)
+    if "layout" in parts:
+        layer = replace(layer, layout=None)
     if "findings" in parts:
         layer = Layer(anatomy=layer.anatomy, cues=layer.cues, layout=layer.layout, tokens=layer.tokens)
     anatomy = None if "anatomy" in parts else layer.anatomy
@@ -165,7 +207,11 @@ def _tokens(layers: Sequence[Layer]) -> TokenWords:
     for layer in layers:
         given = layer.tokens.model_dump(exclude={"source"}, exclude_none=True) if layer.tokens else {}
         for name, value in given.items():
-            merged[name] = [*merged.get(name, ()), *value] if isinstance(value, list) else value
+            if isinstance(value, list):
+                value = [*merged.get(name, ()), *value]
+            elif isinstance(value, dict):
+                value = {**merged.get(name, {}), **value}
+            merged[name] = value
     return TokenWords.model_construct(**merged)
 
 
@@ -277,7 +323,7 @@ def _finding_term(
         denies_what_follows=block.cue is not None,
         only_at=frozenset(block.only_at),
         may_change=block.may_change,
-        sign=block.sign,
+        sign=fields.get("sign", False),
         finer_entities={finer: finer_entities[finer] for finer in refine.values() if finer in finer_entities},
     )
 

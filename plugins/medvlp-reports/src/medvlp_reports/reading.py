@@ -81,9 +81,9 @@ def read_items(sentence: str, lexicon: Lexicon) -> Read:
                 continue
             if compounds is not None and (parts := compounds[word]):
                 at = match.start()
-                for first, last in parts:
-                    lemmas.append(lemma_of[word[first:last]])
-                    matches.append(Part(word[first:last], at + first, at + last))
+                for first, last, meaning in parts:
+                    lemmas.append(lemma_of[meaning])
+                    matches.append(Part(meaning, at + first, at + last))
                 continue
             lemmas.append(lemma_of[word])
         else:

@@ -93,27 +93,34 @@ class Lemmas(dict[str, str]):
         return lemma
 
 
-class Compounds(dict[str, tuple[tuple[int, int], ...]]):
-    """Word → where its parts stand in it, none for a word that is no compound; filled as words are met.
+Parts = tuple[tuple[int, int, str], ...]
+"""(start, end, the word that it is looked up as) of each part of a compound word."""
 
-    A compound is one of ``first_parts`` and a word of the vocabulary ("Unterlappen|atelektase"), or another compound.
+
+class Compounds(dict[str, Parts]):
+    """Word → its parts, none for a word that is no compound; filled as words are met.
+
+    A compound is one of ``first_parts`` (part → the word that it stands for) and a word of the vocabulary, or another
+    compound: "Unterlappenatelektase" is unter, lappen, atelektase.
     """
 
-    def __init__(self, first_parts: Iterable[str], lemmas: Lemmas, vocabulary: frozenset[str], limit: int = 50_000) -> None:
+    def __init__(
+        self, first_parts: Mapping[str, str], lemmas: Lemmas, vocabulary: frozenset[str], limit: int = 50_000
+    ) -> None:
         super().__init__()
-        self._first_parts = tuple(sorted(first_parts, key=len, reverse=True))
+        self._first_parts = dict(sorted(first_parts.items(), key=lambda part: -len(part[0])))
         self._lemmas, self._vocabulary, self._limit = lemmas, vocabulary, limit
 
-    def __missing__(self, word: str) -> tuple[tuple[int, int], ...]:
-        parts: tuple[tuple[int, int], ...] = ()
+    def __missing__(self, word: str) -> Parts:
+        parts: Parts = ()
         if len(word) <= _LONGEST_WORD and self._lemmas[word] not in self._vocabulary:
             parts = self._split(word, 0)
         if len(self) < self._limit:
             self[word] = parts
         return parts
 
-    def _split(self, word: str, start: int) -> tuple[tuple[int, int], ...]:
-        for part in self._first_parts:
+    def _split(self, word: str, start: int) -> Parts:
+        for part, meaning in self._first_parts.items():
             if not word.startswith(part, start):
                 continue
             middle = start + len(part)
@@ -122,10 +129,10 @@ class Compounds(dict[str, tuple[tuple[int, int], ...]]):
                 if not word.startswith(link, middle) or len(word) - rest < _SHORTEST_PART:
                     continue
                 if self._lemmas[word[rest:]] in self._vocabulary:
-                    return (start, middle), (rest, len(word))
+                    return (start, middle, meaning), (rest, len(word), word[rest:])
                 further = self._split(word, rest)
                 if further:
-                    return ((start, middle), *further)
+                    return (start, middle, meaning), *further
         return ()
 
     def __reduce__(self) -> tuple[Any, ...]:
