@@ -189,6 +189,7 @@ class TokenWords(Strict):
     fillers: list[Name] = Field(default_factory=list)
     compounds: dict[Name, Name] = Field(default_factory=dict)
     capital_nouns: bool | None = None
+    ordinal_stops: bool | None = None
 
 
 class CuesFile(BaseModel):

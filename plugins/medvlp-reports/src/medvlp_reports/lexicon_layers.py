@@ -198,7 +198,10 @@ def _layout(layers: Sequence[Layer]) -> Layout:
         for name, listed in (layer.layout.model_dump(exclude={"source"}) if layer.layout else {}).items():
             words.setdefault(name, set()).update(listed)
     listed_words: dict[str, Any] = {name: frozenset(listed) for name, listed in words.items()}
-    return Layout(**listed_words, capital_nouns=bool(_tokens(layers).capital_nouns))
+    tokens = _tokens(layers)
+    return Layout(
+        **listed_words, capital_nouns=bool(tokens.capital_nouns), ordinal_stops=bool(tokens.ordinal_stops)
+    )
 
 
 def _tokens(layers: Sequence[Layer]) -> TokenWords:

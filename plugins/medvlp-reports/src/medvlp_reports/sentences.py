@@ -37,7 +37,8 @@ class Layout:
 
     ``abbreviations`` end in a full stop that ends no statement; a line does not end a statement after one of
     ``open_words``, nor before one of ``continuing_words``; ``answers`` may follow the question mark of a label.
-    ``capital_nouns``: nouns are capitalised, so that a capital at the beginning of a line says nothing.
+    ``capital_nouns``: nouns are capitalised, so that a capital at the beginning of a line says nothing;
+    ``ordinal_stops``: a number with a full stop is an ordinal ("5. Rippe").
     """
 
     abbreviations: frozenset[str] = frozenset()
@@ -45,6 +46,7 @@ class Layout:
     continuing_words: frozenset[str] = frozenset()
     answers: frozenset[str] = frozenset()
     capital_nouns: bool = False
+    ordinal_stops: bool = False
 
     @classmethod
     def from_cues(cls, cues: Mapping[str, Any]) -> Layout:
@@ -71,7 +73,7 @@ def sentences(text: str, layout: Layout | None = None) -> Iterator[tuple[int, st
                 # "1) … 2) …": numbers in order begin items; "seen on image 6. The" is told by its stop.
                 if _number(match) in (1, expected):
                     expected = _number(match) + 1
-                elif text[match.end() - 1] == ".":
+                elif text[match.end() - 1] == "." and not layout.ordinal_stops:
                     end, following = match.end() - 1, match.end()
                 else:
                     continue
@@ -112,7 +114,10 @@ def default_layout() -> Layout:
 
 def _abbreviated(text: str, stop: int, layout: Layout) -> bool:
     word = text[max(0, stop - _LONGEST_ABBREVIATION) : stop].lower().split()
-    return bool(word) and word[-1].lstrip("([") in layout.abbreviations
+    if not word:
+        return False
+    last = word[-1].lstrip("([")
+    return last in layout.abbreviations or (layout.ordinal_stops and last.isdigit() and len(last) <= 2)
 
 
 def _blocks(text: str, layout: Layout) -> Iterator[tuple[int, int]]:
