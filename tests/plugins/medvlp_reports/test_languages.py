@@ -12,7 +12,7 @@ from medvlp_reports.rules import RuleFilter
 from medvlp_toolkit.data.records import Report
 from tests.plugins.medvlp_reports.test_rules import EXPECTATION, SAID
 
-LANGUAGES = ("german",)
+LANGUAGES = ("german", "spanish")
 CASES = [
     pytest.param(language, sentence, expected, id=f"{language}, {group}: {sentence}")
     for language in LANGUAGES

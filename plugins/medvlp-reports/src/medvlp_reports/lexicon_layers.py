@@ -287,10 +287,11 @@ def _add_layer(
     for part in layer.blocks or ():
         block = part.value
         finding = _finding_term(block, concepts[block.concept], lexicon.organs, finer_entities)
-        for role in ("phrases", "adjectives"):
+        # Adjectives come first: where a noun has the same base form ("elongación", "elongada"), it may be either.
+        for role in ("adjectives", "phrases"):
             for index, phrase in enumerate(getattr(block, role)):
                 here = Placed(phrase, part.file, (*part.place, role, index))
-                _add(lexicon, own, here, phrase, Term(FINDING, finding, adjective=phrase in block.adjectives))
+                _add(lexicon, own, here, phrase, Term(FINDING, finding, adjective=role == "adjectives"))
     if layer.anatomy:
         anatomy, file, place = layer.anatomy.value, layer.anatomy.file, layer.anatomy.place
         for role in ("side", "level"):
