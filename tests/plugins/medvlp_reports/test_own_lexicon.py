@@ -154,7 +154,7 @@ def test_a_concept_has_one_meaning_in_all_its_blocks_of_the_shipped_lexicon() ->
         ("# nothing\n\n", 1, "empty; expected a lexicon"),
         ("- 1\n", 1, "a list where a lexicon"),
         ("text\n", 1, "text where a lexicon"),
-        ("extends: defualt\n", 1, "`extends`: 'defualt' where 'default' or another .yaml file is expected"),
+        ("extends: defualt\n", 1, "`extends`: 'defualt' where default, german, spanish, concepts or an"),
         ("extends: nowhere.yaml\n", 1, "nowhere.yaml: no such file"),
         ("extends: mine.yaml\n", 1, "leads back to a file"),
         (D + "finding: []\n", 2, "unknown key 'finding'; did you mean 'findings'?"),
