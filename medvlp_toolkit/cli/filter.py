@@ -12,7 +12,7 @@ import typer
 
 from medvlp_toolkit.cli.plugin_options import make_plugin
 from medvlp_toolkit.cli.report_files import Reading, check_output, counted, reports_package, run_on_reports
-from medvlp_toolkit.data.tally import Batched, RunningTally
+from medvlp_toolkit.data.tally import Batched, LanguageAware, RunningTally
 
 if TYPE_CHECKING:
     from medvlp_toolkit.data.records import Finding, Report
@@ -82,7 +82,8 @@ def filter_reports(
     def work() -> str:
         reports = reading.watched(counted(reader, "filtering", max_rejected, own.rate))
         lines = _filtered(reports, report_filter, name)
-        count = write_findings(out, _tallied(lines, tally, reading))
+        language = report_filter.foreign if isinstance(report_filter, LanguageAware) else None
+        count = write_findings(out, _tallied(lines, tally, reading), language)
         kinds = ", ".join(f"{tally[kind]:,} {kind}" for kind in ("present", "absent", "uncertain") if tally[kind])
         told = f"{out}: {count:,} reports, {tally['findings']:,} findings in {tally['reports']:,} of them"
         return "\n".join([told + (f" ({kinds})" if kinds else ""), str(reading), *own.lines()])

@@ -22,7 +22,7 @@ from medvlp_toolkit.data.record_json import load
 from medvlp_toolkit.data.records import Finding, Report, Study
 from medvlp_toolkit.data.rejected import Reason, Rejected
 from medvlp_toolkit.data.sections import cut_to_sections, with_sections
-from medvlp_toolkit.data.tally import Tallying
+from medvlp_toolkit.data.tally import LanguageAware, Tallying
 
 Row = dict[str, Any]
 Annotator = Callable[[Sequence[Report]], list[list[Finding]]]
@@ -189,7 +189,8 @@ class ChunkPacker:
             # A report with text has sections, read or not.
             raise RejectedError(Reason.NO_SECTION if report.sections else Reason.EMPTY_REPORT)
         if self.report_filter is not None and self.require_findings and not findings:
-            raise RejectedError(Reason.NO_FINDINGS)
+            language = self.report_filter.foreign(chosen) if isinstance(self.report_filter, LanguageAware) else None
+            raise RejectedError(Reason.NO_FINDINGS) if language is None else RejectedError(Reason.LANGUAGE, language)
 
     def pixels(self, study: Study, row: Row) -> dict[str, npt.NDArray[Any]]:
         """The study's arrays; adds ``image_hash``, and moves the boxes where the fit moves them."""

@@ -1,4 +1,4 @@
-"""What a report filter counts of its own work: reports it does not know, answers it dropped, requests it makes.
+"""What a report filter says of its own work: reports it does not know or read, answers it dropped, requests it makes.
 
 The counts are shown at the end of a run; a count that has a rate is shown beside the progress bar too.
 """
@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
+from medvlp_toolkit.data.records import Report
+
 
 @runtime_checkable
 class Tallying(Protocol):
@@ -22,6 +24,14 @@ class Tallying(Protocol):
 
     def take_tally(self) -> Counter[str]:
         """What happened since the last call, description → how often; a copy in another process begins empty."""
+
+
+@runtime_checkable
+class LanguageAware(Protocol):
+    """A filter that does not read every language."""
+
+    def foreign(self, report: Report) -> str | None:
+        """The name of the language that a report is not read for, or None."""
 
 
 @runtime_checkable

@@ -14,7 +14,7 @@ import os
 import sys
 import tarfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -42,13 +42,13 @@ class Rejected:
 
 @dataclass
 class ReportReader:
-    """Iterates over the reports of a file or folder; afterwards ``rejected`` and ``empty`` tell the rest.
+    """Iterates over the reports of a file or folder; afterwards ``rejected`` and ``empty`` say the rest.
 
     ``source`` may be a ``.txt`` file (its id is the file's name), a ``.csv``, ``.tsv`` or ``.jsonl``
     (also ``.gz``), an Open-i ``.xml``, a ``.tgz`` or ``.tar`` of such files, or a folder of them
     (MIMIC-CXR's ``files/p10/p10000032/s50414267.txt``). Text is UTF-8, or Latin-1 where it is not;
     NULs become spaces. A repeated id is rejected; a report without text is read and counted in
-    ``empty``.
+    ``empty``. ``place`` is where the last report stood.
 
     Args:
         source: file or folder.
@@ -66,6 +66,7 @@ class ReportReader:
     empty: int = field(default=0, init=False)
     read: int = field(default=0, init=False)
     id_name: str = field(default="id", init=False)
+    place: str = field(default="", init=False)
 
     def __iter__(self) -> Iterator[Report]:
         path = Path(self.source)
@@ -79,9 +80,14 @@ class ReportReader:
                 continue
             seen.add(report.id)
             self.read += 1
+            self.place = place
             if not report.text.strip():
                 self.empty += 1
             yield report
+
+    def leave_out(self, reason: str) -> None:
+        """List the report that was given last as rejected: whoever reads it found that it cannot be used."""
+        self.rejected.append(Rejected(self.place, reason))
 
     def _reports(self, path: Path) -> Iterator[tuple[str, Report]]:
         if path.is_dir():
@@ -235,12 +241,22 @@ class ReportReader:
         return _clean(Report(report_id, text, sections))
 
 
-def write_findings(path: str | Path, rows: Iterable[tuple[Report, Sequence[Finding]]]) -> int:
-    """Write findings as JSON lines, one report a line (``{"id": …, "findings": […]}``); how many lines."""
+def write_findings(
+    path: str | Path,
+    rows: Iterable[tuple[Report, Sequence[Finding]]],
+    language: Callable[[Report], str | None] | None = None,
+) -> int:
+    """Write findings as JSON lines, one report a line (``{"id": …, "findings": […]}``); how many lines.
+
+    ``language`` names the language of a report that was not read for it, noted as ``"language": …``.
+    """
     count = 0
     with replacing(path) as stream:
         for report, findings in rows:
-            record = {"id": report.id, "findings": [_finding_record(finding) for finding in findings]}
+            record: dict[str, Any] = {"id": report.id, "findings": [_finding_record(finding) for finding in findings]}
+            other = language(report) if language is not None else None
+            if other is not None:
+                record["language"] = other
             stream.write(json.dumps(record, ensure_ascii=False) + "\n")
             count += 1
     return count

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from medvlp_reports.assertion import Certainty, certainties
 from medvlp_reports.attachment import attach
 from medvlp_reports.landmarks import medklip_vocabulary
+from medvlp_reports.language import LanguageCheck
 from medvlp_reports.lexicon import FINDING, Lexicon, as_lexicon
 from medvlp_reports.places import anatomy_groups, landmark
 from medvlp_reports.reading import read_items
 from medvlp_reports.sentences import sentences
 from medvlp_toolkit.data.headings import Headings, read_headings, shipped_headings
 from medvlp_toolkit.data.records import Finding, Presence, Report
-from medvlp_toolkit.data.sections import DEFAULT_SECTIONS, read_sections
+from medvlp_toolkit.data.sections import DEFAULT_SECTIONS, Section, read_sections
 
+_REPORTS_KEPT = 1024  # whose language is known, for those who ask for it before or after the findings
 _LONGEST_KEPT = 1000  # characters of a sentence that may be kept; longer ones hardly repeat
 
 
@@ -38,12 +41,20 @@ class Mention(NamedTuple):
     amends: bool = False
 
 
+class _Foreign(tuple[Mention, ...]):
+    """No statements, of a sentence in another language; its own type, since there is but one empty tuple."""
+
+    __slots__ = ()
+
+
+_FOREIGN = _Foreign()
+
+
 class RuleFilter:
     """Finds what a chest-radiograph report says is there, is not there, may be there, and where.
 
     Entities and positions are MedKLIP's 75 and 51 (Wu et al., ICCV 2023) in its order, and behind the 75 those that
-    the lexicon declares. Cues and
-    scopes follow NegEx and ConText; see ``docs/report_filters.md`` for what is measured.
+    the lexicon declares. Cues and scopes follow NegEx and ConText; see ``docs/report_filters.md`` for what is measured.
 
     Args:
         sections: sections of a report that are read; a report without any of them is read whole. Where an
@@ -51,8 +62,10 @@ class RuleFilter:
         likely_is_present: count "likely", "probable" as present; else as uncertain.
         headings: a YAML file of headings besides those that come with the toolkit
             (``medvlp_toolkit.data.headings``).
-        lexicon: a YAML file that extends the shipped lexicon or replaces parts of it, or a lexicon that
-            ``medvlp_reports.lexicon.read_lexicon`` has read.
+        lexicon: ``default`` (English), ``german``, ``spanish``; a YAML file that extends one of them or replaces parts
+            of the default; or a lexicon that ``medvlp_reports.lexicon.read_lexicon`` has read.
+        on_foreign: what to do with a report in a language that the lexicon does not read: ``skip`` it, so that it has no
+            finding, or ``read`` it all the same.
         cache_size: sentences whose reading is kept; reports repeat many sentences word for word.
 
     Example::
@@ -68,8 +81,11 @@ class RuleFilter:
         likely_is_present: bool = True,
         headings: str | Path | None = None,
         lexicon: Lexicon | str | Path | None = None,
+        on_foreign: Literal["skip", "read"] = "skip",
         cache_size: int = 50_000,
     ) -> None:
+        if on_foreign not in ("skip", "read"):
+            raise ValueError(f"on_foreign is 'skip' or 'read', not {on_foreign!r}")
         vocabulary = medklip_vocabulary()
         self.lexicon = as_lexicon(lexicon)
         self.entities: list[str] = list(self.lexicon.entities)
@@ -84,6 +100,10 @@ class RuleFilter:
             Certainty.LIKELY: Presence.PRESENT if likely_is_present else Presence.UNCERTAIN,
             Certainty.STATED: Presence.PRESENT,
         }
+        self.on_foreign = on_foreign
+        self._language = LanguageCheck(self.lexicon) if on_foreign == "skip" else None
+        self._languages: dict[str, str | None] = {}  # of the reports read last
+        self._tally: Counter[str] = Counter()
         self._cache_size = cache_size
         self._cache: dict[str, tuple[Mention, ...]] = {}
 
@@ -96,7 +116,29 @@ class RuleFilter:
             "sections": list(self.sections),
             "headings": self.headings.digest,
             "likely_is_present": self.likely_is_present,
+            "on_foreign": self.on_foreign,
         }
+
+    def foreign(self, report: Report) -> str | None:
+        """The name of the language that a report is in, where the lexicon does not read it and it is skipped."""
+        return self._foreign(report.text, lambda: read_sections(report, self.sections, self.headings))
+
+    def _foreign(self, text: str, sections: Callable[[], Sequence[Section]]) -> str | None:
+        """The same; ``sections`` are those of the report with this text."""
+        if self._language is None:
+            return None
+        known = self._languages.get(text, "")
+        if known == "":
+            if len(self._languages) >= _REPORTS_KEPT:
+                self._languages.clear()
+            known = self._language.other_language("\n".join(section.text for section in sections()))
+            self._languages[text] = known
+        return known
+
+    def take_tally(self) -> Counter[str]:
+        """Reports and statements in other languages, which were not read, since the last call."""
+        taken, self._tally = self._tally, Counter()
+        return taken
 
     def __call__(self, reports: Sequence[Report]) -> list[list[Finding]]:
         """Findings of each report, in the order of its text; history is left out."""
@@ -106,6 +148,10 @@ class RuleFilter:
         """Findings of one report; spans are characters of ``report.text``."""
         presence, history = self._presence, Certainty.HISTORY
         sections = read_sections(report, self.sections, self.headings)
+        language = self._foreign(report.text, lambda: sections)
+        if language is not None:
+            self._tally[f"reports in {language}, not read"] += 1
+            return []
         if any(section.amends for section in sections):
             return [
                 Finding(m.entity, presence[m.certainty], m.position, (m.start, m.end), m.concept)
@@ -128,7 +174,10 @@ class RuleFilter:
         """Every statement about a finding in the chosen sections of a report."""
         found: list[Mention] = []
         amended = False
-        for section in read_sections(report, self.sections, self.headings):
+        sections = read_sections(report, self.sections, self.headings)
+        if self._foreign(report.text, lambda: sections) is not None:
+            return []
+        for section in sections:
             amended = amended or section.amends
             found.extend(self.read_text(section.text, section.start, section.amends))
         return amend(found) if amended else found
@@ -153,12 +202,16 @@ class RuleFilter:
                     cache[sentence] = known
             if known:
                 yield start, known
+            elif known is _FOREIGN:
+                self._tally["statements in another language, not read"] += 1
 
     def _read_sentence(self, sentence: str) -> tuple[Mention, ...]:
         read = read_items(sentence, self.lexicon)
         items, matches = read.items, read.matches
         if not any(term.kind is FINDING for _, _, term in items):
             return ()
+        if self._language is not None and self._language.of_statement(sentence) is not None:
+            return _FOREIGN
         certainty = certainties(read)
         places = attach(items, anatomy_groups(items))
         mentions: dict[Any, Mention] = {}
@@ -183,7 +236,7 @@ class RuleFilter:
         return tuple(mentions.values())
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_cache": {}}
+        return {**self.__dict__, "_cache": {}, "_languages": {}, "_tally": Counter()}
 
 
 _SAID = {
