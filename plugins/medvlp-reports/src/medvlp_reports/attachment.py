@@ -118,7 +118,7 @@ def _joined_adjectives(items: list[Item], previous: int, index: int) -> bool:
 
 
 def _with_subject(items: list[Item], groups: dict[int, Group], side: Group) -> tuple[Place, ...]:
-    """The places of a phrase before an adjective; of a side alone those of its subject: "the angles are bilaterally clear"."""
+    """The places of a phrase before an adjective; of a side alone, its subject's: "angles are bilaterally clear"."""
     if any(place.organs or place.levels for place in side.places):
         return side.places
     if not side.first or items[side.first - 1][2].kind is not VERB:

@@ -95,6 +95,9 @@ class LanguageCheck:
                 if word not in lexicon.words and word not in self._own:
                     weight = _NEGATION if word in language.negations else 1
                     self._others.setdefault(word, {})[code] = weight
+        self._foreign_words = frozenset(self._others)
+        others = (language for code, language in languages().items() if code != lexicon.language)
+        self._only_own = self._own.difference(*(language.words | language.negations for language in others))
         self._shared = {
             code: self._own & (language.words | language.negations) for code, language in languages().items()
         }
@@ -107,7 +110,10 @@ class LanguageCheck:
             script = self._other_script(text)
             if script is not None:
                 return script
-        words, known, weights = self._evidence(text)
+        words = _WORD.findall(text.lower())[:_MOST_WORDS]
+        if self._foreign_words.isdisjoint(words) and not self._only_own.isdisjoint(words):
+            return None  # which most reports are: of the lexicon's language, with no word that speaks against it
+        words, known, weights = self._evidence(words)
         count = len(words)
         if known >= _MANY * count:
             return None
@@ -124,7 +130,10 @@ class LanguageCheck:
             return None
         if not text.isascii() and (script := self._other_script(text)) is not None:
             return script
-        words, known, weights = self._evidence(text)
+        words = _WORD.findall(text.lower())[:_MOST_WORDS]
+        if self._foreign_words.isdisjoint(words):
+            return None
+        words, known, weights = self._evidence(words)
         if known >= _MANY * len(words):
             return None
         code, weight = _heaviest(weights)
@@ -132,11 +141,11 @@ class LanguageCheck:
             return None
         return languages()[code].name if code else OTHER
 
-    def _evidence(self, text: str) -> tuple[list[str], int, dict[str, int]]:
-        """(words, how many of them the lexicon knows, weight of the other ones by language)."""
+    def _evidence(self, found: list[str]) -> tuple[list[str], int, dict[str, int]]:
+        """(words that count, how many of them the lexicon knows, weight of the other ones by language)."""
         others, own = self._others, self._own
         lemma_of, vocabulary = self._lexicon.lemmas, self._lexicon.words
-        words = [word for word in _WORD.findall(text.lower())[:_MOST_WORDS] if len(word) > 1 and word not in REDACTED]
+        words = [word for word in found if len(word) > 1 and word not in REDACTED]
         weights: dict[str, int] = {}
         known = 0
         for word in words:

@@ -64,8 +64,8 @@ class RuleFilter:
             (``medvlp_toolkit.data.headings``).
         lexicon: ``default`` (English), ``german``, ``spanish``; a YAML file that extends one of them or replaces parts
             of the default; or a lexicon that ``medvlp_reports.lexicon.read_lexicon`` has read.
-        on_foreign: what to do with a report in a language that the lexicon does not read: ``skip`` it, so that it has no
-            finding, or ``read`` it all the same.
+        on_foreign: what to do with a report in a language that the lexicon does not read: ``skip`` it, so that it has
+            no finding, or ``read`` it all the same.
         cache_size: sentences whose reading is kept; reports repeat many sentences word for word.
 
     Example::
