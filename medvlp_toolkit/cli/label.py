@@ -68,9 +68,7 @@ def label_table(
     run_on_reports(reader, out, max_rejected, work)
 
 
-def _in_its_language(
-    reports: Iterable[Report], reader: ReportReader, rules: LanguageAware
-) -> Iterator[Report]:
+def _in_its_language(reports: Iterable[Report], reader: ReportReader, rules: LanguageAware) -> Iterator[Report]:
     """The reports; those in a language that is not read are listed as left out, and have a blank row."""
     for report in reports:
         language = rules.foreign(report)

@@ -12,7 +12,7 @@ from medvlp_toolkit.data.headings import LONGEST_TITLE, Headings, normalised, sh
 UNLABELLED = "unlabelled"
 """Name of text that stands under no heading."""
 
-# Sections that tell why and how; a paragraph break ends them, because in many reports without a
+# Sections that say why and how; a paragraph break ends them, because in many reports without a
 # findings heading the text itself is the paragraph after them.
 ABOUT_THE_EXAMINATION = frozenset(
     ["indication", "history", "comparison", "technique", "examination", "date", "notification", "wet_read"]
@@ -29,6 +29,7 @@ _COMPLETE_LINE = re.compile(r"[.!?][ \t\r]*\n")
 _WRITTEN_BREAK = re.compile(
     r"\\r\\n|\\n|\\\.br\\|\\X0[AD]\\|<br\s{0,3}/?>|\r\n?|[\x0b\x0c\x85\u2028\u2029]", re.IGNORECASE
 )
+_ODD_BREAK = re.compile(r"[\\<\r\x0b\x0c\x85\u2028\u2029]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class _Heading(NamedTuple):
 
 def plain_breaks(text: str) -> str:
     """The text with every kind of line break as ``\\n``, also ``\\\\n`` and ``<br>``; as long as before."""
-    if "\\" not in text and "\r" not in text and "<" not in text and text.isascii() and text.isprintable():
+    if _ODD_BREAK.search(text) is None:
         return text
     return _WRITTEN_BREAK.sub(lambda match: " " * (len(match[0]) - 1) + "\n", text)
 
@@ -213,9 +214,9 @@ def _heading_lines(text: str, headings: Headings) -> Iterator[_Heading]:
     while start <= len(text):
         stop = text.find("\n", start)
         end = len(text) if stop < 0 else stop
-        line = text[start:end].strip() if end - start <= 4 * longest else "…"
-        bare = line.strip(_DECORATION)
-        if bare and len(bare) <= longest and bare[0].isalpha():
+        line = text[start:end].strip() if end - start <= 2 * longest else text[end - 40 : end].rstrip()
+        bare = line.strip(_DECORATION) if len(line) <= longest and end - start <= 2 * longest else ""
+        if bare and bare[0].isalpha():
             decorated = line != bare
             capitals = bare.isupper()
             key = normalised(bare)
@@ -250,8 +251,12 @@ def _heading_before(
     at_line_start = line_start == 0 or text[line_start - 1] == "\n"
     indent = len(line) - len(line.lstrip(_DECORATION))
     first = line_start + indent
-    if at_line_start and headings.is_title(line) and normalised(line) not in headings.names:
-        return _Heading("findings", line_start, end)
+    if at_line_start:
+        named = headings.names.get(normalised(line))
+        if named is not None:
+            return _Heading(named, line_start, end)
+        if headings.is_title(line):
+            return _Heading("findings", line_start, end)
     for word in _WORD_START.finditer(text, max(line_start, mark - headings.longest - 4), mark):
         start = word.start()
         heading = text[start:mark].strip(_DECORATION)

@@ -48,7 +48,8 @@ class Headings:
 
     ``names`` maps a heading (lower case) to its section, ``banners`` a line to what it opens (``report``, ``addendum``,
     ``wet_read``); ``items`` are labels that findings are listed under; ``title_words`` make an examination's title,
-    with at least one of ``title_core`` and none of ``not_first`` at its beginning. ``digest`` identifies all of it.
+    with at least one of ``title_core`` (which ``core_word`` finds) and none of ``not_first`` at its beginning.
+    ``digest`` identifies all of it.
     """
 
     names: Mapping[str, str]
@@ -60,6 +61,7 @@ class Headings:
     not_first: frozenset[str]
     longest: int
     digest: str
+    core_word: re.Pattern[str]
 
     def section(self, heading: str) -> str | None:
         """The section that a heading begins, or None where it is none."""
@@ -67,7 +69,7 @@ class Headings:
 
     def is_title(self, text: str) -> bool:
         """Whether a text is an examination's title: "CHEST, TWO VIEWS", "AP chest, 9:14 a.m."."""
-        if len(text) > LONGEST_TITLE:
+        if len(text) > LONGEST_TITLE or self.core_word.search(text) is None:
             return False
         found = [word.lower() for word in _TITLE_WORD.findall(_TIME.sub("1", text))]
         words = [word for word in found if not (word[0].isdigit() or word[0] == "_")]
@@ -145,4 +147,5 @@ def _headings(tables: Sequence[Mapping[str, Any]]) -> Headings:
         not_first=frozenset(words["not_first"]),
         longest=max(map(len, [*names, *banners, *words["items"]])),
         digest=hashlib.sha256(content.encode()).hexdigest(),
+        core_word=re.compile("|".join(map(re.escape, sorted(words["core"]))) or "(?!)", re.IGNORECASE),
     )

@@ -59,6 +59,13 @@ def test_present_absent_uncertain_and_not_mentioned(reports: Path, tmp_path: Pat
     assert line == ["Effusion", "1", "0", "0"]
 
 
+def test_the_run_ends_with_the_reports_that_had_no_section_and_no_finding(tmp_path: Path) -> None:
+    path = tmp_path / "reports.csv"
+    path.write_text("id,text\n1,FINDINGS: Effusion.\n2,INDICATION: Edema.\n3,IMPRESSION: Thank you.\n4,\n")
+    _, shown, _ = run(path, "--scheme", "nih14", "--out", tmp_path / "labels.csv")
+    assert "no section that is read: 1; no finding: 1" in shown.splitlines()
+
+
 @pytest.mark.parametrize(("scheme", "labels"), [("nih14", 14), ("chexpert14", 14), ("medklip75", 75)])
 def test_every_scheme_has_its_columns(reports: Path, tmp_path: Path, scheme: str, labels: int) -> None:
     assert run(reports, "--scheme", scheme, "--out", tmp_path / "labels.csv")[0] == 0

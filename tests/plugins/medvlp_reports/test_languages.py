@@ -9,8 +9,7 @@ import yaml
 
 from medvlp_reports.lexicon import shipped_lexicon
 from medvlp_reports.rules import RuleFilter
-from medvlp_toolkit.data.records import Report
-from tests.plugins.medvlp_reports.test_rules import EXPECTATION, SAID
+from tests.plugins.medvlp_reports.test_rules import assert_read
 
 LANGUAGES = ("german", "spanish")
 CASES = [
@@ -30,16 +29,7 @@ def filters() -> dict[str, RuleFilter]:
 def test_a_sentence_is_read_as_a_radiologist_means_it(
     filters: dict[str, RuleFilter], language: str, sentence: str, expected: str
 ) -> None:
-    mentions = filters[language].mentions(Report("1", sentence))
-    found = [(mention.concept, mention.certainty, mention.position) for mention in mentions]
-    for part in expected.split():
-        match = EXPECTATION.fullmatch(part)
-        assert match is not None, part
-        concept, said, position = match.groups()
-        assert any(
-            name == concept and certainty in SAID[said] and (position is None or where == position)
-            for name, certainty, where in found
-        ), f"{part} not in {found}"
+    assert_read(filters[language], sentence, expected)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -56,7 +56,7 @@ from medvlp_reports.lexicon import (
     WITH,
     Sense,
 )
-from medvlp_reports.reach import is_alternative, reach_back
+from medvlp_reports.reach import is_alternative, is_beside_unknown, reach_back
 from medvlp_reports.reading import Read
 
 __all__ = ["Certainty", "Item", "certainties"]
@@ -117,7 +117,7 @@ def certainties(read: Read) -> list[Certainty]:
             if scope is not None and scope.next_only >= 0 and first - scope.end > scope.next_only:
                 scope = None
             if finding.kind == "device" and apart and scope is not None and scope.certainty is _ABSENT:
-                scope = None if scope.governs else scope  # "no pneumothorax with the tube in place"
+                scope = None  # "no pneumothorax with the tube in place", "no kink of the tube"
             if finding.kind == "normal":
                 # "no effusion, normal heart": only what directly follows a negation is denied normality.
                 if scope is not None and first - scope.end <= 1 and not fresh:
@@ -146,6 +146,8 @@ def certainties(read: Read) -> list[Certainty]:
                 else:
                     scope.placed = True
         elif kind is CONJUNCTION:
+            if term.value is OR and scope is None and is_beside_unknown(items, index, tokens):
+                result[index - 1] = Certainty.ALTERNATIVE if result[index - 1] is _STATED else result[index - 1]
             preposition = False
             fresh = term.value is not OR
             apart = apart or term.value is WITH
@@ -154,7 +156,7 @@ def certainties(read: Read) -> list[Certainty]:
                 and fresh
                 and (
                     _begins_with_article(term.value, end, articled, scope)
-                    or (not scope.whole_list and begins_statement(items, index))
+                    or (_spent(scope, first) and not scope.whole_list and begins_statement(items, index))
                     or _ends_at_conjunction(items, index, scope)
                 )
             ):
@@ -177,6 +179,7 @@ def certainties(read: Read) -> list[Certainty]:
                 scope = None
             elif _answers(items, index, tokens, previous):
                 reach_back(items, result, index, clause, _ABSENT)
+                spent.add(index + 1)  # "not radiographically apparent"
             else:
                 # "no change in the effusion or atelectasis": both are there.
                 members = scope.members if scope is not None and scope.certainty is _ABSENT else []
@@ -192,7 +195,7 @@ def certainties(read: Read) -> list[Certainty]:
         elif kind in _BEFORE:
             either = kind is POSSIBLE_EITHER or kind is LIKELY_EITHER
             if either and not finding_follows(items, index):
-                if clause_ends(items, index, tokens):
+                if index not in spent and clause_ends(items, index, tokens):
                     reach_back(items, result, index, clause, _BEFORE[kind])
             # "no suspicious nodule" stays denied.
             elif scope is None or scope.certainty is not _ABSENT or (fresh and not or_follows(items, index)):
@@ -221,7 +224,9 @@ def certainties(read: Read) -> list[Certainty]:
             if scope is not None and scope.certainty is _ABSENT and not scope.governs and first - scope.end <= 1:
                 scope = None
         elif kind is PREPOSITION:
-            preposition = apart = True
+            preposition = True
+            # "no kink of the tube", not "no left-to-right shunt"
+            apart = apart or scope is None or scope.governs or (index > 0 and first > items[index - 1][1])
             if term.value is AGAINST and scope is not None and scope.certainty is Certainty.LIKELY and scope.governs:
                 scope = _Scope(Certainty.POSSIBLE, end)  # "more likely atelectasis than pneumonia"
         elif kind is STOP or kind is DASH:
@@ -237,6 +242,11 @@ def _unchanged(result: list[Certainty], scope: _Scope) -> None:
     for member in scope.members:
         result[member] = _STATED
     scope.members = []
+
+
+def _spent(scope: _Scope, first: int) -> bool:
+    """Whether a cue has governed something before this token, if only words that the lexicon does not know."""
+    return scope.governs or first > scope.end
 
 
 def _begins_with_article(word: Sense, after: int, articled: frozenset[int], scope: _Scope) -> bool:
@@ -256,7 +266,10 @@ def _is_another_side(items: list[Item], index: int, scope: _Scope) -> bool:
 
 def _ends_at_new_statement(items: list[Item], index: int, scope: _Scope) -> bool:
     """Whether "small", "mild" … after a comma or "and" begin a statement outside the scope."""
-    return not scope.whole_list and scope.certainty is not _HISTORY and not or_follows(items, index)
+    if scope.whole_list or scope.certainty is _HISTORY or or_follows(items, index):
+        return False
+    # "possibly with small effusions": nothing stands between the cue and "with"
+    return scope.certainty is _ABSENT or _spent(scope, items[index - 1][0])
 
 
 def _ends_at_conjunction(items: list[Item], index: int, scope: _Scope) -> bool:
@@ -282,8 +295,7 @@ def _answers(items: list[Item], index: int, tokens: int, previous: int | None) -
     return (
         following is not None
         and following[0] - end <= _SEEN_WITHIN
-        and following[2].kind is VERB
-        and following[2].value is SEEN
+        and (following[2].value is SEEN or following[2].kind is LIKELY_EITHER)
     )
 
 

@@ -210,7 +210,7 @@ def _group_after(items: list[Item], groups: dict[int, Group], index: int) -> Gro
 
 
 def _apposition(items: list[Item], groups: dict[int, Group], index: int) -> Group | None:
-    """The anatomy phrase after a comma that tells where: "opacity, left base", "atelectasis, mainly at the apex"."""
+    """The anatomy phrase after a comma that says where: "opacity, left base", "atelectasis, mainly at the apex"."""
     place = index
     while place < len(items) and items[place][2].kind in (PREPOSITION, *HEDGES):
         place += 1

@@ -8,6 +8,7 @@ from medvlp_reports.lexicon import (
     ABSENT_EITHER,
     AGAINST,
     ANATOMY,
+    AND,
     CHANGE,
     CHANGED,
     COMMA,
@@ -33,11 +34,12 @@ LOOK_AHEAD = 60
 CHANGE_WITHIN = 5  # tokens between "no" and "change"
 _ENDS = frozenset([STOP, DASH])
 _SAID_AFTER = frozenset([ABSENT_AFTER, ABSENT_EITHER, POSSIBLE_AFTER, LIKELY_AFTER])
+_ENDS_CLAUSE = _ENDS | _SAID_AFTER | {CONJUNCTION, ABSENT_BEFORE}
 _DESCRIBING = frozenset([ANATOMY, RESTART, PREPOSITION, CHANGED])
 
 
 def or_follows(items: list[Item], index: int) -> bool:
-    """Whether the list that goes on after ``index`` ends in "or"."""
+    """Whether the list that continues after ``index`` ends in "or"."""
     for _, _, term in items[index + 1 : index + 1 + LOOK_AHEAD]:
         if term.kind is CONJUNCTION and term.value is OR:
             return True
@@ -66,17 +68,13 @@ def finding_follows(items: list[Item], index: int) -> bool:
     start = index + 1
     if index and start < len(items) and _is_comma(items[start][2]) and items[index - 1][2].kind is CONJUNCTION:
         start += 1  # "atelectasis or, less likely, pneumonia"
-    for _, _, term in items[start : start + LOOK_AHEAD]:
-        kind = term.kind
-        if kind is FINDING:
+    for place in range(start, min(len(items), start + LOOK_AHEAD)):
+        term = items[place][2]
+        if term.kind is FINDING:
             return True
-        if (
-            kind is CONJUNCTION
-            or kind in _ENDS
-            or kind is ABSENT_BEFORE
-            or kind in _SAID_AFTER
-            or term.value is AGAINST
-        ):
+        if term.kind is CONJUNCTION and place > start and term.value in (AND, OR):
+            continue  # "questionable old third and fourth rib fractures"
+        if term.kind in _ENDS_CLAUSE or term.value is AGAINST:
             return False
     return False
 
@@ -100,21 +98,32 @@ def begins_statement(items: list[Item], index: int) -> bool:
     if after >= len(items):
         return False
     _, _, term = items[after]
+    if term.kind is FINDING and term.value.kind == "device" and _is_described(items, after):
+        return True
     if term.kind is FINDING and term.adjective and term.value.kind == "finding":
         return _describes_organ(items, after) and not or_follows(items, index)
     return _has_predicate(items, after)
 
 
+def _is_described(items: list[Item], index: int) -> bool:
+    """Whether something is said of a device without a verb: "pacemaker in place", "tube 4 cm above the carina"."""
+    following = items[index + 1] if index + 1 < len(items) else None
+    return following is not None and (
+        following[2].kind is PREPOSITION or (following[2].kind is FINDING and following[2].value.kind != "finding")
+    )
+
+
 def _describes_organ(items: list[Item], index: int) -> bool:
     """Whether an adjective stands before an organ: "enlarged heart", "elevated right hemidiaphragm"."""
     end = items[index][1]
-    for first, stop, term in items[index + 1 : index + 4]:
-        if first != end or term.kind is not ANATOMY:
-            return False
-        if term.value.role == "organ":
-            return True
+    organ = False
+    for first, stop, term in items[index + 1 : index + 5]:
+        if term.kind is not ANATOMY or first != end:
+            # "displaced rib fracture": the adjective is the noun's
+            return organ and not (term.kind is FINDING and first == end)
+        organ = organ or term.value.role == "organ"
         end = stop
-    return False
+    return organ
 
 
 def _has_predicate(items: list[Item], start: int) -> bool:

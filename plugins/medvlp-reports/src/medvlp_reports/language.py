@@ -154,7 +154,7 @@ class LanguageCheck:
             elif word in others:
                 for code, weight in others[word].items():
                     weights[code] = weights.get(code, 0) + weight
-            elif lemma_of[word] in vocabulary:
+            elif word not in self._lexicon.skipped and lemma_of[word] in vocabulary:
                 known += 1
         return words, known, weights
 

@@ -93,7 +93,7 @@ TAB = Kind.TAB
 
 
 class Sense(Enum):
-    """What is told apart within a kind."""
+    """What is distinguished within a kind."""
 
     AND = "and"  # conjunctions
     COMMA = ","
@@ -175,9 +175,12 @@ CUES: dict[str, Kind | tuple[Kind, Any]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Anatomy:
-    """A place: an organ, a side or a level, with the words that the landmark table reads."""
+    """A place: an organ, a side or a level, with the words that the landmark table reads.
+
+    A lexicon has one object for each; they are compared by identity, which is quick.
+    """
 
     name: str
     words: frozenset[str]
@@ -221,11 +224,11 @@ class Term:
 class Lexicon:
     """Compiled lexicon: ``trie`` over lemmas, ``lemmas`` (word → lemma), ``concepts`` → entity.
 
-    ``entities`` are MedKLIP's 75 in their order, then those that files declare. ``layout`` has the words that tell a
-    line's end from a statement's. ``words`` are the lemmas of all phrases, ``skipped`` words that count for nothing,
-    ``articles`` among them; ``compounds`` takes words apart, in languages that have compounds; ``language`` is the code
-    of the language it reads, where it says so. ``duplicates`` are phrases listed under two meanings, of which the first
-    counts; ``digest`` is a hash of what the lexicon was built from.
+    ``entities`` are MedKLIP's 75 in their order, then those that files declare. ``layout`` has the words that show
+    whether a line's end ends a statement. ``words`` are the lemmas of all phrases, ``skipped`` words that count for
+    nothing, ``articles`` among them; ``compounds`` takes words apart, in languages that have compounds; ``language`` is
+    the code of the language it reads, where it says so. ``duplicates`` are phrases listed under two meanings, of which
+    the first counts; ``digest`` is a hash of what the lexicon was built from.
     """
 
     trie: Trie

@@ -72,6 +72,7 @@ def compile_layers(layers: Sequence[Layer]) -> Lexicon:
         _add_layer(lexicon, layer, concepts, finer_entities)
     for mark, (kind, value) in PUNCTUATION.items():
         add_phrase(lexicon.trie, (mark,), Term(kind, value))
+    lemmas.update((mark, mark) for mark in ",;/&")  # these mean the same wherever they stand
     content = json.dumps([layer.content() for layer in layers], sort_keys=True)
     lexicon.digest = hashlib.sha256(content.encode()).hexdigest()
     spelled_right = (word for layer in layers for word in layer.spelled_right)
@@ -199,9 +200,7 @@ def _layout(layers: Sequence[Layer]) -> Layout:
             words.setdefault(name, set()).update(listed)
     listed_words: dict[str, Any] = {name: frozenset(listed) for name, listed in words.items()}
     tokens = _tokens(layers)
-    return Layout(
-        **listed_words, capital_nouns=bool(tokens.capital_nouns), ordinal_stops=bool(tokens.ordinal_stops)
-    )
+    return Layout(**listed_words, capital_nouns=bool(tokens.capital_nouns), ordinal_stops=bool(tokens.ordinal_stops))
 
 
 def _tokens(layers: Sequence[Layer]) -> TokenWords:

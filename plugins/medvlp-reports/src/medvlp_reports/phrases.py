@@ -43,10 +43,10 @@ def mark(char: str, text: str, start: int) -> str | None:
     A dash counts between spaces ("effusion - none"), a bracket before a single word ("effusion (none)"), the end of a
     column between words; a question mark stands before or after what it questions.
     """
-    if char in ",;:/&=":
-        return char
-    spaced = not start or text[start - 1].isspace()
     following = text[start + 1 : start + 2]
+    if char in ",;:/&=":
+        return None if char == ":" and following.isdigit() and text[start - 1 : start].isdigit() else char
+    spaced = not start or text[start - 1].isspace()
     if char in "-–—":
         return "-" if spaced and (not following or following.isspace()) else None
     if char == "?":

@@ -38,6 +38,16 @@ def is_alternative(items: list[Item], result: list[Certainty], previous: int, in
     return alternative
 
 
+def is_beside_unknown(items: list[Item], index: int, tokens: int) -> bool:
+    """Whether "or" offers, for the finding before it, something that the lexicon does not know: "or skin fold"."""
+    _, end, _ = items[index]
+    if not index or items[index - 1][2].kind is not FINDING or items[index - 1][1] != items[index][0]:
+        return False
+    if items[index - 1][2].value.kind != "finding" or items[index - 1][2].adjective or end >= tokens:
+        return False
+    return index + 1 == len(items) or items[index + 1][0] - end > (2 if items[index + 1][2].kind is FINDING else 0)
+
+
 def reach_back(items: list[Item], result: list[Certainty], index: int, clause: int, certainty: Certainty) -> bool:
     """Apply a cue to the findings before it, back to the verb before them; whether there were any.
 

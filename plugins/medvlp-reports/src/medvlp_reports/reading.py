@@ -63,42 +63,53 @@ class Read(NamedTuple):
     labelled: bool
 
 
+NOTHING = Read([], [], _NONE, _NONE, False)
+"""What is read in a sentence without a finding."""
+
+
 def read_items(sentence: str, lexicon: Lexicon) -> Read:
-    """What the lexicon says of a sentence's words."""
+    """What the lexicon says of a sentence's words; `NOTHING` where none is a finding's."""
     lowered = lower(sentence)
     lemma_of = lexicon.lemmas
+    known = lemma_of.get
+    compounds, skipped = lexicon.compounds, lexicon.skipped
     matches: list[Token] = []
     lemmas: list[str] = []
-    compounds, skipped = lexicon.compounds, lexicon.skipped
     articled: list[int] = []
     labelled = False
     for match in tokens_of(lowered):
         word = match[0]
-        if word.isalnum() or word[0].isalpha():
+        if compounds is not None and word[0].isalpha() and word not in skipped and (parts := compounds[word]):
+            at = match.start()
+            for first, last, meaning in parts:
+                lemmas.append(lemma_of[meaning])
+                matches.append(Part(meaning, at + first, at + last))
+            continue
+        lemma = known(word)
+        if lemma is None:
             if word in skipped:
                 if word in lexicon.articles:
                     articled.append(len(lemmas))
                 continue
-            if compounds is not None and (parts := compounds[word]):
-                at = match.start()
-                for first, last, meaning in parts:
-                    lemmas.append(lemma_of[meaning])
-                    matches.append(Part(meaning, at + first, at + last))
-                continue
-            lemmas.append(lemma_of[word])
-        else:
-            read = mark(word, lowered, match.start()) if word[0] not in "0123456789" else word
-            if read is None:
-                continue
-            if word == "?" and is_answered(lowered, match.end(), lexicon.layout):
-                read = ":"
-            labelled = labelled or read in _LABELLING
-            lemmas.append(read)
+            if word[0].isalnum():
+                lemma = lemma_of[word]
+            else:
+                lemma = mark(word, lowered, match.start())
+                if lemma is None:
+                    continue
+                if word == "?" and is_answered(lowered, match.end(), lexicon.layout):
+                    lemma = ":"
+                labelled = labelled or lemma in _LABELLING
+        lemmas.append(lemma)
         matches.append(match)
     items: list[Item] = []
+    finds = False
     for first, end, term in longest_matches(lexicon.trie, lemmas):
         if term.kind is not IGNORE:
             items.append((first, end, term))
+            finds = finds or term.kind is FINDING
+    if not finds:
+        return NOTHING
     for index, (first, end, term) in enumerate(items):
         if term.kind is FINDING:
             if term.value.only_at and not _is_at(items, index, term.value.only_at):

@@ -12,9 +12,9 @@ from medvlp_reports.assertion import Certainty, certainties
 from medvlp_reports.attachment import attach
 from medvlp_reports.landmarks import medklip_vocabulary
 from medvlp_reports.language import LanguageCheck
-from medvlp_reports.lexicon import FINDING, Lexicon, as_lexicon
-from medvlp_reports.places import anatomy_groups, landmark
-from medvlp_reports.reading import read_items
+from medvlp_reports.lexicon import FINDING, FindingTerm, Lexicon, as_lexicon
+from medvlp_reports.places import Place, anatomy_groups, landmark
+from medvlp_reports.reading import NOTHING, read_items
 from medvlp_reports.sentences import sentences
 from medvlp_toolkit.data.headings import Headings, read_headings, shipped_headings
 from medvlp_toolkit.data.records import Finding, Presence, Report
@@ -207,36 +207,40 @@ class RuleFilter:
 
     def _read_sentence(self, sentence: str) -> tuple[Mention, ...]:
         read = read_items(sentence, self.lexicon)
-        items, matches = read.items, read.matches
-        if not any(term.kind is FINDING for _, _, term in items):
+        if read is NOTHING:
             return ()
         if self._language is not None and self._language.of_statement(sentence) is not None:
             return _FOREIGN
+        items, matches = read.items, read.matches
         certainty = certainties(read)
         places = attach(items, anatomy_groups(items))
-        mentions: dict[Any, Mention] = {}
+        mentions: list[Mention] = []
         for index, (first, end, term) in enumerate(items):
             if term.kind is not FINDING:
                 continue
-            finding = term.value
+            finding, said = term.value, certainty[index]
             start, stop = matches[first].start(), matches[end - 1].end()
-            for place in places.get(index) or (None,):
-                concept, position = finding.concept, None
-                if place is not None:
-                    position = landmark(place, finding.organ)
-                    for organ in place.organs:
-                        if organ.name in finding.refine:
-                            concept = finding.refine[organ.name]
-                            break
+            found = places.get(index)
+            if not found:
+                mentions.append(Mention(finding.concept, finding.entity, said, None, start, stop))
+                continue
+            # Two places may have one name: "the right and left lung bases".
+            names = dict.fromkeys((_concept_at(place, finding), landmark(place, finding.organ)) for place in found)
+            for concept, position in names:
                 entity = finding.finer_entities.get(concept, finding.entity)
-                mentions.setdefault(
-                    (index, concept, position),
-                    Mention(concept, entity, certainty[index], position, start, stop),
-                )
-        return tuple(mentions.values())
+                mentions.append(Mention(concept, entity, said, position, start, stop))
+        return tuple(mentions)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_cache": {}, "_languages": {}, "_tally": Counter()}
+
+
+def _concept_at(place: Place, finding: FindingTerm) -> str:
+    """The finer concept that a finding is at a place: "enlarged" of the heart."""
+    for organ in place.organs:
+        if organ.name in finding.refine:
+            return finding.refine[organ.name]
+    return finding.concept
 
 
 _SAID = {

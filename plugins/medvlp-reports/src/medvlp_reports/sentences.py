@@ -16,7 +16,7 @@ _ITEM = re.compile(rf"[ \t]*{_MARK}\s*")
 # A label: a few words before a colon that stands on the line's first words ("Pleural effusion: none").
 _LABEL = re.compile(r"[^\W\d_][^:.;,?!\n]{0,50}:(?!\d)")
 # A full stop ends a statement before a space or a capital (reports often lose the space), and so do the others; a
-# number in a list and a bullet within a line do so before their text. "1.5 cm" goes on; so do abbreviations.
+# number in a list and a bullet within a line do so before their text. "1.5 cm" continues; so do abbreviations.
 _STOP = r"[。！？｡।]+|[.!?](?<![.!?]{2})[.!?]*(?=\s|$|[^\W\d_a-zß-öø-ÿ][a-zß-öø-ÿ])|\.(?<=[^\W\d_]{4}\.)(?=[^\W\d_]{2})"
 _END = re.compile(_STOP)
 _END_OR_ITEM = re.compile(
@@ -28,12 +28,12 @@ _WORD_BEFORE = re.compile(r"[^\W_]+(?:\.[^\W_]+)*\Z")
 _ANSWER = re.compile(r"[ \t]*([^\W\d_]{1,12})[ \t]*(?=[.,;\n]|\Z)")
 _LONGEST_ABBREVIATION = 12
 _LONGEST_WORD = 24  # characters looked at before a full stop
-_NARROWEST = 50  # characters; text that is wrapped at fewer is not told from short lines by its width
+_NARROWEST = 50  # characters; below it, width does not separate wrapped text from short lines
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Words of a language that tell a line's end from a statement's (``cues.yaml``).
+    """Words of a language that show whether a line's end ends a statement (``cues.yaml``).
 
     ``abbreviations`` end in a full stop that ends no statement; a line does not end a statement after one of
     ``open_words``, nor before one of ``continuing_words``; ``answers`` may follow the question mark of a label.
@@ -70,7 +70,7 @@ def sentences(text: str, layout: Layout | None = None) -> Iterator[tuple[int, st
         for match in ends.finditer(text, first, last):
             end = following = match.start()
             if match.lastgroup is not None:
-                # "1) … 2) …": numbers in order begin items; "seen on image 6. The" is told by its stop.
+                # "1) … 2) …": numbers in order begin items; "seen on image 6. The" ends at its stop.
                 if _number(match) in (1, expected):
                     expected = _number(match) + 1
                 elif text[match.end() - 1] == "." and not layout.ordinal_stops:
@@ -122,7 +122,7 @@ def _abbreviated(text: str, stop: int, layout: Layout) -> bool:
 
 def _blocks(text: str, layout: Layout) -> Iterator[tuple[int, int]]:
     """(start, end) of the runs of lines that belong together."""
-    caseless = text in (text.upper(), text.lower())  # capitals do not tell where sentences begin
+    caseless = text in (text.upper(), text.lower())  # capitals do not show where sentences begin
     block: int | None = None  # where the current run begins
     before, end = "", 0
     for start, stop, width in _lines(text):
@@ -165,7 +165,7 @@ def _measured(lines: list[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
 
 
 def _begins_anew(before: str, line: str, width: int, caseless: bool, layout: Layout) -> bool:
-    """Whether a line begins a statement of its own, or goes on with what the line before said."""
+    """Whether a line begins a statement of its own, or continues what the line before said."""
     if _ITEM.match(line):
         return True
     before, line = before.rstrip(), line.lstrip()

@@ -82,7 +82,7 @@ class Lemmas(dict[str, str]):
         self._spelling = SpellingIndex(self._vocabulary)
 
     def __missing__(self, word: str) -> str:
-        if len(word) > _LONGEST_WORD:
+        if len(word) > _LONGEST_WORD or not word[0].isalnum():
             return word
         composed = word if word.isascii() else unicodedata.normalize("NFC", word)
         lemma = dict.get(self, composed) or stem_function(*self._stemmer)(composed)

@@ -65,8 +65,8 @@ def read_reports(archive: str | Path) -> Iterator[tuple[Report, list[list[str]]]
                     content = stream.read()
                     terms = [term.text or "" for term in ElementTree.fromstring(content).iter("major")]
                     yield report_from_open_i(content), [[part.strip() for part in term.split("/")] for term in terms]
-    except tarfile.TarError as error:
-        raise ValueError(f"{archive}: not readable as a .tgz of Open-i's reports ({error})") from None
+    except (tarfile.TarError, ElementTree.ParseError, EOFError):
+        raise ValueError(f"{archive}: not readable as a .tgz of Open-i's reports") from None
 
 
 def place_agreement(
@@ -110,18 +110,18 @@ def side_outcome(expected: frozenset[str], findings: list[Finding]) -> str:
 
 
 def zone_outcome(expected: list[frozenset[str]], findings: list[Finding]) -> str:
-    """One of ``OUTCOMES`` for findings of which these zones are expected, each told by one of some words."""
+    """One of ``OUTCOMES`` for findings of which these zones are expected, each named by one of some words."""
     if not findings:
         return "not found"
     zoned = [words for finding in findings if (words := _zone_words(finding.position))]
-    told = [zone for zone in expected if any(zone & words for words in zoned)]
-    if len(told) == len(expected):
+    named = [zone for zone in expected if any(zone & words for words in zoned)]
+    if len(named) == len(expected):
         return "exact" if all(any(zone & words for zone in expected) for words in zoned) else "more"
-    return "more" if told else "wrong" if zoned else "none"
+    return "more" if named else "wrong" if zoned else "none"
 
 
 def _zone_words(position: str | None) -> frozenset[str]:
-    """The words of a position that tell a zone, also with its side ("left_mid")."""
+    """The words of a position that name a zone, also with its side ("left_mid")."""
     if position is None:
         return frozenset()
     words = position.split("_")
