@@ -252,8 +252,8 @@ def _heading_before(
     indent = len(line) - len(line.lstrip(_DECORATION))
     first = line_start + indent
     if at_line_start:
-        named = headings.names.get(normalised(line))
-        if named is not None:
+        named = headings.section(line.strip(_DECORATION))
+        if named is not None and not (dash and line[indent:].islower() and not lower_case):
             return _Heading(named, line_start, end)
         if headings.is_title(line):
             return _Heading("findings", line_start, end)

@@ -22,6 +22,7 @@ _SCHEMA = {
         "language": {"type": "string"},
         "sections": {"type": "object", "additionalProperties": _WORDS},
         "unmistakable": _WORDS,
+        "prefixes": _WORDS,
         "banners": {
             "type": "object",
             "additionalProperties": False,
@@ -38,6 +39,7 @@ _SCHEMA = {
 
 _SPACE = re.compile(r"\s+")
 _TITLE_WORD = re.compile(r"[^\W\d_]+(?:[-.][^\W\d_]+)*|[\d_]+|&")
+_SUFFIX = re.compile(r"\s*(?:\([^()]*\)|#?\s?\d{1,2})$")
 _TIME = re.compile(r"\d{1,2}:\d{2}")
 LONGEST_TITLE = 100  # characters
 
@@ -59,13 +61,23 @@ class Headings:
     title_core: frozenset[str]
     title_words: frozenset[str]
     not_first: frozenset[str]
+    prefixes: frozenset[str]
     longest: int
     digest: str
     core_word: re.Pattern[str]
 
     def section(self, heading: str) -> str | None:
-        """The section that a heading begins, or None where it is none."""
-        return self.names.get(normalised(heading))
+        """The section that a heading begins, or None where it is none: also "IMPRESSION (PRELIMINARY)", "ADDENDUM 2".
+
+        One of ``prefixes`` may be followed by anything ("ADDENDUM BY …").
+        """
+        key = normalised(heading)
+        name = self.names.get(key)
+        if name is None and len(key) <= LONGEST_TITLE:
+            name = self.names.get(_SUFFIX.sub("", key))
+            prefix = next((prefix for prefix in self.prefixes if key.startswith(f"{prefix} ")), None)
+            name = self.names[prefix] if name is None and prefix is not None else name
+        return name
 
     def is_title(self, text: str) -> bool:
         """Whether a text is an examination's title: "CHEST, TWO VIEWS", "AP chest, 9:14 a.m."."""
@@ -127,7 +139,9 @@ def _read(path: str | Path) -> Mapping[str, Any]:
 def _headings(tables: Sequence[Mapping[str, Any]]) -> Headings:
     names: dict[str, str] = {}
     banners: dict[str, str] = {}
-    words: dict[str, set[str]] = {key: set() for key in ("unmistakable", "items", "core", "words", "not_first")}
+    words: dict[str, set[str]] = {
+        key: set() for key in ("unmistakable", "prefixes", "items", "core", "words", "not_first")
+    }
     for table in tables:
         for name, headings in table.get("sections", {}).items():
             names.update((normalised(heading), name) for heading in headings)
@@ -140,6 +154,7 @@ def _headings(tables: Sequence[Mapping[str, Any]]) -> Headings:
     return Headings(
         names=names,
         unmistakable=frozenset(words["unmistakable"]),
+        prefixes=frozenset(words["prefixes"] & set(names)),
         banners=banners,
         items=frozenset(words["items"]),
         title_core=frozenset(words["core"]),

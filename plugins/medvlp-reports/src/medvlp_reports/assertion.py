@@ -91,7 +91,7 @@ class _Scope:
 
 def certainties(read: Read) -> list[Certainty]:
     """One certainty per item of a sentence; those of items that are no finding mean nothing."""
-    items, tokens, articled, breaks = read.items, len(read.matches), read.articled, read.breaks
+    items, tokens, articled, breaks = read.items, len(read.spans), read.articled, read.breaks
     result = [_STATED] * len(items)
     labels, spent = answered(read) if read.labelled else ({}, set())
     scope: _Scope | None = None
@@ -162,8 +162,9 @@ def certainties(read: Read) -> list[Certainty]:
             ):
                 scope, previous = None, None
         elif kind is VERB:
-            if term.value is PERSIST and last is not None and index and items[index - 1][2].kind in (STOP, CONJUNCTION):
-                result[last] = _STATED  # "has cleared on the right, but persists on the left"
+            denied = last is not None and result[last] is _ABSENT
+            if term.value is PERSIST and denied and items[index - 1][2].kind in (STOP, CONJUNCTION):
+                result[last or 0] = _STATED  # "has cleared on the right, but persists on the left"
             if scope is not None:
                 if subject and previous is not None:
                     scope = None

@@ -7,6 +7,7 @@ from medvlp_reports.lexicon import (
     ABSENT_BEFORE,
     ANATOMY,
     CHANGED,
+    COLON,
     COMMA,
     CONJUNCTION,
     CONTRAST,
@@ -18,6 +19,7 @@ from medvlp_reports.lexicon import (
     STOP,
     VERB,
     WITH,
+    Term,
 )
 from medvlp_reports.place_relations import GENERIC, LIKENING, inherited, related_places, with_sides
 from medvlp_reports.places import HEDGES, JOINING, MODIFIERS, Group, Place, modifies_next
@@ -32,6 +34,7 @@ def attach(items: list[Item], groups: dict[int, Group]) -> dict[int, tuple[Place
         return attached
     before_of: dict[int, tuple[Place, ...]] = {}
     previous: int | None = None
+    label = _label(items, groups)
     for index, (_, _, term) in enumerate(items):
         if term.kind is not FINDING:
             continue
@@ -53,9 +56,30 @@ def attach(items: list[Item], groups: dict[int, Group]) -> dict[int, tuple[Place
             related = related_places(items, attached, before_of, previous, index)
             if related:
                 places = before_of[index] = with_sides(places, related) if places else related
-        attached[index] = places or _fronted(items, groups, index)
+        places = places or _fronted(items, groups, index)
+        if label and term.value.refine and not any(place.organs for place in places):
+            places = _of_label(label, places, term)
+        attached[index] = places
         previous = index
     return attached
+
+
+def _label(items: list[Item], groups: dict[int, Group]) -> tuple[Place, ...]:
+    """The organ that a statement is labelled with: "Pleura: small fluid on the left"."""
+    after = groups[0].last + 1 if 0 in groups else len(items)
+    if after >= len(items):
+        return ()
+    term = items[after][2]
+    return groups[0].places if term.kind is DASH or (term.kind is VERB and term.value is COLON) else ()
+
+
+def _of_label(label: tuple[Place, ...], places: tuple[Place, ...], term: Term) -> tuple[Place, ...]:
+    """The places of a finding that means something finer at the organ of its label."""
+    finer = (place.organs for place in label if any(organ.name in term.value.refine for organ in place.organs))
+    organs = next(finer, None)
+    if organs is None:
+        return places
+    return tuple(Place(organs, place.sides, place.levels) for place in places) or (Place(organs),)
 
 
 def _fronted(items: list[Item], groups: dict[int, Group], index: int) -> tuple[Place, ...]:
@@ -236,8 +260,8 @@ def _subject(items: list[Item], groups: dict[int, Group], index: int) -> Group |
                 # "opacity in the left base is unchanged": said of the opacity, which lies there.
                 return group
             return None
-        if term.kind is VERB or (term.kind is ABSENT_BEFORE and place == index - 1):
-            verb = True  # also "silhouette not enlarged"
+        if term.kind is VERB or (term.kind in (ABSENT_BEFORE, DASH) and place == index - 1):
+            verb = True  # also "silhouette not enlarged", "heart - enlarged"
         elif term.kind is STOP and term.value is not CONTRAST:
             return None
         elif term.kind is FINDING:

@@ -60,7 +60,7 @@ def answered(read: Read) -> tuple[dict[int, Certainty], set[int]]:
         labels = [place for place in range(first, mark) if items[place][2].kind is FINDING]
         certainty = _answer(items, labels, answer)
         following = items[mark][1]
-        if not answer and following < len(read.matches) and _shows(items, labels, read.matches[following][0]):
+        if not answer and following < len(read.lemmas) and _shows(items, labels, read.lemmas[following]):
             certainty = Certainty.STATED
         if items[mark][2].kind in _LOOSE and (certainty is Certainty.HISTORY or _speaks(items, answer)):
             continue

@@ -174,6 +174,7 @@ class LayoutWords(Strict):
     source: str | None = None
     abbreviations: list[Name] = Field(default_factory=list)
     open_words: list[Name] = Field(default_factory=list)
+    closed_endings: list[Name] = Field(default_factory=list)
     continuing_words: list[Name] = Field(default_factory=list)
     answers: list[Name] = Field(default_factory=list)
 

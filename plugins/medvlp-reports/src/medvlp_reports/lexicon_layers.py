@@ -198,7 +198,9 @@ def _layout(layers: Sequence[Layer]) -> Layout:
     for layer in layers:
         for name, listed in (layer.layout.model_dump(exclude={"source"}) if layer.layout else {}).items():
             words.setdefault(name, set()).update(listed)
+    closed = tuple(sorted(words.pop("closed_endings", ())))
     listed_words: dict[str, Any] = {name: frozenset(listed) for name, listed in words.items()}
+    listed_words["closed_endings"] = closed
     tokens = _tokens(layers)
     return Layout(**listed_words, capital_nouns=bool(tokens.capital_nouns), ordinal_stops=bool(tokens.ordinal_stops))
 

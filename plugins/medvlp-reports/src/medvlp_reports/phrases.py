@@ -50,7 +50,8 @@ def mark(char: str, text: str, start: int) -> str | None:
     if char in "-–—":
         return "-" if spaced and (not following or following.isspace()) else None
     if char == "?":
-        return QUESTION_BEFORE if spaced or not text[start - 1].isalnum() else QUESTION_AFTER
+        after = not spaced and (text[start - 1].isalnum() or text[start - 1 : start + 2] == "(?)")
+        return QUESTION_AFTER if after else QUESTION_BEFORE
     if char == "(":
         return ":" if start and spaced and _WORD_MARK.match(text, start) else None
     if char == "+":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from medvlp_reports.clauses import LOOK_AHEAD, Item
 from medvlp_reports.landmarks import medklip_vocabulary
@@ -36,17 +37,12 @@ HEDGES = frozenset([LIKELY_BEFORE, LIKELY_EITHER, POSSIBLE_BEFORE, POSSIBLE_EITH
 MODIFIERS = frozenset([RESTART, CHANGED, CHANGE, MODIFIER]) | HEDGES  # may stand between a place and its finding
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """One place: organs (may be empty where only a side is named), sides and levels."""
 
     organs: tuple[Anatomy, ...] = ()
     sides: tuple[str, ...] = ()
     levels: tuple[str, ...] = ()
-
-    @property
-    def specific(self) -> bool:
-        return bool(self.sides or self.levels)
 
 
 @dataclass(slots=True)
@@ -75,6 +71,8 @@ def landmark(place: Place, default: Anatomy | None) -> str:
         words.append("lung")
     if words == ["lung"] and not sides:
         words = ["lungs"]
+    if words == ["lobe"] and sides and not place.levels:
+        words = ["lung"]
     if "lobe" in words and not sides:
         if "middle" in place.levels and not place.sides:
             sides = ["right"]  # the left lung has none
@@ -107,7 +105,7 @@ def anatomy_groups(items: list[Item]) -> dict[int, Group]:
             # "granuloma in the right lung and left pleural effusion": the last place opens a new phrase.
             bounds = [(0, len(parts) - 1, index, starts[-1] - 1), (len(parts) - 1, len(parts), starts[-1], last)]
         for first_part, end_part, first, final in bounds:
-            group = Group(first, final, _places(parts[first_part:end_part]))
+            group = Group(first, final, _places(tuple(map(tuple, parts[first_part:end_part]))))
             for member in range(first, final + 1):
                 groups[member] = group
         index = last + 1
@@ -177,7 +175,8 @@ def _role(term: Term) -> str | None:
     return term.value.role if term.kind is ANATOMY else None
 
 
-def _places(parts: list[list[Anatomy]]) -> tuple[Place, ...]:
+@lru_cache(maxsize=65536)
+def _places(parts: tuple[tuple[Anatomy, ...], ...]) -> tuple[Place, ...]:
     """Places of a coordinated phrase: "right upper and lower lobes" gives both lobe and side to both."""
     places = [
         Place(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
 
 from medvlp_reports.clauses import LOOK_AHEAD, Item
@@ -10,10 +9,13 @@ from medvlp_reports.lexicon import (
     ABSENT_BEFORE,
     ANATOMY,
     CHANGE,
+    CONJUNCTION,
+    CONTRAST,
     FINDING,
     IGNORE,
     PREPOSITION,
     RESTART,
+    STOP,
     VERB,
     Lexicon,
     Term,
@@ -23,47 +25,28 @@ from medvlp_reports.sentences import is_answered
 
 _SIZE = Term(RESTART, "size")
 _CHANGE = Term(CHANGE, "change")
+_SHORTEST_ELLIPSIS = 5  # items
 _LABELLING = frozenset([":", "=", "-", COLUMN])
 _NONE: frozenset[int] = frozenset()
 # Marks of other scripts, read as those that the lexicon has.
 _MARKS = str.maketrans("，、،；؛：？؟（）／＋－＝＆", ",,,;;:??()/+-=&")
 
 
-class Part:
-    """A part of a compound word; what is asked of the match of a whole word."""
-
-    __slots__ = ("_end", "_start", "_text")
-
-    def __init__(self, text: str, start: int, end: int) -> None:
-        self._text, self._start, self._end = text, start, end
-
-    def __getitem__(self, group: int) -> str:
-        return self._text
-
-    def start(self) -> int:
-        return self._start
-
-    def end(self) -> int:
-        return self._end
-
-
-Token = re.Match[str] | Part
-
-
 class Read(NamedTuple):
-    """A sentence's items, and its tokens: what they are, those that an article stands before, those that begin a line.
+    """A sentence's items, and its tokens: base forms, (start, end), those after an article, those that begin a line.
 
     ``labelled``: there is a mark that may end a label.
     """
 
     items: list[Item]
-    matches: list[Token]
+    lemmas: list[str]
+    spans: list[tuple[int, int]]
     articled: frozenset[int]
     breaks: frozenset[int]
     labelled: bool
 
 
-NOTHING = Read([], [], _NONE, _NONE, False)
+NOTHING = Read([], [], [], _NONE, _NONE, False)
 """What is read in a sentence without a finding."""
 
 
@@ -73,7 +56,7 @@ def read_items(sentence: str, lexicon: Lexicon) -> Read:
     lemma_of = lexicon.lemmas
     known = lemma_of.get
     compounds, skipped = lexicon.compounds, lexicon.skipped
-    matches: list[Token] = []
+    spans: list[tuple[int, int]] = []
     lemmas: list[str] = []
     articled: list[int] = []
     labelled = False
@@ -83,7 +66,7 @@ def read_items(sentence: str, lexicon: Lexicon) -> Read:
             at = match.start()
             for first, last, meaning in parts:
                 lemmas.append(lemma_of[meaning])
-                matches.append(Part(meaning, at + first, at + last))
+                spans.append((at + first, at + last))
             continue
         lemma = known(word)
         if lemma is None:
@@ -101,7 +84,7 @@ def read_items(sentence: str, lexicon: Lexicon) -> Read:
                     lemma = ":"
                 labelled = labelled or lemma in _LABELLING
         lemmas.append(lemma)
-        matches.append(match)
+        spans.append(match.span())
     items: list[Item] = []
     finds = False
     for first, end, term in longest_matches(lexicon.trie, lemmas):
@@ -116,8 +99,10 @@ def read_items(sentence: str, lexicon: Lexicon) -> Read:
                 items[index] = (first, end, _SIZE)
             elif term.value.may_change and _is_of_a_finding(items, index):
                 items[index] = (first, end, _CHANGE)
-    breaks = _breaks(lowered, matches) if "\n" in sentence else _NONE
-    return Read(items, matches, frozenset(articled) if articled else _NONE, breaks, labelled)
+    if len(items) > _SHORTEST_ELLIPSIS:
+        _complete(items)
+    breaks = _breaks(lowered, spans) if "\n" in sentence else _NONE
+    return Read(items, lemmas, spans, frozenset(articled) if articled else _NONE, breaks, labelled)
 
 
 def lower(text: str) -> str:
@@ -130,14 +115,43 @@ def lower(text: str) -> str:
     return lowered.translate(_MARKS)
 
 
-def _breaks(text: str, matches: list[Token]) -> frozenset[int]:
+def _complete(items: list[Item]) -> None:
+    """Name again what an ellipsis leaves out: "no effusion on the left, [but] small [or none] on the right"."""
+    finding: Term | None = None
+    index = 0
+    while index < len(items):
+        first, end, term = items[index]
+        if term.kind is FINDING:
+            finding = term if term.value.kind == "finding" and not term.adjective else finding
+        elif term.kind is STOP and term.value is not CONTRAST:
+            finding = None
+        elif finding is not None and term.kind in (RESTART, ABSENT_BEFORE) and _stands_for_a_finding(items, index):
+            index += 1
+            items.insert(index, (first, end, finding))
+        index += 1
+
+
+def _stands_for_a_finding(items: list[Item], index: int) -> bool:
+    """Whether a size or "none" stands alone between a comma and "on the right"."""
+    if index < 1 or index + 2 >= len(items) or items[index - 1][2].kind not in (CONJUNCTION, STOP):
+        return False
+    end = items[index][1]
+    (first, stop, preposition), (side, last, place) = items[index + 1 : index + 3]
+    if preposition.kind is not PREPOSITION or place.kind is not ANATOMY or place.value.role != "side":
+        return False
+    if first != end or side != stop:
+        return False
+    return index + 3 == len(items) or (items[index + 3][0] == last and items[index + 3][2].kind in (CONJUNCTION, STOP))
+
+
+def _breaks(text: str, spans: list[tuple[int, int]]) -> frozenset[int]:
     """The tokens that stand first on a line, but for the first line."""
     found = set()
     end = 0
-    for index, match in enumerate(matches):
-        if index and "\n" in text[end : match.start()]:
+    for index, (start, stop) in enumerate(spans):
+        if index and "\n" in text[end:start]:
             found.add(index)
-        end = match.end()
+        end = stop
     return frozenset(found)
 
 

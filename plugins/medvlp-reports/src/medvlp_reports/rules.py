@@ -211,7 +211,7 @@ class RuleFilter:
             return ()
         if self._language is not None and self._language.of_statement(sentence) is not None:
             return _FOREIGN
-        items, matches = read.items, read.matches
+        items, spans = read.items, read.spans
         certainty = certainties(read)
         places = attach(items, anatomy_groups(items))
         mentions: list[Mention] = []
@@ -219,7 +219,7 @@ class RuleFilter:
             if term.kind is not FINDING:
                 continue
             finding, said = term.value, certainty[index]
-            start, stop = matches[first].start(), matches[end - 1].end()
+            start, stop = spans[first][0], spans[end - 1][1]
             found = places.get(index)
             if not found:
                 mentions.append(Mention(finding.concept, finding.entity, said, None, start, stop))

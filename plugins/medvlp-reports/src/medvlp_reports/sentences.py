@@ -36,15 +36,16 @@ class Layout:
     """Words of a language that show whether a line's end ends a statement (``cues.yaml``).
 
     ``abbreviations`` end in a full stop that ends no statement; a line does not end a statement after one of
-    ``open_words``, nor before one of ``continuing_words``; ``answers`` may follow the question mark of a label.
-    ``capital_nouns``: nouns are capitalised, so that a capital at the beginning of a line says nothing;
-    ``ordinal_stops``: a number with a full stop is an ordinal ("5. Rippe").
+    ``open_words`` (unless by one of ``closed_endings``), nor before one of ``continuing_words``; ``answers`` may follow
+    the question mark of a label. ``capital_nouns``: nouns are capitalised, so that a capital at the beginning of a line
+    says nothing; ``ordinal_stops``: a number with a full stop is an ordinal ("5. Rippe").
     """
 
     abbreviations: frozenset[str] = frozenset()
     open_words: frozenset[str] = frozenset()
     continuing_words: frozenset[str] = frozenset()
     answers: frozenset[str] = frozenset()
+    closed_endings: tuple[str, ...] = ()
     capital_nouns: bool = False
     ordinal_stops: bool = False
 
@@ -52,9 +53,9 @@ class Layout:
     def from_cues(cls, cues: Mapping[str, Any]) -> Layout:
         """The ``layout`` of a table of cues; each kind of word may be absent."""
         words: dict[str, Any] = {
-            name: frozenset(words) for name, words in cues.get("layout", {}).items() if name != "source"
+            name: frozenset(listed) for name, listed in cues.get("layout", {}).items() if name != "source"
         }
-        return cls(**words)
+        return cls(**{**words, "closed_endings": tuple(sorted(words.get("closed_endings", ())))})
 
 
 def sentences(text: str, layout: Layout | None = None) -> Iterator[tuple[int, str]]:
@@ -172,11 +173,14 @@ def _begins_anew(before: str, line: str, width: int, caseless: bool, layout: Lay
     if before.endswith((",", "-", "/", "(", ":", "&", "+")):
         return False
     first = line[:_LONGEST_WORD].split(maxsplit=1)[0].rstrip(".,;:")
-    if _last_word(before) in layout.open_words:
-        return False
-    if _LABEL.match(line):
-        return True
     small = line[0].islower()
+    labelled = _LABEL.match(line) is not None
+    if labelled and not small and not caseless:
+        return True
+    if _last_word(before) in layout.open_words and not before.lower().endswith(layout.closed_endings):
+        return False
+    if labelled:
+        return True
     if small and not caseless:
         return False
     if (small or caseless) and first.lower() in layout.continuing_words:
