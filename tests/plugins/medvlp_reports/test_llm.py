@@ -32,6 +32,7 @@ from tests.chat_server import (
     statement,
     states,
     status,
+    text_of,
 )
 
 SECRET = "Smith-4711"
@@ -121,6 +122,21 @@ def test_only_the_sections_that_are_read_are_sent_and_spans_are_places_in_the_re
     mine = asked(cache_dir=None)
     assert mine([Report("1", text)]) == [[]]
     assert mine.take_tally()["quotes that are not in the report, dropped"] == 1
+
+
+def test_an_addendum_is_sent_as_what_corrects_the_rest(asked: Any, server: ChatServer) -> None:
+    text = "FINDINGS: No edema.\n\nADDENDUM: Left effusion."
+    (found,) = asked()([Report("1", text)])
+    assert text_of(server.requests[-1]) == "No edema.\nADDENDUM:\nLeft effusion."
+    assert [text[slice(*finding.span)] for finding in found] == ["edema", "effusion"]
+    server.behaviours = [states(statement("ADDENDUM", "edema"))]
+    assert asked(cache_dir=None)([Report("1", text)]) == [[]]
+
+
+def test_headings_of_ones_own_are_read(asked: Any, server: ChatServer, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("sections: {history: [from the wards]}\n")
+    asked(headings=tmp_path / "mine.yaml")([Report("1", f"FROM THE WARDS: {SECRET}\nFINDINGS: No edema.")])
+    assert SECRET not in json.dumps(server.requests)
 
 
 class TestLies:
@@ -464,11 +480,11 @@ def test_nothing_of_a_report_is_logged(asked: Any, server: ChatServer, caplog: p
 def test_a_key_is_read_from_the_variable_that_is_named(
     asked: Any, server: ChatServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("OUR_KEY", "abc")
+    monkeypatch.setenv("OUR_KEY", "key-4711")
     mine = asked(api_key_variable="OUR_KEY")
     mine([EFFUSION])
-    assert server.headers[0]["Authorization"] == "Bearer abc"
-    assert b"abc" not in pickle.dumps(mine)
+    assert server.headers[0]["Authorization"] == "Bearer key-4711"
+    assert b"key-4711" not in pickle.dumps(mine)
     monkeypatch.delenv("OUR_KEY")
     with pytest.raises(EndpointError, match="the environment has no OUR_KEY"):
         asked(api_key_variable="OUR_KEY", cache_dir=None)([EFFUSION])

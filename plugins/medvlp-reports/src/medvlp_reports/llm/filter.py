@@ -26,8 +26,10 @@ from medvlp_reports.llm.client import (
     TryAgainError,
     chat_url,
 )
+from medvlp_reports.llm.text import TextRead
+from medvlp_toolkit.data.headings import read_headings, shipped_headings
 from medvlp_toolkit.data.records import Concept, Finding, Report
-from medvlp_toolkit.data.sections import select_sections
+from medvlp_toolkit.data.sections import DEFAULT_SECTIONS
 
 Structured = Literal["json_schema", "json_object", "none"]
 _MOST_FAILURES = 10  # reports one after another that have no answer, before the run is given up
@@ -52,6 +54,7 @@ class LlmFilter:
         knowledge: where entities and their descriptions come from; MedKLIP's 75 where None.
         positions: the same for positions; MedKLIP's 51 where None.
         sections: sections of a report that are read; a report without any of them is read whole.
+        headings: a YAML file of headings besides those that come with the toolkit (``medvlp_toolkit.data.headings``).
         concurrency: requests under way at once, in each process.
         timeout: seconds that one request may take.
         attempts: times that a request is made, ever later, before its report has no answer.
@@ -83,7 +86,8 @@ class LlmFilter:
         allow_remote: bool = False,
         knowledge: HasConcepts | Iterable[Concept] | None = None,
         positions: HasConcepts | Iterable[Concept] | None = None,
-        sections: Sequence[str] = ("findings", "impression"),
+        sections: Sequence[str] = DEFAULT_SECTIONS,
+        headings: str | Path | None = None,
         concurrency: int = 8,
         timeout: float = 120.0,
         attempts: int = 5,
@@ -109,6 +113,7 @@ class LlmFilter:
         places = _concepts(positions, "chest_positions")
         self.url = chat_url(base_url, allow_remote)
         self.model, self.sections = model, tuple(sections)
+        self.headings = shipped_headings() if headings is None else read_headings(headings)
         self.entities: list[str] = [concept.id for concept in concepts]
         self.positions: list[str] = [place.id for place in places]
         self.concurrency, self.attempts, self.timeout, self.max_tokens = concurrency, attempts, timeout, max_tokens
@@ -148,6 +153,7 @@ class LlmFilter:
             "prompt": key_of(prompt.PROMPT_VERSION, self._messages, self._format, self.extra),
             "model": self.model,
             "sections": list(self.sections),
+            "headings": self.headings.digest,
         }
 
     def take_tally(self) -> Counter[str]:
@@ -162,11 +168,11 @@ class LlmFilter:
         Raises EndpointError where nothing answers, the key or the model is refused, or one report after another has no
         answer. What was answered until then is in the cache.
         """
-        texts = [_Text(report, self.sections) for report in reports]
+        texts = [TextRead(report, self.sections, self.headings) for report in reports]
         answers = self._answers(list(dict.fromkeys(text.text for text in texts if text.text.strip())))
         return [self._findings(text, answers.get(text.text)) for text in texts]
 
-    def _findings(self, text: _Text, answer: str | None) -> list[Finding]:
+    def _findings(self, text: TextRead, answer: str | None) -> list[Finding]:
         if answer is None:
             return []
         tally: Counter[str] = Counter()
@@ -192,8 +198,9 @@ class LlmFilter:
             return answers
         client = self._opened_client()
         pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="llm")
+        ended = threading.Event()
         try:
-            asked: dict[Future[str], str] = {pool.submit(self._ask, client, text): text for text in waiting}
+            asked: dict[Future[str], str] = {pool.submit(self._ask, client, text, ended): text for text in waiting}
             done, _ = wait(asked, return_when=FIRST_EXCEPTION)
             failed = next((future for future in done if future.exception() is not None), None)
             if failed is not None:
@@ -209,7 +216,15 @@ class LlmFilter:
             raise self._hopeless(self._last_failure)
         return answers
 
-    def _ask(self, client: ChatClient, text: str) -> str:
+    def _ask(self, client: ChatClient, text: str, ended: threading.Event) -> str:
+        """A usable answer, or ""; where the run cannot be continued, what still waits is not asked."""
+        try:
+            return "" if ended.is_set() else self._answer(client, text)
+        except EndpointError:
+            ended.set()
+            raise
+
+    def _answer(self, client: ChatClient, text: str) -> str:
         """A usable answer, kept in the cache; "" where there is none, which is counted."""
         try:
             answer = self._usable(client, text)
@@ -304,28 +319,6 @@ class LlmFilter:
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         self.__dict__.update(state)
         self._begin()
-
-
-class _Text:
-    """The part of a report that is read, and where each piece of it stands in the report."""
-
-    def __init__(self, report: Report, sections: Sequence[str]) -> None:
-        pieces = select_sections(report, sections)
-        self.text = "\n".join(piece for _, piece in pieces)
-        self._pieces: list[tuple[int, int, int]] = []  # start in text, end in text, start in report
-        start = 0
-        for place, piece in pieces:
-            self._pieces.append((start, start + len(piece), place))
-            start += len(piece) + 1
-
-    def span_in_report(self, span: tuple[int, int] | None) -> tuple[int, int] | None:
-        """The span in the report's text; None where it is in more than one piece."""
-        if span is None:
-            return None
-        for start, end, place in self._pieces:
-            if start <= span[0] and span[1] <= end:
-                return span[0] - start + place, span[1] - start + place
-        return None
 
 
 def _concepts(source: HasConcepts | Iterable[Concept] | None, shipped: str) -> list[Concept]:

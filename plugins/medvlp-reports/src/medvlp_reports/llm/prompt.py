@@ -26,7 +26,8 @@ resolved; "uncertain" where it is possible, suggested, or cannot be excluded.
 position: one name of the list of positions, "{unspecified}" where the report gives none.
 
 One item for every statement; one for each place where a finding has several. What is only history, the reason for the \
-examination, or advice is no finding. An empty list is right where nothing is stated.
+examination, or advice is no finding. Leave out what an ADDENDUM contradicts. An empty list is right where \
+nothing is stated.
 
 Entities:
 {entities}
