@@ -16,6 +16,7 @@ class Reason(StrEnum):
     UNREADABLE_IMAGE = "unreadable image"
     EMPTY_REPORT = "empty report"
     NO_SECTION = "no section that is read"
+    LANGUAGE = "another language"
     NO_FINDINGS = "no findings"
     FILTER_FAILED = "report filter failed"
     DUPLICATE_ID = "duplicate id"
