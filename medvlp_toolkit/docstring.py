@@ -1,4 +1,4 @@
-"""Reads the parts of a docstring that users of a plugin rely on: its example, and its arguments."""
+"""Reads the parts of a docstring that plugin users rely on: its example and its arguments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose mistake an error is, and the line that reports it: one rule for commands, bundle runs, every rank, and Python.
+"""Separates user mistakes from bugs, and formats them: one rule for commands, bundle runs, every rank, and Python.
 
 A user's mistake is an error that the toolkit or the package of a registered plugin raises on purpose: a ``raise``
 statement of theirs, of one of :data:`USER_ERRORS`. Its message says what was given, what was expected and how to fix

@@ -1,4 +1,4 @@
-"""Old dotted paths: where each module and name of the first layout is now. They answer for one release.
+"""Old dotted paths: the current location of each module and name of the first layout. They work for one release.
 
 A module that is no longer there is found through :data:`MODULES`, a name that left its module through :data:`NAMES`.
 What went to a plugin's distribution is listed there, as entry points of the group

@@ -1,4 +1,4 @@
-"""A progress bar with rate and time left on a terminal, and nothing elsewhere."""
+"""A progress bar with rate and remaining time on a terminal, and nothing elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bundles that come with the toolkit: package data of a wheel, or the ``bundles/`` folder of a checkout."""
+"""The bundles shipped with the toolkit: package data of a wheel, or the ``bundles/`` folder of a checkout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``medvlp doctor``: does what is installed fit together, and on what does it run."""
+"""``medvlp doctor``: checks that the installed packages fit together, and shows the hardware they run on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands report a user's mistake in a line or two on stderr; a traceback is kept for bugs."""
+"""Commands report a user's mistake in a line or two on stderr; tracebacks are for bugs."""
 
 from __future__ import annotations
 

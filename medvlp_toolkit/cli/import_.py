@@ -1,4 +1,4 @@
-"""``medvlp import``: a published checkpoint into a bundle's ``models/``."""
+"""``medvlp import``: converts a published checkpoint into a bundle's ``models/``."""
 
 from __future__ import annotations
 

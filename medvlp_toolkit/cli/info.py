@@ -1,4 +1,4 @@
-"""``medvlp info``: what one plugin is, and how to write it in YAML."""
+"""``medvlp info``: documentation of one plugin, and how to write it in YAML."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``medvlp inspect``: what is in a packed store."""
+"""``medvlp inspect``: the contents of a packed store."""
 
 from __future__ import annotations
 

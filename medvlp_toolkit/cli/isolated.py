@@ -1,4 +1,4 @@
-"""Calls a function in a process of its own: what it imports, prints or breaks there stays there."""
+"""Calls a function in a separate process, so that its imports, output and crashes stay there."""
 
 from __future__ import annotations
 

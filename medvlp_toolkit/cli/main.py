@@ -1,4 +1,4 @@
-"""``medvlp``: the commands, each in a file of its own.
+"""``medvlp``: the commands, one file each.
 
 A new command is a file with one function, and one line below.
 """

@@ -1,4 +1,4 @@
-"""``medvlp new``: a plugin package that installs and passes its tests, to be changed into one's own."""
+"""``medvlp new``: writes a plugin package that installs and passes its tests, as a starting point."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``medvlp plugins``: every plugin that is installed, and whether it can be imported."""
+"""``medvlp plugins``: lists all installed plugins, and whether each can be imported."""
 
 from __future__ import annotations
 

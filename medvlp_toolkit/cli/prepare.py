@@ -1,4 +1,4 @@
-"""``medvlp prepare``: the packed store that a ``prepare.yaml`` describes."""
+"""``medvlp prepare``: builds the packed store that a ``prepare.yaml`` describes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What runs in a process of its own (see ``isolated``): these functions may import anything and return JSON values."""
+"""Functions that run in a separate process (see ``isolated``): they may import anything and return JSON values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the installed distributions satisfy what the toolkit and its plugins require."""
+"""Checks whether the installed distributions satisfy the requirements of the toolkit and its plugins."""
 
 from __future__ import annotations
 

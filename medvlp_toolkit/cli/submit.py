@@ -1,4 +1,4 @@
-"""``medvlp submit``: a batch file for a training on a cluster."""
+"""``medvlp submit``: a batch file for training on a cluster."""
 
 from __future__ import annotations
 

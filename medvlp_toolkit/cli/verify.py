@@ -1,4 +1,4 @@
-"""``medvlp verify``: a bundle's mistakes, found without running it."""
+"""``medvlp verify``: finds a bundle's mistakes without running it."""
 
 from __future__ import annotations
 

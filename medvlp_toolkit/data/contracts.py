@@ -1,4 +1,4 @@
-"""The contracts of the plugin kinds that data preparation reads, and what a plugin may offer beyond its contract.
+"""Contracts of the plugin kinds that data preparation uses, and the optional protocols beside them.
 
 :mod:`medvlp_toolkit.interfaces` offers them with those of the model's parts.
 """

@@ -1,4 +1,4 @@
-"""The records that pass between data sources, report filters and knowledge sources.
+"""The records exchanged between data sources, report filters and knowledge sources.
 
 Plain dataclasses without torch, so that everything from a raw report to its findings runs
 without loading the deep-learning stack.

@@ -1,4 +1,4 @@
-"""The sections of a radiology report: finding them, and choosing those a recipe reads.
+"""The sections of a radiology report: detection, and selection of those a recipe reads.
 
 Reads MIMIC-CXR's text ("FINAL REPORT", "INDICATION:", "FINDINGS:", "IMPRESSION:", and reports that
 are one paragraph after the indication), Open-i's XML (``AbstractText`` with a ``Label``) and plain

@@ -1,4 +1,4 @@
-"""The checkpoints in a run's folder: their names and order, and whether one is whole."""
+"""The checkpoint files of a run: names, order, and whether one is complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where and how precisely to compute."""
+"""Device and precision of a computation."""
 
 from __future__ import annotations
 

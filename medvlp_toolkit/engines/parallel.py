@@ -1,4 +1,4 @@
-"""One network over several processes: replicated (DDP) or sharded (FSDP2)."""
+"""One network on several processes: replicated (DDP) or sharded (FSDP2)."""
 
 from __future__ import annotations
 

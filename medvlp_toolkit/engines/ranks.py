@@ -1,4 +1,4 @@
-"""The processes of one training: who is the first, what they agree on, what they gather."""
+"""The processes of a training run: rank, agreement and gathering."""
 
 from __future__ import annotations
 

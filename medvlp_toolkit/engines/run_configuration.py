@@ -1,4 +1,4 @@
-"""Which configuration a run was made with, and how another one differs."""
+"""The configuration that a run was started with, and its differences from another one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One training at a time in an output folder."""
+"""A lock that allows one training run at a time in an output folder."""
 
 from __future__ import annotations
 

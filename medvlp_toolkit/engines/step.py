@@ -1,4 +1,4 @@
-"""What one iteration does: the functions that MONAI's engines call for every batch."""
+"""The work of one iteration: the functions that MONAI's engines call for every batch."""
 
 from __future__ import annotations
 

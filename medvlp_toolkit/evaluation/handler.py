@@ -1,4 +1,4 @@
-"""Collects what an evaluator gives and, at the end, measures it and writes a results folder."""
+"""Base handler of evaluations: collects an evaluator's output, computes metrics and writes a results folder."""
 
 from __future__ import annotations
 

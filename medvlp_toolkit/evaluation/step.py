@@ -1,4 +1,4 @@
-"""What the steps of all evaluators share."""
+"""The base step of all evaluators."""
 
 from __future__ import annotations
 

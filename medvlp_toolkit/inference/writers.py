@@ -1,4 +1,4 @@
-"""What inference and feature extraction write."""
+"""Writers of inference and feature extraction results."""
 
 from __future__ import annotations
 

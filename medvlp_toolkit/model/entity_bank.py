@@ -1,4 +1,4 @@
-"""Descriptions as vectors: encoded once by a frozen text model, kept on disk by content."""
+"""Embeddings of entity descriptions: computed once by a frozen text model, cached on disk by content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From an image to a probability per described entity: the tower that is verified, exported and deployed."""
+"""Maps an image to a probability per described entity: the network that is verified, exported and deployed."""
 
 from collections.abc import Sequence
 from typing import Optional

@@ -1,4 +1,4 @@
-"""Model and weighted losses: what a trainer optimises."""
+"""The model and its weighted losses: what a trainer optimises."""
 
 from __future__ import annotations
 

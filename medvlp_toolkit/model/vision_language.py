@@ -1,4 +1,4 @@
-"""The parts of a model and how they feed one another.
+"""The parts of a model and the data flow between them.
 
 :class:`VisionLanguageModel` owns the parts, :class:`~medvlp_toolkit.model.Encodings` computes each of them at most once
 per step, :class:`~medvlp_toolkit.model.PretrainingModel` turns a batch into losses.

@@ -1,4 +1,4 @@
-"""What a package of each kind of plugin needs beyond the common files."""
+"""Files that a package of each plugin kind needs beyond the common ones."""
 
 from __future__ import annotations
 

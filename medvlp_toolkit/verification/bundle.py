@@ -1,4 +1,4 @@
-"""``medvlp verify``: every mistake of a bundle that can be seen without running it, all at once."""
+"""``medvlp verify``: all mistakes of a bundle that are visible without running it, in one pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of a bundle beside its configurations: licence, model card, logging.conf, weights, large_files.yml."""
+"""Checks of a bundle's other files: licence, model card, logging.conf, weights, large_files.yml."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Configuration files laid over one another and overridden, as MONAI's parser does it, with the place of every item.
+"""Overlays and overrides configuration files as MONAI's parser does, keeping the place of every item.
 
 Nothing is evaluated: ``@`` and ``$`` stay text; ``%`` is replaced by the text it names.
 """

@@ -1,4 +1,4 @@
-"""``$`` expressions, read as syntax trees and never evaluated: their syntax, and the names they use."""
+"""Checks ``$`` expressions as syntax trees, never evaluated: their syntax, and the names they use."""
 
 from __future__ import annotations
 

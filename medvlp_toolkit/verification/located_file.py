@@ -1,4 +1,4 @@
-"""A YAML or JSON file as plain values, with the line of every item."""
+"""A YAML or JSON file as plain values, with the line number of every item."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``configs/metadata.json``: its form, its version and changelog, and whether the environment has what it names.
+"""Checks ``configs/metadata.json``: schema, version and changelog, and whether the environment has what it names.
 
 The form is checked against a schema of this project's own, written after MONAI's bundle specification, so that the
 check needs no network; ``python -m monai.bundle verify_metadata`` compares with the schema that the file names.

@@ -1,4 +1,4 @@
-"""What a dotted path leads to: read from installed distributions by import, from any other file as a syntax tree.
+"""Resolves dotted paths: installed distributions by import, all other files as syntax trees.
 
 A bundle's own modules are never imported, and its folder never joins ``sys.path``.
 """

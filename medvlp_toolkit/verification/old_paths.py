@@ -1,4 +1,4 @@
-"""Dotted paths of the first layout in a bundle: they work for this release, and the notice says what to write."""
+"""Finds dotted paths of the first layout in a bundle: they work for this release, and the notice gives the new path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether code uses a parameter that it takes, read from its source.
+"""Finds out from source code whether a function uses a parameter that it takes.
 
 A parameter is used when it reaches anything beyond a check of its own value: a condition, a call, a result. One that is
 stored as an attribute is used when the attribute is read: in the class, its bases and subclasses, or, from another

@@ -1,4 +1,4 @@
-"""Paths in a configuration that lead to nothing.
+"""Checks for paths in a configuration that do not exist.
 
 A relative path among the first ids of a file is a default for the command line to replace, so that only what can be
 judged is: absolute paths, arguments of something that is built, and files of the bundle itself.

@@ -1,4 +1,4 @@
-"""``@`` references: whether each leads somewhere, and none back to itself."""
+"""Checks ``@`` references: each has a target, and none forms a circle."""
 
 from __future__ import annotations
 

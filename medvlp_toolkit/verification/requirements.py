@@ -1,4 +1,4 @@
-"""``requirements``: distributions that a configuration names because its plugins come from them."""
+"""Checks ``requirements``: the distributions that a configuration's plugins come from."""
 
 from __future__ import annotations
 

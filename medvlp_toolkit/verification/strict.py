@@ -1,4 +1,4 @@
-"""``--strict``: for people who run other people's bundles. What is not known to be harmless is refused.
+"""``--strict``: rejects whatever is not known to be harmless, for running other people's bundles.
 
 Allowed are targets of MONAI, torch, Ignite, transformers and of the installed plugins' packages, without what runs
 code, loads pickles or downloads; and expressions made of references, attributes, arithmetic and calls of the above.

@@ -1,4 +1,4 @@
-"""``_target_`` mappings: whether each leads to something callable, and whether its arguments fit."""
+"""Checks ``_target_`` mappings: each resolves to a callable, and its arguments fit."""
 
 from __future__ import annotations
 

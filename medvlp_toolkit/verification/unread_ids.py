@@ -1,4 +1,4 @@
-"""Ids that are set and that nothing reads: changing them changes nothing.
+"""Finds ids that are set but never read: changing them has no effect.
 
 An id is read when running the configuration resolves it, when MONAI's commands ask for it by name, or when a macro
 copies it. A file is judged by all the stacks of files that it can be part of: an overlay may serve several

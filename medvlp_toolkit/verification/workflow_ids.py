@@ -1,4 +1,4 @@
-"""Ids that MONAI asks of a training or an inference workflow."""
+"""Checks the ids that MONAI requires of training and inference workflows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers as classes: how they are normalised, and the vocabulary that numbers them.
+"""Answers as classes: normalisation, and the vocabulary that numbers them.
 
 The vocabulary travels inside the checkpoint: the numbers of a head's outputs mean nothing without it.
 """

@@ -1,4 +1,4 @@
-"""From the store's integers to what the encoder reads, on the training device, for a whole batch at once.
+"""Conversion of the store's integers to encoder input, on the training device, a whole batch at once.
 
 Both transforms take and return the batch dict. Random ones read ``augmentation_draws`` (B, R), uniform
 numbers that came with the batch: the device draws nothing, so that results do not depend on where or how

@@ -1,4 +1,4 @@
-"""What a batch may hold: the one table of its keys, which :mod:`medvlp_toolkit.interfaces` offers with the contracts.
+"""The one table of batch keys, re-exported with the contracts by :mod:`medvlp_toolkit.interfaces`.
 
 A batch is a dict. A loss names the keys it reads in ``needs``; a loss draws only what is absent. Every random choice
 that changes a loss is drawn when the batch is made, from (seed, epoch, study id), so that it depends neither on the

@@ -1,4 +1,4 @@
-"""From the packed store to a batch: what one step reads, drawn per study and built for a whole batch at once."""
+"""Batches from the packed store: random draws per study, arrays for a whole batch at once."""
 
 from __future__ import annotations
 

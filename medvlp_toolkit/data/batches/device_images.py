@@ -1,4 +1,4 @@
-"""The images of a data set on the training device: nothing but row numbers travels to it."""
+"""Keeps a data set's images on the training device, so that only row numbers are transferred."""
 
 from __future__ import annotations
 

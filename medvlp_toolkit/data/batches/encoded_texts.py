@@ -1,4 +1,4 @@
-"""Short texts (questions, captions) as a model reads them."""
+"""Tokenises short texts (questions, captions) for a model."""
 
 from __future__ import annotations
 

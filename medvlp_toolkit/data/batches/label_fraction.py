@@ -1,4 +1,4 @@
-"""Part of the labels, for asking how few a pre-trained model needs: chosen once, by seed, and written down."""
+"""Selects a fraction of the labels by seed and records the choice, to measure how few labels a model needs."""
 
 from __future__ import annotations
 

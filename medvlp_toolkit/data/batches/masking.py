@@ -1,4 +1,4 @@
-"""Which tokens of a report are masked, and with what (Devlin et al. 2019; whole entities: Chen et al. 2022)."""
+"""Masking of report tokens (Devlin et al. 2019; whole entities: Chen et al. 2022)."""
 
 from __future__ import annotations
 

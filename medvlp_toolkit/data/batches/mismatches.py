@@ -1,4 +1,4 @@
-"""Another study's image for a report: the negatives of image-text matching."""
+"""Mismatched images for reports: the negatives of image-text matching."""
 
 from __future__ import annotations
 

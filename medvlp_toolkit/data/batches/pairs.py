@@ -1,4 +1,4 @@
-"""Pairs of an image and a text as batches: questions with their answers, captions with their labels.
+"""Batches of image-text pairs: questions with their answers, captions with their labels.
 
 An image that several texts of a batch speak of is in the batch once, and ``image_index`` says whose it is: a model's
 image tower sees it once.

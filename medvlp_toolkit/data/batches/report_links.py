@@ -1,4 +1,4 @@
-"""The linked entities of a store's reports, and which tokens of a batch of reports they cover."""
+"""The linked entities of a store's reports, and the tokens that they cover in a batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Report tokens cut to a few fixed lengths: short batches cost less, and a compiled step meets few shapes."""
+"""Trims report tokens to a few fixed lengths: short batches cost less, and a compiled step sees few shapes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Entities of a knowledge graph in short texts, as the tensors that a fusion module reads."""
+"""Knowledge-graph entities in short texts, as input tensors of a fusion module."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a store's volumes to what a 3-D encoder reads, on the training device, for a whole batch at once.
+"""Conversion of the store's volumes to input of a 3-D encoder, on the training device, a whole batch at once.
 
 The transforms take and return the batch dict, as those for pictures do
 (:mod:`medvlp_toolkit.data.batches.augmentation`). Stored volumes share one orientation, so that nothing is flipped.

@@ -1,4 +1,4 @@
-"""Texts that a user gives for inference, one a line of a file."""
+"""Texts given by a user for inference, one per line of a file."""
 
 from __future__ import annotations
 

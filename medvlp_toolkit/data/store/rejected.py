@@ -1,4 +1,4 @@
-"""What a data source or a prepared store leaves out, and why: nothing vanishes."""
+"""Items that a data source or a prepared store leaves out, with reasons: nothing is dropped silently."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arrays that the processes of a machine share, instead of each holding its own."""
+"""Arrays shared by the processes of a machine instead of copied into each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The packed store: what `medvlp prepare` writes once and training reads.
+"""The packed store: written once by `medvlp prepare`, read by training.
 
 A store is a folder::
 

@@ -1,4 +1,4 @@
-"""Pictures of a few studies of a packed store, with what its labels say.
+"""Pictures of a few studies of a packed store, with their labels.
 
 File names are running numbers; neither ids nor report text are drawn.
 """

@@ -1,4 +1,4 @@
-"""What a packed store holds, in numbers: prevalence of labels, entities and positions, tokens, what was left out."""
+"""Statistics of a packed store: prevalence of labels, entities and positions, token counts, rejected items."""
 
 from __future__ import annotations
 

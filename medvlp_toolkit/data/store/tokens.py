@@ -1,4 +1,4 @@
-"""The texts of a store through a tokenizer, computed once and memory-mapped.
+"""The texts of a store, tokenised once and memory-mapped.
 
 A folder ``tokens/<hash>/`` holds ``input_ids.npy`` (N, L) int32 padded on the right, ``lengths.npy`` (N,) int32,
 ``offsets.npy`` (N, L, 2) int32 (start and end in characters of the text; 0, 0 for special tokens) and

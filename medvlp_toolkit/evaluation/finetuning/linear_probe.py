@@ -1,4 +1,4 @@
-"""How much of a label a linear map reads off frozen image features (Alain and Bengio 2017)."""
+"""Linear probes on frozen image features (Alain and Bengio 2017)."""
 
 from __future__ import annotations
 

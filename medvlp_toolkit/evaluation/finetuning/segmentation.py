@@ -1,4 +1,4 @@
-"""Segmentation of one finding: overlap per image, and its means over the whole set."""
+"""Segmentation of one finding: overlap per image, and means over the whole set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The heat maps of a network: everything that drawing them takes is asked of its image encoder."""
+"""The heat maps of a network, with the geometry that its image encoder reports."""
 
 from __future__ import annotations
 

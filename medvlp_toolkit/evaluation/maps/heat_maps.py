@@ -1,4 +1,4 @@
-"""From attention over image tokens to maps over the image's grid and its pixels."""
+"""Converts attention over image tokens to maps on the token grid and on the pixels."""
 
 from __future__ import annotations
 

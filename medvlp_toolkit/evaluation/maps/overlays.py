@@ -1,4 +1,4 @@
-"""Pictures of where the model looked: the image in grey, its heat map in colour, true boxes outlined.
+"""Heat map overlays: the image in grey, its heat map in colour, true boxes outlined.
 
 File names come from running numbers and findings, never from study or patient ids.
 """

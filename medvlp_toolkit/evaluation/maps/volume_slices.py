@@ -1,4 +1,4 @@
-"""Volumes as pictures: the slice across the body where a map is highest."""
+"""Volumes as pictures: the axial slice in which a map is highest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What answering questions about image files writes: the likeliest answers, and where the model looked."""
+"""Files written when answering questions about image files: the most likely answers, and heat maps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Accuracy of answers, overall, open, closed and per category, and what not looking would score."""
+"""Accuracy of answers: overall, open, closed and per category, with baselines that ignore the image."""
 
 from __future__ import annotations
 

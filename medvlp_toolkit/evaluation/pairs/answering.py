@@ -1,4 +1,4 @@
-"""Fine-tuning on pairs of an image and a text: prediction, and what is measured when the test set is done."""
+"""Evaluation of networks fine-tuned on image-text pairs: the prediction step, and the metrics of the test set."""
 
 from __future__ import annotations
 

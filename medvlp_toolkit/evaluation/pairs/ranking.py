@@ -1,4 +1,4 @@
-"""Ranking texts for images and images for texts, from files: the scores, and what is written of them."""
+"""Ranks texts for images and images for texts, from files, and writes the result."""
 
 from __future__ import annotations
 

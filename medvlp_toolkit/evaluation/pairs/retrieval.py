@@ -1,4 +1,4 @@
-"""Scores of every image with every text, towers once per item and the fusion per pair, all pairs in batches."""
+"""Scores every image with every text: towers once per item, fusion once per pair, in batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Charts as inline SVG. Colours are classes that the page's style sheet fills, so that they follow light and dark."""
+"""Charts as inline SVG. Colours are classes of the page's style sheet, so that they follow light and dark mode."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gallery: images with a heat map that can be faded, true boxes, and what the report says."""
+"""The gallery: images with a heat map that can be faded, true boxes, and the report's statements."""
 
 from __future__ import annotations
 

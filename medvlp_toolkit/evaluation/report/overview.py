@@ -1,4 +1,4 @@
-"""What stands out, in words: a sentence on the whole, and what to be careful about. Nothing here is computed anew."""
+"""The page's summary in words: one sentence on the result, and cautions. Nothing here is recomputed."""
 
 from __future__ import annotations
 

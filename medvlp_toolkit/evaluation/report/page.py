@@ -1,4 +1,4 @@
-"""Puts the page together: from one results folder, or two, to one HTML file."""
+"""Renders the page: one or two results folders to one HTML file."""
 
 from __future__ import annotations
 

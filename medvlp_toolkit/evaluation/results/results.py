@@ -1,4 +1,4 @@
-"""The results folder: what every evaluation leaves behind, and all that reports and comparisons read.
+"""The results folder: written by every evaluation, and the only input of reports and comparisons.
 
 ::
 

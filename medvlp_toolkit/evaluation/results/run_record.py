@@ -1,4 +1,4 @@
-"""What an evaluation says of itself, so that two of them can be compared and one repeated."""
+"""Provenance of an evaluation: configuration, versions, hashes."""
 
 from __future__ import annotations
 

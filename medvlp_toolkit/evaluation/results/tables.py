@@ -1,4 +1,4 @@
-"""What an evaluation prints when it ends: its metrics as tables, what it took, and where the files are."""
+"""Tables printed at the end of an evaluation: its metrics, its cost, and where the files are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Do probabilities mean what they say: reliability in bins, expected calibration error, Brier score."""
+"""Calibration of probabilities: reliability in bins, expected calibration error, Brier score."""
 
 from __future__ import annotations
 

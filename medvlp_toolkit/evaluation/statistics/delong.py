@@ -1,4 +1,4 @@
-"""The spread of an AUC in closed form, for images of which several may show one patient, and of a difference of two.
+"""Closed-form variance of AUCs and their differences, for several images per patient.
 
 DeLong et al. 1988 derive the variance of an AUC from its structural components: for every positive the share of
 negatives that it beats, for every negative the share of positives that beat it. Obuchowski 1997 sums the components

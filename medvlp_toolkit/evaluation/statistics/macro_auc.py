@@ -1,4 +1,4 @@
-"""The mean AUC over labels and its interval in closed form, where a bootstrap for every part would take too long."""
+"""The mean AUC over labels with a closed-form interval, for where a bootstrap per subset would take too long."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Thresholds and what they give: as published (tuned on the very images), and honestly (chosen on another split)."""
+"""Metrics at thresholds: as published (tuned on the test images), and honestly (chosen on another split)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same figures for parts of the set: by sex, age, view, scanner, with how many stand behind each."""
+"""Metrics per subgroup (sex, age, view, scanner), with the sample size of each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What attention looks at while a model learns: the same few studies after every validation, in TensorBoard."""
+"""Attention on the same few studies after every validation, as images in TensorBoard."""
 
 from __future__ import annotations
 

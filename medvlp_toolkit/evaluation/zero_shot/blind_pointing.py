@@ -1,4 +1,4 @@
-"""What pointing scores without looking: chance, and the best fixed point."""
+"""Baselines of the pointing game that ignore the image: chance, and the best fixed point."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cases to look at: for every finding those the model is surest of, right and wrong.
+"""Cases to review: for every finding, the model's most confident hits and errors.
 
 A results folder keeps them in one file, ``cases.parquet``: images, maps and what the report says. They are patient
 data, so that an evaluation can be told to keep none.

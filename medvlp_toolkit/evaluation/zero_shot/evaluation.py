@@ -1,4 +1,4 @@
-"""Zero-shot evaluation: collects what an evaluator scores, has it measured, and writes the results folder."""
+"""Zero-shot evaluation: collects the evaluator's scores, runs the measures, and writes the results folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does attention point at the finding: the pointing game, overlap and contrast against ground truth."""
+"""Grounding of attention: the pointing game, overlap and contrast against ground truth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which entity of a model answers for a data set's label."""
+"""Maps a data set's labels to a model's entities."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Left or right: does the model put a finding on the side that it is on?
+"""Laterality: whether the model puts a finding on the correct side.
 
 Sides are the patient's. In a radiograph the patient's left is on the image's right.
 """

@@ -1,4 +1,4 @@
-"""What a measure sees, batch by batch and at the end, and what it gives."""
+"""The interface of a measure: its input per batch and at the end, and its output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What validation during training watches: the AUC of the entity scores on the whole validation set."""
+"""The validation metric of training: AUC of the entity scores on the whole validation set."""
 
 from __future__ import annotations
 

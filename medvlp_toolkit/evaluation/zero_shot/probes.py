@@ -1,4 +1,4 @@
-"""Probes: change the question or the image in a way whose right answer is known, and see what the model makes of it.
+"""Probes: change the query or the image in a way whose correct effect is known, and measure the model's response.
 
 A model may rank well and still not have understood: answer to a name but not to its description, take "no effusion" for
 effusion, or not know left from right.

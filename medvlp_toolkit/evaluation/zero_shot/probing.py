@@ -1,4 +1,4 @@
-"""Probing while evaluating: other words for the same findings, negated and sided ones, and changed images."""
+"""Runs the probes during evaluation: reworded, negated and sided descriptions, and changed images."""
 
 from __future__ import annotations
 

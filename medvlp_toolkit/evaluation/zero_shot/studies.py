@@ -1,4 +1,4 @@
-"""What a zero-shot evaluation is about: studies, the labels asked for, and where their findings are."""
+"""The studies of a zero-shot evaluation, with the labels asked for and the locations of their findings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every plugin that is a neural module must do: learn, repeat itself, keep samples apart, be saved."""
+"""Tests of every plugin that is a neural module: it learns, is deterministic, keeps samples apart, can be saved."""
 
 from __future__ import annotations
 

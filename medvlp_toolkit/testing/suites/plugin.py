@@ -1,4 +1,4 @@
-"""What every plugin must do, whatever its kind, and how a broken rule is told."""
+"""Tests of every plugin, whatever its kind, and how a broken rule is reported."""
 
 from __future__ import annotations
 

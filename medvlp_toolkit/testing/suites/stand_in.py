@@ -1,4 +1,4 @@
-"""A small complete model and a random batch, so that a pretext loss can be tried without any other plugin."""
+"""A small complete model and a random batch, to test a pretext loss without other plugins."""
 
 from __future__ import annotations
 
