@@ -1,4 +1,4 @@
-"""ARL's alignment of image and report: both say which of the knowledge's entities they speak of."""
+"""ARL's alignment loss: image and report each predict which entities of the knowledge graph are mentioned."""
 
 from __future__ import annotations
 

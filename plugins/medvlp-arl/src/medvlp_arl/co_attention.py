@@ -1,4 +1,4 @@
-"""The layers of ARL's fusion module: one of either stream, and what entities do beside them."""
+"""The layers of ARL's fusion module: co-attention for each stream, and knowledge injection."""
 
 from typing import Optional
 

@@ -1,4 +1,4 @@
-"""ARL's parts put together, with the sizes of a checkpoint."""
+"""Builds ARL's model with the sizes of a checkpoint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Image and text that attend to one another, and entities that inform the text: ARL's fusion module."""
+"""ARL's fusion module: co-attention of image and text, with knowledge injected into the text."""
 
 from typing import Optional
 

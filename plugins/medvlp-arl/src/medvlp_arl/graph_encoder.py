@@ -1,4 +1,4 @@
-"""The knowledge graph's entities, each informed by its neighbours: ARL's graph encoder."""
+"""ARL's graph encoder: embeds each entity of the knowledge graph from its neighbours."""
 
 from __future__ import annotations
 

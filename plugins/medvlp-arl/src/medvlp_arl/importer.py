@@ -1,4 +1,4 @@
-"""Checkpoints of the published ARL, M3AE and METER as :class:`~medvlp_toolkit.model.PretrainingModel`."""
+"""Imports checkpoints of the published ARL, M3AE and METER as :class:`~medvlp_toolkit.model.PretrainingModel`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How well a model does its pretext tasks, beside what guessing the most frequent answer would give."""
+"""Metrics of the pretext tasks, beside the baseline of guessing the most frequent answer."""
 
 from __future__ import annotations
 

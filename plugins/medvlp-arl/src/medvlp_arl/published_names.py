@@ -1,4 +1,4 @@
-"""Published parameter names of ARL, M3AE and METER, and ours."""
+"""Maps published parameter names of ARL, M3AE and METER to ours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Published tensors into our model, every one accounted for."""
+"""Loads published tensors into our model and accounts for every one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From an image to what a pre-trained model says of it: the towers that are verified, exported and deployed."""
+"""Maps an image to a pre-trained model's outputs: the networks that are verified, exported and deployed."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Timing: warm up, repeat, tell the median and the spread, of the clock and of the processor."""
+"""Timing: warm up, repeat, report the median and the spread of wall-clock and processor time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One bundle's training step, kept ready in a process of its own and timed on request.
+"""One bundle's training step, kept ready in a separate process and timed on request.
 
     python step_process.py
 

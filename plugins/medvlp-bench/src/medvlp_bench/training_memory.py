@@ -1,4 +1,4 @@
-"""How much memory a long training takes: over epochs, and for each further process on one machine."""
+"""Memory use of a long training run: over epochs, and for each additional process on one machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How fast a bundle trains: its own trainer, on a store that its own ``prepare.yaml`` prepared."""
+"""Training speed of a bundle: its own trainer, on a store prepared by its own ``prepare.yaml``."""
 
 from __future__ import annotations
 

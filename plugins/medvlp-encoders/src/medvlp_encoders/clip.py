@@ -1,4 +1,4 @@
-"""CLIP's vision transformer as token encoder."""
+"""CLIP's vision transformer as a token encoder."""
 
 from __future__ import annotations
 

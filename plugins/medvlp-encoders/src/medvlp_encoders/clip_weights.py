@@ -1,4 +1,4 @@
-"""Names of CLIP's vision tower in the layouts that circulate, and ours."""
+"""Maps the names of CLIP's vision tower in the common checkpoint layouts to ours."""
 
 from __future__ import annotations
 

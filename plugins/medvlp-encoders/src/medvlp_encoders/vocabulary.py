@@ -1,4 +1,4 @@
-"""Tokenizers: a WordPiece vocabulary learned from the texts at hand, and a tokenizer as plain values."""
+"""Tokenizers: learning a WordPiece vocabulary from given texts, and serialising a tokenizer as plain values."""
 
 from __future__ import annotations
 

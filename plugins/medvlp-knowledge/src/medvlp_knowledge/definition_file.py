@@ -1,4 +1,4 @@
-"""Reading a YAML or JSON file of descriptions into :class:`Definition` records.
+"""Reads a YAML or JSON file of descriptions into :class:`Definition` records.
 
 Three layouts are read. A plain mapping::
 

@@ -1,4 +1,4 @@
-"""Entity queries that attend to image tokens: MedKLIP's fusion module."""
+"""MedKLIP's fusion module: entity queries that attend to image tokens."""
 
 from __future__ import annotations
 

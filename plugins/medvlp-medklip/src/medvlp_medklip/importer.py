@@ -1,4 +1,4 @@
-"""The published MedKLIP checkpoint as a :class:`~medvlp_toolkit.model.PretrainingModel`."""
+"""Imports the published MedKLIP checkpoint as a :class:`~medvlp_toolkit.model.PretrainingModel`."""
 
 from __future__ import annotations
 

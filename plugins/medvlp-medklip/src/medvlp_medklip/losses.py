@@ -1,4 +1,4 @@
-"""MedKLIP's two pretext losses: does an entity exist, and where."""
+"""MedKLIP's two pretext losses: whether an entity exists, and where."""
 
 from __future__ import annotations
 

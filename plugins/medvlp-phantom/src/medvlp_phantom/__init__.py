@@ -1,4 +1,4 @@
-"""Synthetic chest-radiograph-like images with reports and ground truth, for trials and tests.
+"""Synthetic chest-radiograph-like images with reports and ground truth, for experiments and tests.
 
 The phantom needs no download and no patient: thorax, lungs, heart, ribs, spine and diaphragm with
 natural variation; nine findings with masks and boxes; a report in varied words and what it states.

@@ -1,4 +1,4 @@
-"""How hard the phantom is: every constant that a model's figures depend on, in one frozen place.
+"""The phantom's difficulty: every constant that model results depend on, in one frozen place.
 
 The values were fixed before any model was tuned on the phantom. Changing one of them makes
 published figures incomparable, so a change needs another ``version``.

@@ -1,4 +1,4 @@
-"""What every finding of the phantom has in common: a plan that is drawn first and painted later."""
+"""The base of the phantom's findings: planned (random draws) first, painted later."""
 
 from __future__ import annotations
 

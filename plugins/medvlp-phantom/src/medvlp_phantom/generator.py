@@ -1,4 +1,4 @@
-"""The generator: seed and index in, a synthetic radiograph with report and ground truth out."""
+"""The generator: maps seed and index to a synthetic radiograph with report and ground truth."""
 
 from __future__ import annotations
 

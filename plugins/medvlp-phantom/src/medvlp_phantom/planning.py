@@ -1,4 +1,4 @@
-"""Which findings an image shows and where, so that none hides another."""
+"""Plans the findings of an image and their locations, so that none hides another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``medvlp bench``: how fast the parts are on this machine."""
+"""``medvlp bench``: measures the speed of the parts on this machine."""
 
 from __future__ import annotations
 

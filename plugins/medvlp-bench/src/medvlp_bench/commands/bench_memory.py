@@ -1,4 +1,4 @@
-"""``medvlp bench memory``: what training on a large store takes, over epochs and per process."""
+"""``medvlp bench memory``: memory use of training on a large store, over epochs and per process."""
 
 from __future__ import annotations
 

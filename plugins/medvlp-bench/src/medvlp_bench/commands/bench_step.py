@@ -1,4 +1,4 @@
-"""``medvlp bench step``: how fast a bundle trains on this machine."""
+"""``medvlp bench step``: measures the training speed of a bundle on this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a store with linked entities to the knowledge graph that training reads."""
+"""Builds the knowledge graph that training reads from a store with linked entities."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which entities and triples of a knowledge source a corpus needs (Chen et al. 2022, ARL, section 3.1)."""
+"""Selects the entities and triples of a knowledge source that a corpus needs (Chen et al. 2022, ARL, section 3.1)."""
 
 from __future__ import annotations
 
