@@ -26,23 +26,23 @@ def info(
 ) -> None:
     """Show a plugin's signature, documentation, source file and an example in YAML."""
     registry = mv.registries[known_kind(kind)]
-    told = registry.describe(name)
+    described = registry.describe(name)
     plugin = registry[name]
     target = _target(registry, name)
     example = example_yaml(plugin, registry.ref(name).name, target)
     if as_json:
-        print_json({**told, "arguments": arguments(plugin), "example": example})
+        print_json({**described, "arguments": arguments(plugin), "example": example})
         return
     out = console()
-    out.print(f"[bold]{escape(told['kind'])}.{escape(told['name'])}[/]  {escape(told['summary'])}\n")
+    out.print(f"[bold]{escape(described['kind'])}.{escape(described['name'])}[/]  {escape(described['summary'])}\n")
     for label in ("distribution", "target", "source"):
-        version = f" {told['version']}" if label == "distribution" else ""
-        out.print(f"[dim]{label:<13}[/]{escape(told[label] + version) or '(unknown)'}", soft_wrap=True)
+        version = f" {described['version']}" if label == "distribution" else ""
+        out.print(f"[dim]{label:<13}[/]{escape(described[label] + version) or '(unknown)'}", soft_wrap=True)
     out.print("\n[bold]Arguments[/]")
     for line in arguments(plugin) or ["(none)"]:
         out.print(f"  {escape(line)}", highlight=False, soft_wrap=True)
     out.print("\n[bold]Documentation[/]")
-    out.print(escape(told["documentation"]) or "(none)", highlight=False, soft_wrap=True)
+    out.print(escape(described["documentation"]) or "(none)", highlight=False, soft_wrap=True)
     out.print("\n[bold]YAML[/]")
     out.print(Syntax(example, "yaml", background_color="default") if out.is_terminal else escape(example))
 

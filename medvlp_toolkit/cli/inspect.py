@@ -39,7 +39,7 @@ def inspect(
         return
     _print(summary, console())
     if verify:
-        typer.echo("\nevery file is as it was written")
+        typer.echo("\nevery file matches its SHA-256")
     if written:
         typer.echo(f"\n{len(written) - 1} examples: {written[0]}")
 

@@ -25,7 +25,7 @@ def make_plugin(kind: str, name: str, pairs: Sequence[str]) -> Any:
     expected, and a mapping with ``_target_`` is built first, as in a bundle.
 
     Raises:
-        PluginError: when the plugin cannot be had.
+        PluginError: when the plugin cannot be resolved.
         ValueError: when an option is unknown, missing, or of another type.
     """
     plugin = mv.registries[kind][name]

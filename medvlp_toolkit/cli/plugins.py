@@ -104,13 +104,13 @@ def _print_table(refs: list[mv.PluginRef], outcomes: dict[int, Outcome]) -> None
         if rivals:
             conflict = "[yellow]conflict[/]"
             other = " and ".join(rivals)
-            told = (
+            shadowed = (
                 f"{ref.kind} plugin '{ref.name}' of {ref.distribution}: {other} offers it too; write {ref.import_path}"
             )
-            notes.append(f"[yellow]![/] {escape(told)}")
+            notes.append(f"[yellow]![/] {escape(shadowed)}")
         table.add_row(*mark, *map(escape, (ref.kind, ref.name, ref.distribution, ref.version)), conflict)
     out = console()
-    out.print(table if refs else "no plugin is installed; the built-in ones: pip install -r requirements.txt")
+    out.print(table if refs else "no plugin is installed; for the built-in ones: pip install -r requirements.txt")
     for note in notes:
         out.print(note, highlight=False, soft_wrap=True)
     if outcomes:

@@ -49,7 +49,7 @@ class CheckedRequirement:
         return f"{self.package} {self.installed} is installed; {unmet}."
 
     @property
-    def mend(self) -> str:
+    def fix(self) -> str:
         if self.package == CORE_DISTRIBUTION:  # the plugins follow the toolkit, not the other way round
             return f"pip install --upgrade {' '.join(self._unmet)}, or uninstall what has no version for this toolkit"
         return f"pip install '{self.package}{self.required}'"
@@ -86,7 +86,7 @@ def check_python() -> list[str]:
     version = platform.python_version()
     if SpecifierSet(required).contains(version, prereleases=True):
         return []
-    return [f"Python {version} runs here; {CORE_DISTRIBUTION} needs {required}. Mend: make an environment with one"]
+    return [f"Python {version} runs here; {CORE_DISTRIBUTION} needs {required}. Fix: make an environment with one"]
 
 
 def _distributions() -> list[str]:

@@ -46,7 +46,7 @@ _OVERLAY_SHARE = 0.3
 
 @dataclass
 class Verification:
-    """What was found: ``problems`` to mend, ``notices`` to know, ``compositions`` that were looked at."""
+    """What was found: ``problems`` to fix, ``notices`` to know, ``compositions`` that were looked at."""
 
     problems: list[Problem] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
@@ -73,7 +73,7 @@ def verify_bundle(
     """
     folder = Path(bundle)
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is no folder; give the folder of a bundle, which holds configs/")
+        raise FileNotFoundError(f"{folder} is not a folder; give the folder of a bundle, which holds configs/")
     return _Verifier(folder, strict).verify([Path(name) for name in config_files], dict(settings or {}))
 
 
@@ -289,9 +289,9 @@ class _Verifier:
                 if len(as_path(name)) > 1 or name in known | referred or self._runs(value):
                     continue
                 line = file.lines.get((str(key),), 0)
-                mend = nearest_id(name, known) or "leave it out, or refer to it"
+                fix = nearest_id(name, known) or "leave it out, or refer to it"
                 message = "is set here, and no configuration of the bundle has it or refers to it"
-                self.found.problems.append(Problem(file.name, line, name, message, mend))
+                self.found.problems.append(Problem(file.name, line, name, message, fix))
 
     @cached_property
     def _uses(self) -> ParameterUse:

@@ -35,12 +35,12 @@ class LocatedFile:
     lines: dict[IdPath, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
-    def add(self, line: int, path: IdPath, message: str, mend: str = "") -> None:
-        self.problems.append(Problem(self.name, line, "::".join(path), message, mend))
+    def add(self, line: int, path: IdPath, message: str, fix: str = "") -> None:
+        self.problems.append(Problem(self.name, line, "::".join(path), message, fix))
 
 
 class _UnreadableError(Exception):
-    """Stops reading after a problem that leaves nothing to go on with."""
+    """Stops reading after a problem that prevents further checks."""
 
 
 def read_located(path: Path, name: str) -> LocatedFile:
@@ -79,8 +79,8 @@ def _read_yaml(text: str, found: LocatedFile) -> Any:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         line = 0 if mark is None else mark.line + 1
         what = getattr(error, "problem", None) or str(error).splitlines()[0]
-        mend = "quote a value that begins with @ or %" if re.search(r"cannot start any token", what) else ""
-        found.add(line, (), f"is not readable as YAML: {what}", mend)
+        fix = "quote a value that begins with @ or %" if re.search(r"cannot start any token", what) else ""
+        found.add(line, (), f"is not readable as YAML: {what}", fix)
         raise _UnreadableError from None
 
 
@@ -137,12 +137,12 @@ class _Nodes:
             self.found.add(node.start_mark.line + 1, path, f"cannot be read: {what}", "write plain YAML")
             return None
         if isinstance(value, str) and node.style is None and _FLOAT.fullmatch(value):  # type: ignore[attr-defined]
-            mend = f"write {float(value)!r}" if "e" not in repr(float(value)) else f"write {_with_point(value)}"
+            fix = f"write {float(value)!r}" if "e" not in repr(float(value)) else f"write {_with_point(value)}"
             self.found.add(
                 node.start_mark.line + 1,
                 path,
                 f"{value} is text in YAML 1.1, not a number",
-                f"{mend}, or quote the text",
+                f"{fix}, or quote the text",
             )
         return value
 

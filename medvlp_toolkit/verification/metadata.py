@@ -43,10 +43,10 @@ def _form(file: LocatedFile) -> Iterator[Problem]:
             if not (nested and fits):
                 break
         path = tuple(map(str, error.absolute_path))
-        mend = ""
+        fix = ""
         if error.validator == "required":
             missing = next(name for name in error.validator_value if name not in error.instance)
-            mend = nearest(missing, [n for n in error.instance if n not in error.validator_value], 0.7)
+            fix = nearest(missing, [n for n in error.instance if n not in error.validator_value], 0.7)
             path, message = (*path, missing), "is missing"
         elif error.validator == "type":
             wanted = (
@@ -61,7 +61,7 @@ def _form(file: LocatedFile) -> Iterator[Problem]:
                 "minProperties": "is empty",
                 "pattern": "is no address of a schema",
             }.get(str(error.validator), error.message[:200])
-        yield Problem(file.name, _line(file, path), "::".join(path), message, mend)
+        yield Problem(file.name, _line(file, path), "::".join(path), message, fix)
 
 
 def _json_type(value: Any) -> str:

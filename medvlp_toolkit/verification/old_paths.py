@@ -17,7 +17,7 @@ def old_paths(composition: Composition, expressions: Expressions) -> list[str]:
         new = new_path(dotted)
         if new is not None:
             where = f"{composition.place(path)}: {SEPARATOR.join(map(str, path))}"
-            notices.append(f"{where}: {dotted} has moved to {new}; the old path answers for this release only")
+            notices.append(f"{where}: {dotted} has moved to {new}; the old path works in this release only")
     return notices
 
 

@@ -2,7 +2,7 @@
 
 A parameter is used when it reaches anything beyond a check of its own value: a condition, a call, a result. One that is
 stored as an attribute is used when the attribute is read: in the class, its bases and subclasses, or, from another
-object (``handler.layers``), anywhere in the packages. Attributes are told apart by name alone, so that a parameter
+object (``handler.layers``), anywhere in the packages. Attributes are distinguished by name alone, so that a parameter
 named like an attribute that others read passes; what cannot be followed passes as well.
 """
 

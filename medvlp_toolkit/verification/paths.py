@@ -54,8 +54,8 @@ def _check_literal(composition: Composition, path: IdPath, value: str, bundle: P
     looks_like_one = "/" in value or _FILE.search(value) is not None
     judged = value.startswith("/") or (is_argument and looks_like_one) or place.file == COMMAND_LINE
     if judged and not any(_exists(folder / value) for folder in (Path(), bundle)):
-        mend = f"--set {'::'.join(path)}=… names another" if place.file != COMMAND_LINE else "look for a typing error"
-        composition.add(path, f"{value}: no such file or folder", mend)
+        fix = f"--set {'::'.join(path)}=… names another" if place.file != COMMAND_LINE else "check for a typo"
+        composition.add(path, f"{value}: no such file or folder", fix)
 
 
 def _exists(path: Path) -> bool:

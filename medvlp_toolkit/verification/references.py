@@ -41,8 +41,8 @@ def report_missing(composition: Composition, missing: Iterable[tuple[IdPath, str
     ids = composition.ids()
     for path, wanted in missing:
         if not wanted:
-            mend = "write torch.matmul for a product of matrices, and no @ in text"
-            composition.add(path, "an @ without a name stands for the whole configuration", mend)
+            fix = "write torch.matmul for a product of matrices, and no @ in text"
+            composition.add(path, "an @ without a name stands for the whole configuration", fix)
         else:
             composition.add(path, f"@{wanted} refers to an id that is not there", nearest_id(wanted, ids))
 
@@ -51,7 +51,7 @@ def report_circles(composition: Composition) -> None:
     """A problem for every circle of references: MONAI stops at the first."""
     needs = _needs(composition)
     state: dict[str, int] = {}  # 1 on the way, 2 done
-    told: set[str] = set()  # one circle runs through several mappings around its items
+    reported: set[str] = set()  # one circle runs through several mappings around its items
     for start in needs:
         if state.get(start):
             continue
@@ -68,10 +68,10 @@ def report_circles(composition: Composition) -> None:
                 stack.pop()
             elif state.get(following) == 1:
                 circle = [*way[way.index(following) :], following]
-                if not told & set(circle):
+                if not reported & set(circle):
                     at = as_path(way[-1])
-                    composition.add(at, f"refers in a circle: {' → '.join(circle)}", "break it at one place")
-                told |= set(circle)
+                    composition.add(at, f"is a circular reference: {' → '.join(circle)}", "break the circle")
+                reported |= set(circle)
             elif not state.get(following):
                 state[following] = 1
                 way.append(following)

@@ -14,7 +14,7 @@ ID = "requirements"
 def check_requirements(composition: Composition) -> None:
     """A problem for each distribution that is not installed, or in another version, with how to install it.
 
-    ``requirements: [my-filter>=0.2]`` in an overlay tells whoever runs it what to install; a plugin's name alone
+    ``requirements: [my-filter>=0.2]`` in an overlay declares what to install; a plugin's name alone
     does not say which distribution offers it.
     """
     listed = composition.get((ID,), [])

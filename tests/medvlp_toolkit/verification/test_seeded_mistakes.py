@@ -1,4 +1,4 @@
-"""Each mistake put into a bundle that has none is found, at its place, with its mend."""
+"""Each mistake put into a bundle that has none is found, at its place, with its fix."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ MISTAKES = [
         replace(TRAIN, "torch.optim.Adam", "torch.float32"),
         TRAIN,
         "optimizer::_target_",
-        "nothing that can be called",
+        "which is not callable",
     ),
     Mistake(
         "a target that is no text",
@@ -286,7 +286,7 @@ MISTAKES = [
         replace(TRAIN, "max_epochs: 3", 'max_epochs: "@train::trainer::max_epochs"'),
         TRAIN,
         "train::trainer::max_epochs",
-        "refers in a circle: ",
+        "is a circular reference: ",
     ),
     Mistake(
         "a handler that refers to the trainer it is of",
@@ -338,7 +338,7 @@ MISTAKES = [
         replace(TRAIN, "  - $import glob\n", ""),
         TRAIN,
         "files",
-        "uses the name glob, which nothing imports",
+        "uses the name glob, which is not imported",
     ),
     Mistake(
         "an attribute that a module lacks",
@@ -366,7 +366,7 @@ MISTAKES = [
         replace(TRAIN, "@dataset_dir + '/*.png'", "@dataset_dir + '/@x.png'"),
         TRAIN,
         "files",
-        "an @ inside text is taken for a reference",
+        "an @ inside text is parsed as a reference",
     ),
     Mistake(
         "a word that MONAI takes for an import",
@@ -470,7 +470,7 @@ MISTAKES = [
         replace(TRAIN, "  - $import glob\n", "  - $import glob\n  - $import json\n"),
         TRAIN,
         "imports::1",
-        "imports json, which nothing uses",
+        "imports json, which is never used",
         3,
         strict=True,
     ),
@@ -480,7 +480,7 @@ MISTAKES = [
         replace(TRAIN, '    max_epochs: "@max_epochs"\n', ""),
         TRAIN,
         "train::trainer::max_epochs",
-        "MONAI asks it of every training workflow",
+        "MONAI requires it in every training workflow",
     ),
     Mistake(
         "no inferer for training",
@@ -494,7 +494,7 @@ MISTAKES = [
         replace(INFERENCE, '  "dataset_dir": "data",\n', ""),
         INFERENCE,
         "dataset_dir",
-        "MONAI asks it of every inference workflow",
+        "MONAI requires it in every inference workflow",
     ),
     # -- metadata
     Mistake("no version", metadata_with(version=None), METADATA, "version", "is missing"),
@@ -647,7 +647,7 @@ def test_a_seeded_mistake_is_found_at_its_place(mistake: Mistake, bundle: Path) 
     mistake.seed(bundle)
     found = found_in(bundle, mistake)
     matching = [
-        p for p in found if (p.file, p.id) == (mistake.file, mistake.id) and mistake.told in f"{p.message}; {p.mend}"
+        p for p in found if (p.file, p.id) == (mistake.file, mistake.id) and mistake.told in f"{p.message}; {p.fix}"
     ]
     assert matching, "\n".join(["found instead:", *map(str, found)])
     if mistake.line is not None:
