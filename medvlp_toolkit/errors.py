@@ -30,7 +30,7 @@ _WORKER = (
     "a process that reads data was killed (is memory short?); the checkpoints are intact: resume with resume.yaml, "
     "with a lower num_workers or none"
 )
-_OTHER = "another process of this training has ended; its own message says why"
+_OTHER = "another process of this training has ended; its own message has the cause"
 #: What libraries say of processes that are gone, and what that means.
 _OF_LIBRARIES = (
     ("DataLoader worker", _WORKER),

@@ -147,7 +147,7 @@ class TextEncoder(Protocol):
 
 @runtime_checkable
 class FusionModule(Protocol):
-    """Lets text (report tokens or entity queries) and image tokens see one another.
+    """Attends between text (report tokens or entity queries) and image tokens.
 
     It may also be one that :class:`PoolsPairs`, :class:`ChoosesKnowledge` or :class:`ComputesParts`. ``attention`` may be
     None also where it is asked for: heat maps are then left out.

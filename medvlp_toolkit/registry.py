@@ -30,7 +30,7 @@ _GROUP = "medvlp_toolkit."
 
 
 class PluginError(LookupError):
-    """A plugin cannot be had: unknown, ambiguous or broken."""
+    """A plugin cannot be resolved: unknown, ambiguous or broken."""
 
 
 class PluginNotFoundError(PluginError, KeyError):
@@ -80,7 +80,7 @@ class PluginRef:
         except Exception as error:
             raise PluginLoadError(
                 f"{self.kind} plugin '{self.name}' of {self.distribution} {self.version} cannot be imported from "
-                f"{self.target}: {type(error).__name__}: {error}. Mend or uninstall {self.distribution}."
+                f"{self.target}: {type(error).__name__}: {error}. Fix or uninstall {self.distribution}."
             ) from error
 
     def _check_contract(self) -> None:

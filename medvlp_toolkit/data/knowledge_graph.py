@@ -20,7 +20,7 @@ TENSORS = ("edge_index", "relations", "entity_embeddings")
 
 
 class GraphError(ValueError):
-    """A file is no knowledge graph, or not the one that is needed; the message has the mend."""
+    """A file is no knowledge graph, or not the one that is needed; the message says how to fix it."""
 
 
 @dataclass(frozen=True)

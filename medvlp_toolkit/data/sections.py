@@ -53,7 +53,7 @@ _HEADINGS: Mapping[str, Sequence[str]] = {
 _NAMES = {heading: name for name, headings in _HEADINGS.items() for heading in headings}
 _LONGEST_HEADING = max(map(len, _NAMES))
 
-# Sections that tell why and how; a paragraph break ends them, because in many reports without a
+# Sections on the reason and the technique; a paragraph break ends them, because in many reports without a
 # findings heading the text itself is the paragraph after them.
 _ABOUT_THE_EXAMINATION = frozenset(
     ["indication", "history", "comparison", "technique", "examination", "date", "notification", "wet_read"]
@@ -105,7 +105,7 @@ def split_sections(text: str) -> list[Section]:
             before, *place = pieces[-1]
             reading = before not in _ABOUT_THE_EXAMINATION and (len(pieces) > 1 or text[slice(*place)].strip())
             if heading.within_line and reading:
-                # "FINDINGS: Comparison: none. The heart is …" goes on with the findings.
+                # "FINDINGS: Comparison: none. The heart is …" continues with the findings.
                 gap, following = _SENTENCE_END.search(text, body, end), before
             else:
                 content = end - len(text[body:end].lstrip())

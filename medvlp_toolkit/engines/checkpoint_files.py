@@ -18,7 +18,7 @@ _NAME = re.compile(r"checkpoint_epoch=(\d+)(?:_iteration=(\d+))?\.pt")
 
 
 class BrokenCheckpointError(ValueError):
-    """A file cannot be gone on from: it is torn, or of something else."""
+    """A file cannot be resumed from: it is truncated, or belongs to another model."""
 
 
 @dataclass(frozen=True, order=True)
@@ -51,14 +51,14 @@ def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     """Write a checkpoint, whole or not at all.
 
     Raises:
-        OSError: with the mend, when it cannot be written; the checkpoints before it are as they were.
+        OSError: when it cannot be written, with the fix; earlier checkpoints are unchanged.
     """
     try:
         write_whole(path, lambda file: torch.save(dict(state), file))
-    except (OSError, RuntimeError) as error:  # torch tells of a full disk by a RuntimeError
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
         raise OSError(
-            f"{path} could not be written ({_reason(error)}); the checkpoints before it are whole. Make room, then go "
-            "on with resume.yaml"
+            f"{path} could not be written ({_reason(error)}); the earlier checkpoints are intact. Free some space, "
+            "then continue with resume.yaml"
         ) from error
 
 

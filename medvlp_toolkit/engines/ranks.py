@@ -77,27 +77,27 @@ def of_all_ranks(value: Any) -> list[Any]:
     """What every process has, in the order of their ranks. Collective; of plain values and tensors on the CPU."""
     if world_size() == 1:
         return [value]
-    told: list[Any] = [None] * world_size()
-    dist.all_gather_object(told, value, group=control_group())
-    return told
+    gathered: list[Any] = [None] * world_size()
+    dist.all_gather_object(gathered, value, group=control_group())
+    return gathered
 
 
 def any_rank(flag: bool) -> bool:
     """Whether ``flag`` is true on any process. Collective."""
     if world_size() == 1:
         return flag
-    told = torch.tensor(int(flag))
-    dist.all_reduce(told, op=dist.ReduceOp.MAX, group=control_group())
-    return bool(told)
+    highest = torch.tensor(int(flag))
+    dist.all_reduce(highest, op=dist.ReduceOp.MAX, group=control_group())
+    return bool(highest)
 
 
 def of_first_rank(value: Any) -> Any:
     """What the first process has. Collective; of plain values only."""
     if world_size() == 1:
         return value
-    told = [value]
-    dist.broadcast_object_list(told, src=0, group=control_group())
-    return told[0]
+    values = [value]
+    dist.broadcast_object_list(values, src=0, group=control_group())
+    return values[0]
 
 
 def gather_rows(rows: Tensor) -> Tensor:

@@ -171,7 +171,7 @@ def _each_its_own(is_pair: Tensor, own: Tensor, other: Tensor) -> Tensor:
     """(B, …) rows of ``own`` where ``is_pair`` (B,), else of ``other``.
 
     ``other`` has a row for each of the batch, or one for each row that is no pair, in their order: then no image is
-    encoded in vain.
+    encoded for nothing.
     """
     if other.shape[0] != own.shape[0]:
         place = (is_pair.logical_not().cumsum(0) - 1).clamp(min=0, max=other.shape[0] - 1)

@@ -168,6 +168,6 @@ class AnswerVocabulary:
             return
         shared = len(set(self.answers) & set(other.answers))
         raise ValueError(
-            f"the answer vocabulary is of another data set: the checkpoint has {len(other)} answers, this data set "
-            f"{len(self)}, {shared} in both; evaluate with the checkpoint's own (vocabulary: null) or train anew"
+            f"the answer vocabulary is from another data set: the checkpoint has {len(other)} answers, this data set "
+            f"{len(self)}, {shared} in both; evaluate with the checkpoint's own (vocabulary: null) or train again"
         )

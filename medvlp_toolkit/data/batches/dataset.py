@@ -275,7 +275,7 @@ def _codes(column: Any) -> tuple[NDArray[np.int64], list[str]]:
 class StudySampler(DistributedSampler):
     """Order of studies per epoch, from (seed, epoch) alone, split over the ranks.
 
-    MONAI's engines call ``set_epoch`` of a DistributedSampler when an epoch starts; this one also tells
+    MONAI's engines call ``set_epoch`` of a DistributedSampler when an epoch starts; this one also updates
     the data set, whose random choices follow the epoch. On one process it is one rank of one.
 
     Study i of the order belongs to rank ``i % ranks``, so that the k-th batches of all ranks are the k-th batch of one
@@ -307,7 +307,7 @@ class StudySampler(DistributedSampler):
         self.studies.set_epoch(epoch)
 
     def start_at(self, study: int) -> None:
-        """Begin the next pass, and only that, at this study of the rank's share: a training that goes on does."""
+        """Begin the next pass, and only that, at this study of the rank's share; used when resuming."""
         self._start = study
 
     def __iter__(self) -> Iterator[int]:
@@ -354,7 +354,7 @@ def study_loader(
         persistent_workers=num_workers > 0,
         collate_fn=FixedLengths(text_lengths) if text_lengths else whole_batch,
         pin_memory=torch.cuda.is_available(),
-        # Its own: from torch's, every epoch would take a number, and a training that goes on one more.
+        # Its own generator: from torch's, every epoch would draw one number, and a resumed run one more.
         generator=torch.Generator().manual_seed(seed),
     )
 

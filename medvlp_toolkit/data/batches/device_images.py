@@ -52,7 +52,7 @@ class DeviceImages:
         free = free_memory(device)
         if needed > (1 - _LEFT_FREE) * free:
             raise ValueError(
-                f"the images take {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free on {device}, half of "
+                f"the images need {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free on {device}, half of "
                 "which must be left for training; set images: memory_map"
             )
         self.transform = transform

@@ -138,6 +138,6 @@ def _take_units(units: NDArray[np.int64], order: NDArray[np.float32], budget: ND
 def without_masked(
     entities: NDArray[np.int64], alignment: NDArray[np.float32], masked: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Entities (B, M) and alignment (B, M, L) without those that touch a masked token: they would tell what it was."""
+    """Entities (B, M) and alignment (B, M, L) without those that touch a masked token: they would reveal it."""
     touched = np.any((alignment > 0) & masked[:, None, :], axis=2)
     return np.where(touched, NO_ENTITY, entities), np.where(touched[..., None], np.float32(0), alignment)

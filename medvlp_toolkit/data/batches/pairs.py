@@ -90,7 +90,7 @@ def questions(store: PackedStore, splits: Sequence[str], categories: Sequence[st
     entries = [{**entry, "row": entry["study"], "text": (entry["question"] or "").strip()} for entry in wanted]
     wordless = sum(not entry["text"] for entry in entries)
     if wordless:
-        raise ValueError(f"{store.path}: {wordless} images come with a question that has no words; mend the source")
+        raise ValueError(f"{store.path}: {wordless} images come with a question that has no words; fix the source")
     return PairTable.of(entries)
 
 

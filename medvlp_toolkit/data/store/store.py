@@ -57,7 +57,7 @@ class PackedStore:
 
     @classmethod
     def open(cls, path: Path | str) -> Self:
-        """Open the store at ``path``; raises `StoreError` (one line, with the mend) if it cannot be read."""
+        """Open the store at ``path``; raises `StoreError` (one line, with the fix) if it cannot be read."""
         store = cls(Path(path))
         store.check()
         return store
@@ -74,17 +74,17 @@ class PackedStore:
         try:
             version = self.meta.get("schema_version")
         except (json.JSONDecodeError, UnicodeDecodeError, AttributeError):
-            raise StoreError(f"{self.path / META_FILE}: damaged; {rebuild} anew (with overwrite)") from None
+            raise StoreError(f"{self.path / META_FILE}: damaged; {rebuild} again (with overwrite)") from None
         if version != SCHEMA_VERSION:
             raise StoreError(
                 f"{self.path}: written with store schema {version}, this version reads {SCHEMA_VERSION}; "
-                f"{rebuild} anew (with overwrite)"
+                f"{rebuild} again (with overwrite)"
             )
         for name, entry in self.meta["files"].items():
             file = self.path / name
             if not file.is_file() or file.stat().st_size != entry["bytes"]:
-                state = "has another size than when it was written" if file.is_file() else "is missing"
-                raise StoreError(f"{self.path}: {name} {state}; {rebuild} anew (with overwrite)")
+                state = "has changed size since it was written" if file.is_file() else "is missing"
+                raise StoreError(f"{self.path}: {name} {state}; {rebuild} again (with overwrite)")
 
     def verify(self) -> None:
         """Compare every file with its SHA-256 in ``store.json``; raises `StoreError` naming the first that differs."""

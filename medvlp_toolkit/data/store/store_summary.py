@@ -118,9 +118,9 @@ def _codes(column: Any, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], lis
 def _tokens(store: PackedStore, rows: NDArray[np.int64]) -> list[dict[str, Any]]:
     folder = store.path / "tokens"
     keys = sorted(path.name for path in folder.iterdir() if (path / "tokens.json").is_file()) if folder.is_dir() else []
-    told = []
+    tables = []
     for key in keys:
         table = store.tokens(key)
         lengths = np.asarray(table.lengths)[rows]
-        told.append({"key": key, **table.meta, "median_length": float(np.median(lengths))})
-    return told
+        tables.append({"key": key, **table.meta, "median_length": float(np.median(lengths))})
+    return tables

@@ -82,6 +82,6 @@ def upsample(
 
 
 def _numpy(values: Any) -> NDArray[Any]:
-    if hasattr(values, "detach"):  # a tensor, told without importing torch
+    if hasattr(values, "detach"):  # a tensor, detected without importing torch
         values = values.detach().float().cpu().numpy()
     return np.asarray(values)

@@ -102,9 +102,9 @@ def score_pairs(
         part = pairs[start : start + pairs_per_batch]
         rows, lines = (torch.from_numpy(part[:, axis]).to(device) for axis in (0, 1))
         knowledge = encoded.knowledge
-        told = None if knowledge is None else Knowledge(*(entry[lines] for entry in knowledge))
+        linked = None if knowledge is None else Knowledge(*(entry[lines] for entry in knowledge))
         with autocast(device, precision):
-            found = scorer.score(encoded.image[rows], encoded.text[lines], encoded.text_mask[lines], told)
+            found = scorer.score(encoded.image[rows], encoded.text[lines], encoded.text_mask[lines], linked)
         scores[part[:, 0], part[:, 1]] = found.float().cpu().numpy()
     return scores
 

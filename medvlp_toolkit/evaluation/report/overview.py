@@ -33,7 +33,7 @@ def key_figures(metrics: Metrics) -> list[dict[str, str]]:
     row = groups.get("focal") or groups.get("all")
     if row and row.get("pointing") is not None:
         which = "focal findings" if "focal" in groups else "all findings"
-        detail = f"{which}, {row['n']:,} images · best fixed place {number(row['best_fixed_point'])}"
+        detail = f"{which}, {row['n']:,} images · best fixed point {number(row['best_fixed_point'])}"
         figures.append({"name": "Attention points at it", "value": number(row["pointing"]), "detail": detail})
     for evidence, result in (metrics.get("laterality") or {}).items():
         row = result["all"]
@@ -50,17 +50,17 @@ def key_figures(metrics: Metrics) -> list[dict[str, str]]:
 
 def sentence(metrics: Metrics, images: int, patients: int) -> str:
     """What the headline figure means, for a reader who does not know the measure."""
-    told = f"{images:,} images of {_count(patients, 'patient')}."
+    summary = f"{images:,} images of {_count(patients, 'patient')}."
     for key in ("zero_shot", "fine_tuned", "zero_shot_held_out"):
         macro = (metrics.get(key) or {}).get("macro")
         if macro and macro.get("auc") is not None:
-            told += (
+            summary += (
                 f" Of two images, one with a finding and one without it, the model scores the right one higher in "
                 f"{100 * macro['auc']:.1f} % of cases, in the mean over {_count(macro['labels'], 'finding')}"
                 " (50 % is chance)."
             )
             break
-    return told
+    return summary
 
 
 def cautions(metrics: Metrics) -> list[str]:
@@ -77,7 +77,7 @@ def cautions(metrics: Metrics) -> list[str]:
         if below:
             found.append(f"{title}: {_names(below)} scored worse than chance.")
         if chance:
-            found.append(f"{title}: {_names(chance)} cannot be told from chance.")
+            found.append(f"{title}: {_names(chance)} cannot be distinguished from chance.")
         if poor:
             found.append(f"{title}: {_names(poor)} ranked poorly (AUC below {_POOR_AUC}).")
         if block.get("excluded"):
@@ -101,7 +101,7 @@ def _grounding_cautions(grounding: Metrics) -> list[str]:
     ]
     if not blind:
         return []
-    return [f"Attention points at {_names(blind)} no better than one fixed place in every image would."]
+    return [f"Attention points at {_names(blind)} no better than one fixed point in every image."]
 
 
 def _holds(ends: Any, value: float) -> bool:

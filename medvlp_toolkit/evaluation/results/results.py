@@ -7,7 +7,7 @@
     metrics.json     what was measured
     cases.parquet    where images were kept: cases to look at (:mod:`medvlp_toolkit.evaluation.zero_shot.cases`)
     run.json         config, hashes of config, data split and checkpoint, versions, device, time; and the SHA-256
-                     of the files above, so that a folder of mixed parts is told from a whole one
+                     of the files above, so that mixed folders are detected
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ class Results:
         """Read a results folder.
 
         Raises:
-            ResultsError: in one line with the mend, for a folder that is absent, incomplete, of another schema
+            ResultsError: in one line with the fix, for a folder that is absent, incomplete, of another schema
                 version, or whose files are not those that one evaluation wrote.
         """
         import pyarrow as pa
@@ -156,13 +156,13 @@ class Results:
         recorded = recorded if isinstance(recorded, dict) else {}
         unnamed = [name for name in (SCORES_FILE, METRICS_FILE) if name not in recorded]
         if unnamed:
-            raise ResultsError(f"{folder}: {RUN_FILE} does not speak of {', '.join(unnamed)}; run the evaluation again")
+            raise ResultsError(f"{folder}: {RUN_FILE} does not list {', '.join(unnamed)}; run the evaluation again")
         for name, digest in recorded.items():
             if name in (SCORES_FILE, METRICS_FILE, CASES_FILE) and not (folder / name).is_file():
                 raise ResultsError(f"{folder}: incomplete, it lacks {name}; run the evaluation again")
             if _sha256(folder / name) != digest:
                 raise ResultsError(
-                    f"{folder}: {name} is not the file that {RUN_FILE} speaks of (changed, or mixed with another "
+                    f"{folder}: {name} is not the file that {RUN_FILE} lists (changed, or mixed with another "
                     "evaluation's); run the evaluation again"
                 )
         try:

@@ -70,7 +70,7 @@ def config_sha256(config: Mapping[str, Any]) -> str:
 
 
 def split_sha256(study_ids: Iterable[str], splits: Iterable[str | None]) -> str:
-    """SHA-256 of which study is in which split, in any order. It tells data sets apart without naming anyone."""
+    """SHA-256 of which study is in which split, in any order. It distinguishes data sets without naming anyone."""
     lines = sorted(json.dumps([study, split]) for study, split in zip(study_ids, splits, strict=True))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 

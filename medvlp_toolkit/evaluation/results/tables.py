@@ -124,7 +124,7 @@ def segmentation_table(metrics: Metrics) -> Table:
     """Overlap over all images, over those that show the finding, and how often the others stay empty."""
     table = _table(
         f"Segmentation of {metrics['label']}",
-        "all images: one without the finding counts 1 if nothing is predicted in it, else 0;\nIoU smoothed by a pixel",
+        "all images: an image without the finding counts 1 if nothing is predicted, else 0;\nIoU smoothed by a pixel",
         *("images", "number", "Dice", f"{_percent(metrics['protocol']['level'])} CI", "IoU"),
     )
     negatives = metrics["n"] - metrics["positives"]
@@ -145,8 +145,8 @@ def grounding_table(metrics: Metrics) -> Table:
     rule = "a cell" if protocol["upsampling"] == "nearest" else "the pixel"
     table = _table(
         "Does attention point at the finding?",
-        f"a hit: {rule} of highest attention touches the truth. Chance and the best fixed place obey the same rule "
-        "without looking: beat the second. Share: how much of the image the truth covers.",
+        f"a hit: {rule} of highest attention touches the truth. Chance and the best fixed point follow the same rule "
+        "without looking: the second is the one to beat. Share: how much of the image the truth covers.",
         *("finding", "images", "pointing", f"{_percent(protocol['level'])} CI", "chance", "best fixed"),
         *("share", "Dice"),
     )
@@ -163,7 +163,7 @@ def laterality_table(metrics: Metrics) -> Table:
     level = next(iter(metrics.values()))["level"]
     table = _table(
         "Left or right?",
-        "one-sided findings that are there; majority: always saying the commoner side",
+        "one-sided findings that are present; majority: always choosing the more common side",
         *("evidence", "finding", "images", "correct", f"{_percent(level)} CI", "majority"),
     )
     for evidence, result in metrics.items():
@@ -249,7 +249,7 @@ def answer_table(metrics: Metrics, title: str) -> Table:
         )
     notes = ["bound: what answers that training lacks (unseen) leave possible"]
     if baselines:
-        notes.append("majority: the commonest training answer of the category; * of the very same question")
+        notes.append("majority: the most common training answer of the category; * of the very same question")
     table.caption = "\n".join(notes)
     return table
 

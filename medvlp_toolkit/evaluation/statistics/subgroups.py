@@ -36,11 +36,11 @@ def subgroup_columns(columns: Mapping[str, Sequence[Any] | None]) -> dict[str, l
     for name, values in columns.items():
         if values is None:
             continue
-        told = [
+        members = [
             age_band(value) if name == "age" else str(value) if value not in (None, "") else None for value in values
         ]
-        if any(value is not None for value in told):
-            groups[name] = told
+        if any(value is not None for value in members):
+            groups[name] = members
     return groups
 
 

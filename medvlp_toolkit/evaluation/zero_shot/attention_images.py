@@ -83,7 +83,7 @@ class AttentionImages:
             drawn = self._draw(engine)
         except Exception as error:  # whatever it is: a picture never ends a training
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            logger.warning("attention pictures are left out from here on: %s", reason)
+            logger.warning("attention images are disabled from here on: %s", reason)
             drawn = False
         if not drawn:
             self.chosen = []

@@ -1,7 +1,7 @@
 """Cases to review: for every finding, the model's most confident hits and errors.
 
 A results folder keeps them in one file, ``cases.parquet``: images, maps and what the report says. They are patient
-data, so that an evaluation can be told to keep none.
+data, so that an evaluation can be set to keep none.
 """
 
 from __future__ import annotations
@@ -89,16 +89,16 @@ class SurestCases:
     def chosen(self) -> Iterator[tuple[str, Kind, Any]]:
         """Finding, kind and payload: findings as they came, kinds in their order, the surest first.
 
-        Of an image that is among the highest and the lowest of a finding's few positives, only the former is told.
+        Of an image that is among the highest and the lowest of a finding's few positives, only the former is listed.
         """
         for finding in dict.fromkeys(finding for finding, _ in self._kept):
-            told: set[int] = set()
+            listed: set[int] = set()
             for kind in KINDS:
                 for _, _, payload in sorted(
                     self._kept.get((finding, kind), []), key=lambda entry: entry[:2], reverse=True
                 ):
-                    if payload["row"] not in told:
-                        told.add(payload["row"])
+                    if payload["row"] not in listed:
+                        listed.add(payload["row"])
                         yield finding, kind, payload
 
 

@@ -143,7 +143,7 @@ def grounding_scores(
         whole cell counts. A constant map points nowhere: 0. ``iou``, ``dice``, ``recall``, ``precision`` of the
         predicted pixels (precision 0 when there are none). ``contrast_to_noise``
         |mean in − mean out| / √(variance in + variance out) (Boecking et al. 2022, section 4); NaN where a
-        variance or the outside is missing. It does not tell attended from avoided.
+        variance or the outside is missing. It does not distinguish attended from avoided.
 
     Raises:
         ValueError: for an empty mask or a map that is not finite.

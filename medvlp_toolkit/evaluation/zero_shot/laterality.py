@@ -137,7 +137,7 @@ def laterality_metrics(
 
     Returns:
         ``all`` and, with ``labels``, ``findings`` of rows ``n``, ``correct``, ``accuracy``, ``interval`` (Wilson's)
-        and ``majority``, what always saying the commoner side scores; ``without_side``, how many were left out.
+        and ``majority``, the score of always choosing the more common side; ``without_side``, how many were left out.
     """
     if len(truth) != len(predicted) or (labels is not None and len(labels) != len(truth)):
         raise ValueError("laterality_metrics takes as many predicted sides and labels as true sides")

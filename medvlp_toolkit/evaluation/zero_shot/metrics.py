@@ -61,9 +61,9 @@ class EntityAUC(Metric):
                 f"EntityAUC takes scores and presence (B, Q) alike, got {tuple(scores.shape)} and "
                 f"{tuple(presence.shape)}"
             )
-        told = (presence == PRESENT) | (presence == ABSENT)
+        stated = (presence == PRESENT) | (presence == ABSENT)
         self._scores.append(scores.detach().to(self._device, torch.float32))
-        self._presence.append(torch.where(told, presence, NOT_MENTIONED).detach().to(self._device, torch.int8))
+        self._presence.append(torch.where(stated, presence, NOT_MENTIONED).detach().to(self._device, torch.int8))
 
     def compute(self) -> float:
         parts = list(zip(self._scores, self._presence, strict=True))
@@ -84,8 +84,8 @@ class EntityAUC(Metric):
         present, absent = presence == PRESENT, presence == ABSENT
         if min(present.sum(), absent.sum()) < self.min_positives or not np.isfinite(scores).all():
             return float("nan")
-        told = present | absent
-        return float(roc_auc_score(present[told], scores[told]))
+        stated = present | absent
+        return float(roc_auc_score(present[stated], scores[stated]))
 
 
 def _batch(part: Any) -> Tensor:

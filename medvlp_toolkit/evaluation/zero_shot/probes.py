@@ -98,7 +98,7 @@ def cautions(probes: Mapping[str, Any]) -> list[str]:
     blank = images.get("blank")
     if blank and blank["claimed"]:
         claimed = ", ".join(label.replace("_", " ") for label in blank["claimed"])
-        found.append(f"on a blank image it claims {claimed}.")
+        found.append(f"on a blank image it predicts {claimed}.")
     shown, mirrored = images.get("as it is"), images.get("mirrored")
     if shown and mirrored and shown["auc"] is not None and shown["auc"] - mirrored["auc"] > _SPREAD_WORTH_SAYING:
         found.append(f"on mirrored images the mean AUC falls from {shown['auc']:.2f} to {mirrored['auc']:.2f}.")
@@ -108,5 +108,5 @@ def cautions(probes: Mapping[str, Any]) -> list[str]:
         if row["n"] and row["accuracy"] < _SIDE_WORTH_SAYING
     ]
     if lost:
-        found.append(f"left and right are not told apart: {'; '.join(lost)} (guessing 0.50).")
+        found.append(f"left and right are not distinguished: {'; '.join(lost)} (guessing 0.50).")
     return found

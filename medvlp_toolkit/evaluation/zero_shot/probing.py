@@ -232,8 +232,8 @@ class ProbeCollection:
         for name, row in result["image_probes"].items():
             row["expected"] = _EXPECTED[name]
         result["laterality"] = {
-            probe: laterality_metrics([t for _, t, _ in told], [s for _, _, s in told])["all"]
-            for probe, told in self._sides.items()
+            probe: laterality_metrics([t for _, t, _ in answered], [s for _, _, s in answered])["all"]
+            for probe, answered in self._sides.items()
         }
         result["cautions"] = cautions(result)
         return result

@@ -117,7 +117,7 @@ class PluginSuite:
         documentation = inspect.getdoc(self.target) or ""
         summary = documentation.partition("\n")[0].strip()
         own = self.target.__doc__ if inspect.isclass(self.target) else documentation
-        self.check(own and summary, "it has no docstring; its first line tells users what the plugin does")
+        self.check(own and summary, "it has no docstring; its first line should say what the plugin does")
         self.check(
             has_example(documentation), "its docstring has no 'Example' block; show the YAML, or the call, to use it"
         )

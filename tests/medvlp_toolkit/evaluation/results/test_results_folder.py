@@ -182,7 +182,7 @@ def rewritten(folder: Path, **changes: object) -> None:
 
 def test_a_folder_whose_record_names_no_files_is_refused(folder: Path) -> None:
     rewritten(folder, files={})
-    with pytest.raises(ResultsError, match=r"does not speak of scores\.parquet, metrics\.json"):
+    with pytest.raises(ResultsError, match=r"does not list scores\.parquet, metrics\.json"):
         Results.read(folder)
 
 
