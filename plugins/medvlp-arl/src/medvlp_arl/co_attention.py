@@ -34,7 +34,7 @@ class CoAttentionLayer(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Update the tokens x (B, L, D) of a stream ``source`` (B, S, D), all of them or some.
 
-        ``seen`` (B, S) and ``other_seen`` (B, O) tell tokens from padding in the stream and in the ``other``
+        ``seen`` (B, S) and ``other_seen`` (B, O) distinguish tokens from padding in the stream and in the ``other``
         (B, O, D); ``said`` (B, L, D) is what entities add. Returns x (B, L, D) and its attention to the other
         stream (B, L, O), empty unless asked for.
         """
@@ -62,7 +62,7 @@ class Injection(nn.Module):
 
 
 class KnowledgeLayer(nn.Module):
-    """Entities attend to one another and to the image, and tell their tokens (Chen et al. 2022, section 3.3).
+    """Entities attend to one another and to the image, and inform their tokens (Chen et al. 2022, section 3.3).
 
     The last layer has no feed-forward network: nobody reads entities after it.
     """
@@ -87,8 +87,8 @@ class KnowledgeLayer(nn.Module):
 
     def say(self, entities: Tensor, alignment: Tensor) -> Tensor:
         """(B, M, Dk), (B, M, L) -> (B, L, D): to each token the sum of the entities that cover it."""
-        told: Tensor = self.to_text(entities)
-        return alignment.to(told.dtype).transpose(1, 2) @ told
+        injected: Tensor = self.to_text(entities)
+        return alignment.to(injected.dtype).transpose(1, 2) @ injected
 
     def onward(self, entities: Tensor) -> Tensor:
         """(B, M, Dk) -> (B, M, Dk): what the next layer reads."""

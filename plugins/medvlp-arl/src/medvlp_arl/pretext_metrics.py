@@ -66,12 +66,14 @@ def _tokens(loss: MaskedLanguageModelling, encodings: Encodings) -> dict[str, Te
     batch = encodings.batch
     labels = batch["masked_labels"].to(torch.long)
     logits = loss.logits(encodings)
-    told = labels >= 0
-    right = (logits.argmax(dim=-1) == labels) & told
+    masked = labels >= 0
+    right = (logits.argmax(dim=-1) == labels) & masked
     vocabulary = logits.shape[-1]
-    found = {"token_right": right.sum(), "token_answers": torch.bincount(labels[told], minlength=vocabulary)}
+    found = {"token_right": right.sum(), "token_answers": torch.bincount(labels[masked], minlength=vocabulary)}
     if "linked_entity_alignment" in batch:
-        of_entity = (batch["linked_entity_alignment"] > 0).any(dim=1).gather(1, batch["masked_positions"].long()) & told
+        of_entity = (batch["linked_entity_alignment"] > 0).any(dim=1).gather(
+            1, batch["masked_positions"].long()
+        ) & masked
         found["entity_right"] = (right & of_entity).sum()
         found["entity_answers"] = torch.bincount(labels[of_entity], minlength=vocabulary)
     return found

@@ -134,7 +134,7 @@ class StepServer:
         network = self.trainer.network
         self.cuda = self.trainer.state.device.type == "cuda"
         self.clock = PartClock(self.cuda)
-        # Hooks make a compiled step fall into pieces: its parts are not told apart.
+        # Hooks would split a compiled step into pieces, so its parts are not timed.
         self.watches = not self.asked.get("compiled", False)
         if self.watches:
             watch_parts(network, self.clock.mark)

@@ -40,9 +40,9 @@ class Side:
         return environment
 
     def __str__(self) -> str:
-        told = [str(self.checkout)] if self.checkout is not None else []
-        told += [f"{key}={value}" for key, value in self.overrides.items() if key not in ("dataset_dir", "output_dir")]
-        return " ".join(told) or "as configured"
+        words = [str(self.checkout)] if self.checkout is not None else []
+        words += [f"{key}={value}" for key, value in self.overrides.items() if key not in ("dataset_dir", "output_dir")]
+        return " ".join(words) or "as configured"
 
 
 class StepProcess:

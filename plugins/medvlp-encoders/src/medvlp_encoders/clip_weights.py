@@ -45,7 +45,7 @@ def from_state_dict(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The vision tower of a CLIP state dict, in our names and in float32.
 
     OpenAI's layout (with or without ``visual.``) and that of the transformers library (with or without
-    ``vision_model.``) are told apart by their names. Entries that are no part of the tower are left out.
+    ``vision_model.``) are distinguished by their names. Entries that are no part of the tower are left out.
 
     Raises:
         ValueError: when there is no vision tower in it.

@@ -177,7 +177,7 @@ class ResNetTokens(nn.Module):
 def position_table(grid: list[int], channels: int, like: Tensor) -> Tensor:
     """Fixed sine-cosine encodings of the places of a grid: (N, channels), row-major.
 
-    Each axis has an equal share of the channels; its wavelengths run from four times the image, which tells one
+    Each axis has an equal share of the channels; its wavelengths run from four times the image, which distinguishes one
     end from the other, to an eighth of it.
     """
     frequencies = channels // (2 * len(grid))

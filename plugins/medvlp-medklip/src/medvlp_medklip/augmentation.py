@@ -28,7 +28,7 @@ _FILL = 128 / 255
 
 
 class MedklipAugmentation(TrainingAugmentation):
-    """The augmentation MedKLIP trains with, its faults mended.
+    """MedKLIP's training augmentation, with its faults fixed.
 
     A bicubic random crop of 20 to 100 % of the area, a horizontal flip, then ``count`` operations drawn
     with replacement, each applied with probability one half at magnitude 7 of 10 (Cubuk et al. 2020,

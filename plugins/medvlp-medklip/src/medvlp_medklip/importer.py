@@ -141,7 +141,7 @@ medklip.text_width = text_width  # type: ignore[attr-defined]
 
 
 def _notes(depth: int, layers: int) -> tuple[str, ...]:
-    """What the bundle's configurations have to be told of an unusual checkpoint."""
+    """Settings that the bundle's configurations need for an unusual checkpoint."""
     if (depth, layers) == (50, 4):
         return ()
     return (

@@ -40,9 +40,9 @@ class EntityExistence(nn.Module):
     def forward(self, encodings: Encodings) -> tuple[Tensor, Tensor]:
         logits = self.head(encodings.fused(text="entities").text).float()  # (B, Q, 2)
         presence = encodings.batch["entity_presence"].to(torch.long)
-        told = (presence == PRESENT) | (presence == ABSENT)
+        stated = (presence == PRESENT) | (presence == ABSENT)
         terms = F.cross_entropy(logits.flatten(0, 1), presence.clamp(0, 1).flatten(), reduction="none")
-        return torch.where(told.flatten(), terms, 0.0).sum(), told.sum()
+        return torch.where(stated.flatten(), terms, 0.0).sum(), stated.sum()
 
     def scores(self, features: Tensor) -> Tensor:
         """(B, Q, D) fused entity features -> (B, Q) probability that the entity is present."""

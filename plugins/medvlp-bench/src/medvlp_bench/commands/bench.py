@@ -137,9 +137,9 @@ def _after(made: Outcome | None, function: str, sizes: _Sizes, **options: Any) -
 
 def _call(function: str, sizes: _Sizes, **options: Any) -> Outcome:
     given = {"batch_size": sizes.batch_size, "repeats": sizes.repeats, **options}
-    told = json.dumps(given, default=str)  # paths
+    payload = json.dumps(given, default=str)  # paths
     with progress_console().status(function.partition(":")[2].replace("_", " ")):
-        return call_isolated(f"medvlp_bench.{function}", told, timeout=sizes.timeout)
+        return call_isolated(f"medvlp_bench.{function}", payload, timeout=sizes.timeout)
 
 
 def _print(machine: dict[str, Any], measured: dict[str, dict[str, Any]], failed: dict[str, str]) -> None:

@@ -35,20 +35,20 @@ def memory(
         _call("make_small_store", {"folder": store, "studies": studies, "size": size}, timeout)
         measured = []
         for count in ranks or [1]:
-            told = {"store": store, "epochs": epochs, "batch_size": max(batch // count, 1), "ranks": count}
-            measured.append({"ranks": count, "processes": _train(Path(name), told, timeout)})
+            task = {"store": store, "epochs": epochs, "batch_size": max(batch // count, 1), "ranks": count}
+            measured.append({"ranks": count, "processes": _train(Path(name), task, timeout)})
     if as_json:
         print_json({"studies": studies, "size": size, "batch": batch, "measured": measured})
     else:
         _print(studies, measured)
 
 
-def _train(folder: Path, told: dict[str, Any], timeout: float) -> list[dict[str, Any]]:
+def _train(folder: Path, task: dict[str, Any], timeout: float) -> list[dict[str, Any]]:
     """What each process noted."""
     own = Path(tempfile.mkdtemp(dir=folder))
     asked = [
-        {**told, "rank": rank, "rendezvous": str(own / "rendezvous"), "folder": str(own)}
-        for rank in range(told["ranks"])
+        {**task, "rank": rank, "rendezvous": str(own / "rendezvous"), "folder": str(own)}
+        for rank in range(task["ranks"])
     ]
     with ThreadPoolExecutor(len(asked)) as pool:
         return list(pool.map(lambda options: _call("train_epochs", options, timeout), asked))

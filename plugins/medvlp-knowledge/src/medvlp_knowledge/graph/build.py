@@ -57,7 +57,7 @@ class BuildGraph:
         """Build and write the graph.
 
         Raises:
-            GraphError: when no entity or no triple is left; the message has the mend.
+            GraphError: when no entity or no triple is left; the message says how to fix it.
         """
         store = self.store if isinstance(self.store, PackedStore) else PackedStore.open(self.store)
         splits = (self.splits,) if isinstance(self.splits, str) else tuple(self.splits)
