@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-_RECIPE = "Lay `overlay.yaml` over a recipe's {configs}, and the recipe takes it; no line of the recipe changes."
+_RECIPE = "Lay `overlay.yaml` over a recipe's {configs} to use it; the recipe's own files do not change."
 
 
 @dataclass(frozen=True)
