@@ -48,7 +48,7 @@ class Progress:
         return self
 
     def advance(self, count: int = 1, counted: bool = True) -> None:
-        """``counted`` False for what an earlier run has done: it is no part of the rate."""
+        """``counted`` is False for work of an earlier run, which does not count towards the rate."""
         self.count += count
         self.given += 0 if counted else count
         if self.bar is not None and (self.count % 64 == 0 or count > 1):

@@ -34,14 +34,14 @@ class PluginError(LookupError):
 
 
 class PluginNotFoundError(PluginError, KeyError):
-    """No installed distribution offers the name (a ``KeyError`` too, so that ``Mapping.get`` gives its default)."""
+    """No installed distribution offers the name (also a ``KeyError``, so that ``Mapping.get`` returns its default)."""
 
     def __str__(self) -> str:  # KeyError would show the message in quotes
         return str(self.args[0])
 
 
 class PluginConflictError(PluginError):
-    """Several distributions offer the name, or a registration would hide another plugin."""
+    """Several distributions offer the name, or a registration would shadow another plugin."""
 
 
 class PluginLoadError(PluginError):
@@ -50,7 +50,7 @@ class PluginLoadError(PluginError):
 
 @dataclass(frozen=True)
 class PluginRef:
-    """Where a plugin comes from, known without importing it."""
+    """The origin of a plugin, known without importing it."""
 
     kind: str
     name: str
@@ -63,7 +63,7 @@ class PluginRef:
 
     @property
     def import_path(self) -> str:
-        """The dotted path that works as ``_target_`` whatever other distributions offer."""
+        """The dotted path that works as ``_target_`` regardless of other distributions."""
         return self.target.replace(":", ".")
 
     def load(self) -> Any:
@@ -156,7 +156,7 @@ class Registry(Mapping[str, Any]):
     # -- what there is ------------------------------------------------------------------------
 
     def refs(self) -> list[PluginRef]:
-        """Every offered plugin, conflicting ones included, sorted by name; imports nothing."""
+        """All plugins offered, including conflicting ones, sorted by name; imports nothing."""
         refs = [ref for ref in _scan().get(self.kind, []) if ref.name not in self._registered]
         return sorted([*refs, *self._registered.values()], key=lambda ref: (ref.name, ref.distribution))
 
@@ -222,7 +222,7 @@ class Registry(Mapping[str, Any]):
         return obj
 
     def unregister(self, name: str) -> None:
-        """Take back what :meth:`register` offered."""
+        """Undo :meth:`register`."""
         self._registered.pop(name, None)
 
     def describe(self, name: str) -> dict[str, str]:

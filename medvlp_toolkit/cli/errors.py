@@ -11,7 +11,7 @@ from medvlp_toolkit.errors import USER_ERROR, user_message
 
 
 class Commands(TyperGroup):
-    """The group of all commands: turns errors that a user can cause into lines."""
+    """The group of all commands: prints user errors as one or two lines."""
 
     def invoke(self, ctx: Any) -> Any:
         try:

@@ -17,7 +17,7 @@ _ANY_ARGUMENTS = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
 def add_found_commands(app: typer.Typer) -> None:
-    """Add every command that is installed, in the order of their names; a name of the core's own is not replaced."""
+    """Add every installed command, sorted by name; the core's own commands are not replaced."""
     own = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
     own |= {str(group.name) for group in app.registered_groups}
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):

@@ -72,14 +72,14 @@ def _parameters(plugin: Any) -> list[inspect.Parameter]:
 
 
 def _target(registry: mv.Registry, name: str) -> str:
-    """What to write as ``_target_``: the registry's path, or the import path where another offers the same name."""
+    """The ``_target_`` to write: the registry's path, or the import path if the name is ambiguous."""
     ref = registry.ref(name)
     alone = sum(other.name == ref.name for other in registry.refs()) == 1
     return f"medvlp_toolkit.{ref.kind}.{ref.name}" if alone else ref.import_path
 
 
 def example_yaml(plugin: Any, name: str, target: str) -> str:
-    """The YAML of the plugin's documentation, else one made from its signature."""
+    """The YAML example of the plugin's documentation, else one generated from its signature."""
     documented = example_of(inspect.getdoc(plugin) or "")
     if documented is not None and "_target_" in documented:
         return documented
@@ -96,7 +96,7 @@ def example_yaml(plugin: Any, name: str, target: str) -> str:
 
 
 def _value(default: Any) -> str:
-    """A default as YAML on one line; what YAML cannot hold is written as Python shows it, in quotes."""
+    """A default as one line of YAML; a value that YAML cannot hold is its quoted ``repr``."""
     plain = list(default) if isinstance(default, tuple | frozenset | set) else default
     try:
         written: str = yaml.safe_dump(plain, default_flow_style=True, width=10_000)

@@ -22,7 +22,7 @@ def inspect(
     verify: Annotated[bool, typer.Option("--verify", help="Compare every file with its recorded SHA-256.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """Show a store's counts, splits, labels, findings, tokens, and what was left out of it.
+    """Show a store's counts, splits, labels, findings, tokens and rejected items.
 
     With --out, examples.png and example_001.png … are drawn: images with their findings and boxes, without ids or text.
     """

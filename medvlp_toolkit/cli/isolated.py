@@ -33,7 +33,7 @@ os._exit(0)
 
 @dataclass(frozen=True)
 class Outcome:
-    """``value`` as JSON gives it back, or ``error``: one sentence on why there is none."""
+    """``value`` after a JSON round trip, or ``error``: one sentence on why there is none."""
 
     value: Any
     error: str

@@ -41,7 +41,7 @@ def plugins(
 
 
 def known_kind(kind: str) -> str:
-    """The registry's name for what the user typed; hyphens and a missing plural are let pass."""
+    """The registry's name for the user's input; hyphens and a missing plural are accepted."""
     name = kind.replace("-", "_")
     for candidate in (name, f"{name}s", f"{name}es"):
         if candidate in mv.registries:

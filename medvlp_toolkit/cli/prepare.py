@@ -76,7 +76,7 @@ def _check_files(files: Sequence[str]) -> None:
 
 
 def _run(files: list[str], pairs: dict[str, Any], options: dict[str, Any]) -> list[Any]:
-    """What the configuration's ``run`` gave: the summaries of the stores prepared."""
+    """The return value of the configuration's ``run``: the summaries of the stores prepared."""
     with progress_console().status("loading MONAI"):
         from monai.bundle import ConfigWorkflow
     logging.basicConfig(format="%(message)s")
@@ -96,7 +96,7 @@ def _run(files: list[str], pairs: dict[str, Any], options: dict[str, Any]) -> li
 
 
 def _check_id(config: dict[str, Any], key: str, files: Sequence[str]) -> None:
-    """An id that the configuration has, or a further argument of something it builds: a typing error is no new id."""
+    """Reject ids that are neither in the configuration nor an argument of something it builds: they are typos."""
     *path, last = key.replace("#", "::").split("::")
     parent: Any = config
     for depth, name in enumerate([*path, last]):

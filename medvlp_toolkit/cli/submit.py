@@ -101,7 +101,7 @@ def _directives(
 
 
 def _command(configs: Sequence[str], pairs: dict[str, str], cpus: int) -> list[str]:
-    """One process for each task (SLURM's variables say which): its signals reach them directly."""
+    """One process per task (identified by SLURM's variables), so that signals reach it directly."""
     files = "[" + ",".join(f"'{file}'" for file in configs) + "]"
     overrides = [f"--{key} {shlex.quote(value)}" for key, value in {"resume": "auto", **pairs}.items()]
     note = Path(pairs.get("output_dir", _output_dir(configs))) / TRAINING_NOTE
@@ -123,7 +123,7 @@ def _command(configs: Sequence[str], pairs: dict[str, str], cpus: int) -> list[s
 
 
 def _output_dir(configs: Sequence[str]) -> str:
-    """What the last of the configurations to say so gives."""
+    """The value from the last configuration that sets it."""
     import yaml
 
     found = "."

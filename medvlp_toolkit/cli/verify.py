@@ -31,7 +31,7 @@ def verify(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of lines.")] = False,
 ) -> None:
-    """Check a bundle without running it: nothing of it is evaluated or imported.
+    """Check a bundle without running it: nothing in it is evaluated or imported.
 
     Exit status: 0 no problem; 1 problems, all of them listed with file, line, id and fix; 2 a mistake in the call.
     """

@@ -20,7 +20,7 @@ TENSORS = ("edge_index", "relations", "entity_embeddings")
 
 
 class GraphError(ValueError):
-    """A file is no knowledge graph, or not the one that is needed; the message says how to fix it."""
+    """A file is not a knowledge graph, or not the required one; the message says how to fix it."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class KnowledgeGraph:
 
     @classmethod
     def read(cls, path: Path | str) -> Self:
-        """Open a file that ``medvlp graph`` wrote.
+        """Open a file written by ``medvlp graph``.
 
         Raises:
             FileNotFoundError: when there is none.
@@ -137,7 +137,7 @@ class KnowledgeGraph:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of entities and triples: which graph it is, whatever the embeddings are."""
+        """SHA-256 of entities and triples: identifies the graph regardless of its embeddings."""
         digest = hashlib.sha256(json.dumps([self.entity_ids, self.relation_names]).encode())
         digest.update(np.ascontiguousarray(self.edge_index).tobytes())
         digest.update(np.ascontiguousarray(self.relations).tobytes())

@@ -13,7 +13,7 @@ from typing import Any
 
 
 class Presence(StrEnum):
-    """What a report says about an entity."""
+    """A report's statement about an entity."""
 
     PRESENT = "present"
     ABSENT = "absent"
@@ -63,7 +63,7 @@ class Concept:
 
 @dataclass(frozen=True, slots=True)
 class Triple:
-    """``head`` stands in ``relation`` to ``tail``; head and tail are concept ids."""
+    """``head`` has ``relation`` to ``tail``; head and tail are concept ids."""
 
     head: str
     relation: str

@@ -127,7 +127,7 @@ def sections_by_name(sections: Iterable[Section]) -> dict[str, str]:
 
 
 def with_sections(report: Report) -> Report:
-    """The report with ``sections`` filled in from its text, where they are not given."""
+    """The report with ``sections`` extracted from its text, unless given."""
     if report.sections:
         return report
     return Report(report.id, report.text, sections_by_name(split_sections(report.text)))
@@ -237,7 +237,7 @@ def _headings(text: str) -> list[_Heading]:
 
 
 def _heading_before(text: str, colon: int, current: str | None) -> _Heading | None:
-    """The heading that ends at a colon, if what stands before it is one; ``current`` is the section before."""
+    """The heading that ends at a colon, if the text before it is one; ``current`` is the previous section."""
     window_start = max(0, colon - _LONGEST_HEADING - 1)
     line_start = max(text.rfind("\n", window_start, colon) + 1, window_start)
     tail = _HEADING_TAIL.search(text, line_start, colon)

@@ -23,7 +23,7 @@ class BrokenCheckpointError(ValueError):
 
 @dataclass(frozen=True, order=True)
 class Progress:
-    """How far a training was: complete epochs, and iterations of the epoch that was begun (0: none)."""
+    """Progress of a training run: complete epochs, and iterations of the current epoch (0: none)."""
 
     epochs: int
     iterations: int = 0
@@ -96,7 +96,7 @@ def read_checkpoint(path: Path, parts: Sequence[str], device: torch.device | str
 
 
 def remove_unfinished(folder: str | Path) -> None:
-    """Delete what a run that was killed while it saved has left."""
+    """Delete the partial files of a run killed while saving."""
     for path in Path(folder).glob(f"*{UNFINISHED}"):
         path.unlink(missing_ok=True)
 

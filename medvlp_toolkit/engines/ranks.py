@@ -32,7 +32,7 @@ def is_first_rank() -> bool:
 
 
 def is_distributed() -> bool:
-    """Whether a process group stands."""
+    """Whether a process group is initialised."""
     return dist.is_available() and dist.is_initialized()
 
 
@@ -54,7 +54,7 @@ def start_ranks() -> None:
 
 
 def seed_rank(seed: int) -> None:
-    """Give every process random numbers of its own, for dropout; models are initialised before, alike on all."""
+    """Seed every process differently, for dropout; models are initialised before that, identically on all."""
     own = int(np.random.SeedSequence([seed, rank()]).generate_state(1)[0])
     random.seed(own)
     np.random.seed(own)
@@ -74,7 +74,7 @@ def control_group() -> dist.ProcessGroup | None:
 
 
 def of_all_ranks(value: Any) -> list[Any]:
-    """What every process has, in the order of their ranks. Collective; of plain values and tensors on the CPU."""
+    """The values of all processes, in rank order. Collective; for plain values and CPU tensors."""
     if world_size() == 1:
         return [value]
     gathered: list[Any] = [None] * world_size()
@@ -92,7 +92,7 @@ def any_rank(flag: bool) -> bool:
 
 
 def of_first_rank(value: Any) -> Any:
-    """What the first process has. Collective; of plain values only."""
+    """The value of the first process. Collective; for plain values only."""
     if world_size() == 1:
         return value
     values = [value]
@@ -101,7 +101,7 @@ def of_first_rank(value: Any) -> Any:
 
 
 def gather_rows(rows: Tensor) -> Tensor:
-    """(B, …) of each process -> (N B, …) of all, in the order of their ranks, with a gradient. Collective.
+    """(B, …) of each process -> (N B, …) of all, in rank order, with gradients. Collective.
 
     The gradient of a row is the sum of what all processes made of it, so that a contrastive loss over all pairs has the
     gradient it has on one process (Ignite's ``all_gather`` has none). Shares must be of one size.

@@ -19,7 +19,7 @@ NOT_COMPARED = ("resume", "output_dir", "bundle_root", "initialize", "run", "fin
 
 
 class RunConfiguration:
-    """Kept in a checkpoint; when that is loaded into another configuration, the differences are logged.
+    """Stored in a checkpoint; when loaded under another configuration, the differences are logged.
 
     Args:
         config: nested mapping; what MONAI's workflow is running when None.
@@ -44,7 +44,7 @@ class RunConfiguration:
         return {"values": json.dumps(self.values, sort_keys=True), "sha256": self.hash}
 
     def load_state_dict(self, state: Mapping[str, str]) -> None:
-        """Log what has changed since; nothing is loaded."""
+        """Log the differences; nothing is loaded."""
         changes = differences(json.loads(state["values"]), self.values)
         if changes:
             logger.warning("the configuration has changed since the checkpoint:\n  %s", "\n  ".join(changes))

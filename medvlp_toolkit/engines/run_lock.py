@@ -14,7 +14,7 @@ _held: dict[Path, IO[str]] = {}
 
 
 def lock_run(output_dir: str | Path) -> None:
-    """Keep other processes from training into this folder until this one ends, however it ends.
+    """Prevent other processes from training into this folder until this one ends, however it ends.
 
     The lock is the operating system's on an open file: a killed run leaves none behind. Asking again from the same
     process changes nothing.

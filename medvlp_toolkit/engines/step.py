@@ -21,7 +21,7 @@ Transform = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
 class OptimisationStep:
-    """What training steps share: precision, accumulation, clipping, compilation, an average of the weights.
+    """Base of training steps: precision, accumulation, clipping, compilation, averaged weights.
 
     Nothing in it waits for the device. With ``accumulation_steps`` the gradients of so many batches are averaged before
     the optimiser steps; processes talk with the last of them only, and the end of an epoch ends the group. Each batch's
@@ -64,7 +64,7 @@ class OptimisationStep:
         self._compiled: nn.Module | None = None
 
     def optimise(self, engine: Any, forward: Callable[[nn.Module], Any], loss: Callable[[Any], Tensor]) -> Any:
-        """Forward, backward and, at the end of a group, the optimiser's step; what ``forward`` gave.
+        """Forward, backward and, at the end of a group, the optimiser step; returns the result of ``forward``.
 
         Args:
             forward: calls the network, in the precision that was asked for.
@@ -100,7 +100,7 @@ class OptimisationStep:
             self.ema.update_parameters(unwrap(engine.network))
 
     def _ready(self, network: nn.Module) -> nn.Module:
-        """Compiled in place where that is asked for: names in its state dict stay as they are."""
+        """The network, compiled in place on request: names in its state dict are unchanged."""
         if self.compile and self._compiled is not network:
             unwrap(network).compile()
             self._compiled = network
@@ -141,7 +141,7 @@ class PretrainingStep(OptimisationStep):
 
 @dataclass(frozen=True)
 class Place:
-    """A batch among those whose gradients are added up before the optimiser steps.
+    """The position of a batch within a gradient accumulation group.
 
     ``index`` counts from 0; ``size`` is how many there are, fewer in the last group of an epoch.
     """

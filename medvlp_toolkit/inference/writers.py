@@ -43,7 +43,7 @@ NOT_DRAWN = frozenset(
 
 
 class ProbabilityWriter:
-    """Writes ``probabilities.csv``, a row per image and a column per entity, and heat maps of where the model looked.
+    """Writes ``probabilities.csv``, a row per image and a column per entity, and heat maps.
 
     Heat maps are named by running numbers and entities, never by their images; ``heat_maps/maps.csv`` says which is
     whose. As ``png`` they lie over the image (of a volume: over the slice across the body with the highest value); as
@@ -135,7 +135,7 @@ class ProbabilityWriter:
     def _keep(
         self, name: str, entity: str, score: float, heat: NDArray[np.float32], item: Mapping[str, NDArray[Any]]
     ) -> None:
-        """Write one map in the formats asked for; pictures are drawn at the end, together."""
+        """Write one map in the requested formats; pictures are drawn together at the end."""
         self._maps.append((name, entity, score))
         shift = self._mapper.shift
         plain = re.sub(r"[^a-z0-9_-]+", "-", entity.lower()).strip("-") or "entity"

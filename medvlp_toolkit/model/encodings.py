@@ -158,12 +158,12 @@ class Encodings:
 
 
 def reads_knowledge(fusion: object) -> bool:
-    """Whether linked entities are embedded for a fusion module: unless it says that it reads none."""
+    """Whether linked entities are embedded for a fusion module: always, unless it states that it reads none."""
     return not isinstance(fusion, ChoosesKnowledge) or fusion.reads_knowledge
 
 
 def computes_parts(fusion: object) -> bool:
-    """Whether a fusion module can be asked for a part of its output."""
+    """Whether a fusion module can compute only a part of its output."""
     return isinstance(fusion, ComputesParts) and fusion.computes_parts
 
 

@@ -51,19 +51,19 @@ class EntityScorer(nn.Module):
         return self.score(self.fuse(image, False).text)
 
     def fuse(self, image: Tensor, need_attention: bool = False) -> FusionOutput:
-        """(B, C, *spatial) -> what the fusion module makes of image tokens and entity queries.
+        """(B, C, *spatial) -> the fusion module's output for image tokens and entity queries.
 
         ``text`` (B, Q, D) are the entity features that heads read; ``attention`` (B, layers, Q, N) on request.
         """
         return self.ask(self.image_tokens(image), self.entity_bank, need_attention)
 
     def image_tokens(self, image: Tensor) -> Tensor:
-        """(B, C, *spatial) -> (B, N, D) projected tokens, to be asked by several banks."""
+        """(B, C, *spatial) -> (B, N, D) projected tokens, to be queried by several banks."""
         tokens: Tensor = self.image_projection(self.image_encoder(image))
         return tokens
 
     def ask(self, tokens: Tensor, bank: Tensor, need_attention: bool = False) -> FusionOutput:
-        """What the fusion module makes of image tokens (B, N, D) and the queries of a bank (Q, Dt)."""
+        """The fusion module's output for image tokens (B, N, D) and the queries of a bank (Q, Dt)."""
         queries: Tensor = self.text_projection(bank)
         # An expanded view, not a copy: a fusion module sees by its stride that all rows are equal.
         queries = queries.unsqueeze(0).expand(tokens.shape[0], -1, -1)
@@ -107,7 +107,7 @@ class EntityScorer(nn.Module):
 
 
 def from_pretraining_model(model: PretrainingModel, loss: str = "existence") -> EntityScorer:
-    """The scorer of a pre-trained model, with the head that its loss ``loss`` trained."""
+    """The scorer of a pre-trained model, with the head trained by its loss ``loss``."""
     if loss not in model.losses:
         raise ValueError(f"the model has no loss {loss!r}, only {', '.join(model.losses)}; name the existence loss")
     head = model.losses[loss].head

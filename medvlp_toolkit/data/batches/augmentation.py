@@ -22,7 +22,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class EvaluationTransform(nn.Module):
-    """Resize to the model's input and normalise; nothing random. A ``mask`` in the batch is resized along.
+    """Resize to the model's input and normalise, without randomness. A ``mask`` in the batch is resized too.
 
     Args:
         image_size: pixels of the square input; 0 keeps the stored size.
@@ -203,7 +203,7 @@ class TrainingAugmentation(EvaluationTransform):
 
 
 def to_unit_range(image: Tensor) -> Tensor:
-    """uint8 (B, C, *spatial) -> float32 in [0, 1]; floating-point images are taken to be there already."""
+    """uint8 (B, C, *spatial) -> float32 in [0, 1]; floating-point images are assumed to be in that range."""
     return image.to(torch.float32) / 255 if image.dtype == torch.uint8 else image.to(torch.float32)
 
 

@@ -105,7 +105,7 @@ class StudyDataset(Dataset):
         self.targets: NDArray[np.int8] | None = arrays.get("targets")
 
     def _arrays(self, splits: Sequence[str], study_ids: Sequence[str] | None, excluded: Sequence[str]) -> Arrays:
-        """What is known of the studies; of a large store shared among processes, as its images are."""
+        """Metadata of the studies; for a large store shared among processes, like its images."""
 
         def make() -> Arrays:
             return self._read(splits, study_ids, excluded)
@@ -232,7 +232,7 @@ class StudyDataset(Dataset):
         return {key: value[0] for key, value in batch.items()}
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Any]:
-        """A whole batch, as the table in :mod:`medvlp_toolkit.interfaces` describes."""
+        """A whole batch, with the keys of the table in :mod:`medvlp_toolkit.interfaces`."""
         chosen = np.asarray(indices, dtype=np.int64)
         epoch = int(self._epoch[0])
         keys = self._keys[chosen]
@@ -261,7 +261,7 @@ class StudyDataset(Dataset):
 
 
 def rows_of(mapped: np.memmap[Any, np.dtype[Any]], rows: NDArray[np.int64]) -> NDArray[Any]:
-    """A copy of some rows. As a plain array: indexing a memmap costs more than copying an image does."""
+    """A copy of some rows, as a plain array: indexing a memmap costs more than copying an image."""
     copied: NDArray[Any] = np.asarray(mapped)[rows]
     return copied
 
@@ -360,5 +360,5 @@ def study_loader(
 
 
 def whole_batch(batch: Any) -> Any:
-    """The data set builds whole batches; there is nothing left to collate."""
+    """The data set builds whole batches, so nothing is left to collate."""
     return batch

@@ -25,7 +25,7 @@ def choose_labelled(
     seed: int = 0,
     id_list: str | Path | None = None,
 ) -> list[str]:
-    """The ids of the studies to learn from.
+    """The ids of the labelled studies to train on.
 
     Every study gets a place by a hash of the seed and its id; the first ``fraction`` of them are taken, rounded
     down, at least one. Hence the choice depends on nothing else, and 1 % of a seed lies within its 10 %.

@@ -36,7 +36,7 @@ class MaskedTokens:
 
 @dataclass(frozen=True)
 class WholeEntityMasking:
-    """Masks entities whole and other tokens singly, in random order until the budget is spent.
+    """Masks whole entities and single other tokens, in random order until the budget is spent.
 
     A unit that is larger than what is left of the budget is passed over. Of the chosen tokens 80 % become the mask
     token, 10 % a random token, and 10 % stay.
@@ -59,7 +59,7 @@ class WholeEntityMasking:
             raise ValueError(f"budget is real or padded, not {self.budget!r}")
 
     def slots(self, length: int) -> int:
-        """K, the most tokens that a report of ``length`` tokens, padding included, has masked."""
+        """K, the maximum number of masked tokens in a report of ``length`` tokens including padding."""
         return max(1, round(self.share * length))
 
     def __call__(

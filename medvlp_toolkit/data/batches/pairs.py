@@ -32,7 +32,7 @@ _AUGMENTATION_STREAM, _CHOICE_STREAM = 0, 3
 
 @dataclass(frozen=True)
 class PairTable:
-    """Columns that describe pairs, one entry each.
+    """Columns that describe pairs, one entry per pair.
 
     ``row`` is the image's row of the store; ``answer`` the answer or class as the data set writes it.
     """
@@ -142,7 +142,7 @@ def captions(
 
 
 class PairDataset(Dataset):
-    """Images of a store with the texts about them.
+    """Images of a store with their texts.
 
     A batch has ``image`` (I, C, H, W), ``augmentation_draws`` (I, R), ``image_index`` (B,) the image of each text,
     ``input_ids`` and ``attention_mask`` (B, L), ``pair`` (B,) its number in ``table``, ``study_id`` (its id), with a
@@ -274,7 +274,7 @@ class PairDataset(Dataset):
         return batch
 
     def texts(self, pairs: Tensor) -> dict[str, Tensor]:
-        """What a model reads of the texts of these pairs."""
+        """The model inputs for the texts of these pairs."""
         lines = self.text_number[pairs]
         return {name: value[lines] for name, value in self.encoded.items()}
 

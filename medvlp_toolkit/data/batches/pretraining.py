@@ -27,7 +27,7 @@ _PATCH_STREAM = 7
 
 
 class PretrainingDataset(StudyDataset):
-    """Studies with their reports' tokens, and what masked modelling, matching and alignment draw for them.
+    """Studies with report tokens, and the random draws for masked modelling, matching and alignment.
 
     Beside the keys of :class:`StudyDataset` a batch has ``input_ids`` and ``attention_mask``, and as far as they are
     asked for: with ``graph`` the linked entities, their alignment with the tokens, ``image_entities`` and
@@ -153,7 +153,7 @@ class PretrainingDataset(StudyDataset):
 
 
 def tokens_of(store: PackedStore, tokenizer: Tokenizer) -> TokenTable:
-    """The store's texts through a tokenizer: read where they are kept, else computed and kept beside the store.
+    """The store's tokenised texts: read from the cache, else computed and cached beside the store.
 
     Processes that start together wait for the first.
     """
@@ -180,7 +180,7 @@ def _mask_id(tokenizer: Tokenizer, source: Any) -> int:
 
 
 def report_texts(store: PackedStore | Path | str, split: str) -> list[str]:
-    """The reports of a split, for a vocabulary to learn from.
+    """The reports of a split, for learning a vocabulary.
 
     Raises:
         ValueError: when it has none.

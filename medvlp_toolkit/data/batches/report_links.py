@@ -31,7 +31,7 @@ class BatchLinks:
 
 
 class ReportLinks:
-    """Mentions of a graph's entities in the reports of some rows of a store.
+    """Mentions of a graph's entities in the reports of selected rows of a store.
 
     Args:
         store: prepared with an entity linker.

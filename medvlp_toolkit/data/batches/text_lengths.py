@@ -16,7 +16,7 @@ OVER_TOKENS = (
 
 
 class FixedLengths:
-    """Cuts padding off a batch down to the shortest of some lengths that its longest report fits in.
+    """Trims a batch's padding to the shortest of the given lengths that fits its longest report.
 
     Args:
         lengths: tokens; reports longer than the longest keep their own length. Nothing is cut when empty.

@@ -21,7 +21,7 @@ _SAMPLE = 100_000
 
 
 class VolumeTransform(nn.Module):
-    """An intensity window to [0, 1], resize, normalise; nothing random.
+    """Intensity window to [0, 1], resize, normalise; no randomness.
 
     Args:
         size: (D, H, W) of the model's input; None keeps the stored one.
@@ -77,7 +77,7 @@ class VolumeTransform(nn.Module):
 
 
 class VolumeAugmentation(VolumeTransform):
-    """Small shifts, changes of size, rotations about the long axis, and intensity; then normalise.
+    """Random small shifts, scaling, rotations about the long axis and intensity; then normalise.
 
     Random numbers come with the batch (``augmentation_draws``), the device draws none. Positions keep their side:
     there is no flip.

@@ -21,7 +21,7 @@ class TextLines:
 
     @classmethod
     def read(cls, given: str | Path | Sequence[str] | None) -> TextLines:
-        """From a UTF-8 file with a text a line, a text itself, or a list of texts; empty lines are left out.
+        """From a UTF-8 file with one text per line, a single text, or a list of texts; empty lines are skipped.
 
         Raises:
             FileNotFoundError: for what looks like the name of a file, and is none.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 class Reason(StrEnum):
-    """Why an item is left out; the kinds that summaries count."""
+    """The reason for rejecting an item; the kinds that summaries count."""
 
     MISSING_IMAGE = "missing image"
     UNREADABLE_IMAGE = "unreadable image"

@@ -16,7 +16,7 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def shared_arrays(folder: Path, key: Mapping[str, Any], make: Callable[[], Arrays]) -> Arrays:
-    """What ``make`` gives, memory-mapped read-only: made by the first process to ask, read by all.
+    """The result of ``make``, memory-mapped read-only: computed by the first process, read by all.
 
     They are kept in ``folder`` under a hash of ``key``, which says all that they depend on. Where the folder cannot be
     written to, every process makes its own.

@@ -47,7 +47,7 @@ class StoreError(ValueError):
 
 @dataclass(frozen=True)
 class PackedStore:
-    """A complete store, opened for reading. Cheap to send to worker processes: only the path travels.
+    """A complete store, opened for reading. Cheap to pickle for worker processes: only the path is sent.
 
     Row i of `images`, `studies` and the token tables is the same study; ``study`` in the other tables is
     that row's number, and those tables are sorted by it.
@@ -102,7 +102,7 @@ class PackedStore:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of ``store.json`` as it was when it was first read: of the files' own, and what made them."""
+        """SHA-256 of ``store.json`` when first read: it covers the files' checksums and their provenance."""
         return hashlib.sha256(json.dumps(self.meta, sort_keys=True).encode()).hexdigest()
 
     def __len__(self) -> int:

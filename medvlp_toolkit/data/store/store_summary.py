@@ -110,7 +110,7 @@ def _findings(
 
 
 def _codes(column: Any, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[str]]:
-    """Some rows of a column of text as codes, -1 for null, and what they stand for."""
+    """Some rows of a text column as codes, -1 for null, and their values."""
     encoded = column.take(rows).combine_chunks().dictionary_encode()
     return encoded.indices.fill_null(-1).to_numpy().astype(np.int64), encoded.dictionary.to_pylist()
 

@@ -18,7 +18,7 @@ from medvlp_toolkit.model.vision_language import VisionLanguageModel
 
 @dataclass(frozen=True)
 class ProbeScores:
-    """Probabilities (S, L) of the test studies and the area under the curve of each label, NaN where it has none."""
+    """Probabilities (S, L) of the test studies and the AUC of each label, NaN where undefined."""
 
     scores: NDArray[np.float32]
     auc: dict[str, float]

@@ -53,7 +53,7 @@ class HeatMapper:
 
     @property
     def shift(self) -> tuple[float, ...]:
-        """Where tokens look within their cell (:func:`~medvlp_toolkit.evaluation.upsample`)."""
+        """Offset of receptive fields within their cells (:func:`~medvlp_toolkit.evaluation.upsample`)."""
         encoder = self.encoder
         return tuple(encoder.token_shift()) if isinstance(encoder, ShiftsTokens) else ()
 
@@ -94,7 +94,7 @@ class HeatMapper:
         return np.divide(maps, total, out=maps, where=total > 0)
 
     def why_none(self, asked: bool = True) -> str:
-        """Why there is no attention to draw."""
+        """The reason why there is no attention to draw."""
         if not asked:
             return "the step was not asked for attention (need_attention)"
         # The part that would give it, where the network has one.

@@ -54,7 +54,7 @@ def attention_maps(
 def upsample(
     heat: ArrayLike, size: Sequence[int], mode: Upsampling = "nearest", shift: Sequence[float] = ()
 ) -> NDArray[np.floating]:
-    """Spread a map over the pixels: (*grid) -> (*size), in 2-D or 3-D.
+    """Upsample a map to the pixels: (*grid) -> (*size), in 2-D or 3-D.
 
     ``nearest`` gives each pixel the value of the cell that its centre lies in (as published: a 14×14 map becomes
     blocks of 16×16 pixels). ``linear`` is bilinear or trilinear between the cells' centres, constant beyond the

@@ -20,7 +20,7 @@ from medvlp_toolkit.evaluation.maps.overlays import Overlay, write_overlays
 
 
 class AnswerWriter:
-    """Prints and writes the likeliest answers, and draws the question's attention over the image.
+    """Prints and writes the most likely answers, and draws the question's attention over the image.
 
     A handler of an evaluator whose step is :class:`~medvlp_toolkit.evaluation.AnswerStep` with ``need_attention``.
     ``answers.csv`` has a row per image, question and answer. Pictures are numbered, not named by their images; each

@@ -73,7 +73,7 @@ class RankingStep(EvaluationStep):
 
 
 class RankingWriter:
-    """Writes ``retrieval.csv`` and prints the best of each image and of each text.
+    """Writes ``retrieval.csv`` and prints the best matches of each image and each text.
 
     A handler of an evaluator whose step is :class:`RankingStep`. The file has a row per image and text: ``image`` (the
     file's name), ``text`` (its number), ``score``, ``text_rank`` among the image's texts and ``image_rank`` among the
@@ -144,7 +144,7 @@ class RankingWriter:
 
 
 def ordinals(scores: NDArray[np.floating]) -> NDArray[np.int64]:
-    """(queries, candidates) scores -> ranks from 1 within each query, of equal scores the first candidate first."""
+    """(queries, candidates) scores -> ranks from 1 within each query; ties in candidate order."""
     order = np.argsort(-scores, axis=1, kind="stable")
     rank = np.empty(scores.shape, np.int64)
     np.put_along_axis(rank, order, np.arange(1, scores.shape[1] + 1)[None], axis=1)

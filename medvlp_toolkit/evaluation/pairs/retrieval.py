@@ -111,7 +111,7 @@ def score_pairs(
 
 @torch.no_grad()
 def first_stage(encoded: EncodedPairs, scorer: PairScorer) -> NDArray[np.float32]:
-    """(images, texts) cosine of the towers' summaries: what a dual encoder would rank by, without the fusion."""
+    """(images, texts) cosine of the towers' summaries: the ranking of a dual encoder, without fusion."""
     model = scorer.pairs.model
     image = _summary(model.image_encoder, encoded.image, None)
     text = _summary(model.text_encoder, encoded.text, encoded.text_mask)
@@ -211,7 +211,7 @@ class RetrievalEvaluation(Evaluation):
         return metrics
 
     def _table(self, scores: NDArray[np.float32], encoded: EncodedPairs, images: list[Any]) -> Iterator[Any]:
-        """A row per text: is the image that it retrieves first the right one, and how well did that match."""
+        """A row per text: whether its first retrieved image is correct, and the score of that match."""
         best = scores.argmax(axis=0)
         yield "study_id", [self.dataset.table.id[pair] for pair in self._order()]
         yield "patient_id", [images[number] for number in encoded.owner]

@@ -38,7 +38,7 @@ _SAYS = {"present": "stated present", "absent": "stated absent", "uncertain": "s
 def gallery(
     cases: pa.Table | None, thresholds: Mapping[str, float | None], budget: int = 16_000_000
 ) -> tuple[list[dict[str, Any]], int]:
-    """The cases as the template shows them, and how many were left out.
+    """The cases for the template, and the number left out.
 
     Args:
         cases: of :func:`~medvlp_toolkit.evaluation.case_table`.
@@ -66,7 +66,7 @@ def gallery(
 
 
 def marked_text(text: str, marks: Sequence[Mapping[str, Any]], entity: str) -> str:
-    """HTML of the sentences that speak of an entity, the findings in them marked; all of it where none does.
+    """HTML of the sentences that mention an entity, with marked findings; the whole text if none does.
 
     Marks of the entity itself stand out; every mark says in words what was extracted.
     """

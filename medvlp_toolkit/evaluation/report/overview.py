@@ -49,7 +49,7 @@ def key_figures(metrics: Metrics) -> list[dict[str, str]]:
 
 
 def sentence(metrics: Metrics, images: int, patients: int) -> str:
-    """What the headline figure means, for a reader who does not know the measure."""
+    """Explains the headline figure to a reader who does not know the measure."""
     summary = f"{images:,} images of {_count(patients, 'patient')}."
     for key in ("zero_shot", "fine_tuned", "zero_shot_held_out"):
         macro = (metrics.get(key) or {}).get("macro")
@@ -64,7 +64,7 @@ def sentence(metrics: Metrics, images: int, patients: int) -> str:
 
 
 def cautions(metrics: Metrics) -> list[str]:
-    """What a reader should not overlook, the gravest first."""
+    """Cautions for the reader, the most serious first."""
     found: list[str] = []
     for key, title in CLASSIFICATIONS.items():
         block = metrics.get(key) or {}

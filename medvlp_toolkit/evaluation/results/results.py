@@ -42,7 +42,7 @@ class ResultsError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """One evaluation: its table of scores, its metrics, how it came about, and cases to look at where it kept any."""
+    """One evaluation: its table of scores, its metrics, its provenance, and its cases if any were kept."""
 
     scores: pa.Table
     metrics: dict[str, Any]
@@ -82,7 +82,7 @@ class Results:
         run: Mapping[str, Any],
         cases: pa.Table | None = None,
     ) -> Self:
-        """Write a results folder, replacing results that it holds; other files in it stay.
+        """Write a results folder, replacing earlier results; other files in it are kept.
 
         Each file appears whole or not at all, ``run.json`` last: a folder without it is an evaluation that was cut
         short. NaN becomes null. To ``run`` are added the schema version, the number of rows, the hash of the data
@@ -208,7 +208,7 @@ def write_probabilities(
 
 
 def plain(value: Any) -> Any:
-    """The value in JSON's types: NumPy's turned to Python's, NaN and infinity to None, paths to text."""
+    """The value in JSON types: NumPy to Python, NaN and infinity to None, paths to text."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):

@@ -32,7 +32,7 @@ def run_record(
     seconds: Mapping[str, float] | None = None,
     **more: Any,
 ) -> dict[str, Any]:
-    """The content of ``run.json``, but for what :meth:`Results.write` adds.
+    """The content of ``run.json``, except what :meth:`Results.write` adds.
 
     Args:
         config: the configuration as read, before objects are built from it: plain values, so that its hash

@@ -54,7 +54,7 @@ def print_summary(
 
 
 def summary_tables(metrics: Metrics) -> list[Table]:
-    """The tables of what ``metrics`` holds, in the order of reading."""
+    """The tables for ``metrics``, in reading order."""
     tables = []
     if metrics.get("zero_shot"):
         tables.append(classification_table(metrics["zero_shot"], "Zero-shot classification"))
@@ -84,7 +84,7 @@ def summary_tables(metrics: Metrics) -> list[Table]:
 
 
 def classification_table(metrics: Metrics, title: str, caption: str = "") -> Table:
-    """AUC per finding with its numbers and interval, and the mean."""
+    """AUC per finding with its counts and interval, and the mean."""
     bootstrap = metrics.get("bootstrap")
     table = _table(title, caption, "finding", "images", "present", "AUC")
     if bootstrap:
@@ -121,7 +121,7 @@ def classification_table(metrics: Metrics, title: str, caption: str = "") -> Tab
 
 
 def segmentation_table(metrics: Metrics) -> Table:
-    """Overlap over all images, over those that show the finding, and how often the others stay empty."""
+    """Overlap over all images and over those with the finding, and how often the others stay empty."""
     table = _table(
         f"Segmentation of {metrics['label']}",
         "all images: an image without the finding counts 1 if nothing is predicted, else 0;\nIoU smoothed by a pixel",
@@ -140,7 +140,7 @@ def segmentation_table(metrics: Metrics) -> Table:
 
 
 def grounding_table(metrics: Metrics) -> Table:
-    """Pointing per finding beside what pointing blindly scores, and overlap."""
+    """Pointing per finding beside the blind baselines, and overlap."""
     protocol = metrics["protocol"]
     rule = "a cell" if protocol["upsampling"] == "nearest" else "the pixel"
     table = _table(
@@ -175,7 +175,7 @@ def laterality_table(metrics: Metrics) -> Table:
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """A figure of so many decimals, an en dash for what is not defined."""
+    """A number with the given decimals, an en dash if undefined."""
     if value is None or not math.isfinite(value):
         return "–"
     return f"{value:.{digits}f}"
@@ -220,7 +220,7 @@ def _percent(level: float) -> str:
 
 
 def answer_table(metrics: Metrics, title: str) -> Table:
-    """Accuracy per group of questions, beside answering without looking and with other images."""
+    """Accuracy per group of questions, beside the baselines without the image and with other images."""
     controls: Metrics = metrics.get("controls") or {}
     baselines: Metrics = metrics.get("baselines") or {}
     names = {"category": "majority", "question": "majority*"}

@@ -21,7 +21,7 @@ def macro_auc(
     patient_of: NDArray[np.intp],
     level: float = 0.95,
 ) -> Metrics:
-    """Mean AUC over the labels that enough images show.
+    """Mean AUC over the labels with enough images.
 
     Args:
         targets: (S, L) 1 present, 0 absent, -1 unknown.

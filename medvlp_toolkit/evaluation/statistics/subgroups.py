@@ -24,14 +24,14 @@ _AGE_BANDS = (
 
 
 def age_band(age: float | None) -> str | None:
-    """The band of an age in years, None where it is unknown."""
+    """The age band of an age in years, None if unknown."""
     if age is None or not math.isfinite(age) or age < 0:
         return None
     return next(name for low, high, name in _AGE_BANDS if low <= age < high)
 
 
 def subgroup_columns(columns: Mapping[str, Sequence[Any] | None]) -> dict[str, list[str | None]]:
-    """Columns of the description as groups: ages as bands, other values as text; those that say nothing left out."""
+    """Columns of the description as groups: ages as bands, other values as text; empty columns are dropped."""
     groups = {}
     for name, values in columns.items():
         if values is None:

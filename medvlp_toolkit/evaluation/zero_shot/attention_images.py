@@ -59,7 +59,7 @@ class AttentionImages:
         self._writer: Any = None
 
     def _choose(self, studies: int) -> list[tuple[int, int]]:
-        """(index of the data set, entity) pairs: the rarest entity that each study states, so that they differ."""
+        """(index in the data set, entity) pairs: the rarest entity that each study states, for variety."""
         table = self.dataset.store.table("findings", ["study", "entity", "presence"]).to_pydict()
         place = {int(row): index for index, row in enumerate(self.dataset.rows)}
         column = {entity: q for q, entity in enumerate(self.dataset.entities)}

@@ -57,7 +57,7 @@ class Case:
 
 @dataclass
 class SurestCases:
-    """Keeps, of all that is offered, the few of every finding and kind that the model is surest of.
+    """Keeps the few most confident cases of every finding and kind.
 
     Args:
         each: how many of every finding and kind; 0 keeps none.
@@ -68,7 +68,7 @@ class SurestCases:
     _offered: int = 0
 
     def wanted(self, finding: str, target: int, score: float) -> Iterator[Kind]:
-        """The kinds for which this image is among the surest so far."""
+        """The kinds for which this image is among the most confident so far."""
         kinds: tuple[Kind, ...] = ("found", "missed") if target == 1 else ("claimed",) if target == 0 else ()
         for kind in kinds if self.each > 0 else ():
             kept = self._kept.get((finding, kind), [])
@@ -76,7 +76,7 @@ class SurestCases:
                 yield kind
 
     def keep(self, finding: str, kind: Kind, score: float, payload: Any) -> None:
-        """Keep an image that was wanted, in place of the least sure."""
+        """Keep a wanted image, replacing the least confident one."""
         kept = self._kept.setdefault((finding, kind), [])
         self._offered += 1
         # Of equal scores the first one offered stays.
@@ -87,7 +87,7 @@ class SurestCases:
             heapq.heapreplace(kept, entry)
 
     def chosen(self) -> Iterator[tuple[str, Kind, Any]]:
-        """Finding, kind and payload: findings as they came, kinds in their order, the surest first.
+        """Finding, kind and payload: findings in order of arrival, kinds in order, the most confident first.
 
         Of an image that is among the highest and the lowest of a finding's few positives, only the former is listed.
         """
@@ -168,7 +168,7 @@ class Cases(Measure):
 
 
 def case_table(cases: Sequence[Case]) -> pa.Table:
-    """The table of ``cases.parquet``, a row a case; images as 8-bit PNG. No id and no name is in it."""
+    """The table of ``cases.parquet``, one row per case; images as 8-bit PNG. It has no ids or names."""
     import pyarrow as pa
 
     box = pa.struct([(name, pa.float32()) for name in ("x", "y", "width", "height")])

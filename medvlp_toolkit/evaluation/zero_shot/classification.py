@@ -29,7 +29,7 @@ Metrics = dict[str, Any]
 
 
 class Classification(Measure):
-    """``zero_shot`` of labels that were trained on, with ``subgroups``, and ``zero_shot_held_out`` of those kept out.
+    """``zero_shot`` for trained labels, with ``subgroups``, and ``zero_shot_held_out`` for held-out ones.
 
     Where the data set has a split ``threshold_split`` besides, F1 and accuracy are also given at the thresholds that
     are best on it, next to those tuned on the evaluated images themselves.
@@ -229,7 +229,7 @@ def classification_metrics(
 
 
 def best_f1_thresholds(targets: ArrayLike, scores: ArrayLike, labels: Sequence[str]) -> dict[str, float | None]:
-    """Per label the threshold (present: at or above) of highest F1 on these rows; None without both classes.
+    """Per label, the threshold (present: at or above) with the highest F1 on these rows; None without both classes.
 
     Meant for a validation split; hand the result to :func:`classification_metrics` of the test split.
     """

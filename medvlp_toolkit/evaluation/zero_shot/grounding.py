@@ -112,7 +112,7 @@ class Grounding(Measure):
 
 
 def attention_threshold(tokens: int, threshold: float = PUBLISHED_THRESHOLD) -> float:
-    """The published threshold on a grid of another size: the same multiple of even attention, 1.568 / tokens.
+    """The published threshold for any grid size: the same multiple of uniform attention, 1.568 / tokens.
 
     Attention sums to 1, so that a token of a finer grid holds less of it: threshold · 196 / tokens.
     """

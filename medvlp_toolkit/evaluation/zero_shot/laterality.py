@@ -63,7 +63,7 @@ class Laterality(Measure):
 
 
 def side_from_positions(position_scores: ArrayLike, sides: Sequence[Side]) -> NDArray[np.str_]:
-    """The side whose positions score higher together.
+    """The side whose positions have the higher total score.
 
     Args:
         position_scores: (S, P) unnormalised log scores of one entity's positions.
@@ -121,14 +121,14 @@ def side_of_mask(mask: ArrayLike) -> Side:
 
 
 def side_of_truth(truth: Truth) -> Side:
-    """The one side on which a finding's boxes or mask lie, else ``none``."""
+    """The side on which all of a finding's boxes or its mask lie, else ``none``."""
     return side_of_mask(truth) if isinstance(truth, np.ndarray) else side_of_boxes(truth)
 
 
 def laterality_metrics(
     truth: Sequence[str], predicted: Sequence[str], labels: Sequence[str] | None = None, level: float = 0.95
 ) -> dict[str, Any]:
-    """How often the side is right.
+    """Accuracy of the side.
 
     Args:
         truth: S sides; ``none`` (both sides, midline) is left out and counted.

@@ -18,7 +18,7 @@ from medvlp_toolkit.interfaces import ABSENT, NOT_MENTIONED, PRESENT
 
 
 class EntityAUC(Metric):
-    """Macro AUC over entities, from all scores of all ranks at once.
+    """Macro AUC over entities, from the scores of all ranks.
 
     ``update`` takes ``(scores (B, Q), presence (B, Q))``, as tensors or as lists of B tensors (Q,), which is what
     MONAI's ``from_engine`` gives after decollation. Presence 1 and 0 count, every other value is ignored. An

@@ -25,7 +25,7 @@ _SIDE_WORTH_SAYING = 0.6
 def prompt_sensitivity(
     targets: NDArray[Any], scores: Mapping[str, Scores], labels: Sequence[str], patient_of: NDArray[np.intp]
 ) -> Metrics:
-    """How much the wording of a description matters.
+    """Sensitivity of the scores to the wording of a description.
 
     Args:
         targets: (S, L) 1 present, 0 absent, -1 unknown.
@@ -48,7 +48,7 @@ def prompt_sensitivity(
 
 
 def negation(targets: NDArray[Any], negated: Scores, labels: Sequence[str], patient_of: NDArray[np.intp]) -> Metrics:
-    """Do negated descriptions score high where the finding is absent?
+    """Whether negated descriptions score high where the finding is absent.
 
     Args:
         targets: (S, L) 1 present, 0 absent, -1 unknown.
@@ -65,7 +65,7 @@ def negation(targets: NDArray[Any], negated: Scores, labels: Sequence[str], pati
 def changed_images(
     targets: NDArray[Any], scores: Mapping[str, Scores], labels: Sequence[str], patient_of: NDArray[np.intp]
 ) -> Metrics:
-    """What is left of the AUC on changed images, and what the model claims there.
+    """AUC on changed images, and what the model predicts there.
 
     Returns:
         image -> :func:`.macro_auc` with ``claimed``: the labels whose mean
@@ -79,7 +79,7 @@ def changed_images(
 
 
 def cautions(probes: Mapping[str, Any]) -> list[str]:
-    """What went wrong, in sentences."""
+    """Failures of the probes, in sentences."""
     found = []
     variants = probes["prompts"]["variants"]
     aucs = {name: row["auc"] for name, row in variants.items() if row["auc"] is not None}

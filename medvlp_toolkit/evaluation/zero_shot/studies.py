@@ -59,7 +59,7 @@ class EvaluatedStudies:
         self.volume_boxes = VolumeBoxes.read(volume_boxes) if volume_boxes else None
 
     def column_of(self, label: str) -> int:
-        """Place of the entity that answers for a label."""
+        """Column of the entity that represents a label."""
         return self.entities.index(self.labels[label])
 
     def targets(self, rows: NDArray[np.int64], labels: Sequence[str]) -> NDArray[np.int8] | None:
@@ -76,11 +76,11 @@ class EvaluatedStudies:
         return {name: self.store.values(name, rows) for name in names}
 
     def is_evaluated(self, row: int) -> bool:
-        """False for rows that only choose thresholds."""
+        """False for rows used only to choose thresholds."""
         return row not in self._set_aside
 
     def truth(self, row: int, label: str) -> Truth | None:
-        """Where a finding is in the image of a row; None where nothing is annotated."""
+        """The location of a finding in the image of a row; None without annotation."""
         if label == self.mask_label:
             mask = np.asarray(self.store.masks[row, 0]) > 0
             return mask if mask.any() else None
