@@ -1,7 +1,7 @@
 """Separates user mistakes from bugs, and formats them: one rule for commands, bundle runs, every rank, and Python.
 
 A user's mistake is an error that the toolkit or the package of a registered plugin raises on purpose: a ``raise``
-statement of theirs, of one of :data:`USER_ERRORS`. Its message says what was given, what was expected and how to fix
+statement of theirs, of one of :data:`USER_ERRORS`. Its message states what was given, what was expected and how to fix
 it, and is all that is shown. A file that cannot be opened counts too. Everything else is a bug and keeps its traceback.
 """
 
@@ -31,7 +31,7 @@ _WORKER = (
     "with a lower num_workers or none"
 )
 _OTHER = "another process of this training has ended; its own message has the cause"
-#: What libraries say of processes that are gone, and what that means.
+#: Errors of libraries about processes that are gone, and their meaning.
 _OF_LIBRARIES = (
     ("DataLoader worker", _WORKER),
     ("Connection closed by peer", _OTHER),

@@ -199,7 +199,7 @@ class PoolsPairs(Protocol):
 class ChoosesKnowledge(Protocol):
     """A fusion module that states whether it reads ``knowledge``; if not, linked entities are not embedded.
 
-    A module that does not say is given them.
+    A module that does not state it receives them.
     """
 
     reads_knowledge: bool
@@ -219,7 +219,7 @@ class ComputesParts(Protocol):
 class ModelParts(Protocol):
     """The parts of a model that a loss may inspect; None if the model has no such part.
 
-    :class:`medvlp_toolkit.model.VisionLanguageModel` says how they feed one another.
+    :class:`medvlp_toolkit.model.VisionLanguageModel` defines the data flow between them.
     """
 
     image_encoder: Any

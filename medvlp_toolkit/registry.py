@@ -109,7 +109,7 @@ def _scan() -> dict[str, list[PluginRef]]:
         for distribution in distributions():
             try:
                 refs = list(_offers(distribution, seen))
-            except Exception as error:  # metadata that cannot be read: of this one distribution, and of no other
+            except Exception as error:  # unreadable metadata affects this distribution only
                 where = getattr(distribution, "_path", "an installed distribution")
                 warnings.warn(f"{where} is left out: its metadata is damaged ({error}); install it again", stacklevel=2)
                 continue
@@ -200,7 +200,7 @@ class Registry(Mapping[str, Any]):
         return self.ref(name).load()
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):  # Python's own protocols (pickling, copying, inspection) ask for these
+        if name.startswith("_"):  # queried by Python's own protocols (pickling, copying, inspection)
             raise AttributeError(name)
         return self[name]
 

@@ -1,7 +1,7 @@
 """Commands of `medvlp` from installed distributions: entry points of the group ``medvlp_toolkit.commands``.
 
 The name of the entry point is the command's; it leads to a function that Typer reads, or to a ``typer.Typer`` with
-commands of its own. A command that cannot be imported does not break the others: it says why when it is called.
+commands of its own. A command that cannot be imported does not break the others: calling it reports why.
 """
 
 from __future__ import annotations

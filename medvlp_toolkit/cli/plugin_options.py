@@ -21,7 +21,7 @@ _NUMBERS = {int: "a whole number", float: "a number", bool: "true or false"}
 def make_plugin(kind: str, name: str, pairs: Sequence[str]) -> Any:
     """The plugin ``name`` of a kind, called with the options given as ``key=value`` pairs.
 
-    A value is YAML, read as the plugin's signature says: text stays text, one value becomes a list where a list is
+    A value is YAML, converted by the plugin's signature: text stays text, one value becomes a list where a list is
     expected, and a mapping with ``_target_`` is built first, as in a bundle.
 
     Raises:

@@ -106,7 +106,7 @@ class KnowledgeGraph:
         file = Path(path)
         file.parent.mkdir(parents=True, exist_ok=True)
         temporary = file.with_name(file.name + ".tmp")
-        # One entry: safetensors writes several in any order, and the same graph is to give the same bytes.
+        # One entry: safetensors writes several in any order, and the same graph must give the same bytes.
         texts = {
             "format": FORMAT_VERSION,
             "sha256": self.fingerprint,

@@ -86,7 +86,7 @@ class Question:
     """A question about an image, with its answer.
 
     ``category`` is what the data set calls the question's kind (modality, organ, …); ``answer_type`` is
-    ``open`` or ``closed`` where the data set says so; ``split`` differs from the image's where the data set
+    ``open`` or ``closed`` if the data set states it; ``split`` differs from the image's where the data set
     splits questions rather than images.
     """
 

@@ -14,7 +14,7 @@ from medvlp_toolkit.weights.description import Description
 
 logger = logging.getLogger(__name__)
 
-#: Ids that say where and how a run is started, not what it computes.
+#: Ids that set where and how a run is started, not what it computes.
 NOT_COMPARED = ("resume", "output_dir", "bundle_root", "initialize", "run", "finalize", "imports", "device")
 
 

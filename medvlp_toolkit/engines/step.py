@@ -133,7 +133,7 @@ class PretrainingStep(OptimisationStep):
 
     def __call__(self, engine: Any, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         prepared = self.transform(to_device(batch, engine.state.device))
-        # A compiled step would be compiled anew for every list of study ids.
+        # A compiled step would be recompiled for every list of study ids.
         tensors = {key: value for key, value in prepared.items() if isinstance(value, Tensor)}
         losses = self.optimise(engine, lambda network: engine.inferer(tensors, network), lambda losses: losses["loss"])
         return {name: value.detach() for name, value in losses.items()}

@@ -32,7 +32,7 @@ class Evaluation:
     Args:
         dataset: what is predicted; its ``store`` describes the images.
         output_dir: the results folder; None writes nothing.
-        title: says what was evaluated.
+        title: names what was evaluated.
         config: the configuration, for ``run.json``.
         checkpoint: the evaluated weights' file, for ``run.json``.
         seconds: name -> seconds of what came before, or called without arguments gives that when it is written.

@@ -83,8 +83,8 @@ class LoadedBundle:
     ) -> NDArray[np.float32]:
         """Heat map of an entity, over the image's own pixels (height, width), or a volume's voxels.
 
-        Values are attention per token, spread linearly between the tokens' centres; they say where the model looked,
-        which need not be where a finding is.
+        Values are attention per token, interpolated linearly between the tokens' centres; they show where the model
+        looked, which need not be where a finding is.
 
         Args:
             image: as for :meth:`score`.

@@ -81,7 +81,7 @@ class Encodings:
         """
         linked = self.batch[f"{prefix}linked_entities"].to(torch.long)
         embeddings = self.entity_embeddings()
-        # On a device the check would wait for it; what draws the batch has made it by then.
+        # On a device the check would synchronise; the data set has checked already.
         if linked.device.type == "cpu" and not torch.compiler.is_compiling() and linked.numel():
             highest = int(linked.max())
             if highest >= embeddings.shape[0]:
@@ -106,7 +106,7 @@ class Encodings:
             compute: the only part of the output that will be read; modules that can leave out the others do.
         """
         if self.share and ("fused", text, image, stop_after, "all") in self._computed:
-            compute = "all"  # done already, for someone who reads more
+            compute = "all"  # already computed for another loss
         key = ("fused", text, image, stop_after, compute)
         return self._once(key, lambda: self._fused(text, image, stop_after, compute))
 

@@ -41,7 +41,7 @@ class EntityScorer(nn.Module):
             raise ValueError(f"EntityScorer needs a head of 2 logits (absent, present), got {head.out_features}")
         self.image_encoder = model.image_encoder
         self.image_projection = model.image_projection
-        self.text_projection = model.bank_projection  # under one name, so that weights fit whichever it was
+        self.text_projection = model.bank_projection  # under one name, so that weights fit either
         self.fusion = model.fusion
         self.head = head
         self.register_buffer("entity_bank", model.entity_bank)

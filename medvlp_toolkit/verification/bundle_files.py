@@ -32,7 +32,7 @@ def check_layout(bundle: Path) -> Iterator[Problem]:
 
 
 def check_logging(path: Path, bundle: Path) -> Iterator[Problem]:
-    """``logging.conf``: without it a run says nothing of its progress."""
+    """``logging.conf``: without it a run shows no progress."""
     name = shown(path, bundle)
     if not path.is_file():
         yield Problem(name, 0, "", "is missing: runs would show no progress", "copy a shipped bundle's")

@@ -116,7 +116,7 @@ def check_names(
 ) -> None:
     """Whether every import leads somewhere, every name is imported, and attributes of modules exist.
 
-    ``excused`` says of a name that nothing imports whether it is let pass at that place.
+    ``excused`` decides whether a name that is not imported is accepted at a place.
     """
     broken = set()
     for name, path in expressions.import_places.items():

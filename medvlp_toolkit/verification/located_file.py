@@ -27,7 +27,7 @@ _FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 
 @dataclass
 class LocatedFile:
-    """``value`` is None where the file could not be read; then ``problems`` says why."""
+    """``value`` is None where the file could not be read; then ``problems`` holds the reason."""
 
     path: Path
     name: str

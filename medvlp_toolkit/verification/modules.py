@@ -33,7 +33,7 @@ _MOST_HOPS = 6  # of names passed on from module to module
 
 
 class UnresolvedError(Exception):
-    """A dotted path leads nowhere; ``fix`` says what to do."""
+    """A dotted path leads nowhere; ``fix`` is what to do."""
 
     def __init__(self, message: str, fix: str = "") -> None:
         super().__init__(message)
@@ -336,7 +336,7 @@ def _definitions(tree: ast.Module) -> dict[str, ast.AST]:
 
 
 def _signature_in(node: ast.AST) -> inspect.Signature | None:
-    """The signature of a definition, where its text alone says it."""
+    """The signature of a definition, if its source alone determines it."""
     if isinstance(node, ast.FunctionDef) and not node.decorator_list:
         return _signature(node.args)
     if isinstance(node, ast.ClassDef) and not node.decorator_list and not node.keywords:

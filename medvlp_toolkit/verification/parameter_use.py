@@ -215,7 +215,7 @@ class ParameterUse:
         return self.is_used(callee, names[number].name)
 
     def _callee(self, scope: _Scope, function: ast.expr) -> Any:
-        """What is called, where the source says it and it is of the packages; else None."""
+        """The function called, if the source determines it and it belongs to the packages; else None."""
         if isinstance(function, ast.Name):
             found = scope.names.get(function.id)
         elif isinstance(function, ast.Attribute):

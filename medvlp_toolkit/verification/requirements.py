@@ -15,7 +15,7 @@ def check_requirements(composition: Composition) -> None:
     """A problem for each distribution that is not installed, or in another version, with how to install it.
 
     ``requirements: [my-filter>=0.2]`` in an overlay declares what to install; a plugin's name alone
-    does not say which distribution offers it.
+    does not show which distribution provides it.
     """
     listed = composition.get((ID,), [])
     if not isinstance(listed, list):

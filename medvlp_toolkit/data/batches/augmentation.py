@@ -135,7 +135,7 @@ class TrainingAugmentation(EvaluationTransform):
         batch["image"] = self.normalise(image)
         if "negative_image" in batch:
             other = to_unit_range(batch["negative_image"])
-            # The rows that are no pairs, in their order, without asking the device how many there are.
+            # The mismatched rows in order, without asking the device for their number.
             rows = batch["is_pair"].to(torch.uint8).argsort(stable=True)[: other.shape[0]]
             other = resample(other, maps[rows], self.image_size, self.interpolation)
             batch["negative_image"] = self.normalise(self.intensity(other.clamp(0, 1), draws[rows]))

@@ -154,7 +154,7 @@ class StudyDataset(Dataset):
         wanted = set(study_ids)
         kept = np.array([row for row in rows if ids[row] in wanted], dtype=np.int64)
         if len(kept) < len(wanted) or not wanted:
-            # How many, not which: an id may say who the patient is.
+            # How many, not which: an id may identify the patient.
             raise ValueError(
                 f"{len(wanted) - len(kept)} of {len(wanted)} listed studies are not in these splits of "
                 f"{self.store.path}; is the list of another store?"
@@ -189,7 +189,7 @@ class StudyDataset(Dataset):
     def _check_positions(self) -> None:
         unknown = [name for name in self.positions if name not in set(self.store.positions)]
         others = [name for name in self.store.positions if name not in set(self.positions)]
-        if unknown and others:  # of which one lacks some alone, the other's are a part
+        if unknown and others:  # if only one side has extra positions, the other's are a subset
             raise ValueError(
                 f"{self.store.path} was prepared without the positions {', '.join(unknown[:5])}"
                 f"{' …' if len(unknown) > 5 else ''}, and places findings at {', '.join(others[:5])}"
@@ -321,7 +321,7 @@ class StudySampler(DistributedSampler):
             return np.arange(studies)
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
         order: NDArray[np.int64] = torch.randperm(studies, generator=generator).numpy()
-        return np.resize(order, self.total_size)  # cut, or begun again from the front
+        return np.resize(order, self.total_size)  # truncated, or wrapped around
 
 
 def study_loader(

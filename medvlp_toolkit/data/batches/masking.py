@@ -119,7 +119,7 @@ def _take_units(units: NDArray[np.int64], order: NDArray[np.float32], budget: ND
     sizes = np.zeros((batch, length + 1), dtype=np.int64)
     np.add.at(sizes, (rows[:, None], units), 1)  # -1 counts in the last column
     sizes = sizes[:, :length]
-    # Units in random order, those that no token has at the end.
+    # Units in random order, empty ones at the end.
     sequence = np.where(sizes > 0, order, 2.0).argsort(axis=1)
     left = budget.copy()
     taken = np.zeros((batch, length + 1), dtype=bool)

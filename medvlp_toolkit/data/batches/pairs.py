@@ -1,6 +1,6 @@
 """Batches of image-text pairs: questions with their answers, captions with their labels.
 
-An image that several texts of a batch speak of is in the batch once, and ``image_index`` says whose it is: a model's
+An image shared by several texts of a batch is in the batch once, and ``image_index`` maps texts to images: a model's
 image tower sees it once.
 """
 
@@ -231,7 +231,7 @@ class PairDataset(Dataset):
             raise ValueError("images: shuffled needs at least two images")
         cycle = np.random.default_rng(self.seed).permutation(len(rows))
         other = np.empty(len(rows), dtype=np.int64)
-        other[cycle] = rows[np.roll(cycle, 1)]  # along one cycle: none keeps its own
+        other[cycle] = rows[np.roll(cycle, 1)]  # along one cycle, so that none keeps its own
         shown: NDArray[np.int64] = other[place]
         return shown
 

@@ -38,7 +38,7 @@ class PretrainingDataset(StudyDataset):
     Args:
         store: folder of a packed store with reports, or the store.
         tokenizer: hub name, folder, or object. The store's token ids are computed at its first use and kept.
-        text_length: L, tokens after which a report is cut; a log line says how many were.
+        text_length: L, tokens after which a report is truncated; a log line counts the truncated reports.
         long_reports: ``cut``, or ``refuse`` to raise an error where a report is longer.
         graph: the knowledge graph, or its file; None for a model without knowledge.
         max_entities: M, mentions kept of a report.
@@ -141,7 +141,7 @@ class PretrainingDataset(StudyDataset):
     def _mismatched(self, studies: NDArray[np.int64], keys: NDArray[np.uint64], epoch: int) -> dict[str, Any]:
         assert self.mismatches is not None
         is_pair, other = self.mismatches.draw(studies, self.seed, epoch, keys)
-        # One row at least: a batch of pairs only would have an image encoder read nothing.
+        # At least one row: an image encoder cannot read an empty batch.
         needed = np.flatnonzero(~is_pair) if not is_pair.all() else np.array([0])
         rows = self.rows[other[needed]]
         if not self.reads_images:

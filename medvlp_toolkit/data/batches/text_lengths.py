@@ -34,5 +34,5 @@ class FixedLengths:
         length = next((length for length in self.lengths if length >= longest), None)
         if length is None or length >= batch["attention_mask"].shape[1]:
             return batch
-        # Contiguous: a view would take the padding along to the device.
+        # Contiguous: a view would carry the padding to the device.
         return {key: value[..., :length].contiguous() if key in OVER_TOKENS else value for key, value in batch.items()}

@@ -113,7 +113,7 @@ class VolumeAugmentation(VolumeTransform):
         batch = dict(batch)
         signed = 2 * batch["augmentation_draws"] - 1
         volume = self.resize(self.windowed(batch["image"]))
-        # Beyond the edge lies what the window makes of the lowest value: air.
+        # Outside the volume is air, the lowest value after windowing.
         grid = F.affine_grid(self.geometry(signed, volume.shape[2:]), list(volume.shape), align_corners=False)
         volume = F.grid_sample(volume, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
         gain = 1 + self.contrast * signed[:, 5].view(-1, 1, 1, 1, 1)

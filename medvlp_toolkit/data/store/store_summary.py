@@ -18,7 +18,7 @@ _LABELS = {"present": 1, "absent": 0, "uncertain": -1}
 def summarise(store: PackedStore, split: str | None = None) -> dict[str, Any]:
     """Counts of a store, as plain values.
 
-    ``counts`` is what ``store.json`` says of the whole store. Everything else is counted over ``split``, or over all:
+    ``counts`` is from ``store.json``, for the whole store. Everything else is counted over ``split``, or over all:
     ``labels`` and ``entities`` map a name to its studies present, absent and uncertain, ``positions`` to the studies
     and findings there (of present entities).
 
@@ -86,7 +86,7 @@ def _findings(
     position, position_names = _codes(table.column("position"), kept)
 
     rank = np.array([*(_STRENGTH.index(Presence(word)) for word in words), -1])[presence]
-    said = rank >= 0  # a linker's mentions say neither
+    said = rank >= 0  # a linker's mentions have no presence
     # The strongest statement of each (study, entity): the last of its lines when sorted by strength.
     pair = study[said] * max(len(entity_names), 1) + entity[said]
     order = np.lexsort((rank[said], pair))

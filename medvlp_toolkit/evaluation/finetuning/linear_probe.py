@@ -80,7 +80,7 @@ def linear_probe(
             continue
         probe = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=300))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an optimum that is not quite reached serves as well
+            warnings.simplefilter("ignore")  # an approximate optimum suffices
             probe.fit(train_features[known], answers)
         scores[:, place] = probe.predict_proba(test_features)[:, 1]
         auc[label] = float(roc_auc_score(truth, scores[asked, place]))

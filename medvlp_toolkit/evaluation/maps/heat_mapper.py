@@ -48,7 +48,7 @@ class HeatMapper:
         encoder = getattr(self.network, "image_encoder", None)
         if encoder is None:
             name = type(self.network).__name__
-            raise ValueError(f"{name} has no `image_encoder`, which says where its tokens are; {self.what} need one")
+            raise ValueError(f"{name} has no `image_encoder`, which defines the token grid; {self.what} need one")
         return encoder
 
     @property

@@ -60,7 +60,7 @@ def upsample(
     blocks of 16×16 pixels). ``linear`` is bilinear or trilinear between the cells' centres, constant beyond the
     outermost ones. Values are not rescaled: they keep their meaning as attention per token.
 
-    ``shift`` says, per axis and in cells, how far a token's receptive field is centred from the middle of its cell
+    ``shift`` is, per axis and in cells, the offset of a token's receptive field from the centre of its cell
     (``image_encoder.token_shift()``); ``linear`` places it there. ``nearest`` ignores it, as published.
     """
     spread: NDArray[Any] = np.asarray(heat)

@@ -79,7 +79,7 @@ class AnswerWriter:
             words = batch["attention_mask"].to(attention.device, torch.float32)
             words[:, : self._class_tokens] = 0
             weights = words / words.sum(dim=1, keepdim=True).clamp(min=1)
-            # As that of one query, the question as a whole.
+            # As the attention of one query, the whole question.
             output = {**output, "attention": torch.einsum("bkln,bl->bkn", attention.float(), weights)[:, :, None]}
         maps = self._mapper.maps(output)
         if maps is None:

@@ -57,7 +57,7 @@ class RankingStep(EvaluationStep):
         scores = np.zeros((0, len(text)), np.float32)
         if names:
             tokens = engine.inferer(prepared["image"], scorer.pairs.images).float()
-            nobody = np.full(len(text), -1)  # whose the texts are is what is asked
+            nobody = np.full(len(text), -1)  # which texts belong to the image is unknown
             encoded = EncodedPairs(tokens, text, mask, knowledge, np.arange(len(tokens)), nobody)
             scores = score_pairs(scorer, encoded, None, self.pairs_per_batch, self.precision)
         return {"scores": scores, "study_id": names}
@@ -78,7 +78,7 @@ class RankingWriter:
     A handler of an evaluator whose step is :class:`RankingStep`. The file has a row per image and text: ``image`` (the
     file's name), ``text`` (its number), ``score``, ``text_rank`` among the image's texts and ``image_rank`` among the
     text's images; of equal scores the first given ranks first. Neither file nor console repeats a text, and the console
-    numbers the images in the file's order, for a file's name may say who the patient is.
+    numbers the images in the file's order, since a file name may identify the patient.
 
     Args:
         numbers: of the texts, in the order of the scores.

@@ -68,7 +68,7 @@ def gallery(
 def marked_text(text: str, marks: Sequence[Mapping[str, Any]], entity: str) -> str:
     """HTML of the sentences that mention an entity, with marked findings; the whole text if none does.
 
-    Marks of the entity itself stand out; every mark says in words what was extracted.
+    Marks of the entity itself are highlighted; every mark states in words what was extracted.
     """
     kept = _sentences(text, [m for m in marks if m["entity"] == entity]) or [(0, len(text))]
     parts = []

@@ -175,8 +175,7 @@ class Results:
             table["study_id"].to_pylist(), table["split"].to_pylist()
         ):
             raise ResultsError(
-                f"{folder}: {SCORES_FILE} is of another data set or split than {RUN_FILE} says; "
-                "run the evaluation again"
+                f"{folder}: {SCORES_FILE} is from another data set or split than {RUN_FILE}; run the evaluation again"
             )
         return cls(table, _read_json(folder / METRICS_FILE), run, cases)
 

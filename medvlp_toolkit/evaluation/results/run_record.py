@@ -36,7 +36,7 @@ def run_record(
 
     Args:
         config: the configuration as read, before objects are built from it: plain values, so that its hash
-            says whether two runs were configured alike.
+            shows whether two runs had the same configuration.
         checkpoint: the weights' file; its SHA-256 is recorded, and its name without the folder.
         device: ``torch.device`` or its name.
         seconds: what took how long, such as ``{"training": 93.0, "evaluation": 4.1}``.
@@ -89,7 +89,7 @@ def _device_name(device: Any) -> str | None:
     if device is None:
         return None
     name = str(device)
-    torch = sys.modules.get("torch")  # not loaded for the sake of a name
+    torch = sys.modules.get("torch")  # not imported just for its version
     if name.startswith("cuda") and torch is not None and torch.cuda.is_available():
         return f"{name} ({torch.cuda.get_device_name(device)})"
     return f"{name} ({platform.machine()})" if name == "cpu" else name

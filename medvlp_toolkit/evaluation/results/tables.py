@@ -36,7 +36,7 @@ def print_summary(
             :func:`~medvlp_toolkit.evaluation.answer_metrics`), ``retrieval`` (how it was scored -> what
             :func:`~medvlp_toolkit.evaluation.retrieval_metrics` gives) and ``seconds`` (name -> seconds).
         paths: name -> path of what was written, printed last.
-        title: says what was evaluated, such as ``800 synthetic phantoms, never trained on``.
+        title: names what was evaluated, such as ``800 synthetic phantoms, never trained on``.
         tables: further ones, printed after those of ``metrics``.
         console: where to; standard output when None.
     """
@@ -49,7 +49,7 @@ def print_summary(
     for name, seconds in (metrics.get("seconds") or {}).items():
         console.print(f"{name}: {duration(seconds)}", highlight=False)
     for name, path in (paths or {}).items():
-        # A path must stay in one piece, whatever the width of the terminal.
+        # A path must not be wrapped, whatever the width of the terminal.
         console.print(f"{name}: {path}", markup=False, highlight=False, soft_wrap=True)
 
 

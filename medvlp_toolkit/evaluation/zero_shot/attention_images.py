@@ -81,7 +81,7 @@ class AttentionImages:
             return
         try:
             drawn = self._draw(engine)
-        except Exception as error:  # whatever it is: a picture never ends a training
+        except Exception as error:  # whatever the error, a picture must not end training
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             logger.warning("attention images are disabled from here on: %s", reason)
             drawn = False

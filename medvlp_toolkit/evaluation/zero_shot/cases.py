@@ -1,6 +1,6 @@
 """Cases to review: for every finding, the model's most confident hits and errors.
 
-A results folder keeps them in one file, ``cases.parquet``: images, maps and what the report says. They are patient
+A results folder keeps them in one file, ``cases.parquet``: images, maps and the report's statements. They are patient
 data, so that an evaluation can be set to keep none.
 """
 
@@ -38,7 +38,7 @@ class Case:
     ``finding`` is the label, ``entity`` what the model and the report's findings call it; ``image`` (H, W), or
     (1 or 3, H, W); ``heat`` (h, w) on the token grid, to be spread with ``upsampling`` and ``shift``
     (:func:`~medvlp_toolkit.evaluation.upsample`); ``boxes`` the truth; ``text`` the report, whose
-    ``findings`` point into it; ``note`` what else a caption says.
+    ``findings`` point into it; ``note`` holds the rest of a caption.
     """
 
     finding: str

@@ -163,7 +163,7 @@ def classification_metrics(
 
         What a label lacks a class for is None. ``macro``: unweighted means over the labels not in ``excluded``.
         ``excluded``: labels without both classes or with too few positives. ``few``: labels in the means whose own
-        figure says little. ``bootstrap``: how the intervals were made.
+        figure is unreliable. ``bootstrap``: how the intervals were computed.
 
     Raises:
         ValueError: for misfitting shapes, targets other than 1, 0 and -1, and scores that are not finite.

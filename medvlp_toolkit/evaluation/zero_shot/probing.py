@@ -53,7 +53,7 @@ class Probes:
         definitions: of the bank's entities, in its order.
         phrasings: name -> template of ``{name}``, ``{id}``, ``{definition}``; the first is the one trained with.
         negated: template of a negated description.
-        sided: side -> template that says so; None leaves the probe out.
+        sided: side -> template that names it; None skips the probe.
         tiles: along each axis, for shuffled images.
         flip_axis: axis of the image that runs across the patient.
     """

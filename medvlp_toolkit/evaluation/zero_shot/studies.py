@@ -50,7 +50,7 @@ class EvaluatedStudies:
         self.entities = tuple(entities)
         known = [name for name in dataset.label_names if name in self.entities]
         self.labels = {name: name for name in known} if labels is None else dict(labels)
-        map_labels(np.zeros((0, len(self.entities))), self.entities, self.labels)  # refuses an entity that is not there
+        map_labels(np.zeros((0, len(self.entities))), self.entities, self.labels)  # raises for unknown entities
         self.trained = {name: entity for name, entity in self.labels.items() if name not in held_out}
         self.held_out = {name: entity for name, entity in self.labels.items() if name in held_out}
         self.threshold_split = threshold_split

@@ -148,7 +148,7 @@ class PluginSuite:
             return pickle.loads(pickle.dumps(instance))
 
     def check_fingerprint(self) -> None:
-        """What a store keeps to say what made it: plain data, the same for two instances built alike."""
+        """The fingerprint that a store keeps of its inputs: plain data, equal for two instances built alike."""
         one, other = self.built(), self.built()
         if not isinstance(one, Fingerprinted):
             return
