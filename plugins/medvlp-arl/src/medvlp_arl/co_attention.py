@@ -10,7 +10,7 @@ from medvlp_arl.attention import EPSILON, Attention, FeedForward
 class CoAttentionLayer(nn.Module):
     """Self-attention, attention to the other stream, feed-forward (METER, Dou et al. 2022).
 
-    With ``injects`` it is ARL's text layer, which takes in what its entities say before the feed-forward network:
+    With ``injects`` it is ARL's text layer, which adds the entities' messages before the feed-forward network:
     LN(drop(W (a + s)) + a), where a are the tokens after attention to the image and s the sum of the entities
     that cover each token (Chen et al. 2022, section 3.3).
     """
@@ -46,7 +46,7 @@ class CoAttentionLayer(nn.Module):
 
 
 class Injection(nn.Module):
-    """Adds to tokens what entities say of them; applied without entities too."""
+    """Adds the entities' messages to tokens; applied without entities too."""
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()

@@ -27,7 +27,7 @@ BINS = 256
 
 
 class PretextStep(EvaluationStep):
-    """Counts of what a :class:`~medvlp_toolkit.model.PretrainingModel` gets right in one batch.
+    """Counts the correct predictions of a :class:`~medvlp_toolkit.model.PretrainingModel` in one batch.
 
     An :class:`~medvlp_toolkit.evaluation.EvaluationStep` whose output is a dict of tensors that
     :class:`PretextMetrics` adds up: for each loss ``<name>:sum`` and ``<name>:count``, and what its kind has beside.
@@ -62,7 +62,7 @@ def pretext_counts(model: PretrainingModel, batch: Mapping[str, Any]) -> dict[st
 
 
 def _tokens(loss: MaskedLanguageModelling, encodings: Encodings) -> dict[str, Tensor]:
-    """Right answers and the answers there were, of all masked tokens and of those of linked entities."""
+    """Correct predictions and totals, of all masked tokens and of those of linked entities."""
     batch = encodings.batch
     labels = batch["masked_labels"].to(torch.long)
     logits = loss.logits(encodings)

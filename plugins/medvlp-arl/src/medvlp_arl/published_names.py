@@ -124,7 +124,7 @@ def our_names(published: str) -> tuple[str, ...]:
 
 
 def reason_unused(published: str, fusion_layers: int) -> str | None:
-    """Why nothing needs a published entry, or None."""
+    """The reason why a published entry is not needed, or None."""
     for pattern, reason in _UNUSED:
         if re.fullmatch(pattern, published):
             return reason

@@ -108,7 +108,7 @@ def watch_parts(network: Any, mark: Callable[[str], None]) -> None:
 
 
 class StepServer:
-    """Lets the bundle's trainer run, and stops it after each step to answer what it is asked."""
+    """Runs the bundle's trainer, pausing after each step to answer requests."""
 
     def __init__(self, asked: dict[str, Any], requests: TextIO, answers: TextIO) -> None:
         self.asked = asked
@@ -207,7 +207,7 @@ class StepServer:
 
 
 class _AskedToEndError(Exception):
-    """Nothing more is asked."""
+    """Raised when no more requests follow."""
 
 
 def _write(stream: TextIO, answer: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ _PROCESS = Path(__file__).with_name("step_process.py")
 
 @dataclass(frozen=True)
 class Side:
-    """What is measured: a bundle of a checkout, with settings.
+    """The subject of a measurement: a bundle of a checkout, with settings.
 
     Args:
         configs: files of the training, later ones overlay earlier ones.
@@ -83,7 +83,7 @@ class StepProcess:
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            pass  # it ended: the empty line below says so
+            pass  # it ended: detected by the empty line below
         line = self._process.stdout.readline()
         if not line:
             raise ValueError(f"the process that trains ended with status {self._process.wait()}")

@@ -70,7 +70,7 @@ def from_state_dict(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def resized_positions(positions: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Bring position embeddings to another grid: (1 + n², D) -> (1 + rows · columns, D).
+    """Resample position embeddings to another grid: (1 + n², D) -> (1 + rows · columns, D).
 
     The first row, the class token's, stays; the square grid of the others is resampled bicubically.
 

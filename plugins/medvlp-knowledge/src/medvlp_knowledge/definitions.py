@@ -78,7 +78,7 @@ class Definitions(ConceptSource):
 
     @property
     def sources(self) -> Mapping[str, str]:
-        """For each id, where the described fact can be looked up (empty where the file does not say)."""
+        """For each id, where the described fact can be looked up (empty if the file does not state it)."""
         return MappingProxyType({entry.id: entry.source for entry in self._entries})
 
     @property

@@ -85,7 +85,7 @@ class MedklipAugmentation(TrainingAugmentation):
         return image
 
     def operate_each(self, image: Tensor, operation: Tensor, sign: Tensor) -> Tensor:
-        """(B,) operation indices and signs; every operation runs on the images that drew it."""
+        """(B,) operation indices and signs; each operation runs on the images that drew it."""
         image = image.clone()
         # Read back once per call: which images drew what decides the shapes of the work.
         drawn = operation.tolist()
@@ -95,7 +95,7 @@ class MedklipAugmentation(TrainingAugmentation):
         return image
 
     def operate(self, name: str, image: Tensor, sign: Tensor) -> Tensor:
-        """One operation on images that all drew it."""
+        """One operation on all the given images."""
         level = self.magnitude / 10
         if name == "auto_contrast":
             return auto_contrast(image)

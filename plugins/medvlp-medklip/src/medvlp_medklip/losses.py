@@ -13,7 +13,7 @@ _READS = frozenset({"image_encoder", "image_projection", "entity_projection", "f
 
 
 class EntityExistence(nn.Module):
-    """Is each entity present? Two-way cross-entropy over the entities the report speaks of.
+    """Existence of each entity: two-way cross-entropy over the entities that the report mentions.
 
     Wu et al. 2023, section 3.3: softmax over (absent, present); entities not mentioned, or mentioned as
     uncertain, carry no loss.
@@ -50,7 +50,7 @@ class EntityExistence(nn.Module):
 
 
 class EntityPosition(nn.Module):
-    """Where is each present entity? Contrast its true position against sampled other ones.
+    """Position of each present entity: contrasts its true position against other sampled ones.
 
     Wu et al. 2023, section 3.3: the dot product of the projected entity feature with the text embedding
     of each candidate position, cross-entropy with the true one first; only present entities count.

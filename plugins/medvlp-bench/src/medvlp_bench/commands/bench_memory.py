@@ -26,7 +26,7 @@ def memory(
     timeout: Annotated[float, typer.Option(min=1, help="Seconds that one training may take.")] = 3600.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Train a small model on a large store of small images, and note the memory after every epoch.
+    """Train a small model on a large store of small images, and record the memory after every epoch.
 
     ``own`` is what a process holds for itself, ``proportional`` counts pages it shares by their share.
     """
@@ -44,7 +44,7 @@ def memory(
 
 
 def _train(folder: Path, task: dict[str, Any], timeout: float) -> list[dict[str, Any]]:
-    """What each process noted."""
+    """The records of each process."""
     own = Path(tempfile.mkdtemp(dir=folder))
     asked = [
         {**task, "rank": rank, "rendezvous": str(own / "rendezvous"), "folder": str(own)}

@@ -104,7 +104,7 @@ def _configs(task: str, bundle: str, overlays: Sequence[str], checkout: Path | N
     own = Path(bundle) if (Path(bundle) / "configs").is_dir() else shipped_bundle(bundle).folder
     folder = own if checkout is None else checkout / "bundles" / own.name
     if not (own / "configs" / f"{OVERLAY}.yaml").is_file():
-        raise FileNotFoundError(f"{own}/configs has no {OVERLAY}.yaml, which says what to measure the bundle on")
+        raise FileNotFoundError(f"{own}/configs has no {OVERLAY}.yaml, which defines the benchmark of the bundle")
     files = [folder / "configs" / f"{task}.yaml"]
     for name in (OVERLAY, *overlays):
         theirs = folder / "configs" / f"{name}.yaml"

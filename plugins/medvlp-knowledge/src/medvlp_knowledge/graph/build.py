@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class BuildGraph:
-    """Chooses the entities that the store's reports speak of, the triples among them, and embeds the entities.
+    """Selects the entities mentioned in the store's reports and the triples among them, and embeds the entities.
 
     Args:
         store: folder of a packed store prepared with an entity linker, or the store.
