@@ -236,7 +236,7 @@ class Encodings(Protocol):
     """One step's view of a batch: every tower and every fused feature, computed on first use.
 
     :class:`medvlp_toolkit.model.Encodings` is what training and evaluation hand to a loss. ``share`` False asks for
-    everything as published code computes it, whole and anew at each request.
+    everything as published code computes it, in full and again at each request.
     """
 
     model: Any

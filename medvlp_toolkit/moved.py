@@ -1,6 +1,6 @@
 """Old dotted paths: the current location of each module and name of the first layout. They work for one release.
 
-A module that is no longer there is found through :data:`MODULES`, a name that left its module through :data:`NAMES`.
+A module that no longer exists is found through :data:`MODULES`, a name that left its module through :data:`NAMES`.
 What went to a plugin's distribution is listed there, as entry points of the group
 ``medvlp_toolkit.moved_modules`` (old path -> new path). Using an old path raises a ``DeprecationWarning`` that names
 the new one, and ``medvlp verify`` reports it.

@@ -209,7 +209,7 @@ class Registry(Mapping[str, Any]):
 
         Raises:
             PluginConflictError: when the name is taken and ``override`` is False.
-            ValueError: when the name is no identifier or belongs to the registry itself.
+            ValueError: when the name is not an identifier or belongs to the registry itself.
         """
         _check_name(self.kind, name)
         if not override and name in self:

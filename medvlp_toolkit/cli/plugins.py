@@ -21,7 +21,7 @@ _MOST_AT_ONCE = 4
 
 def plugins(
     kind: Annotated[str, typer.Argument(help="One kind only, e.g. encoders.", show_default=False)] = "",
-    check: Annotated[bool, typer.Option("--check", help="Import each in a process of its own.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Import each in a separate process.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     timeout: Annotated[float, typer.Option(help="With --check: seconds to wait for one plugin.")] = 120.0,
 ) -> None:

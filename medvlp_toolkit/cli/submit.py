@@ -21,7 +21,7 @@ def submit(
     configs: Annotated[
         list[str], typer.Argument(metavar="CONFIG...", help="train.yaml, its overlays, multi_gpu_train.yaml last.")
     ],
-    slurm: Annotated[bool, typer.Option("--slurm", help="For SLURM; there is no other kind yet.")] = False,
+    slurm: Annotated[bool, typer.Option("--slurm", help="Write a SLURM batch file; the only kind supported.")] = False,
     out: Annotated[Path, typer.Option(help="The batch file to write.")] = Path("train.sbatch"),
     name: Annotated[str, typer.Option(help="Name of the job.")] = "medvlp",
     nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,

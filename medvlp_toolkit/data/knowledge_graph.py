@@ -77,7 +77,7 @@ class KnowledgeGraph:
 
         file = Path(path)
         if not file.is_file():
-            raise FileNotFoundError(f"no knowledge graph at {file}; `medvlp graph STORE --out {file}` makes one")
+            raise FileNotFoundError(f"no knowledge graph at {file}; `medvlp graph STORE --out {file}` builds one")
         try:
             with safe_open(file, framework="numpy") as content:
                 texts = json.loads((content.metadata() or {}).get(METADATA, "{}"))
@@ -87,7 +87,7 @@ class KnowledgeGraph:
         missing = [name for name in TENSORS if name not in tensors]
         if missing or texts.get("format") != FORMAT_VERSION:
             raise GraphError(
-                f"{file} is no knowledge graph of this version; `medvlp graph STORE --out {file}` makes one"
+                f"{file} is not a knowledge graph of this version; `medvlp graph STORE --out {file}` builds one"
             )
         return cls(
             tensors["edge_index"].astype(np.int64),

@@ -103,7 +103,7 @@ class LoadedBundle:
             with torch.no_grad():
                 _, attention = self.network.attend(prepared)
         if attention is None:
-            raise ValueError(f"there is no heat map to draw: {mapper.why_none()}")
+            raise ValueError(f"no heat map is available:  {mapper.why_none()}")
         maps = mapper.on_grid(attention, prepared.shape[2:])
         return self._in_the_file(maps[0, self.entities.index(entity)], prepared, batch, mapper.shift)
 

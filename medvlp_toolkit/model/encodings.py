@@ -29,7 +29,7 @@ class Encodings:
     in a plain dict: that compiles, cached properties do not.
 
     Args:
-        share: False computes everything anew at each request, as published code does, and whole: every layer and
+        share: False computes everything again at each request, as published code does, and in full: every layer and
             every part of the fusion module, whatever is read of it.
         mask_ratio: share of the patches that the masked image view leaves out (He et al. 2022: 0.75).
     """
@@ -170,7 +170,7 @@ def computes_parts(fusion: object) -> bool:
 def _each_its_own(is_pair: Tensor, own: Tensor, other: Tensor) -> Tensor:
     """(B, …) rows of ``own`` where ``is_pair`` (B,), else of ``other``.
 
-    ``other`` has a row for each of the batch, or one for each row that is no pair, in their order: then no image is
+    ``other`` has a row for each of the batch, or one for each mismatched row, in order: then no image is
     encoded for nothing.
     """
     if other.shape[0] != own.shape[0]:

@@ -16,7 +16,7 @@ class EntityScorer(nn.Module):
 
     It holds the image side of a model, its entity bank and the existence head (shared with ``model``, not
     copied), and no text model: built with a bank of zeros of the right shape, it takes its state dict from a
-    file. Moving it to a device moves the shared parts, but the model keeps a bank of its own: move both.
+    file. Moving it to a device moves the shared parts, but the model keeps its own bank: move both.
     ``forward`` scripts in TorchScript when the parts do.
 
     Args:

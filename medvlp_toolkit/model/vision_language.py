@@ -22,7 +22,7 @@ class VisionLanguageModel(nn.Module):
         text_projection: (…, Dt) -> (…, D), for report tokens; identity when None.
         knowledge_encoder: () -> (E, Dk) embeddings of a knowledge graph's entities.
         entity_bank: (Q, Dt) frozen embeddings of entity descriptions, kept as a buffer: the text model
-            that made them is no part of this model.
+            that made them is not part of this model.
         entity_projection: (…, Dt) -> (…, D), for the entity bank, whose width may be another than that of the report's
             tokens; None: ``text_projection`` serves both.
     """

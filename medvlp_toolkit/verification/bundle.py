@@ -330,7 +330,7 @@ def accepts_override(composition: Composition, key: str) -> bool:
     parent = composition.get(path[:-1]) if len(path) > 1 else None
     if isinstance(parent, dict) and "_target_" in parent:
         return True
-    # What is referred to and not there yet is what such an override is for.
+    # An override may supply an id that is referred to but missing.
     if len(path) == 1:
         return any(key in references_in(value) for _, value in composition.walk() if isinstance(value, str))
     return False

@@ -102,7 +102,7 @@ class Composition:
         there = self.get(path, default=_ABSENT)
         if there is _ABSENT:
             if len(self.files) > 1:
-                fix = nearest_id(SEPARATOR.join(path), self.ids()) or "leave out the + to set it"
+                fix = nearest_id(SEPARATOR.join(path), self.ids()) or "remove the + to set it"
                 self.add(path, f"+{SEPARATOR.join(path)} extends an id that no file before it has", fix, place)
             self._set(path, value, places, place)
         elif isinstance(there, dict) and isinstance(value, dict):

@@ -113,7 +113,7 @@ class _Nodes:
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):
-                self.found.add(line, path, "has a key that is no text", "name it with a word")
+                self.found.add(line, path, "has a key that is not text", "name it with a word")
                 continue
             key = self.scalar(key_node, path)
             inner = (*path, str(key))

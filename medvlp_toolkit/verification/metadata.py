@@ -59,7 +59,7 @@ def _form(file: LocatedFile) -> Iterator[Problem]:
             message = {
                 "minLength": "is empty",
                 "minProperties": "is empty",
-                "pattern": "is no address of a schema",
+                "pattern": "is not the address of a schema",
             }.get(str(error.validator), error.message[:200])
         yield Problem(file.name, _line(file, path), "::".join(path), message, fix)
 
@@ -73,7 +73,7 @@ def _version(file: LocatedFile) -> Iterator[Problem]:
     metadata = file.value
     version, changelog = metadata.get("version"), metadata.get("changelog")
     if isinstance(version, str) and not _VERSION.fullmatch(version):
-        yield Problem(file.name, _line(file, ("version",)), "version", f"'{version}' is no version", "write 0.1.0")
+        yield Problem(file.name, _line(file, ("version",)), "version", f"'{version}' is not a version", "write 0.1.0")
     elif isinstance(version, str) and isinstance(changelog, dict) and version not in changelog:
         line = _line(file, ("changelog",))
         yield Problem(file.name, line, "changelog", f"has no entry for version {version}", f'add "{version}": "…"')

@@ -79,7 +79,7 @@ class ParameterUse:
         if not (inspect.isclass(key[0]) or inspect.isroutine(key[0]) or isinstance(key[0], _Method)):
             return True
         if key in self._asked:
-            return False  # passing it on to oneself is no use
+            return False  # a recursive call is not a use
         if key not in self._known:
             self._asked.append(key)
             used = self._is_used(*key)

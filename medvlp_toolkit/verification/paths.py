@@ -41,7 +41,7 @@ def _check_in_bundle(composition: Composition, path: IdPath, bundle: Path, name:
     if (bundle / name).exists() or _OUTPUT.search(path[-1]):
         return
     if PurePath(name).parts[0] == "models":
-        yield f"{composition.place(path)}: {'::'.join(path)}: {name} is not there yet: train, import or download it"
+        yield f"{composition.place(path)}: {'::'.join(path)}: {name} does not exist yet: train, import or download it"
     elif PurePath(name).parts[0] != "eval":
         composition.add(path, f"{name} is not in the bundle", "put it there, or name another")
 

@@ -44,7 +44,7 @@ def report_missing(composition: Composition, missing: Iterable[tuple[IdPath, str
             fix = "write torch.matmul for a product of matrices, and no @ in text"
             composition.add(path, "an @ without a name stands for the whole configuration", fix)
         else:
-            composition.add(path, f"@{wanted} refers to an id that is not there", nearest_id(wanted, ids))
+            composition.add(path, f"@{wanted} refers to an id that does not exist", nearest_id(wanted, ids))
 
 
 def report_circles(composition: Composition) -> None:

@@ -19,14 +19,14 @@ def check_requirements(composition: Composition) -> None:
     """
     listed = composition.get((ID,), [])
     if not isinstance(listed, list):
-        composition.add((ID,), "is no list of distributions", "write [my-filter>=0.2]")
+        composition.add((ID,), "is not a list of distributions", "write [my-filter>=0.2]")
         return
     for number, line in enumerate(listed):
         path = (ID, str(number))
         try:
             requirement = Requirement(str(line))
         except InvalidRequirement:
-            composition.add(path, f"'{line}' is no requirement", "write my-filter>=0.2")
+            composition.add(path, f"'{line}' is not a requirement", "write my-filter>=0.2")
             continue
         try:
             version = importlib.metadata.version(requirement.name)

@@ -67,7 +67,7 @@ _NODES = (
 
 
 def allowed_packages() -> frozenset[str]:
-    """Packages whose targets are let pass: the well-known ones, and those of installed plugins."""
+    """Packages whose targets are accepted: the well-known ones, and those of installed plugins."""
     plugins = (ref.import_path for registry in mv.registries.values() for ref in registry.refs())
     return frozenset(ALLOWED_PACKAGES) | {path.partition(".")[0] for path in plugins}
 

@@ -40,7 +40,7 @@ class Targets:
         target = mapping["_target_"]
         mode = mapping.get("_mode_", "default")
         if mode not in MODES and not _is_open(mode):
-            composition.add((*path, "_mode_"), f"'{mode}' is no mode", f"one of {', '.join(MODES)}")
+            composition.add((*path, "_mode_"), f"'{mode}' is not a mode", f"one of {', '.join(MODES)}")
         if not isinstance(target, str) or not target.strip():
             kind = type(target).__name__ if not isinstance(target, str) else "nothing"
             composition.add(here, f"_target_ is {kind}; expected a dotted path", "write package.module.name")
@@ -70,7 +70,7 @@ class Targets:
         if homes:
             return self.modules.resolve(f"{homes[0]}.{target}")
         if not target.isidentifier():
-            raise UnresolvedError(f"'{target}' is no name", "write package.module.name")
+            raise UnresolvedError(f"'{target}' is not a name", "write package.module.name")
         if hasattr(builtins, target):
             return Resolved(target, getattr(builtins, target), imported=True)
         hint = nearest(target, self.monai_names) or "write package.module.name"

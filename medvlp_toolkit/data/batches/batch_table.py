@@ -32,7 +32,7 @@ BATCH: Mapping[str, str] = {
     "is_pair": "(B,): 1 where image and text belong together",
     "negative_image": (
         "(B or K, C, *spatial): the image of a pair that does not belong together: one a row, or only those of the K "
-        "rows that are no pairs, in their order"
+        "mismatched rows, in order"
     ),
     "targets": "(B, L) int8: a source's own labels, 1, 0 or -1 unknown",
     "mask": "(B, 1, H, W) uint8: 1 inside the annotated finding",

@@ -53,7 +53,7 @@ class StudyDataset(Dataset):
         seed: of every random choice.
 
     Raises:
-        StoreError: when the folder is no store, or has no masks where they are asked for.
+        StoreError: when the folder is not a store, or lacks the masks requested.
         ValueError: when no study is left, or an id is unknown to the store.
     """
 

@@ -76,7 +76,7 @@ def read_ids(path: str | Path) -> list[str]:
 
     Raises:
         FileNotFoundError: when there is no such file.
-        ValueError: when it names no study, or is no text.
+        ValueError: when it names no study, or is not text.
     """
     file = Path(path)
     if not file.is_file():

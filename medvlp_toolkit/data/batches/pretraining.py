@@ -32,7 +32,7 @@ class PretrainingDataset(StudyDataset):
     Beside the keys of :class:`StudyDataset` a batch has ``input_ids`` and ``attention_mask``, and as far as they are
     asked for: with ``graph`` the linked entities, their alignment with the tokens, ``image_entities`` and
     ``text_entities``; with ``masking`` the masked tokens (and the entities that touch none); with ``patches``
-    ``patch_noise``; with ``matching`` ``is_pair`` and ``negative_image`` for the rows that are no pair. Every choice
+    ``patch_noise``; with ``matching`` ``is_pair`` and ``negative_image`` for the mismatched rows. Every choice
     follows from (seed, epoch, study id).
 
     Args:

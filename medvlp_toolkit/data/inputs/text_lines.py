@@ -59,4 +59,4 @@ def _lines(path: Path) -> list[str]:
         # Of the characters that str.splitlines takes for the end of a line, editors show some within one.
         return path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError:
-        raise ValueError(f"{path} is no text in UTF-8; save it as UTF-8, one text a line") from None
+        raise ValueError(f"{path} is not UTF-8 text; save it as UTF-8, one text per line") from None

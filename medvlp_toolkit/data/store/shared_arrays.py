@@ -18,7 +18,7 @@ Arrays = dict[str, NDArray[Any]]
 def shared_arrays(folder: Path, key: Mapping[str, Any], make: Callable[[], Arrays]) -> Arrays:
     """The result of ``make``, memory-mapped read-only: computed by the first process, read by all.
 
-    They are kept in ``folder`` under a hash of ``key``, which holds everything that they depend on. If the folder is not
+    They are kept in ``folder`` under a hash of ``key``, which holds all that they depend on. If the folder is not
     writable, every process computes its own.
     """
     from filelock import FileLock

@@ -56,7 +56,7 @@ def sentence(metrics: Metrics, images: int, patients: int) -> str:
         if macro and macro.get("auc") is not None:
             summary += (
                 f" Of two images, one with a finding and one without it, the model scores the right one higher in "
-                f"{100 * macro['auc']:.1f} % of cases, in the mean over {_count(macro['labels'], 'finding')}"
+                f"{100 * macro['auc']:.1f} % of cases, on average over {_count(macro['labels'], 'finding')}"
                 " (50 % is chance)."
             )
             break
@@ -81,12 +81,12 @@ def cautions(metrics: Metrics) -> list[str]:
         if poor:
             found.append(f"{title}: {_names(poor)} ranked poorly (AUC below {_POOR_AUC}).")
         if block.get("excluded"):
-            found.append(f"{title}: {_names(block['excluded'])} not in the mean, too few images present or absent.")
+            found.append(f"{title}: {_names(block['excluded'])} not in the mean: too few images present or absent.")
         if few:
             found.append(f"{title}: {_names(few)} rest on fewer than 10 images present or absent.")
         crooked = [label for label, row in judged.items() if (row.get("ece") or 0) > _POOR_CALIBRATION]
         if crooked:
-            found.append(f"{title}: probabilities of {_names(crooked)} are off by more than 10 points in the mean.")
+            found.append(f"{title}: probabilities of {_names(crooked)} are off by more than 10 points on average.")
     found += _grounding_cautions(metrics.get("grounding") or {})
     found += [f"Probe: {text}" for text in (metrics.get("probes") or {}).get("cautions") or []]
     return found

@@ -115,7 +115,7 @@ def classification_table(metrics: Metrics, title: str, caption: str = "") -> Tab
     if elsewhere is not None:
         notes.append(f"† at the threshold that is best on split {elsewhere.removeprefix(_F1_ELSEWHERE)}")
     if excluded:
-        notes.append("dim: not in the mean, too few images present or absent")
+        notes.append("dim: not in the mean: too few images present or absent")
     table.caption = "\n".join(note for note in notes if note)
     return table
 

@@ -26,7 +26,7 @@ class PatientBootstrap:
     The same resamples serve every statistic, so that intervals of labels and of their mean belong together.
 
     Args:
-        clusters: (S,) the patient of each row, any values; None takes every row for a patient of its own.
+        clusters: (S,) the patient of each row, any values; None treats every row as its own patient.
         rows: S, needed when ``clusters`` is None.
         replicates: number of resamples.
         seed: of the resampling.

@@ -60,7 +60,7 @@ def subgroup_metrics(
         targets: (S, L) 1 present, 0 absent, -1 unknown.
         scores: (S, L).
         labels: L names.
-        groups: name -> S values, None where unknown; unknown rows are a group ``unknown`` of their own.
+        groups: name -> S values, None where unknown; unknown rows form a group ``unknown``.
         patient_id: S ids; intervals count patients, not images.
         level: of the intervals, which are in closed form (:mod:`medvlp_toolkit.evaluation.statistics.delong`).
         most_values: of a group's values the most frequent ones; the rest are ``other``.

@@ -143,7 +143,7 @@ def classification_metrics(
         labels: L names.
         thresholds: per label, chosen elsewhere (see :func:`best_f1_thresholds`); present means at or above it.
         thresholds_from: the split they come from; it names the metrics.
-        patient_id: S ids; intervals resample patients. Rows without one count as patients of their own.
+        patient_id: S ids; intervals resample patients. Rows without one count as separate patients.
         replicates: bootstrap resamples; 0 leaves intervals out.
         seed, level: of the bootstrap.
         min_positives: labels with fewer are left out of the means and named in ``excluded``.

@@ -156,7 +156,7 @@ class PluginSuite:
             written = json.dumps(one.fingerprint, sort_keys=True)
         self.check(
             written == json.dumps(other.fingerprint, sort_keys=True),
-            "two instances built alike have different fingerprints: an interrupted preparation would begin anew",
+            "two instances built alike have different fingerprints: an interrupted preparation would start over",
         )
 
     def check_unique_names(self, names: Any, attribute: str) -> None:
@@ -164,7 +164,7 @@ class PluginSuite:
             listed = list(names)
         self.check(
             not isinstance(names, str) and all(isinstance(name, str) and name for name in listed),
-            f"`{attribute}` holds something that is no non-empty string",
+            f"`{attribute}` holds something other than non-empty strings",
         )
         twice = sorted({name for name in listed if listed.count(name) > 1})
         self.check(not twice, f"`{attribute}` names {', '.join(twice)} twice")

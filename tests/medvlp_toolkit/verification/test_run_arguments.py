@@ -84,7 +84,7 @@ def test_a_run_without_a_mistake_goes_on(
         (("--image_encoder::depht", "18"), "takes no argument depht; did you mean 'depth'?"),
         (("--image_encoder::_target_", "medvlp_toolkit.encoders.resnett"), "did you mean 'resnet'?"),
         (("--optimizr::lr", "1"), "did you mean 'optimizer::lr'"),
-        (("--width", "@widht"), "@widht refers to an id that is not there"),
+        (("--width", "@widht"), "@widht refers to an id that does not exist"),
         (("--batch_size", "$len(@bank_size)"), "@bank_size refers to an id"),
         (("--device", "$tourch.device('cpu')"), "did you mean 'torch'?"),
     ],

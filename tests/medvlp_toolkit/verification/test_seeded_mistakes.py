@@ -271,7 +271,7 @@ MISTAKES = [
         replace(TRAIN, '"@train::loader"', '"@train::loadr"'),
         TRAIN,
         "train::trainer::train_data_loader",
-        "@train::loadr refers to an id that is not there; did you mean 'train::loader'",
+        "@train::loadr refers to an id that does not exist; did you mean 'train::loader'",
     ),
     Mistake(
         "a reference in an expression mistyped",

@@ -93,7 +93,7 @@ class Sizes:
         image_width, channels, patch, _ = shape("vision_encoder.visual.conv1.weight")
         side = round((shape("vision_encoder.visual.positional_embedding")[0] - 1) ** 0.5)
         if image_size is not None and image_size % patch:
-            raise ValueError(f"an image_size of {image_size} is no multiple of the checkpoint's patch size {patch}")
+            raise ValueError(f"an image_size of {image_size} is not a multiple of the checkpoint's patch size {patch}")
         vocabulary, text_width = shape("language_encoder.embeddings.word_embeddings.weight")
         decoder_width = shape("mim_head.mask_token")[-1] if "mim_head.mask_token" in tensors else 0
         knows = "align_head.x" in tensors

@@ -158,7 +158,7 @@ def sine_cosine_table(grid: tuple[int, int], width: int) -> Tensor:
     after Vaswani et al. 2017).
 
     Raises:
-        ValueError: when the width is no multiple of four.
+        ValueError: when the width is not a multiple of four.
     """
     if width % 4:
         raise ValueError(f"sine-cosine position encodings need a width that is a multiple of 4, got {width}")

@@ -12,7 +12,7 @@ from medvlp_toolkit.interfaces import Encodings
 
 
 class VocabularyHead(nn.Module):
-    """BERT's language head with a decoder of its own: dense, GELU, norm, then one score per token of the vocabulary."""
+    """BERT's language head with its own decoder: dense, GELU, norm, then one score per token of the vocabulary."""
 
     def __init__(self, width: int, vocabulary_size: int) -> None:
         super().__init__()

@@ -29,7 +29,7 @@ def unwrapped(
     """The tensors of a checkpoint, bare or in Lightning's container, and its skipped entries with reasons.
 
     Raises:
-        ValueError: when it is no checkpoint of these systems.
+        ValueError: when it is not a checkpoint of these systems.
     """
     inner = state_dict.get("state_dict", state_dict)
     if not isinstance(inner, Mapping):
@@ -39,10 +39,10 @@ def unwrapped(
     foreign = [key for key, value in tensors.items() if not isinstance(value, Tensor)]
     missing = [key for key in _TELLING if key not in tensors]
     if missing or foreign:
-        wrong = f"it lacks {', '.join(missing)}" if missing else f"{', '.join(foreign[:3])} is no tensor"
+        wrong = f"it lacks {', '.join(missing)}" if missing else f"{', '.join(foreign[:3])} is not a tensor"
         shown = ", ".join(sorted(tensors)[:5]) or "nothing"
         raise ValueError(
-            f"this is no {system} checkpoint: {wrong}; it holds {len(tensors)} entries, beginning with {shown}"
+            f"this is not a checkpoint of {system}: {wrong}; it holds {len(tensors)} entries, beginning with {shown}"
         )
     return tensors, around
 

@@ -14,7 +14,7 @@ class AlignmentScorer(nn.Module):
 
     The image side of a model, the alignment loss's head for it, and the graph encoder's entities as a buffer: in
     evaluation they do not change. Built from sizes alone, it takes its state dict from a file. Training moves the
-    entities: :meth:`refresh` reads them anew.
+    entities: :meth:`refresh` reads them again.
 
     Args:
         model: with a ``knowledge_encoder``.

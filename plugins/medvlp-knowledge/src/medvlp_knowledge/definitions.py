@@ -18,7 +18,7 @@ PathOrName = str | PathLike[str]
 class Definitions(ConceptSource):
     """Concepts with a description each, from a YAML or JSON file, in the file's order.
 
-    ``path`` is the name of a file shipped with the package or the path of one's own
+    ``path`` is the name of a file shipped with the package or the path of your own
     (layouts: :mod:`medvlp_knowledge.definition_file`); a list of them is read as one. Shipped are
 
     * ``chest_entities``: the 75 entities of MedKLIP (Wu et al., ICCV 2023, arXiv:2301.02228),

@@ -132,7 +132,7 @@ def text_width(state_dict: Mapping[str, Any]) -> int:
     """Width of the text embeddings that a published checkpoint reads.
 
     Raises:
-        ValueError: when it is no MedKLIP checkpoint.
+        ValueError: when it is not a checkpoint of MedKLIP.
     """
     return int(_unwrap(state_dict)["disease_embedding_layer.weight"].shape[1])
 
@@ -160,7 +160,7 @@ def _unwrap(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
     if missing:
         shown = ", ".join(sorted(tensors)[:5]) or "nothing"
         raise ValueError(
-            f"this is no MedKLIP checkpoint: it lacks {', '.join(missing)}; it holds {len(tensors)} entries, "
+            f"this is not a checkpoint of MedKLIP: it lacks {', '.join(missing)}; it holds {len(tensors)} entries, "
             f"beginning with {shown}"
         )
     return tensors

@@ -68,7 +68,7 @@ def data(
 ) -> None:
     """Measure the data path: packed store, JPEG files, `prepare`, report filters.
 
-    Each part is measured in a process of its own. Exit status 1 when one cannot be measured.
+    Each part is measured in a separate process. Exit status 1 if a measurement fails.
     """
     unknown = [part for part in only or () if part not in PARTS]
     if unknown:
