@@ -55,3 +55,35 @@ def set_up(output_dir: str | Path | None = None, first_rank: bool = True) -> Non
     if not first_rank:
         logging.getLogger().setLevel(logging.WARNING)
     check_this_run()
+
+
+def start_run(output_dir: str | Path, seed: int = 0, tf32: bool | None = None, distributed: bool = False) -> None:
+    """Call first in the ``initialize`` of a configuration that trains, instead of :func:`set_up`.
+
+    Nothing of the training may have been built before. Joins the other processes where there are any, sets up messages
+    and checks what the run was given (:func:`set_up`), keeps other runs out of ``output_dir``, and seeds Python, NumPy
+    and torch alike on every process, so that all build the same model.
+
+    Args:
+        output_dir: folder of the run.
+        seed: of what is drawn while the model is built and trained.
+        tf32: see :func:`~medvlp_toolkit.engines.set_tf32`; None leaves torch's own setting.
+        distributed: whether this is one of several processes that ``torchrun`` or ``srun`` started.
+
+    Raises:
+        ValueError: when another run trains into ``output_dir``, or what this one was given does not fit.
+    """
+    from monai.utils import set_determinism
+
+    from medvlp_toolkit.engines.device import set_tf32
+    from medvlp_toolkit.engines.ranks import is_first_rank, start_ranks
+    from medvlp_toolkit.engines.run_lock import lock_run
+
+    if distributed:
+        start_ranks()
+    set_up(output_dir, first_rank=is_first_rank())
+    if is_first_rank():
+        lock_run(output_dir)
+    if tf32 is not None:
+        set_tf32(tf32)
+    set_determinism(seed=seed)

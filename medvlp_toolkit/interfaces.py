@@ -375,3 +375,13 @@ class CarriesKeyReport(Protocol):
     """An imported model that reports what happened to every key."""
 
     key_report: KeyReport
+
+
+@runtime_checkable
+class StatesSettings(Protocol):
+    """A checkpoint importer that knows what the ``train.yaml`` of the bundle of its name has to be given to compose the
+    model of a checkpoint: ``medvlp import`` then describes the model beside its weights."""
+
+    def settings(self, state_dict: Mapping[str, Any]) -> "dict[str, Any]":
+        """id -> value, such as ``{"image_encoder::depth": 18}``; ids of other weights to read are set to None."""
+        ...

@@ -23,7 +23,10 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for torch and the others to be imported.")] = 180.0,
 ) -> None:
-    """Check versions, imports, accelerator, bfloat16 and DICOM decoders; exit status 1 when something does not fit."""
+    """Check versions, imports, accelerator, bfloat16, and that DICOM decoders read samples.
+
+    Exit status 1 when something does not fit.
+    """
     requirements = check_requirements()
     with progress_console().status("importing torch, monai, ignite and transformers"):
         stack, devices, decoders = _probe(timeout)
@@ -77,7 +80,7 @@ def _device_problems(devices: Outcome) -> list[str]:
 
 
 def _decoder_problems(decoders: Outcome) -> list[str]:
-    fix = "Fix: pip install pylibjpeg pylibjpeg-openjpeg pylibjpeg-rle python-gdcm"
+    fix = "Fix: pip install pylibjpeg pylibjpeg-openjpeg pylibjpeg-rle pyjpegls python-gdcm"
     if not decoders.ok:
         return [f"pydicom cannot list its decoders: {decoders.error}. {fix}"]
     return [f"no decoder for DICOM files in {syntax}. {fix}" for syntax, found in decoders.value.items() if not found]

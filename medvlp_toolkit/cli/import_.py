@@ -37,6 +37,7 @@ def import_(
 
     Nothing in the file is executed, and every entry of it is accounted for.
     """
+    from medvlp_toolkit.weights.description import FILE as DESCRIPTION_FILE
     from medvlp_toolkit.weights.importing import (
         PRETRAINING_FILE,
         DescribedEntities,
@@ -60,5 +61,6 @@ def import_(
             "descriptions: this toolkit's own. The published figures were obtained with the published texts, which "
             "carry no licence: bring them with --descriptions FILE to compare"
         )
-    for file in ("model.pt", "model.safetensors", PRETRAINING_FILE):
-        typer.echo(f"written: {out / file}")
+    for file in ("model.pt", "model.safetensors", PRETRAINING_FILE, DESCRIPTION_FILE):
+        if (out / file).is_file():
+            typer.echo(f"written: {out / file}")

@@ -52,7 +52,11 @@ def _draw(store: Any, split: str | None, count: int, folder: Path) -> list[Path]
 
 def _print(summary: Mapping[str, Any], out: Console) -> None:
     counts = summary["counts"]
-    out.print(f"[bold]{escape(summary['store'])}[/]  {counts['studies']:,} studies of {counts['listed']:,} listed")
+    stored = counts.get("images", counts["studies"])
+    what = "studies" if stored == counts["studies"] else "images"
+    out.print(f"[bold]{escape(summary['store'])}[/]  {stored:,} {what} of {counts['listed']:,} listed")
+    if what == "images":
+        out.print(f"studies: {counts['studies']:,}")
     of = f" of split {summary['split']}" if summary["split"] else ""
     if of:
         out.print(f"counted below: {summary['studies']:,} studies{escape(of)}, {summary['patients']:,} patients")
@@ -78,7 +82,7 @@ def _print(summary: Mapping[str, Any], out: Console) -> None:
             highlight=False,
         )
     studies = summary["studies"]
-    _values_table(out, "label of the source", summary["labels"], studies, ("present", "absent", "uncertain"))
+    _values_table(out, "label of the source", summary["labels"], summary["rows"], ("present", "absent", "uncertain"))
     _values_table(out, "entity in the reports", summary["entities"], studies, ("present", "absent", "uncertain"))
     _values_table(out, "position of present entities", summary["positions"], studies, ("studies", "findings"))
     silent = len(summary["entities"]) - sum(any(values.values()) for values in summary["entities"].values())

@@ -35,6 +35,9 @@ def prepare(
     scheduler: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler that does the work.")
     ] = None,
+    series: Annotated[
+        str | None, typer.Option(metavar="NUMBER", help="Which volume of a folder with several; 'largest' too.")
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a store made from other data or settings.")
     ] = False,
@@ -51,6 +54,7 @@ def prepare(
     _check_files(files)
     pairs = {key: read_value(f"--set {key}", text) for key, text in split_pairs(settings or (), "--set").items()}
     given = {"workers": workers, "scheduler": scheduler, "max_rejected": max_rejected, "overwrite": overwrite or None}
+    given["series"] = series
     options = {f"{_SECTION}::{key}": value for key, value in given.items() if value is not None}
     try:
         for summary in _run(files, pairs, options):

@@ -55,17 +55,7 @@ def accelerator() -> dict[str, Any]:
 
 
 def dicom_decoders() -> dict[str, list[str]]:
-    """Compressed transfer syntax -> the installed decoders for it (none: such files cannot be read)."""
-    from pydicom import uid
-    from pydicom.pixels import get_decoder
+    """Compressed transfer syntax -> the decoders that read a small picture in it (none: such files cannot be read)."""
+    from medvlp_toolkit.data.images.syntax_samples import working_decoders
 
-    syntaxes = (
-        uid.JPEGBaseline8Bit,
-        uid.JPEGExtended12Bit,
-        uid.JPEGLosslessSV1,
-        uid.JPEGLSLossless,
-        uid.JPEG2000Lossless,
-        uid.JPEG2000,
-        uid.RLELossless,
-    )
-    return {syntax.name: list(get_decoder(syntax).available_plugins) for syntax in syntaxes}
+    return working_decoders()

@@ -16,6 +16,7 @@ from .batches.augmentation import (
 )
 from .batches.dataset import StudyDataset as StudyDataset
 from .batches.dataset import study_loader as study_loader
+from .batches.dataset import training_loader as training_loader
 from .batches.device_images import images_from as images_from
 from .batches.encoded_texts import encode_texts as encode_texts
 from .batches.label_fraction import choose_labelled as choose_labelled

@@ -42,7 +42,7 @@ class KnowledgeSource(Protocol):
 
 @runtime_checkable
 class DataSource(Protocol):
-    """Studies of one data set.
+    """Images of one data set, each with what is known of its study: records of one id are the images of one study.
 
     A source may also be one that :class:`ReadsImages`, :class:`ReadsMasks` or :class:`RejectsRecords`.
     """

@@ -100,7 +100,11 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """One image with what is known about it.
+    """One image with what is known about the study it belongs to.
+
+    Records of one ``id`` are the images of one study: they share patient, report and findings, and differ in
+    ``image``, in ``metadata["view"]`` and in ``image_id``. ``image_id`` None is the study's id for its first image
+    and gets a number behind it for others.
 
     ``labels`` maps a label to 1 (present), 0 (absent) or -1 (uncertain) where the source carries
     annotations of its own. ``metadata`` holds columns worth keeping for subgroup tables
@@ -116,3 +120,4 @@ class Study:
     boxes: tuple[Box, ...] = ()
     metadata: dict[str, Any] = field(default_factory=dict)
     questions: tuple[Question, ...] = ()
+    image_id: str | None = None

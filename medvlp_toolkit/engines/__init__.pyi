@@ -15,6 +15,8 @@ from .device import (
 from .device import (
     to_device as to_device,
 )
+from .engine import Evaluator as Evaluator
+from .engine import Trainer as Trainer
 from .finetuning_step import FinetuningStep as FinetuningStep
 from .guards import NonFiniteGuard as NonFiniteGuard
 from .guards import StoreGuard as StoreGuard
@@ -40,6 +42,9 @@ from .parallel import (
     checkpoint_activations as checkpoint_activations,
 )
 from .parallel import (
+    place_network as place_network,
+)
+from .parallel import (
     replicate as replicate,
 )
 from .parallel import (
@@ -57,3 +62,4 @@ from .schedules import WarmupCosine as WarmupCosine
 from .schedules import WarmupLinear as WarmupLinear
 from .step import OptimisationStep as OptimisationStep
 from .step import PretrainingStep as PretrainingStep
+from .training_handlers import TrainingHandlers as TrainingHandlers

@@ -248,8 +248,9 @@ class Checkpointing:
 class BestCheckpoint:
     """Writes the weights whenever the evaluator's key metric is better than ever before.
 
-    Attach it to the evaluator on every process. Its own state belongs into a checkpoint: a run that goes on does not
-    replace the best weights by worse ones. Not a number is not better.
+    Attach it to the evaluator on every process. Its own state belongs into a checkpoint: a run that is resumed does not
+    replace the best weights by worse ones. Not a number is not better; where the metric never was a number, as it
+    happens with a validation split that is too small for it, :meth:`fall_back` writes the last weights.
 
     Args:
         folder: of the run.
@@ -266,6 +267,8 @@ class BestCheckpoint:
         self.lower_is_better = lower_is_better
         self.score: float | None = None
         self.epoch = -1
+        self._metric = ""
+        self._validations = 0
         self._engine: Any = None
 
     def attach(self, engine: Engine) -> None:
@@ -273,13 +276,28 @@ class BestCheckpoint:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._compare)
 
     def _compare(self, engine: Any) -> None:
-        score = float(engine.state.metrics[engine.state.key_metric_name])
+        self._metric = engine.state.key_metric_name
+        self._validations += 1
+        score = float(engine.state.metrics[self._metric])
         if self._is_better(score):
             self.score, self.epoch = score, int(engine.state.epoch)
             state = network_state(self.network)
             if is_first_rank():
                 write_whole(self.path, lambda file: torch.save(state, file))
         self._show()
+
+    def fall_back(self, engine: Any) -> None:
+        """At the end of training: write the last weights where no validation chose any, and say so. Collective."""
+        if self.score is not None:
+            return
+        state = network_state(self.network)
+        if not is_first_rank():
+            return
+        write_whole(self.path, lambda file: torch.save(state, file))
+        why = "no validation was run"
+        if self._validations:
+            why = f"{self._metric} was not a number in any of {self._validations} validations (is the split too small?)"
+        logger.warning("%s: %s holds the weights of the last epoch", why, self.path)
 
     def _is_better(self, score: float) -> bool:
         if math.isnan(score) or self.score is None:

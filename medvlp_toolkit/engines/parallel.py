@@ -14,6 +14,39 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
+from medvlp_toolkit.engines.ranks import is_distributed
+
+
+def place_network(
+    network: nn.Module,
+    device: torch.device,
+    memory_format: torch.memory_format | str = "contiguous_format",
+    activation_checkpointing: Sequence[str] = (),
+    sharded_blocks: Sequence[str] = (),
+) -> nn.Module:
+    """The network as it is trained: on its device, and over the processes where a process group stands.
+
+    Args:
+        device: where to.
+        memory_format: of its parameters: ``contiguous_format``, ``channels_last`` (what convolutions are fastest in) or
+            ``channels_last_3d``.
+        activation_checkpointing: see :func:`checkpoint_activations`.
+        sharded_blocks: see :func:`shard`; without any the network is replicated (:func:`replicate`).
+
+    Raises:
+        ValueError: for a memory format that torch does not have, or a pattern that matches no module.
+    """
+    if isinstance(memory_format, str):
+        known = ("contiguous_format", "channels_last", "channels_last_3d")
+        if memory_format not in known:
+            raise ValueError(f"memory_format is {memory_format}; expected one of {', '.join(known)}")
+        memory_format = getattr(torch, memory_format)
+    placed: nn.Module = network.to(device, memory_format=memory_format)  # type: ignore[call-overload]
+    network = checkpoint_activations(placed, activation_checkpointing)
+    if sharded_blocks:
+        return shard(network, sharded_blocks)
+    return replicate(network, device) if is_distributed() else network
+
 
 def replicate(network: nn.Module, device: torch.device, synchronise_batch_norm: bool = True) -> DistributedDataParallel:
     """The network on every process, gradients averaged over them (:class:`DistributedDataParallel`).

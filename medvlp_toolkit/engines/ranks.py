@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
+from torch.distributed.nn.functional import all_gather
 
 #: A group that talks over the CPU whatever the gradients' backend is, by the process group it belongs to.
 _control: dict[int, dist.ProcessGroup] = {}
@@ -108,22 +109,7 @@ def gather_rows(rows: Tensor) -> Tensor:
     """
     if world_size() == 1:
         return rows
-    gathered: Tensor = _GatherRows.apply(rows)
-    return gathered
-
-
-class _GatherRows(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor) -> Tensor:
-        shares = [torch.empty_like(rows) for _ in range(world_size())]
-        dist.all_gather(shares, rows.contiguous())
-        return torch.cat(shares)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
-        summed = gradient.contiguous()
-        dist.all_reduce(summed)
-        return summed.chunk(world_size())[rank()]
+    return torch.cat(all_gather(rows))
 
 
 def contrastive_sums(image: Tensor, text: Tensor, scale: Tensor | float) -> tuple[Tensor, Tensor]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from medvlp_toolkit.data.images import ImageReadError
 from medvlp_toolkit.data.inputs.image_files import open_images
 from medvlp_toolkit.engines.device import best_device
+from medvlp_toolkit.errors import unwrapped
 from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
 from medvlp_toolkit.evaluation.maps.heat_maps import upsample
 from medvlp_toolkit.evaluation.maps.map_files import resampled
@@ -60,11 +61,11 @@ class LoadedBundle:
         self.device = torch.device(device) if device is not None else best_device()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
-            network = self._parser.get_parsed_content("network")
+            network = self._made("network")
         self.network: torch.nn.Module = network.to(self.device).eval()
         #: Ids of what is scored, in the order of the scores.
-        self.entities: tuple[str, ...] = tuple(self._parser.get_parsed_content(self._entities_id()))
-        self._transform = self._parser.get_parsed_content("evaluation_transform").to(self.device)
+        self.entities: tuple[str, ...] = tuple(self._made(self._entities_id()))
+        self._transform = self._made("evaluation_transform").to(self.device)
 
     def score(self, image: str | Path) -> dict[str, float]:
         """Probability of presence per entity, for an image file (DICOM, PNG, JPEG; NIfTI where it reads volumes).
@@ -120,6 +121,11 @@ class LoadedBundle:
             raise FileNotFoundError(f"no overlay at {missing}; name a file of {configs}, or give its path")
         return [inference, *given]
 
+    def _made(self, id_: str) -> Any:
+        """What an id is; a mistake in what was given is raised as itself, not as MONAI wraps it."""
+        with unwrapped():
+            return self._parser.get_parsed_content(id_)
+
     def _entities_id(self) -> str:
         """The id of the scored entities: the handler that writes the scores names it."""
         for number, handler in enumerate(self._parser.get("handlers", [])):
@@ -139,9 +145,8 @@ class LoadedBundle:
         path = Path(image)
         if not path.exists():
             raise FileNotFoundError(f"no image at {path}; give an image file")
-        content = self._parser.get_parsed_content
-        spacing = content("spacing") if "spacing" in self._parser else None
-        files = open_images(path, content("image_size"), spacing)
+        given = {name: self._made(name) for name in ("spacing", "series") if name in self._parser}
+        files = open_images(path, self._made("image_size"), **given)
         if len(files) != 1:
             raise ImageReadError(path, f"holds {len(files)} images; give one file")
         batch = files.__getitems__([0])

@@ -245,6 +245,7 @@ class FeatureWriter:
             self._map.flush()
         studies = self.dataset.store.studies
         columns = {name: studies.column(name).to_pylist() for name in ("study_id", "patient_id", "split")}
+        columns["image_id"] = self.dataset.store.image_ids(np.arange(len(self.dataset.store)))
         with (self.output_dir / "features.csv").open("w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream)
             writer.writerow(["row", *columns])

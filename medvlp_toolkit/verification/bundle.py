@@ -14,6 +14,7 @@ from medvlp_toolkit.verification.expressions import check_names, read_expression
 from medvlp_toolkit.verification.located_file import SUFFIXES, IdPath, LocatedFile, read_located
 from medvlp_toolkit.verification.metadata import check_metadata
 from medvlp_toolkit.verification.modules import Modules
+from medvlp_toolkit.verification.moved_ids import instead_of
 from medvlp_toolkit.verification.old_paths import old_paths
 from medvlp_toolkit.verification.parameter_use import ParameterUse
 from medvlp_toolkit.verification.paths import check_paths
@@ -210,7 +211,8 @@ class _Verifier:
         if file.path.stem in ("train", "inference"):
             return False
         if "run" not in file.value:
-            return lacking > 0 or not any(self._runs(value) for value in file.value.values())
+            runs = (value for key, value in file.value.items() if key not in ("initialize", "finalize"))
+            return lacking > 0 or not any(map(self._runs, runs))
         return lacking > _OVERLAY_SHARE * max(references, 1)
 
     @staticmethod
@@ -289,7 +291,7 @@ class _Verifier:
                 if len(as_path(name)) > 1 or name in known | referred or self._runs(value):
                     continue
                 line = file.lines.get((str(key),), 0)
-                fix = nearest_id(name, known) or "leave it out, or refer to it"
+                fix = instead_of(name) or nearest_id(name, known) or "leave it out, or refer to it"
                 message = "is set here, and no configuration of the bundle has it or refers to it"
                 self.found.problems.append(Problem(file.name, line, name, message, fix))
 
@@ -340,4 +342,5 @@ def unknown_override(key: str, ids: Iterable[str], files: Sequence[str]) -> Prob
     """An override that no configuration has: MONAI would add it, read it nowhere, and go on."""
     name = SEPARATOR.join(as_path(key))
     message = f"no id '{name}' in {', '.join(files) or 'the bundle'}"
-    return Problem(COMMAND_LINE, 0, name, message, nearest_id(name, ids) or "look for the id in the configuration")
+    fix = instead_of(name) or nearest_id(name, ids) or "look for the id in the configuration"
+    return Problem(COMMAND_LINE, 0, name, message, fix)

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 from medvlp_toolkit.verification.composition import SEPARATOR, Composition, as_path
 from medvlp_toolkit.verification.located_file import IdPath
-from medvlp_toolkit.verification.problem import nearest_id
+from medvlp_toolkit.verification.moved_ids import HOME, MOVED_IDS, instead_of
+from medvlp_toolkit.verification.problem import Problem, nearest_id
 
 REFERENCE = re.compile(r"@(?:\w*)(?:::\w*)*")
 
@@ -44,7 +45,25 @@ def report_missing(composition: Composition, missing: Iterable[tuple[IdPath, str
             fix = "write torch.matmul for a product of matrices, and no @ in text"
             composition.add(path, "an @ without a name stands for the whole configuration", fix)
         else:
-            composition.add(path, f"@{wanted} refers to an id that does not exist", nearest_id(wanted, ids))
+            fix = instead_of(wanted) or nearest_id(wanted, ids)
+            composition.add(path, f"@{wanted} refers to an id that does not exist", fix)
+
+
+def moved_ids_set(composition: Composition) -> list[Problem]:
+    """A problem for each id of the first layout that a training of the present one is given, where nothing reads it."""
+    if HOME not in composition.config:
+        return []
+    read = {
+        as_path(wanted)[0]
+        for _, value in composition.walk()
+        if isinstance(value, str)
+        for wanted in references_in(value)
+    }
+    places = {id_: composition.place((id_,)) for id_ in MOVED_IDS if id_ in composition.config and id_ not in read}
+    return [
+        Problem(place.file, place.line, id_, "has moved, and nothing reads it", MOVED_IDS[id_])
+        for id_, place in places.items()
+    ]
 
 
 def report_circles(composition: Composition) -> None:

@@ -21,8 +21,8 @@ from medvlp_toolkit.verification.workflow_ids import KNOWN_IDS, RUN_IDS, propert
 
 Stack = Sequence[LocatedFile]
 
-#: Asked for by MONAI's commands, whether the workflow refers to them or not.
-_OF_COMMANDS = ("bundle_root", "network_def", "val_interval")
+#: Asked for by MONAI's commands, or by the description of a trained model, whether the workflow refers to them or not.
+_OF_COMMANDS = ("bundle_root", "network_def", "val_interval", "scored_entities")
 _REMEDY = "refer to it, or leave it out"
 
 

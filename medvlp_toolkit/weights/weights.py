@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from medvlp_toolkit.files import write_whole
 from medvlp_toolkit.interfaces import ExplainsMisfit
 
+logger = logging.getLogger(__name__)
+
+#: What stands for no file: a `null` on a command line arrives as text.
+NONE = (None, "", "null", "None")
 #: What a training run notes of itself beside its checkpoints.
 TRAINING_NOTE = "training.json"
 
@@ -92,20 +98,33 @@ def _first(state: Mapping[str, Any]) -> str:
     return ", ".join(str(name) for name in list(state)[:3]) or "nothing"
 
 
-def export_network(network_def: torch.nn.Module, network: torch.nn.Module, output_dir: str | Path) -> list[Path]:
+def export_network(
+    network_def: torch.nn.Module | Callable[[], torch.nn.Module], network: torch.nn.Module, output_dir: str | Path
+) -> list[Path]:
     """Write the weights that inference reads, from the best checkpoint of a run where there is one.
 
-    ``network_def`` shares its parts with ``network``, whose checkpoint ``best.pt`` is read back first.
+    The first of several processes does; the others do nothing.
+
+    Args:
+        network_def: shares its parts with ``network``, whose checkpoint ``best.pt`` is read back first; or a function
+            that makes it when that is done, for one that holds what follows from the weights.
+        network: that was trained.
+        output_dir: of the run.
 
     Returns:
         ``model.pt`` and ``model.safetensors`` in ``output_dir``: the bare state dict of ``network_def``.
     """
+    if dist.is_available() and dist.is_initialized() and dist.get_rank() > 0:
+        return []
     folder = Path(output_dir)
     best = folder / "best.pt"
     if best.is_file():
         inner = getattr(network, "module", network)
         load_weights(inner, best, key="model")
-    return write_weights(network_def.state_dict(), folder)
+    else:
+        logger.warning("there is no %s: the weights as they are now are exported", best)
+    exported = network_def if isinstance(network_def, torch.nn.Module) else network_def()
+    return write_weights(exported.state_dict(), folder)
 
 
 def write_weights(state: Mapping[str, Tensor], folder: str | Path) -> list[Path]:

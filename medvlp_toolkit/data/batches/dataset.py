@@ -10,14 +10,17 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from medvlp_toolkit.data.batches.draws import study_keys, uniform
+from medvlp_toolkit.data.batches.replaceable import Replaceable
 from medvlp_toolkit.data.batches.supervision import EntityLabels, PositionNegatives
 from medvlp_toolkit.data.batches.text_lengths import FixedLengths
 from medvlp_toolkit.data.boxes import AnyBox, box_mask
 from medvlp_toolkit.data.store.shared_arrays import Arrays, TextColumn, shared_arrays
 from medvlp_toolkit.data.store.store import PackedStore
+from medvlp_toolkit.data.views import Views, checked_views, chosen_images
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +31,7 @@ _AUGMENTATION_STREAM = 0
 SHARED_FROM = 20_000
 
 
-class StudyDataset(Dataset):
+class StudyDataset(Replaceable, Dataset):
     """Studies of a packed store with the labels that entity losses read.
 
     Indexed with a list (``dataset.__getitems__``, which DataLoader uses) it returns a whole batch, built
@@ -48,6 +51,7 @@ class StudyDataset(Dataset):
         position_negatives: see :meth:`EntityLabels.position_candidates`.
         labels: names of the source's own labels to add as ``targets`` (B, len(labels)); -1 unknown.
         study_ids: take these studies of the splits only; all when None.
+        views: images of a study to take: ``all``, ``frontal`` or ``first`` (:mod:`medvlp_toolkit.data.views`).
         masks: add the store's masks as ``mask`` (B, 1, H, W); ``boxes`` fills the study's boxes instead, as is done
             where a data set has boxes only.
         seed: of every random choice.
@@ -68,6 +72,7 @@ class StudyDataset(Dataset):
         position_negatives: PositionNegatives = "other_positions",
         labels: Sequence[str] = (),
         study_ids: Sequence[str] | None = None,
+        views: Views = "all",
         masks: bool | Literal["boxes"] = False,
         seed: int = 0,
     ) -> None:
@@ -78,6 +83,7 @@ class StudyDataset(Dataset):
         self.position_negatives = position_negatives
         self.label_names = tuple(labels)
         self.seed = seed
+        self.views = checked_views(views)
         #: False where images are on the training device already (:mod:`medvlp_toolkit.data.batches.device_images`).
         self.reads_images = self.store.has_images
         # Shared with worker processes, which are forked or spawned before later epochs begin.
@@ -113,13 +119,14 @@ class StudyDataset(Dataset):
         if study_ids is not None or len(self.store) < SHARED_FROM:
             return make()
         key = {
-            "version": 1,
+            "version": 2,
             "store": self.store.fingerprint,
             "splits": splits,
             "entities": self.entities,
             "positions": self.positions,
             "excluded": excluded,
             "labels": self.label_names,
+            "views": self.views,
         }
         return shared_arrays(self.store.path / "arrays", key, make)
 
@@ -135,13 +142,14 @@ class StudyDataset(Dataset):
         ids, patients = (table.column(name).to_pylist() for name in ("study_id", "patient_id"))
         if study_ids is not None:
             rows = self._only(study_ids, rows, ids)
+        rows = self._of_views(rows, ids)
         chosen = [ids[row] for row in rows]
         labels = self._read_findings(excluded, rows)
         arrays: Arrays = {
             "rows": rows,
             "study_ids": TextColumn.pack(chosen),
             "patient_ids": TextColumn.pack(patients[row] or "" for row in rows),
-            "keys": study_keys(chosen),
+            "keys": study_keys(self.store.image_ids(rows)),  # images of one study are augmented each its own way
             "presence": labels.presence,
             "label_rows": labels.rows,
             "label_offsets": labels.offsets,
@@ -153,13 +161,27 @@ class StudyDataset(Dataset):
         """The rows of these studies, in the store's order."""
         wanted = set(study_ids)
         kept = np.array([row for row in rows if ids[row] in wanted], dtype=np.int64)
-        if len(kept) < len(wanted) or not wanted:
+        missing = len(wanted - {ids[row] for row in kept})
+        if missing or not wanted:
             # How many, not which: an id may identify the patient.
             raise ValueError(
-                f"{len(wanted) - len(kept)} of {len(wanted)} listed studies are not in these splits of "
+                f"{missing} of {len(wanted)} listed studies are not in these splits of "
                 f"{self.store.path}; is the list of another store?"
             )
         return kept
+
+    def _of_views(self, rows: NDArray[np.int64], ids: list[str]) -> NDArray[np.int64]:
+        """The rows of the images asked for."""
+        if self.views == "all":
+            return rows
+        try:
+            places = chosen_images([ids[row] for row in rows], self.store.values("view", rows), self.views)
+        except ValueError as error:
+            raise ValueError(f"{self.store.path}: {error}") from None
+        if not len(places):
+            raise ValueError(f"{self.store.path}: none of {len(rows)} images is {self.views}; set views: all")
+        logger.info("%d of %d images are taken (views: %s)", len(places), len(rows), self.views)
+        return rows[places]
 
     def _read_boxes(self) -> dict[int, list[AnyBox]]:
         """Row of the store -> its boxes."""
@@ -247,6 +269,7 @@ class StudyDataset(Dataset):
         }
         if self.reads_images:
             batch["image"] = torch.from_numpy(rows_of(self.store.images, self.rows[chosen]))
+        batch |= image_scale(self.store, self.rows[chosen])
         if self.masks:
             batch["mask"] = torch.from_numpy(self._masks(self.rows[chosen]))
         if self._draws_positions:
@@ -258,6 +281,13 @@ class StudyDataset(Dataset):
         if self.targets is not None:
             batch["targets"] = torch.from_numpy(self.targets[chosen])
         return batch
+
+
+def image_scale(store: PackedStore, rows: NDArray[np.int64]) -> dict[str, Tensor]:
+    """``image_scale`` (B, 2) of some rows of a store of volumes; nothing of a store without scales."""
+    if store.scales is None:
+        return {}
+    return {"image_scale": torch.from_numpy(rows_of(store.scales, rows).astype(np.float32))}
 
 
 def rows_of(mapped: np.memmap[Any, np.dtype[Any]], rows: NDArray[np.int64]) -> NDArray[Any]:
@@ -357,6 +387,24 @@ def study_loader(
         # Its own generator: from torch's, every epoch would draw one number, and a resumed run one more.
         generator=torch.Generator().manual_seed(seed),
     )
+
+
+def training_loader(
+    dataset: StudyDataset,
+    batch_size: int,
+    num_workers: int = 0,
+    drop_last: bool = True,
+    text_lengths: Sequence[int] = (),
+) -> DataLoader:
+    """:func:`study_loader` in the order that training reads: shuffled by the data set's seed, anew in every epoch.
+
+    Args:
+        drop_last: leave out the last studies of an epoch where they are fewer than a batch.
+    """
+    return study_loader(
+        dataset, batch_size, shuffle=True, drop_last=drop_last, num_workers=num_workers, seed=dataset.seed,
+        text_lengths=text_lengths,
+    )  # fmt: skip
 
 
 def whole_batch(batch: Any) -> Any:

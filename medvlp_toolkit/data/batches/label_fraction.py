@@ -53,7 +53,7 @@ def choose_labelled(
         table = store.table("studies", [f"label:{name}" for name in labels])
         known = np.stack([np.isin(column.fill_null(-1).to_numpy(), (0, 1)) for column in table.columns], axis=1)
         rows = rows[known[rows].any(axis=1)]
-    ids = store.values("study_id", rows) or []
+    ids = list(dict.fromkeys(store.values("study_id", rows) or []))  # of several images of a study once
     if not ids:
         wanted = f" with a known label of {', '.join(labels)}" if labels else ""
         raise ValueError(f"{store.path}: no study of split '{split}'{wanted}; its splits: {_splits(store)}")

@@ -18,11 +18,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from medvlp_toolkit.data.batches.answers import UNSEEN, AnswerVocabulary
-from medvlp_toolkit.data.batches.dataset import AUGMENTATION_DRAWS, rows_of
+from medvlp_toolkit.data.batches.dataset import AUGMENTATION_DRAWS, image_scale, rows_of
 from medvlp_toolkit.data.batches.draws import study_keys, uniform
 from medvlp_toolkit.data.batches.encoded_texts import encode_texts
+from medvlp_toolkit.data.batches.replaceable import Replaceable
 from medvlp_toolkit.data.batches.text_links import TextLinks
 from medvlp_toolkit.data.store.store import PackedStore
+from medvlp_toolkit.data.views import Views, checked_views, chosen_images
 
 #: Which image a text is shown with: its own, a black one, or that of another text of the data set.
 Shown = Literal["own", "blank", "shuffled"]
@@ -101,6 +103,7 @@ def captions(
     fewest_words: int = 1,
     most: int | None = None,
     seed: int = 42,
+    views: Views = "first",
 ) -> PairTable:
     """The texts of a store's studies, with the class that the column ``label`` of its ``studies`` table names.
 
@@ -111,6 +114,8 @@ def captions(
         fewest_words: shorter texts are left out (published for ROCO: 3).
         most: take so many at random, the same for a seed; all when None (published for ROCO: 2,000, seed 42).
         seed: of that choice.
+        views: images of a study that its text is paired with (:mod:`medvlp_toolkit.data.views`): with several, a text
+            is there several times.
 
     Raises:
         ValueError: when no study of the splits has a text (and a class), or there is no such column.
@@ -120,7 +125,12 @@ def captions(
         raise ValueError(f"{store.path}: no column {label} in the studies; there are {', '.join(names)}")
     columns = ["study_id", "split", "text", *([label] if label else [])]
     entries = []
-    for row, entry in enumerate(store.table("studies", columns).to_pylist()):
+    table = store.table("studies", columns).to_pylist()
+    every = np.arange(len(store))
+    images = store.image_ids(every)
+    places = chosen_images([entry["study_id"] for entry in table], store.values("view", every), checked_views(views))
+    for row in places.tolist():
+        entry = table[row]
         text = (entry["text"] or "").strip()
         answer = entry[label] if label else None
         if (
@@ -128,7 +138,7 @@ def captions(
             and len(text.split()) >= fewest_words
             and (label is None or answer not in (None, ""))
         ):
-            entries.append({"id": entry["study_id"], "row": row, "text": text, "answer": answer and str(answer)})
+            entries.append({"id": images[row], "row": row, "text": text, "answer": answer and str(answer)})
     if not entries:
         what = f"a text and a value of {label}" if label else "a text"
         there = sorted({str(split) for split in store.table("studies", ["split"]).column("split").to_pylist()})
@@ -141,7 +151,7 @@ def captions(
     return PairTable.of(entries)
 
 
-class PairDataset(Dataset):
+class PairDataset(Replaceable, Dataset):
     """Images of a store with their texts.
 
     A batch has ``image`` (I, C, H, W), ``augmentation_draws`` (I, R), ``image_index`` (B,) the image of each text,
@@ -206,8 +216,7 @@ class PairDataset(Dataset):
             self.items = np.split(order, np.flatnonzero(np.diff(table.row[order])) + 1)
         else:
             self.items = list(np.arange(len(table))[:, None])
-        image_ids = self.store.table("studies", ["study_id"]).column("study_id").to_pylist()
-        self._image_keys = study_keys([str(name) for name in image_ids])
+        self._image_keys = study_keys(self.store.image_ids(np.arange(len(self.store))))
 
     def _encode(self, table: PairTable, vocabulary: AnswerVocabulary | None) -> Tensor | None:
         if vocabulary is None:
@@ -257,6 +266,7 @@ class PairDataset(Dataset):
         batch = {
             **self.texts(torch.from_numpy(pairs)),
             "image": image,
+            **image_scale(self.store, rows),
             "augmentation_draws": torch.from_numpy(
                 uniform(self.seed, self.epoch, _AUGMENTATION_STREAM, self._image_keys[rows], AUGMENTATION_DRAWS)
             ),

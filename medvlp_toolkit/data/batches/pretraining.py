@@ -101,7 +101,11 @@ class PretrainingDataset(StudyDataset):
             table = self.store.table("studies", [f"label:{name}" for name in self.store.labels])
             columns = [table.column(i).fill_null(-1).to_pylist() for i in range(table.num_columns)]
             vectors = list(zip(*columns, strict=True))
-            return [vectors[row] for row in self.rows]
+            # A study's images are of one group, whatever is said of each: its report meets none of them wrongly.
+            of_study: dict[str, Any] = {}
+            return [
+                of_study.setdefault(study, vectors[row]) for study, row in zip(self.study_ids, self.rows, strict=True)
+            ]
         return list(self.patient_ids)
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Any]:

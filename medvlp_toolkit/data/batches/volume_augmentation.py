@@ -25,7 +25,8 @@ class VolumeTransform(nn.Module):
 
     Args:
         size: (D, H, W) of the model's input; None keeps the stored one.
-        window: (low, high), for CT in Hounsfield units; None takes each volume's own 0.5 and 99.5 percentile.
+        window: (low, high), for CT in Hounsfield units; None takes each volume's own 0.5 and 99.5 percentile. Values
+            are the file's: ``image_scale`` of the batch, where it has one, brings stored integers back to them.
         mean, std: of the input in [0, 1].
     """
 
@@ -47,14 +48,18 @@ class VolumeTransform(nn.Module):
 
     def forward(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         batch = dict(batch)
-        batch["image"] = self.normalise(self.resize(self.windowed(batch["image"])))
+        volume = self.windowed(batch["image"], batch.pop("image_scale", None))
+        batch["image"] = self.normalise(self.resize(volume))
         return batch
 
-    def windowed(self, volume: Tensor) -> Tensor:
-        """(B, C, D, H, W) int16 -> float32 in [0, 1]."""
+    def windowed(self, volume: Tensor, scale: Tensor | None = None) -> Tensor:
+        """(B, C, D, H, W) int16, and (B, 2) slopes and intercepts -> float32 in [0, 1]."""
         if volume.ndim != 5:
             raise ValueError(f"volumes are (B, C, D, H, W), got {tuple(volume.shape)}; is this a store of pictures?")
         values = volume.to(torch.float32)
+        if scale is not None:
+            slope, intercept = (part.view(-1, 1, 1, 1, 1) for part in scale.to(values).unbind(dim=1))
+            values = values * slope + intercept
         if self.window is not None:
             low, high = self.window
             return ((values - low) / (high - low)).clamp(0, 1)
@@ -112,7 +117,7 @@ class VolumeAugmentation(VolumeTransform):
     def forward(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         batch = dict(batch)
         signed = 2 * batch["augmentation_draws"] - 1
-        volume = self.resize(self.windowed(batch["image"]))
+        volume = self.resize(self.windowed(batch["image"], batch.pop("image_scale", None)))
         # Outside the volume is air, the lowest value after windowing.
         grid = F.affine_grid(self.geometry(signed, volume.shape[2:]), list(volume.shape), align_corners=False)
         volume = F.grid_sample(volume, grid, mode="bilinear", padding_mode="zeros", align_corners=False)

@@ -14,8 +14,9 @@ import numpy.typing as npt
 import xxhash
 from PIL import Image
 
-from medvlp_toolkit.data.images import Fit, ImageReadError, fit_box, read_image_and_size, read_volume
+from medvlp_toolkit.data.images import Fit, ImageReadError, fit_box, read_image_and_size, read_stored_volume
 from medvlp_toolkit.data.images.fit import fit_picture
+from medvlp_toolkit.data.images.opening import MISSING
 from medvlp_toolkit.data.preparing.record_json import load
 from medvlp_toolkit.data.records import Finding, Report, Study
 from medvlp_toolkit.data.sections import select_sections, with_sections
@@ -25,13 +26,14 @@ from medvlp_toolkit.data.store.rejected import Reason, Rejected
 Row = dict[str, Any]
 Annotator = Callable[[Sequence[Report]], list[list[Finding]]]
 ArraySpec = tuple[np.dtype[Any], tuple[int, ...]]
+_AXES = ("LR", "PA", "IS")
 
 
 @dataclass(frozen=True)
 class ImageSettings:
     """How images are packed: 2-D uint8 with two sizes, or 3-D int16 with three.
 
-    ``spacing`` (millimetres) and ``orientation`` (axis codes such as RAS) apply to volumes.
+    ``spacing`` (millimetres), ``orientation`` (axis codes such as RAS), ``window`` and ``series`` apply to volumes.
     """
 
     size: tuple[int, ...]
@@ -39,12 +41,19 @@ class ImageSettings:
     fit: Fit = "stretch"
     spacing: tuple[float, ...] | None = None
     orientation: str = "RAS"
+    window: tuple[float, ...] | None = None
+    series: str | None = None
 
     def __post_init__(self) -> None:
         if len(self.size) not in (2, 3) or not all(isinstance(side, int) and side > 0 for side in self.size):
             raise ValueError(f"image_size is one number, (height, width) or (D, H, W), not {self.size}")
         if self.channels not in (1, 3) or (self.volume and self.channels != 1):
             raise ValueError(f"channels is 1, or 3 for two-dimensional colour images, not {self.channels}")
+        if self.window is not None and not (len(self.window) == 2 and self.window[0] < self.window[1]):
+            raise ValueError(f"the window of stored volumes is (low, high), not {self.window}")
+        sides = sorted(next((i for i, pair in enumerate(_AXES) if code in pair), -1) for code in self.orientation)
+        if sides != [0, 1, 2]:
+            raise ValueError(f"orientation is one of L and R, of P and A, and of I and S, not {self.orientation!r}")
 
     @property
     def volume(self) -> bool:
@@ -63,8 +72,9 @@ class ImageSettings:
 class PackedChunk:
     """What is kept of a chunk, and what was left out; both in the order of the chunk's items.
 
-    ``body`` is the rows as JSON, compressed where the work is done. ``arrays`` has ``images`` (n, …), ``masks`` and
-    ``affines`` where they apply, and is empty once they are written; ``array_digests`` has their XXH3 hashes.
+    ``body`` is the rows as JSON, compressed where the work is done. ``arrays`` has ``images`` (n, …), ``masks``,
+    ``affines`` and ``scales`` where they apply, and is empty once they are written; ``array_digests`` has their XXH3
+    hashes.
     """
 
     count: int
@@ -154,6 +164,7 @@ class ChunkPacker:
         specs: dict[str, ArraySpec] = {"images": (self.image.dtype, self.image.shape)}
         if self.image.volume:
             specs["affines"] = (np.dtype(np.float64), (4, 4))
+            specs["scales"] = (np.dtype(np.float64), (2,))
         elif self.read_mask is not None:
             specs["masks"] = (np.dtype(np.uint8), (1, *self.image.size))
         return specs
@@ -184,7 +195,7 @@ class ChunkPacker:
         try:
             arrays, original = self.read_volume(study) if self.image.volume else self.read_picture(study)
         except ImageReadError as error:
-            missing = error.reason == "the file does not exist"
+            missing = error.reason == MISSING
             reason = Reason.MISSING_IMAGE if missing else Reason.UNREADABLE_IMAGE
             raise RejectedError(reason, "" if missing else error.reason, error.path) from None
         row["image_hash"] = xxhash.xxh3_128_hexdigest(arrays["images"].data)
@@ -225,7 +236,7 @@ class ChunkPacker:
         settings = self.image
         assert settings is not None
         if self.read_image is not None:
-            volume, affine = np.asarray(self.read_image(study)), np.eye(4)
+            volume, affine, scale = np.asarray(self.read_image(study)), np.eye(4), np.array([1.0, 0.0])
             if volume.shape != settings.shape or volume.dtype != np.int16:
                 raise ValueError(
                     f"the source's volumes are {volume.dtype} {volume.shape}, the store's int16 {settings.shape}; "
@@ -234,10 +245,11 @@ class ChunkPacker:
         elif study.image is None:
             raise RejectedError(Reason.MISSING_IMAGE, "the record names no image")
         else:
-            volume, affine = read_volume(
-                study.image, size=settings.size, spacing=settings.spacing, orientation=settings.orientation
+            read = read_stored_volume(
+                study.image, settings.size, settings.spacing, settings.orientation, settings.window, settings.series
             )
-        return {"images": volume, "affines": affine}, None
+            volume, affine, scale = read.voxels, read.affine, np.array([read.slope, read.intercept])
+        return {"images": volume, "affines": affine, "scales": scale}, None
 
 
 def annotate_all(annotator: Annotator, reports: Sequence[Report]) -> list[list[Finding] | Exception]:
@@ -300,6 +312,7 @@ def row_of(study: Study, report: Report | None, findings: list[Finding], links: 
     """What the tables of the store say about a study, in values that JSON holds."""
     return {
         "study_id": study.id,
+        "image_id": study.image_id or study.id,
         "patient_id": study.patient_id,
         "split": study.split,
         "image_path": None if study.image is None else str(study.image),

@@ -43,13 +43,14 @@ def fields(item: Item) -> list[Any]:
             [question.id, question.text, question.answer, question.category, question.answer_type, question.split]
             for question in item.questions
         ],
+        item.image_id,
     ]
 
 
 def item(values: list[Any]) -> Item:
     if len(values) == 4:
         return Rejected(values[0], values[1], Reason(values[2]), values[3])
-    study_id, patient_id, image, report, split, labels, boxes, metadata, questions = values
+    study_id, patient_id, image, report, split, labels, boxes, metadata, questions, image_id = values
     return Study(
         id=study_id,
         patient_id=patient_id,
@@ -60,6 +61,7 @@ def item(values: list[Any]) -> Item:
         boxes=tuple(Box(*box) for box in boxes),
         metadata=metadata,
         questions=tuple(Question(*question) for question in questions),
+        image_id=image_id,
     )
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from medvlp_toolkit.data.records import Presence
 from medvlp_toolkit.data.store.store import PackedStore
+from medvlp_toolkit.data.views import chosen_images
 
 #: Of several statements of a report about one entity, the later of these counts.
 _STRENGTH = (Presence.UNCERTAIN, Presence.ABSENT, Presence.PRESENT)
@@ -16,26 +17,28 @@ _LABELS = {"present": 1, "absent": 0, "uncertain": -1}
 
 
 def summarise(store: PackedStore, split: str | None = None) -> dict[str, Any]:
-    """Counts of a store, as plain values.
+    """Counts of a store, as plain values; ``rows`` are its images, or its studies where there are none.
 
     ``counts`` is from ``store.json``, for the whole store. Everything else is counted over ``split``, or over all:
-    ``labels`` and ``entities`` map a name to its studies present, absent and uncertain, ``positions`` to the studies
-    and findings there (of present entities).
+    ``rows`` are its images (or reports), ``labels`` map a name to the rows present, absent and uncertain, ``entities``
+    to such studies (images of one study share its report), ``positions`` to the studies and findings there (of present
+    entities).
 
     Raises ValueError where no study is in ``split``.
     """
     rows = rows_of_split(store, split)
+    ids = store.table("studies", ["study_id", "patient_id"]).take(rows)
     wanted = np.zeros(len(store), dtype=bool)
-    wanted[rows] = True
+    wanted[rows[chosen_images(ids.column("study_id").to_pylist(), None, "first")]] = True
     entities, positions = _findings(store, wanted)
-    patients = store.table("studies", ["patient_id"]).column("patient_id").take(rows)
     return {
         "store": str(store.path),
         "schema_version": store.meta["schema_version"],
         "counts": store.meta["counts"],
         "split": split,
-        "studies": len(rows),
-        "patients": len(patients.unique()),
+        "rows": len(rows),
+        "studies": len(ids.column("study_id").unique()),
+        "patients": len(ids.column("patient_id").unique()),
         "images": _images(store),
         "labels": _labels(store, rows),
         "entities": entities,

@@ -44,7 +44,8 @@ def image_features(
     parts = []
     for start in range(0, count, batch_size):
         batch = dataset.__getitems__(list(range(start, min(start + batch_size, count))))
-        images = transform(to_device({"image": batch["image"]}, device))["image"]
+        read: dict[str, Any] = {name: batch[name] for name in ("image", "image_scale") if name in batch}
+        images = transform(to_device(read, device))["image"]
         parts.append(model.image_tokens(images).float().mean(dim=1).cpu().numpy())
     return np.concatenate(parts)
 

@@ -91,14 +91,15 @@ def segmentation_metrics(
     return metrics
 
 
-def write_segmented(path: str | Path, images: Sequence[SegmentedImage]) -> Path:
-    """One row per image: study_id, areas in pixels, Dice and IoU."""
+def write_segmented(path: str | Path, images: Sequence[SegmentedImage], image_ids: Sequence[str] | None = None) -> Path:
+    """One row per image: study_id, areas in pixels, Dice and IoU; ``image_ids`` where a study has several."""
     file = Path(path)
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["study_id", "true_area", "predicted_area", "dice", "iou"])
-        for image in images:
+        more = [] if image_ids is None else ["image_id"]
+        writer.writerow(["study_id", "true_area", "predicted_area", "dice", "iou", *more])
+        for number, image in enumerate(images):
             row = [image.true_area, image.predicted_area, f"{image.dice:.4f}", f"{image.iou:.4f}"]
-            writer.writerow([image.study_id, *row])
+            writer.writerow([image.study_id, *row, *([] if image_ids is None else [image_ids[number]])])
     return file

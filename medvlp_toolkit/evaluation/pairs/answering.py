@@ -122,8 +122,9 @@ class AnswerEvaluation(Evaluation):
             self.metrics["controls"] = {name: control.metrics for name, control in self.controls.items()}
         correct = (given == true).astype(np.int8)
         ids = [table.id[pair] for pair in pairs]
-        images = self.dataset.store.values("study_id", table.row[pairs]) or ids
-        scores = score_table(ids, correct[:, None], probability[:, None], ["correct"], patient_id=images)
+        images = self.dataset.store.image_ids(table.row[pairs])
+        patients = self.dataset.store.values("patient_id", table.row[pairs])
+        scores = score_table(ids, correct[:, None], probability[:, None], ["correct"], patient_id=patients)
         listed = self._list(pairs, given, probability, images)
         self.write(engine.state.device, scores, {self.metrics_of: self.metrics}, {"every answer": listed})
 

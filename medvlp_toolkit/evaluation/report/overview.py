@@ -50,7 +50,13 @@ def key_figures(metrics: Metrics) -> list[dict[str, str]]:
 
 def sentence(metrics: Metrics, images: int, patients: int) -> str:
     """Explains the headline figure to a reader who does not know the measure."""
-    summary = f"{images:,} images of {_count(patients, 'patient')}."
+    pooling = metrics.get("pooling") or {}
+    counted = f"{images:,} images"
+    if pooling.get("pool"):
+        counted = (
+            f"{pooling['studies']:,} studies ({pooling['images']:,} images, the {pooling['pool']} of each study's)"
+        )
+    summary = f"{counted} of {_count(patients, 'patient')}."
     for key in ("zero_shot", "fine_tuned", "zero_shot_held_out"):
         macro = (metrics.get(key) or {}).get("macro")
         if macro and macro.get("auc") is not None:

@@ -2,8 +2,9 @@
 
 ::
 
-    scores.parquet   a row per image: study_id, patient_id, split, sex, age, view, ``group:<name>`` for further
-                     subgroups, ``target:<label>`` int8 (1 present, 0 absent, -1 unknown), ``score:<label>`` float32
+    scores.parquet   a row per study, or with image_id per image: study_id, (image_id,) patient_id, split, sex, age,
+                     view, ``group:<name>`` for further subgroups, ``target:<label>`` int8 (1 present, 0 absent, -1
+                     unknown), ``score:<label>`` float32
     metrics.json     what was measured
     cases.parquet    where images were kept: cases to look at (:mod:`medvlp_toolkit.evaluation.zero_shot.cases`)
     run.json         config, hashes of config, data split and checkpoint, versions, device, time; and the SHA-256
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 SCORES_FILE, METRICS_FILE, CASES_FILE, RUN_FILE = "scores.parquet", "metrics.json", "cases.parquet", "run.json"
 
+#: The column that tells the images of a study apart, in a table with a row per image.
+IMAGE = "image_id"
 #: Columns that every scores table has, before the targets and scores.
 DESCRIPTION = ("study_id", "patient_id", "split", "sex", "age", "view")
 
@@ -60,6 +63,12 @@ class Results:
     def labels(self) -> tuple[str, ...]:
         """Labels with a score, in the table's order."""
         return tuple(name.removeprefix("score:") for name in self.scores.column_names if name.startswith("score:"))
+
+    @property
+    def row_ids(self) -> list[str]:
+        """What each row is of: the id of the study, or of the image in a table with a row per image."""
+        ids: list[str] = self.scores[IMAGE if IMAGE in self.scores.column_names else "study_id"].to_pylist()
+        return ids
 
     def target_matrix(self) -> NDArray[np.int8]:
         """(S, L) 1 present, 0 absent, -1 unknown, in the order of :attr:`labels`."""
@@ -232,7 +241,8 @@ def _as_agreed(table: pa.Table) -> pa.Table:
             column = table["study_id"] if name == "patient_id" else pa.nulls(table.num_rows)
             table = table.append_column(name, column)
     prefixes = ("target:", "score:", "group:")
-    foreign = [name for name in table.column_names if name not in DESCRIPTION and not name.startswith(prefixes)]
+    known = (*DESCRIPTION, IMAGE)
+    foreign = [name for name in table.column_names if name not in known and not name.startswith(prefixes)]
     if foreign:
         raise ValueError(
             f"a scores table has no columns {', '.join(foreign)}; labels are target:<label>, score:<label>"
@@ -243,7 +253,9 @@ def _as_agreed(table: pa.Table) -> pa.Table:
         raise ValueError(
             f"labels have a target and a score each; {', '.join(sorted(set(scored) ^ aimed))} has only one"
         )
-    kinds = {name: pa.float32() if name == "age" else pa.string() for name in DESCRIPTION}
+    key = IMAGE if IMAGE in table.column_names else "study_id"
+    described = [DESCRIPTION[0], *([IMAGE] if key == IMAGE else []), *DESCRIPTION[1:]]
+    kinds = {name: pa.float32() if name == "age" else pa.string() for name in described}
     kinds |= {name: pa.string() for name in table.column_names if name.startswith("group:")}
     kinds |= {f"target:{label}": pa.int8() for label in scored}
     kinds |= {f"score:{label}": pa.float32() for label in scored}
@@ -253,8 +265,10 @@ def _as_agreed(table: pa.Table) -> pa.Table:
         if column.null_count:
             index = table.column_names.index(f"target:{label}")
             table = table.set_column(index, f"target:{label}", column.fill_null(-1))
-    if table["study_id"].null_count or len(table["study_id"].unique()) < table.num_rows:
-        raise ValueError("a scores table has one row a study; some study_id is missing or there twice")
+    if table["study_id"].null_count or table[key].null_count or len(table[key].unique()) < table.num_rows:
+        raise ValueError(
+            f"a scores table has one row a study, or an image with image_id; some {key} is missing or there twice"
+        )
     return table
 
 

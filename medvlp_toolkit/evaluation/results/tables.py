@@ -56,8 +56,9 @@ def print_summary(
 def summary_tables(metrics: Metrics) -> list[Table]:
     """The tables for ``metrics``, in reading order."""
     tables = []
+    rows = rows_are(metrics.get("pooling"))
     if metrics.get("zero_shot"):
-        tables.append(classification_table(metrics["zero_shot"], "Zero-shot classification"))
+        tables.append(classification_table(metrics["zero_shot"], "Zero-shot classification", rows))
     if metrics.get("zero_shot_held_out"):
         tables.append(
             classification_table(
@@ -67,7 +68,7 @@ def summary_tables(metrics: Metrics) -> list[Table]:
             )
         )
     if metrics.get("fine_tuned"):
-        tables.append(classification_table(metrics["fine_tuned"], "Fine-tuned classification"))
+        tables.append(classification_table(metrics["fine_tuned"], "Fine-tuned classification", rows))
     if metrics.get("segmentation"):
         tables.append(segmentation_table(metrics["segmentation"]))
     if metrics.get("grounding"):
@@ -81,6 +82,14 @@ def summary_tables(metrics: Metrics) -> list[Table]:
     for name, measured in (metrics.get("retrieval") or {}).items():
         tables.append(retrieval_table(measured, f"Retrieval, {name}"))
     return tables
+
+
+def rows_are(pooling: Metrics | None) -> str:
+    """What was counted, where studies have several images; empty where they have one each."""
+    if not pooling:
+        return ""
+    of = f"{pooling['images']:,} images of {pooling['studies']:,} studies"
+    return f"{of}, the {pooling['pool']} of each study's" if pooling["pool"] else f"{of}, each image counted"
 
 
 def classification_table(metrics: Metrics, title: str, caption: str = "") -> Table:

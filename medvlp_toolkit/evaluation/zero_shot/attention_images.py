@@ -16,6 +16,7 @@ from medvlp_toolkit.data.boxes import AnyBox
 from medvlp_toolkit.data.records import Presence
 from medvlp_toolkit.engines.device import Precision
 from medvlp_toolkit.engines.parallel import unwrap
+from medvlp_toolkit.engines.ranks import is_first_rank
 from medvlp_toolkit.engines.step import Transform
 from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
 from medvlp_toolkit.evaluation.maps.overlays import Overlay, write_contact_sheet
@@ -40,7 +41,7 @@ class AttentionImages:
         dataset: of the validation; studies are spread evenly over those that state something present.
         transform: from the stored batch to the model's.
         output_dir: of the training; TensorBoard's files go to its ``tensorboard``.
-        studies: how many.
+        studies: how many; 0 draws nothing. The first of several processes draws.
         precision: ``fp32`` or ``bf16``.
     """
 
@@ -73,7 +74,7 @@ class AttentionImages:
         return [(telling[i], min(stated[telling[i]], key=lambda q: (counts[q], q))) for i in spread]
 
     def attach(self, engine: Engine) -> None:
-        if self.chosen:
+        if self.chosen and is_first_rank():
             engine.add_event_handler(Events.COMPLETED, self._draw_or_leave_out)
 
     def _draw_or_leave_out(self, engine: Any) -> None:

@@ -20,7 +20,8 @@ from medvlp_toolkit.interfaces import ABSENT, NOT_MENTIONED, PRESENT
 class EntityAUC(Metric):
     """Macro AUC over entities, from the scores of all ranks.
 
-    ``update`` takes ``(scores (B, Q), presence (B, Q))``, as tensors or as lists of B tensors (Q,), which is what
+    ``update`` takes ``(scores (B, Q), presence (B, Q))``, which ``output_transform`` takes from the evaluator's output
+    (by default its entries ``scores`` and ``entity_presence``), as tensors or as lists of B tensors (Q,), which is what
     MONAI's ``from_engine`` gives after decollation. Presence 1 and 0 count, every other value is ignored. An
     entity counts with at least ``min_positives`` present and as many absent; NaN when none does.
 
@@ -31,14 +32,14 @@ class EntityAUC(Metric):
         key_metric:
           entity_auc:
             _target_: medvlp_toolkit.evaluation.zero_shot.metrics.EntityAUC
-            output_transform: "$monai.handlers.from_engine(['scores', 'entity_presence'])"
+            min_positives: 3
     """
 
     _state_dict_all_req_keys = ("_scores", "_presence")
 
     def __init__(
         self,
-        output_transform: Callable[[Any], Any] = lambda output: output,
+        output_transform: Callable[[Any], Any] = lambda output: (output["scores"], output["entity_presence"]),
         min_positives: int = 1,
         device: str | torch.device = "cpu",
     ) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from medvlp_toolkit.data.batches.dataset import StudyDataset
 from medvlp_toolkit.data.boxes import AnyBox, Mask
 from medvlp_toolkit.data.records import Box
+from medvlp_toolkit.evaluation.statistics.pooling import Pool, StudyPooling, checked_pool
 from medvlp_toolkit.evaluation.zero_shot.label_maps import map_labels
 from medvlp_toolkit.evaluation.zero_shot.volume_boxes import VolumeBoxes
 
@@ -30,6 +31,9 @@ class EvaluatedStudies:
         threshold_split: a split of the data set that is not evaluated but chooses thresholds.
         subgroups: further columns of the store to divide the images by, beside sex, age and view; those that the store
             lacks are passed over.
+        pool: the scores of a study's images are made one, as their ``mean`` or ``max``: labels are measured by study,
+            and a row of the scores table is one. None takes every image for a row. Where attention looks is measured
+            image by image.
         mask_label: label that the store's masks outline: they are its truth instead of boxes.
         volume_boxes: table of the findings' boxes in volumes, which a store has no place for
             (:mod:`medvlp_toolkit.evaluation.zero_shot.volume_boxes`).
@@ -43,6 +47,7 @@ class EvaluatedStudies:
         held_out: Sequence[str] = (),
         threshold_split: str | None = None,
         subgroups: Sequence[str] = ("scanner",),
+        pool: Pool | None = "mean",
         mask_label: str | None = None,
         volume_boxes: str | Path | None = None,
     ) -> None:
@@ -55,6 +60,7 @@ class EvaluatedStudies:
         self.held_out = {name: entity for name, entity in self.labels.items() if name in held_out}
         self.threshold_split = threshold_split
         self.subgroups = tuple(subgroups)
+        self.pool = checked_pool(pool)
         self.mask_label = mask_label
         self.volume_boxes = VolumeBoxes.read(volume_boxes) if volume_boxes else None
 
@@ -74,6 +80,10 @@ class EvaluatedStudies:
     def values(self, names: Sequence[str], rows: NDArray[np.int64]) -> dict[str, list[Any] | None]:
         """Columns of the store at some rows, None for one that it lacks."""
         return {name: self.store.values(name, rows) for name in names}
+
+    def pooling(self, rows: NDArray[np.int64]) -> StudyPooling:
+        """How some rows of the store, images, become rows of studies."""
+        return StudyPooling(self.store.values("study_id", rows) or [], self.pool)
 
     def is_evaluated(self, row: int) -> bool:
         """False for rows used only to choose thresholds."""

@@ -41,8 +41,15 @@ class DataSourceSuite(PluginSuite):
 
     def test_studies_are_identified(self) -> None:
         studies = self.studies(self.built())
-        self.check_unique_names([study.id for study in studies], "id of its studies")
+        images = [f"{study.id} {study.image_id or study.image or ''}" for study in studies]
+        self.check_unique_names(images, "id and image of its records")
+        patients: dict[str, str] = {}
         for study in studies:
+            self.check(study.id, "a record of it has no id")
+            self.check(
+                patients.setdefault(study.id, study.patient_id) == study.patient_id,
+                f"study '{study.id}' is of two patients; records of one id are the images of one study",
+            )
             self.check(
                 isinstance(study.patient_id, str) and study.patient_id,
                 f"study '{study.id}' has patient_id {study.patient_id!r}; a split must not "

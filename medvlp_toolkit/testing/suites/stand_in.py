@@ -160,6 +160,7 @@ def stand_in_batch(needs: Iterable[str], sizes: Sizes, seed: int = 0) -> dict[st
     targets[:, 0] = 1
     batch: dict[str, Any] = {
         "image": image,
+        "image_scale": torch.tensor([[1.0, 0.0]]).repeat(size, 1),
         "study_id": [f"study-{number}" for number in range(size)],
         "patient_id": [f"patient-{number}" for number in range(size)],
         "augmentation_draws": torch.rand(size, 16, generator=generator),

@@ -88,7 +88,8 @@ def test_findings_of_a_csv_are_json_lines(table: Path, tmp_path: Path) -> None:
 def test_what_is_left_out_is_counted_and_listed_and_the_totals_add_up(table: Path, tmp_path: Path) -> None:
     _, shown, _ = run(table, "--filter", "rules", "--out", tmp_path / "findings.jsonl")
     assert "without text: 1" in shown
-    assert f"left out: 2 (1 × duplicate id, 1 × 1 columns instead of 2); see {tmp_path / 'rejected.csv'}" in shown
+    assert shown.splitlines()[-1] == "rows: 6 read = 4 used + 2 rejected"
+    assert f"left out: 2 (1 × duplicate id, 1 × 1 field instead of 2); see {tmp_path / 'rejected.csv'}" in shown
     with (tmp_path / "rejected.csv").open() as file:
         rejected = list(csv.DictReader(file))
     assert [line["place"] for line in rejected] == ["reports.csv:4", "reports.csv:5"]

@@ -24,7 +24,7 @@ def filter_reports(
     reports: Annotated[
         Path,
         typer.Argument(
-            metavar="REPORTS", help="A .txt, .csv, .tsv, .jsonl, .xml (Open-i), .tgz, or a folder (MIMIC-CXR's)."
+            metavar="REPORTS", help="A .txt, .csv, .tsv, .xlsx, .jsonl, .xml (Open-i), .tgz, or a folder (MIMIC-CXR's)."
         ),
     ],
     out: Annotated[Path, typer.Option(help="JSON lines to write: one report a line, with its findings.")],
@@ -33,10 +33,13 @@ def filter_reports(
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="An argument of the filter, as YAML; repeatable.")
     ] = None,
     id_column: Annotated[
-        str | None, typer.Option(help="Of a table: its id column; by itself uid, id or study_id.")
+        str | None, typer.Option(help="Of a table: its id column; by itself study_id, accession, uid or id.")
     ] = None,
     text_column: Annotated[
-        str | None, typer.Option(help="Of a table: its text column; by itself text or report.")
+        str | None, typer.Option(help="Of a table: its text column; by itself report, text or findings + impression.")
+    ] = None,
+    encoding: Annotated[
+        str | None, typer.Option(help="Of a table, such as cp1251 or gb18030; by itself UTF-8, UTF-16 or Windows-1252.")
     ] = None,
     max_rejected: Annotated[int | None, typer.Option(help="Fail when more reports are left out than this.")] = None,
 ) -> None:
@@ -50,7 +53,7 @@ def filter_reports(
         from medvlp_reports.io import ReportReader, write_findings
     check_output(out, reports)
     report_filter = make_plugin("report_filters", name, option or ())
-    reader = ReportReader(reports, id_column=id_column, text_column=text_column)
+    reader = ReportReader(reports, id_column=id_column, text_column=text_column, encoding=encoding)
     tally: Counter[str] = Counter()
 
     def work() -> str:

@@ -23,16 +23,19 @@ def label_table(
     reports: Annotated[
         Path,
         typer.Argument(
-            metavar="REPORTS", help="A .txt, .csv, .tsv, .jsonl, .xml (Open-i), .tgz, or a folder (MIMIC-CXR's)."
+            metavar="REPORTS", help="A .txt, .csv, .tsv, .xlsx, .jsonl, .xml (Open-i), .tgz, or a folder (MIMIC-CXR's)."
         ),
     ],
     scheme: Annotated[str, typer.Option(help="nih14, chexpert14, medklip75, or a YAML file of the same form.")],
     out: Annotated[Path, typer.Option(help="CSV to write: the id, then one column a label.")],
     id_column: Annotated[
-        str | None, typer.Option(help="Of a table: its id column; by itself uid, id or study_id.")
+        str | None, typer.Option(help="Of a table: its id column; by itself study_id, accession, uid or id.")
     ] = None,
     text_column: Annotated[
-        str | None, typer.Option(help="Of a table: its text column; by itself text or report.")
+        str | None, typer.Option(help="Of a table: its text column; by itself report, text or findings + impression.")
+    ] = None,
+    encoding: Annotated[
+        str | None, typer.Option(help="Of a table, such as cp1251 or gb18030; by itself UTF-8, UTF-16 or Windows-1252.")
     ] = None,
     option: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="An argument of `rules`, as YAML; repeatable.")
@@ -51,7 +54,7 @@ def label_table(
     check_output(out, reports)
     rules = make_plugin("report_filters", "medvlp-reports:rules", option or ())
     chosen = load_scheme(scheme, rules.lexicon)
-    reader = ReportReader(reports, id_column=id_column, text_column=text_column)
+    reader = ReportReader(reports, id_column=id_column, text_column=text_column, encoding=encoding)
     tally: Counter[tuple[str, int]] = Counter()
 
     def work() -> str:

@@ -96,6 +96,7 @@ def run_on_reports(reader: ReportReader, out: Path, max_rejected: int | None, wo
         typer.echo(f"without text: {reader.empty:,}")
     if reader.rejected:
         typer.echo(f"left out: {len(reader.rejected):,} ({_reasons(reader.rejected)}); see {rejected_file}")
+    typer.echo(_account(reader))
     if not reader.read:
         found = f"none of its {len(reader.rejected):,} reports could be read" if reader.rejected else "no report in it"
         _fail(f"{reader.source}: {found}")
@@ -107,6 +108,13 @@ def write_rejected_reports(path: Path, rejected: Iterable[Rejected]) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("place", "reason"))
         writer.writerows((item.place, item.reason) for item in rejected)
+
+
+def _account(reader: ReportReader) -> str:
+    """The sum that leaves nothing out."""
+    used = reader.read + reader.repeated
+    again = f" ({reader.repeated:,} repeat the report of another)" if reader.repeated else ""
+    return f"{reader.unit}: {reader.rows:,} read = {used:,} used{again} + {len(reader.rejected):,} rejected"
 
 
 def _reasons(rejected: Iterable[Rejected]) -> str:
