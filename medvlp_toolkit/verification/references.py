@@ -61,7 +61,7 @@ def moved_ids_set(composition: Composition) -> list[Problem]:
     }
     places = {id_: composition.place((id_,)) for id_ in MOVED_IDS if id_ in composition.config and id_ not in read}
     return [
-        Problem(place.file, place.line, id_, "has moved, and nothing reads it", MOVED_IDS[id_])
+        Problem(place.file, place.line, id_, "has moved and is never read", MOVED_IDS[id_])
         for id_, place in places.items()
     ]
 

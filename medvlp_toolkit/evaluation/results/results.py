@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 SCORES_FILE, METRICS_FILE, CASES_FILE, RUN_FILE = "scores.parquet", "metrics.json", "cases.parquet", "run.json"
 
-#: The column that tells the images of a study apart, in a table with a row per image.
+#: The column that distinguishes the images of a study, in a table with a row per image.
 IMAGE = "image_id"
 #: Columns that every scores table has, before the targets and scores.
 DESCRIPTION = ("study_id", "patient_id", "split", "sex", "age", "view")

@@ -78,7 +78,7 @@ def score_table(
     groups: Mapping[str, Sequence[Any] | None] | None = None,
     image_id: Sequence[str] | None = None,
 ) -> pa.Table:
-    """The table of ``scores.parquet``: a row per study, or per image where ``image_id`` tells those of a study apart.
+    """The table of ``scores.parquet``: a row per study, or per image where ``image_id`` distinguishes those of a study.
 
     Args:
         study_id: S ids.

@@ -436,14 +436,14 @@ MISTAKES = [
     ),
     # -- what nothing reads
     Mistake(
-        "an id that nothing reads", append(TRAIN, "spare: 3\n"), TRAIN, "spare", "nothing reads it", 66, strict=True
+        "an id that nothing reads", append(TRAIN, "spare: 3\n"), TRAIN, "spare", "never read", 66, strict=True
     ),
     Mistake(
         "an id within others that nothing reads",
         replace(TRAIN, "train:\n", "train:\n  spare: {a: [1, 2], b: 3}\n"),
         TRAIN,
         "train::spare",
-        "nothing reads it",
+        "never read",
         28,
         strict=True,
     ),
@@ -452,7 +452,7 @@ MISTAKES = [
         append(TRAIN, 'spare: 3\nunread: "@spare"\n'),
         TRAIN,
         "spare",
-        "nothing reads it",
+        "never read",
         66,
         strict=True,
     ),
@@ -461,7 +461,7 @@ MISTAKES = [
         replace(TRAIN, '  lr: "@learning_rate"\n', ""),
         OVERLAY,
         "learning_rate",
-        "nothing reads it",
+        "never read",
         1,
         strict=True,
     ),
@@ -487,7 +487,7 @@ MISTAKES = [
         replace(TRAIN, "  inferer:\n    _target_: SimpleInferer\n", ""),
         TRAIN,
         "train::inferer",
-        "MONAI asks it",
+        "MONAI requires it",
     ),
     Mistake(
         "no dataset_dir for inference",
