@@ -1,4 +1,4 @@
-"""``medvlp prepare``: the store that ``python -m monai.bundle run`` would write, with exit statuses that tell."""
+"""``medvlp prepare``: the store that ``python -m monai.bundle run`` would write, with meaningful exit statuses."""
 
 from __future__ import annotations
 
