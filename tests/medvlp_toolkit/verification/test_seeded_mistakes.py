@@ -498,7 +498,7 @@ MISTAKES = [
     ),
     # -- metadata
     Mistake("no version", metadata_with(version=None), METADATA, "version", "is missing"),
-    Mistake("a version that is none", metadata_with(version="latest"), METADATA, "version", "'latest' is no version"),
+    Mistake("a version that is none", metadata_with(version="latest"), METADATA, "version", "'latest' is not a version"),
     Mistake(
         "a version without a word on it",
         metadata_with(version="0.3.0"),
@@ -521,7 +521,7 @@ MISTAKES = [
         "network_data_format::inputs::image::dtype",
         "is missing",
     ),
-    Mistake("no address of the schema", metadata_with(schema="here"), METADATA, "schema", "no address of a schema"),
+    Mistake("no address of the schema", metadata_with(schema="here"), METADATA, "schema", "not the address of a schema"),
     Mistake(
         "metadata that cannot be read",
         replace(METADATA, '"name": "small",', '"name": "small"'),
