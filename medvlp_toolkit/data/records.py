@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 
 class Presence(StrEnum):
@@ -20,17 +20,28 @@ class Presence(StrEnum):
     UNCERTAIN = "uncertain"
 
 
+class SectionSpan(NamedTuple):
+    """Where one section stands in a report's text; ``amends``: it corrects what other sections say."""
+
+    name: str
+    start: int
+    end: int
+    amends: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """A free-text report.
 
     ``sections`` maps lower-case section names (``findings``, ``impression``, ``indication``,
-    ``comparison``, …) to their text; it is empty when the text was not split.
+    ``comparison``, …) to their text; it is empty when the text was not split. ``spans`` says where in
+    ``text`` they stand, in its order, as often as a name occurs; empty where nobody noted it.
     """
 
     id: str
     text: str
     sections: dict[str, str] = field(default_factory=dict)
+    spans: tuple[SectionSpan, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,13 @@ import numpy.typing as npt
 import xxhash
 from PIL import Image
 
+from medvlp_toolkit.data.headings import Headings
 from medvlp_toolkit.data.images import Fit, ImageReadError, fit_box, read_image_and_size, read_stored_volume
 from medvlp_toolkit.data.images.fit import fit_picture
 from medvlp_toolkit.data.images.opening import MISSING
 from medvlp_toolkit.data.preparing.record_json import load
 from medvlp_toolkit.data.records import Finding, Report, Study
-from medvlp_toolkit.data.sections import select_sections, with_sections
+from medvlp_toolkit.data.sections import cut_to_sections, with_sections
 from medvlp_toolkit.data.store.array_file import ArrayFile
 from medvlp_toolkit.data.store.rejected import Reason, Rejected
 
@@ -108,6 +109,7 @@ class ChunkPacker:
 
     image: ImageSettings | None
     sections: tuple[str, ...] = ()
+    headings: Headings | None = None
     report_filter: Annotator | None = None
     entity_linker: Annotator | None = None
     read_image: Callable[[Study], npt.NDArray[Any]] | None = None
@@ -118,8 +120,8 @@ class ChunkPacker:
     def __call__(self, content: bytes) -> PackedChunk:
         """Pack one chunk of records. Whatever is wrong with a study becomes a rejected line."""
         items = load(content)
-        reports = [divided(item.report) if isinstance(item, Study) else None for item in items]
-        texts = [select_text(report, self.sections) for report in reports]
+        reports = [self.divided(item) for item in items]
+        texts = [None if report is None else cut_to_sections(report, self.sections) for report in reports]
         findings = self.annotate(self.report_filter, texts)
         links = self.annotate(self.entity_linker, texts)
         rows: list[Row] = []
@@ -132,7 +134,7 @@ class ChunkPacker:
                 continue
             try:
                 statements = settled(found)
-                self.check_text(chosen, statements)
+                self.check_text(report, chosen, statements)
                 row = row_of(item, chosen, statements, settled(linked))
                 row["sections"] = {} if report is None else report.sections
                 for name, array in self.pixels(item, row).items():
@@ -179,12 +181,20 @@ class ChunkPacker:
         results = dict(zip(distinct, annotate_all(annotator, list(distinct.values())), strict=True))
         return [results.get((report.id, report.text), []) if report is not None else [] for report in reports]
 
-    def check_text(self, report: Report | None, findings: list[Finding]) -> None:
+    def divided(self, item: Study | Rejected) -> Report | None:
+        """The item's report with its sections found."""
+        report = item.report if isinstance(item, Study) else None
+        return None if report is None else with_sections(report, self.headings)
+
+    def check_text(self, report: Report | None, chosen: Report | None, findings: list[Finding]) -> None:
         """Raise `RejectedError` if the text, or what was found in it, is less than the store asks for."""
         if not self.require_report:
             return
-        if report is None or not report.text.strip():
-            raise RejectedError(Reason.EMPTY_REPORT, "" if report is not None else "the record has no report")
+        if report is None or chosen is None:
+            raise RejectedError(Reason.EMPTY_REPORT, "the record has no report")
+        if not chosen.text.strip():
+            # A report with text has sections, read or not.
+            raise RejectedError(Reason.NO_SECTION if report.sections else Reason.EMPTY_REPORT)
         if self.report_filter is not None and self.require_findings and not findings:
             raise RejectedError(Reason.NO_FINDINGS)
 
@@ -289,23 +299,6 @@ def refit(pixels: npt.NDArray[Any], size: tuple[int, int], channels: int, fit: F
         return np.ascontiguousarray(pixels)
     picture = pixels[0] if pixels.shape[0] == 1 else pixels.transpose(1, 2, 0)
     return fit_picture(Image.fromarray(np.ascontiguousarray(picture)), size, channels, fit)
-
-
-def divided(report: Report | None) -> Report | None:
-    """The report with its sections told apart."""
-    return None if report is None else with_sections(report)
-
-
-def select_text(report: Report | None, names: Sequence[str]) -> Report | None:
-    """The report cut to the sections that supervise; the findings' spans refer to the text chosen here.
-
-    The sections' texts are joined by line breaks, in the report's order. `select_sections` says what happens to a
-    report that has none of them. No section named: the whole text.
-    """
-    if report is None or not names:
-        return report
-    text = "\n".join(part for _, part in select_sections(report, names))
-    return Report(report.id, text, {name: part for name, part in report.sections.items() if name in names})
 
 
 def row_of(study: Study, report: Report | None, findings: list[Finding], links: list[Finding]) -> Row:

@@ -23,6 +23,7 @@ from typing import Any
 import xxhash
 
 from medvlp_toolkit.data.contracts import Fingerprinted, ReportFilter, image_reader, mask_reader
+from medvlp_toolkit.data.headings import Headings, read_headings, shipped_headings
 from medvlp_toolkit.data.images import Fit
 from medvlp_toolkit.data.preparing.executors import packing
 from medvlp_toolkit.data.preparing.journal import Journal, StoreLockedError, remove_journal
@@ -31,6 +32,7 @@ from medvlp_toolkit.data.preparing.packing import Annotator, ChunkPacker, ImageS
 from medvlp_toolkit.data.preparing.splits import LeakCheck, LeakError
 from medvlp_toolkit.data.preparing.tables import batches, write_tables
 from medvlp_toolkit.data.records import Study
+from medvlp_toolkit.data.sections import DEFAULT_SECTIONS
 from medvlp_toolkit.data.store.rejected import Reason, write_rejected
 from medvlp_toolkit.data.store.store import (
     META_FILE,
@@ -61,6 +63,8 @@ class Summary:
     """What a run of `Prepare` did. ``listed == stored + sum(rejected.values())``, all of them images.
 
     ``studies`` are those that the stored images belong to; ``passed_over`` images were not asked for (``views``).
+    ``unread`` reports had text and no section that is read, in ``without_findings`` the report filter found nothing;
+    stored or left out.
     """
 
     store: Path
@@ -74,6 +78,8 @@ class Summary:
     already_complete: bool = False
     studies: int = 0
     passed_over: int = 0
+    unread: int = 0
+    without_findings: int = 0
 
     def __str__(self) -> str:
         left_out = ", ".join(f"{count} {reason}" for reason, count in self.rejected.items())
@@ -87,6 +93,7 @@ class Summary:
         ]
         if self.splits:
             lines.append("splits: " + ", ".join(f"{name} {count}" for name, count in self.splits.items()))
+        lines.append(f"no section that is read: {self.unread}; no finding: {self.without_findings}")
         if self.already_complete:
             lines.append("the store was complete already; nothing was done")
         else:
@@ -120,6 +127,8 @@ class Prepare:
         tokenizer: hub name, folder, ``tokenizer.json`` or object whose token ids are stored beside the text.
         text_length: tokens after which texts are cut.
         sections: report sections whose text supervises; empty: the whole text.
+        headings: a YAML file of headings besides those that come with the package
+            (`medvlp_toolkit.data.headings`).
         split: gives the split of a patient id, for studies that have none; for example `SplitByPatient`.
         views: images of a study to store: ``all``, ``frontal`` or ``first`` (`medvlp_toolkit.data.views`).
         require_report: False keeps studies without text (evaluation sets).
@@ -156,7 +165,8 @@ class Prepare:
     positions: Sequence[str] | None = None
     tokenizer: Any = None
     text_length: int = 128
-    sections: Sequence[str] = ("findings", "impression")
+    sections: Sequence[str] = DEFAULT_SECTIONS
+    headings: Path | str | None = None
     split: Callable[[str], str] | None = None
     views: Views = "all"
     require_report: bool = True
@@ -169,6 +179,7 @@ class Prepare:
     progress: bool | None = None
     output: Path = field(init=False)
     image: ImageSettings | None = field(init=False)
+    read_headings: Headings = field(init=False)
 
     def __post_init__(self) -> None:
         self.output = Path(os.path.abspath(self.output_dir))
@@ -181,6 +192,7 @@ class Prepare:
         self.views = checked_views(self.views)
         if self.positions is not None and isinstance(self.report_filter, ReportFilter):
             check_positions(self.report_filter, self.positions)
+        self.read_headings = shipped_headings() if self.headings is None else read_headings(self.headings)
         self.image = None
         if self.image_size is not None:
             size = (self.image_size,) * 2 if isinstance(self.image_size, int) else tuple(self.image_size)
@@ -239,6 +251,7 @@ class Prepare:
         return ChunkPacker(
             image=self.image,
             sections=tuple(self.sections),
+            headings=self.read_headings,
             report_filter=self.report_filter,
             entity_linker=self.entity_linker,
             read_image=image_reader(self.source),
@@ -266,6 +279,7 @@ class Prepare:
             "image": image,
             "sections": list(self.sections),
             "views": self.views,
+            "headings": self.read_headings.digest,
             "source": described(self.source),
             "report_filter": described(self.report_filter),
             "entity_linker": described(self.entity_linker),
@@ -303,6 +317,7 @@ class Prepare:
         return Summary(
             self.output, counts["listed"], len(store), counts["rejected"], counts["splits"], counts["rows"],
             counts["listed"], time.monotonic() - started, True, counts["studies"], counts.get("passed_over", 0),
+            counts["unread"], counts["without_findings"],
         )  # fmt: skip
 
     def fill(self, journal: Journal, listing: Listing, tokenizer: Tokenizer | None, started: float) -> Summary:
@@ -377,8 +392,14 @@ class Prepare:
             splits: Counter[str] = Counter()
             studies: set[int] = set()
             linked: set[str] = set()
+            nothing: Counter[str] = Counter()  # of reports that are stored all the same
 
             def gather(batch: list[Row]) -> None:
+                for row in batch:
+                    if row["text"] is not None and not row["text"].strip():
+                        nothing["unread"] += bool(row["sections"])
+                    elif row["text"] is not None and self.report_filter is not None:
+                        nothing["without_findings"] += not row["findings"]
                 splits.update(row["split"] or "none" for row in batch)
                 studies.update(xxhash.xxh3_64_intdigest(encoded(row["study_id"])) for row in batch)
                 linked.update(link[0] for row in batch for link in row["links"])
@@ -404,6 +425,8 @@ class Prepare:
             write_tokens(partial / "tokens", tokenizer, texts, count)
         assert rejected_lines + count == listing.count
         filtered = self.report_filter if isinstance(self.report_filter, ReportFilter) else None
+        unread = nothing["unread"] + reasons[Reason.NO_SECTION]
+        without_findings = nothing["without_findings"] + reasons[Reason.NO_FINDINGS]
         meta = {
             "schema_version": SCHEMA_VERSION,
             "counts": {
@@ -415,6 +438,8 @@ class Prepare:
                 "splits": dict(sorted(splits.items())),
                 "rows": rows,
                 "leaks": leak_counts,
+                "unread": unread,
+                "without_findings": without_findings,
             },
             "labels": labels,
             "entities": [] if filtered is None else list(filtered.entities),
@@ -431,6 +456,7 @@ class Prepare:
         return Summary(
             self.output, listing.count, count, rejected, meta["counts"]["splits"], rows,  # type: ignore[index]
             resumed, time.monotonic() - started, False, len(studies), listing.passed_over.count,
+            unread, without_findings,
         )  # fmt: skip
 
     def publish(self, partial: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from medvlp_toolkit.data.records import Box, Question, Report, Study
+from medvlp_toolkit.data.records import Box, Question, Report, SectionSpan, Study
 from medvlp_toolkit.data.store.rejected import Reason, Rejected
 
 Item = Study | Rejected
@@ -34,7 +34,7 @@ def fields(item: Item) -> list[Any]:
         item.id,
         item.patient_id,
         None if item.image is None else str(item.image),
-        None if report is None else [report.id, report.text, report.sections],
+        None if report is None else [report.id, report.text, report.sections, report.spans],
         item.split,
         {name: int(value) for name, value in item.labels.items()},
         [[box.label, float(box.x), float(box.y), float(box.width), float(box.height)] for box in item.boxes],
@@ -55,7 +55,7 @@ def item(values: list[Any]) -> Item:
         id=study_id,
         patient_id=patient_id,
         image=None if image is None else Path(image),
-        report=None if report is None else Report(*report),
+        report=None if report is None else report_of(*report),
         split=split,
         labels=labels,
         boxes=tuple(Box(*box) for box in boxes),
@@ -63,6 +63,10 @@ def item(values: list[Any]) -> Item:
         questions=tuple(Question(*question) for question in questions),
         image_id=image_id,
     )
+
+
+def report_of(report_id: str, text: str, sections: dict[str, str], spans: list[list[Any]]) -> Report:
+    return Report(report_id, text, sections, tuple(SectionSpan(*span) for span in spans))
 
 
 def plain(value: Any) -> str | int | float | bool | None:

@@ -15,6 +15,7 @@ class Reason(StrEnum):
     MISSING_IMAGE = "missing image"
     UNREADABLE_IMAGE = "unreadable image"
     EMPTY_REPORT = "empty report"
+    NO_SECTION = "no section that is read"
     NO_FINDINGS = "no findings"
     FILTER_FAILED = "report filter failed"
     DUPLICATE_ID = "duplicate id"

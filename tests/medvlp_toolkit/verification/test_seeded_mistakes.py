@@ -435,9 +435,7 @@ MISTAKES = [
         "configs/labels.txt is not in the bundle",
     ),
     # -- what nothing reads
-    Mistake(
-        "an id that nothing reads", append(TRAIN, "spare: 3\n"), TRAIN, "spare", "never read", 66, strict=True
-    ),
+    Mistake("an id that nothing reads", append(TRAIN, "spare: 3\n"), TRAIN, "spare", "never read", 66, strict=True),
     Mistake(
         "an id within others that nothing reads",
         replace(TRAIN, "train:\n", "train:\n  spare: {a: [1, 2], b: 3}\n"),
@@ -498,7 +496,9 @@ MISTAKES = [
     ),
     # -- metadata
     Mistake("no version", metadata_with(version=None), METADATA, "version", "is missing"),
-    Mistake("a version that is none", metadata_with(version="latest"), METADATA, "version", "'latest' is not a version"),
+    Mistake(
+        "a version that is none", metadata_with(version="latest"), METADATA, "version", "'latest' is not a version"
+    ),
     Mistake(
         "a version without a word on it",
         metadata_with(version="0.3.0"),
@@ -521,7 +521,9 @@ MISTAKES = [
         "network_data_format::inputs::image::dtype",
         "is missing",
     ),
-    Mistake("no address of the schema", metadata_with(schema="here"), METADATA, "schema", "not the address of a schema"),
+    Mistake(
+        "no address of the schema", metadata_with(schema="here"), METADATA, "schema", "not the address of a schema"
+    ),
     Mistake(
         "metadata that cannot be read",
         replace(METADATA, '"name": "small",', '"name": "small"'),

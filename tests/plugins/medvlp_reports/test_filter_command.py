@@ -97,6 +97,13 @@ def test_what_is_left_out_is_counted_and_listed_and_the_totals_add_up(table: Pat
     assert len(findings(tmp_path / "findings.jsonl")) + len(rejected) == lines_of_table
 
 
+def test_the_run_ends_with_the_reports_that_had_no_section_and_no_finding(tmp_path: Path) -> None:
+    path = tmp_path / "reports.csv"
+    path.write_text("id,text\n1,FINDINGS: Effusion.\n2,INDICATION: Edema.\n3,IMPRESSION: Thank you.\n4,\n")
+    _, shown, _ = run(path, "--filter", "rules", "--out", tmp_path / "f.jsonl")
+    assert "no section that is read: 1; no finding: 1" in shown.splitlines()
+
+
 def test_neither_names_nor_report_text_are_shown(table: Path, tmp_path: Path) -> None:
     status, shown, said = run(table, "--filter", "rules", "--out", tmp_path / "f.jsonl", "--max-rejected", 0)
     assert status == 1

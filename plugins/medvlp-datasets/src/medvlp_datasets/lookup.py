@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from medvlp_toolkit.data.records import Report, Study
+from medvlp_toolkit.data.records import Report, SectionSpan, Study
 
 
 class Lookup:
@@ -54,10 +54,12 @@ def encoded(key: str) -> bytes:
 def reports_by_id(studies: Iterable[Study]) -> Lookup:
     """The reports of a data source under their ids."""
     return Lookup(
-        (study.report.id, [study.report.text, study.report.sections]) for study in studies if study.report is not None
+        (study.report.id, [study.report.text, study.report.sections, study.report.spans])
+        for study in studies
+        if study.report is not None
     )
 
 
 def report_from(value: Any, report_id: str) -> Report:
-    text, sections = value
-    return Report(report_id, text, dict(sections))
+    text, sections, spans = value
+    return Report(report_id, text, dict(sections), tuple(SectionSpan(*span) for span in spans))

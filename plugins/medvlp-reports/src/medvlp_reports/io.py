@@ -319,7 +319,7 @@ def _clean(report: Report) -> Report:
     if "\0" not in report.text:
         return report
     sections = {name: text.replace("\0", " ") for name, text in report.sections.items()}
-    return Report(report.id, report.text.replace("\0", " "), sections)
+    return Report(report.id, report.text.replace("\0", " "), sections, report.spans)
 
 
 @contextmanager

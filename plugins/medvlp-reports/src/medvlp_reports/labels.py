@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from medvlp_reports.assertion import Certainty
+from medvlp_reports.certainty import Certainty
 from medvlp_reports.landmarks import medklip_vocabulary
 from medvlp_reports.lexicon import Lexicon, default_lexicon
 from medvlp_reports.resources import load_yaml, load_yaml_file
@@ -32,10 +32,14 @@ _DEFAULT_VALUES = {
 
 @dataclass(frozen=True, slots=True)
 class LabelledReport:
-    """One row: the report's id and ``{label: 1, 0, -1 or None}``, labels in the scheme's order."""
+    """One row: the report's id and ``{label: 1, 0, -1 or None}``, labels in the scheme's order.
+
+    ``statements`` is how many statements about findings the report makes, labelled or not.
+    """
 
     id: str
     labels: dict[str, int | None]
+    statements: int = 0
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ class Scheme:
                     row[label] = own
             if value == PRESENT:
                 for label in self.absent.get(mention.concept, ()):
-                    if row[label] is None:
+                    if row[label] is None or mention.amends:
                         row[label] = ABSENT
         if self.no_finding is not None and mentioned:
             others = (value for label, value in row.items() if label not in self.apart_from)
@@ -109,7 +113,9 @@ def label_reports(
         report_filter = RuleFilter()
     chosen = scheme if isinstance(scheme, Scheme) else load_scheme(scheme, report_filter.lexicon)
     for report in reports:
-        yield LabelledReport(report.id, chosen.label(report_filter.concepts(report)))
+        mentions = report_filter.mentions(report)
+        said = sum(mention.certainty is not Certainty.HISTORY for mention in mentions)
+        yield LabelledReport(report.id, chosen.label(mentions), said)
 
 
 def _scheme(name: str, table: Any, lexicon: Lexicon) -> Scheme:

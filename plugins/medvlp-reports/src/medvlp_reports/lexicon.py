@@ -10,14 +10,24 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum
+from enum import Enum, IntEnum
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from medvlp_reports.landmarks import medklip_vocabulary
-from medvlp_reports.phrases import Lemmas, Trie, add_phrase, expand, vocabulary_of
+from medvlp_reports.phrases import (
+    COLUMN,
+    QUESTION_AFTER,
+    QUESTION_BEFORE,
+    Lemmas,
+    Trie,
+    add_phrase,
+    expand,
+    vocabulary_of,
+)
 from medvlp_reports.resources import load_yaml, load_yaml_file
+from medvlp_reports.sentences import Layout
 
 
 class Kind(IntEnum):
@@ -43,6 +53,17 @@ class Kind(IntEnum):
     PREPOSITION = 17
     IGNORE = 18
     POSSIBLE_LIST = 19
+    POSSIBLE_EITHER = 20
+    LIKELY_EITHER = 21
+    ABSENT_NEXT = 22
+    HISTORY_AFTER = 23
+    NOW = 24
+    CHANGED = 25
+    NOT_FINDING = 26
+    AFFIRMED = 27
+    DASH = 28
+    MODIFIER = 29
+    TAB = 30
 
 
 # Comparing with a module's own name is eight times as fast as with `Kind.FINDING`, which counts:
@@ -67,32 +88,108 @@ CONJUNCTION = Kind.CONJUNCTION
 PREPOSITION = Kind.PREPOSITION
 IGNORE = Kind.IGNORE
 POSSIBLE_LIST = Kind.POSSIBLE_LIST
+POSSIBLE_EITHER = Kind.POSSIBLE_EITHER
+LIKELY_EITHER = Kind.LIKELY_EITHER
+ABSENT_NEXT = Kind.ABSENT_NEXT
+HISTORY_AFTER = Kind.HISTORY_AFTER
+NOW = Kind.NOW
+CHANGED = Kind.CHANGED
+NOT_FINDING = Kind.NOT_FINDING
+AFFIRMED = Kind.AFFIRMED
+DASH = Kind.DASH
+MODIFIER = Kind.MODIFIER
+TAB = Kind.TAB
+
+
+class Sense(Enum):
+    """What is distinguished within a kind."""
+
+    AND = "and"  # conjunctions
+    COMMA = ","
+    OR = "or"
+    WITH = "with"
+    COLON = ":"  # verbs, and what stands in their place
+    COPULA = "is"
+    PERSIST = "persists"
+    SEEN = "is seen"  # says no more than that something shows
+    STATES = "has"
+    AGAINST = "than"  # prepositions: "more likely A than B"
+    CAUSE = "due to"
+    PART = "of"
+    CONTRAST = "but"  # stops: it may still say more of what stands before
+    RELATIVE = "which"
+    BESIDE = "adjacent"  # modifiers: a finding lies where the one before it does
+    QUESTION = "?"
+
+
+AND, COMMA, OR, WITH = Sense.AND, Sense.COMMA, Sense.OR, Sense.WITH
+COLON, COPULA, PERSIST, SEEN, STATES = Sense.COLON, Sense.COPULA, Sense.PERSIST, Sense.SEEN, Sense.STATES
+AGAINST, CAUSE, PART = Sense.AGAINST, Sense.CAUSE, Sense.PART
+CONTRAST, RELATIVE, BESIDE, QUESTION = Sense.CONTRAST, Sense.RELATIVE, Sense.BESIDE, Sense.QUESTION
+
+_PUNCTUATION = {
+    ",": (Kind.CONJUNCTION, COMMA),
+    "&": (Kind.CONJUNCTION, AND),
+    "/": (Kind.CONJUNCTION, OR),
+    ":": (Kind.VERB, COLON),
+    "=": (Kind.VERB, COLON),
+    ";": (Kind.STOP, None),
+    "-": (Kind.DASH, None),
+    COLUMN: (Kind.TAB, None),
+    "+": (Kind.AFFIRMED, None),
+    QUESTION_BEFORE: (Kind.POSSIBLE_BEFORE, None),
+    QUESTION_AFTER: (Kind.POSSIBLE_AFTER, QUESTION),
+}
 
 # Where a phrase is listed under two cues, the earlier one here counts.
 _CUES = {
     "neutral": Kind.NEUTRAL,
+    "not_finding": Kind.NOT_FINDING,
+    "absent_next": Kind.ABSENT_NEXT,
+    "history_after": Kind.HISTORY_AFTER,
+    "affirmed": Kind.AFFIRMED,
+    "now": Kind.NOW,
     "absent_after": Kind.ABSENT_AFTER,
     "absent_either": Kind.ABSENT_EITHER,
     "absent_before": Kind.ABSENT_BEFORE,
     "possible_after": Kind.POSSIBLE_AFTER,
     "possible_list_before": Kind.POSSIBLE_LIST,
     "possible_before": Kind.POSSIBLE_BEFORE,
+    "possible_either": Kind.POSSIBLE_EITHER,
+    "likely_either": Kind.LIKELY_EITHER,
     "likely_after": Kind.LIKELY_AFTER,
     "likely_before": Kind.LIKELY_BEFORE,
     "history_before": Kind.HISTORY,
     "history_next": Kind.HISTORY_NEXT,
     "change_nouns": Kind.CHANGE,
+    "changed": Kind.CHANGED,
     "stop": Kind.STOP,
+    "contrast": (Kind.STOP, CONTRAST),
+    "relatives": (Kind.STOP, RELATIVE),
+    "quantities": Kind.MODIFIER,
+    "beside": (Kind.MODIFIER, BESIDE),
     "restart": Kind.RESTART,
+    "seen": (Kind.VERB, SEEN),
+    "copulas": (Kind.VERB, COPULA),
+    "states": (Kind.VERB, STATES),
+    "persisting": (Kind.VERB, PERSIST),
     "verbs": Kind.VERB,
-    "conjunctions": Kind.CONJUNCTION,
+    "conjunctions": (Kind.CONJUNCTION, AND),
+    "alternatives": (Kind.CONJUNCTION, OR),
+    "accompaniments": (Kind.CONJUNCTION, WITH),
+    "against": (Kind.PREPOSITION, AGAINST),
+    "causes": (Kind.PREPOSITION, CAUSE),
+    "part_of": (Kind.PREPOSITION, PART),
     "prepositions": Kind.PREPOSITION,
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Anatomy:
-    """A place: an organ, a side or a level, with the words that the landmark table reads."""
+    """A place: an organ, a side or a level, with the words that the landmark table reads.
+
+    A lexicon has one object for each; they are compared by identity, which is quick.
+    """
 
     name: str
     words: frozenset[str]
@@ -104,7 +201,10 @@ class FindingTerm:
     """A finding as the lexicon knows it.
 
     ``refine`` maps an organ's name to the finer concept that the finding is there; ``organ`` is
-    where it lies when a report gives only a side; ``denies_what_follows`` is true of "clear of".
+    where it lies when a report gives only a side; ``denies_what_follows`` is true of "clear of". A word
+    with ``only_at`` is a finding at those organs only, and a size elsewhere ("large heart", "large effusion");
+    one that ``may_change`` is a change where it is that of a finding ("enlargement of the nodule"). A
+    ``sign`` is what shows and not what it means: "opacity", not "pneumonia".
     """
 
     concept: str
@@ -113,6 +213,9 @@ class FindingTerm:
     organ: Anatomy | None
     refine: Mapping[str, str]
     denies_what_follows: bool
+    only_at: frozenset[str] = frozenset()
+    may_change: bool = False
+    sign: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,14 +231,15 @@ class Term:
 class Lexicon:
     """Compiled lexicon: ``trie`` over lemmas, ``lemmas`` (word → lemma), ``concepts`` → entity.
 
-    ``duplicates`` are phrases listed under two meanings, of which the first counts; ``digest`` is a
-    hash of what the lexicon was built from.
+    ``layout`` has the words that show whether a line's end ends a statement; ``duplicates`` are phrases listed under
+    two meanings, of which the first counts; ``digest`` is a hash of what the lexicon was built from.
     """
 
     trie: Trie
     lemmas: Lemmas
     concepts: dict[str, str]
     organs: dict[str, Anatomy]
+    layout: Layout = field(default_factory=Layout)
     duplicates: list[str] = field(default_factory=list)
     digest: str = ""
 
@@ -162,11 +266,11 @@ def build_lexicon(findings: Mapping[str, Any], anatomy: Mapping[str, Any], cues:
 
     Raises ValueError where a block names an entity, organ or cue that does not exist.
     """
-    lexicon = Lexicon(trie={}, lemmas=Lemmas(_irregular(findings)), concepts={}, organs={})
+    lexicon = Lexicon({}, Lemmas(_irregular(findings)), {}, {}, Layout.from_cues(cues))
     organs = {name: Anatomy(name, frozenset(block["words"]), "organ") for name, block in anatomy["organs"].items()}
     lexicon.organs.update(organs)
 
-    unknown = set(cues) - set(_CUES) - {"source"}
+    unknown = set(cues) - set(_CUES) - {"source", "layout"}
     if unknown:
         raise ValueError(f"cues: unknown kind {sorted(unknown)[0]!r}; known kinds are {', '.join(_CUES)}")
 
@@ -188,9 +292,13 @@ def build_lexicon(findings: Mapping[str, Any], anatomy: Mapping[str, Any], cues:
     for name, block in anatomy["organs"].items():
         for phrase in block["phrases"]:
             _add(lexicon, phrase, Term(Kind.ANATOMY, organs[name]))
-    for name, kind in _CUES.items():
+    for name, meaning in _CUES.items():
+        kind, value = meaning if isinstance(meaning, tuple) else (meaning, None)
         for phrase in cues.get(name, {}).get("phrases", ()):
-            _add(lexicon, phrase, Term(kind, phrase))
+            _add(lexicon, phrase, Term(kind, value))
+    for mark, (kind, value) in _PUNCTUATION.items():
+        add_phrase(lexicon.trie, (mark,), Term(kind, value))
+    lexicon.lemmas.update((mark, mark) for mark in ",;/&")  # these mean the same wherever they stand
     content = json.dumps([findings, anatomy, cues], sort_keys=True, default=str)
     lexicon.digest = hashlib.sha256(content.encode()).hexdigest()
     words = vocabulary_of(lexicon.trie).union(findings.get("spelled_right", ()))
@@ -212,7 +320,8 @@ def _finding_term(block: Mapping[str, Any], organs: Mapping[str, Anatomy]) -> Fi
     concept = block["concept"]
     if block["entity"] not in medklip_vocabulary().entities:
         raise ValueError(f"findings: concept {concept!r} has entity {block['entity']!r}, which is none of the 75")
-    places = [*([block["anatomy"]] if "anatomy" in block else []), *block.get("refine", {})]
+    only_at = block.get("only_at", ())
+    places = [*([block["anatomy"]] if "anatomy" in block else []), *block.get("refine", {}), *only_at]
     for place in places:
         if place not in organs:
             raise ValueError(f"findings: concept {concept!r} names organ {place!r}, which anatomy does not list")
@@ -225,6 +334,9 @@ def _finding_term(block: Mapping[str, Any], organs: Mapping[str, Anatomy]) -> Fi
         organ=organs[block["anatomy"]] if "anatomy" in block else None,
         refine=dict(block.get("refine", {})),
         denies_what_follows="cue" in block,
+        only_at=frozenset(only_at),
+        may_change=block.get("may_change", False),
+        sign=block.get("sign", False),
     )
 
 

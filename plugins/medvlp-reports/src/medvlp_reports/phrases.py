@@ -8,11 +8,44 @@ from typing import Any
 
 from medvlp_reports.spelling import SpellingIndex
 
-TOKEN = re.compile(r"[a-z]+|\d+(?:\.\d+)?|[,;:/&=]")
-"""A token of lower-case text."""
+TOKEN = re.compile(r"[a-z]+|\d+(?:\.\d+)?|[-,;:/&=?+(|\t–—]")
+"""A token of lower-case text; which marks count follows from what stands around them (``mark``)."""
+
+QUESTION_BEFORE, QUESTION_AFTER = "?before", "?after"
+"""What a question mark is read as: "?pneumonia", "pneumonia?"."""
+COLUMN = "|"
+"""What the end of a table's column is read as."""
+
+_COLUMN_GAP = 40  # characters; columns are no further apart
+_WORD_MARK = re.compile(r"\((?=[a-z+-]{1,20}\??\))")
+
+
+def mark(char: str, text: str, start: int) -> str | None:
+    """What a mark at ``start`` of a text is looked up as; None where it counts for nothing.
+
+    A dash counts between spaces ("effusion - none"), a bracket before a single word ("effusion (none)"), the end of a
+    column between words; a question mark stands before or after what it questions.
+    """
+    following = text[start + 1 : start + 2]
+    if char in ",;:/&=":
+        return None if char == ":" and following.isdigit() and text[start - 1 : start].isdigit() else char
+    spaced = not start or text[start - 1].isspace()
+    if char in "-–—":
+        return "-" if spaced and (not following or following.isspace()) else None
+    if char == "?":
+        after = not spaced and (text[start - 1].isalnum() or text[start - 1 : start + 2] == "(?)")
+        return QUESTION_AFTER if after else QUESTION_BEFORE
+    if char == "(":
+        return ":" if start and spaced and _WORD_MARK.match(text, start) else None
+    if char == "+":
+        return None if following.isalnum() or following == "_" else char
+    around = text[max(0, start - _COLUMN_GAP) : start], text[start + 1 : start + _COLUMN_GAP]  # of a tab or bar
+    return COLUMN if all(part.strip() for part in around) else None
+
 
 # Articles, and the marks of redacted words (XXXX, ___), stand between words that belong together.
-SKIPPED = frozenset(["the", "a", "an", "very", "xxx", "xxxx", "xxxxx"])
+ARTICLES = frozenset(["the", "a", "an"])
+SKIPPED = ARTICLES | {"very", "xxx", "xxxx", "xxxxx"}
 """Tokens that count for nothing."""
 
 _NOTATION = re.compile(r"\s*([()|?]|[^\s()|?]+)")
@@ -35,7 +68,9 @@ def expand(notation: str) -> list[tuple[str, ...]]:
 
 
 def _tokens(word: str) -> list[str]:
-    return [token for token in TOKEN.findall(word.lower()) if token not in SKIPPED]
+    found = ((match[0], match.start()) for match in TOKEN.finditer(word.lower()))
+    read = (token if token[0].isalnum() else mark(token, word, start) for token, start in found)
+    return [token for token in read if token is not None and token not in SKIPPED]
 
 
 def _alternatives(tokens: list[str], notation: str) -> tuple[list[tuple[str, ...]], list[str]]:
@@ -63,6 +98,9 @@ def _alternatives(tokens: list[str], notation: str) -> tuple[list[tuple[str, ...
     return found + current, []
 
 
+_LONGEST_WORD = 60  # characters; longer ones are no words
+
+
 class Lemmas(dict[str, str]):
     """Word → base form, filled as words are met: irregular forms from a table, else plural rules.
 
@@ -81,6 +119,8 @@ class Lemmas(dict[str, str]):
         self._spelling = SpellingIndex(self._vocabulary)
 
     def __missing__(self, word: str) -> str:
+        if len(word) > _LONGEST_WORD or not word[0].isalnum():
+            return word
         lemma = singular(word)
         if self._spelling is not None and lemma not in self._vocabulary:
             lemma = self._spelling.correct(lemma) or lemma

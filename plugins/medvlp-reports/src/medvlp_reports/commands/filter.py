@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medvlp_reports.commands.report_files import check_output, counted, reports_package, run_on_reports
+from medvlp_reports.commands.report_files import Reading, check_output, counted, reports_package, run_on_reports
 from medvlp_toolkit.cli.plugin_options import make_plugin
 from medvlp_toolkit.data.contracts import CountsMissing
 
@@ -55,15 +55,17 @@ def filter_reports(
     report_filter = make_plugin("report_filters", name, option or ())
     reader = ReportReader(reports, id_column=id_column, text_column=text_column, encoding=encoding)
     tally: Counter[str] = Counter()
+    reading = Reading(report_filter)
 
     def work() -> str:
-        lines = _filtered(counted(reader, "filtering", max_rejected), report_filter, name)
-        count = write_findings(out, _tallied(lines, tally))
+        reports = reading.watched(counted(reader, "filtering", max_rejected))
+        lines = _filtered(reports, report_filter, name)
+        count = write_findings(out, _tallied(lines, tally, reading))
         kinds = ", ".join(f"{tally[kind]:,} {kind}" for kind in ("present", "absent", "uncertain") if tally[kind])
         told = f"{out}: {count:,} reports, {tally['findings']:,} findings in {tally['reports']:,} of them"
         missing = report_filter.missing if isinstance(report_filter, CountsMissing) else 0
         unknown = f"\nunknown to the filter: {missing:,}" if missing else ""
-        return told + (f" ({kinds})" if kinds else "") + unknown
+        return told + (f" ({kinds})" if kinds else "") + f"\n{reading}" + unknown
 
     run_on_reports(reader, out, max_rejected, work)
 
@@ -78,9 +80,10 @@ def _filtered(reports: Iterable[Report], report_filter: Any, name: str) -> Itera
 
 
 def _tallied(
-    lines: Iterable[tuple[Report, list[Finding]]], tally: Counter[str]
+    lines: Iterable[tuple[Report, list[Finding]]], tally: Counter[str], reading: Reading
 ) -> Iterator[tuple[Report, list[Finding]]]:
     for report, findings in lines:
+        reading.found(len(findings))
         tally["reports"] += bool(findings)
         tally["findings"] += len(findings)
         tally.update(str(finding.presence) for finding in findings if finding.presence is not None)

@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from medvlp_reports.commands.report_files import check_output, counted, reports_package, run_on_reports
+from medvlp_reports.commands.report_files import Reading, check_output, counted, reports_package, run_on_reports
 from medvlp_toolkit.cli.output import console
 from medvlp_toolkit.cli.plugin_options import make_plugin
 
@@ -56,18 +56,23 @@ def label_table(
     chosen = load_scheme(scheme, rules.lexicon)
     reader = ReportReader(reports, id_column=id_column, text_column=text_column, encoding=encoding)
     tally: Counter[tuple[str, int]] = Counter()
+    reading = Reading(rules)
 
     def work() -> str:
-        labelled = label_reports(counted(reader, "labelling", max_rejected), chosen, rules)
-        count = write_labels(out, _tallied(labelled, tally), chosen.labels, reader)
+        reports = reading.watched(counted(reader, "labelling", max_rejected))
+        labelled = label_reports(reports, chosen, rules)
+        count = write_labels(out, _tallied(labelled, tally, reading), chosen.labels, reader)
         _print_tally(chosen.labels, tally)
-        return f"{out}: {count:,} reports, {len(chosen.labels)} labels ({chosen.name})"
+        return f"{out}: {count:,} reports, {len(chosen.labels)} labels ({chosen.name})\n{reading}"
 
     run_on_reports(reader, out, max_rejected, work)
 
 
-def _tallied(rows: Iterable[LabelledReport], tally: Counter[tuple[str, int]]) -> Iterator[LabelledReport]:
+def _tallied(
+    rows: Iterable[LabelledReport], tally: Counter[tuple[str, int]], reading: Reading
+) -> Iterator[LabelledReport]:
     for row in rows:
+        reading.found(row.statements)
         tally.update((label, value) for label, value in row.labels.items() if value is not None)
         yield row
 

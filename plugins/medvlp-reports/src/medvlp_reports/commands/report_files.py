@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from medvlp_toolkit.data.sections import read_sections
 from medvlp_toolkit.errors import USER_ERROR
 from medvlp_toolkit.progress import Progress
 from medvlp_toolkit.registry import PluginNotFoundError
@@ -68,6 +69,37 @@ def counted(reader: ReportReader, what: str, max_rejected: int | None) -> Iterat
 def _check(reader: ReportReader, max_rejected: int | None) -> None:
     if max_rejected is not None and len(reader.rejected) > max_rejected:
         raise TooManyRejectedError
+
+
+class Reading:
+    """Counts the reports in which a filter reads no section, and those in which it finds nothing.
+
+    ``report_filter`` says by its ``sections`` and ``headings`` what it reads; one without ``sections`` reads all.
+    """
+
+    def __init__(self, report_filter: Any) -> None:
+        self._sections = getattr(report_filter, "sections", None)
+        self._headings = getattr(report_filter, "headings", None)
+        self.unread = 0
+        self._empty = 0
+        self._without_findings = 0
+
+    def watched(self, reports: Iterable[Report]) -> Iterator[Report]:
+        """The reports, counted as they pass."""
+        for report in reports:
+            if not report.text.strip():
+                self._empty += 1
+            elif self._sections is not None and not read_sections(report, self._sections, self._headings):
+                self.unread += 1
+            yield report
+
+    def found(self, findings: int) -> None:
+        """Note how much was found in a report."""
+        self._without_findings += not findings
+
+    def __str__(self) -> str:
+        without = self._without_findings - self.unread - self._empty
+        return f"no section that is read: {self.unread:,}; no finding: {without:,}"
 
 
 def run_on_reports(reader: ReportReader, out: Path, max_rejected: int | None, work: Callable[[], str]) -> None:
