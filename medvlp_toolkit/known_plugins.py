@@ -1,4 +1,4 @@
-"""What to install for a plugin that is known but absent."""
+"""What to install for a known plugin that is missing."""
 
 from __future__ import annotations
 

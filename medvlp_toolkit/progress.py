@@ -1,4 +1,4 @@
-"""A progress bar with rate and time left on a terminal, and nothing elsewhere."""
+"""A progress bar with rate and remaining time on a terminal, and nothing elsewhere."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Progress:
         return self
 
     def advance(self, count: int = 1, counted: bool = True) -> None:
-        """``counted`` False for what an earlier run has done: it is no part of the rate."""
+        """``counted`` is False for work of an earlier run, which does not count towards the rate."""
         self.count += count
         self.given += 0 if counted else count
         if self.bar is None:
