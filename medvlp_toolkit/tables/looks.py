@@ -85,9 +85,9 @@ class TableLooks:
         if not (enough or opens) or self._as_prose(cells, width):
             return False
         values = self._identifiers(cells, opens)
-        if not values:
-            return len(cells) == width > 1 and not self.codes
-        return any(values.values()) and all(is_code(value) for value in values.values() if value)
+        if not any(values.values()):
+            return len(cells) == width > 1
+        return all(is_code(value) for value in values.values() if value)
 
     def like_row(self, cells: Sequence[str], opens: bool, width: int) -> bool:
         """Whether the cells of a line are so like a row that they will hardly be a line of a text."""

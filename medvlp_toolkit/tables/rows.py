@@ -73,7 +73,7 @@ def ends_early(error: csv.Error) -> bool:
     return "end of data" in str(error)
 
 
-class _TooLongError(Exception):
+class _TooLongError(csv.Error):
     """A row has more characters than any row."""
 
 

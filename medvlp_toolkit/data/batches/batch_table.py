@@ -12,7 +12,7 @@ from collections.abc import Mapping
 #: Key -> shape, type and meaning. Symbols as in :mod:`medvlp_toolkit.interfaces`.
 BATCH: Mapping[str, str] = {
     "image": "(B, C, *spatial) uint8 or int16; float32 after augmentation",
-    "image_scale": "(B, 2) float32, of volumes: values are image × the first + the second",
+    "image_scale": "(B, 2) float32: of volumes, slope and intercept: values are image × slope + intercept",
     "study_id": "list of B str",
     "patient_id": "list of B str",
     "augmentation_draws": "(B, R) float32 in [0, 1): what the device augmentation makes random",

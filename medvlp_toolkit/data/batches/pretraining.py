@@ -190,8 +190,7 @@ def report_texts(store: PackedStore | Path | str, split: str) -> list[str]:
         ValueError: when it has none.
     """
     opened = store if isinstance(store, PackedStore) else PackedStore.open(store)
-    column = opened.table("studies", ["text"]).column("text").take(opened.rows(split))
-    texts = [text for text in column.to_pylist() if text]
+    texts = [text for text in opened.values("text", opened.first_images(opened.rows(split))) or [] if text]
     if not texts:
         raise ValueError(f"{opened.path}: no reports in split {split}")
     return texts

@@ -33,6 +33,7 @@ import numpy.typing as npt
 
 from medvlp_toolkit.data.records import Finding, Presence
 from medvlp_toolkit.data.store.tokens import TokenTable
+from medvlp_toolkit.data.views import chosen_images
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -191,6 +192,10 @@ class PackedStore:
             return np.arange(len(self))
         column = self.table("studies", ["split"]).column("split").to_pylist()
         return np.array([row for row, split in enumerate(column) if split in splits], dtype=np.int64)
+
+    def first_images(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Of these rows the first of each study: what is counted or read of reports, which its images share."""
+        return rows[chosen_images(self.values("study_id", rows) or [], None, "first")]
 
     def values(self, name: str, rows: npt.NDArray[np.int64]) -> list[Any] | None:
         """A column of `studies` at some rows; None where the store has no such column."""

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from medvlp_toolkit.data.records import Presence
 from medvlp_toolkit.data.store.store import PackedStore
-from medvlp_toolkit.data.views import chosen_images
 
 #: Of several statements of a report about one entity, the later of these counts.
 _STRENGTH = (Presence.UNCERTAIN, Presence.ABSENT, Presence.PRESENT)
@@ -29,7 +28,7 @@ def summarise(store: PackedStore, split: str | None = None) -> dict[str, Any]:
     rows = rows_of_split(store, split)
     ids = store.table("studies", ["study_id", "patient_id"]).take(rows)
     wanted = np.zeros(len(store), dtype=bool)
-    wanted[rows[chosen_images(ids.column("study_id").to_pylist(), None, "first")]] = True
+    wanted[store.first_images(rows)] = True
     entities, positions = _findings(store, wanted)
     return {
         "store": str(store.path),

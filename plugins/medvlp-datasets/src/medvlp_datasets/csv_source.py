@@ -125,7 +125,7 @@ class CsvSource(FileSource):
         image_id = self.table.column("image id", further=self.joined)
         self.image_id_column = None if image_id == self.key else image_id
         self.metadata_columns = self.metadata(metadata_columns)
-        if self.patient_column is None:
+        if self.patient_column is None and self.image_column is not None:
             logger.warning("%s: no column says whose image a row is; each study counts as a patient", self.file)
 
     @property

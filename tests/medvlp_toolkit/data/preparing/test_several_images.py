@@ -17,6 +17,7 @@ from small_studies import TEXTS, EffusionFilter, write_images
 from medvlp_toolkit.data.batches.dataset import StudyDataset
 from medvlp_toolkit.data.batches.label_fraction import choose_labelled
 from medvlp_toolkit.data.batches.pairs import captions
+from medvlp_toolkit.data.batches.pretraining import report_texts
 from medvlp_toolkit.data.preparing.prepare import Prepare, Summary
 from medvlp_toolkit.data.preparing.splits import LeakError
 from medvlp_toolkit.data.records import Report, Study
@@ -221,6 +222,9 @@ class TestUse:
         with caplog.at_level(logging.INFO):
             assert len(choose_labelled(store, "train", ["Effusion"], fraction=0.67)) == 2
         assert "2 of 3 labelled studies" in caplog.text
+
+    def test_a_report_is_read_once_for_a_vocabulary(self, store: PackedStore) -> None:
+        assert len(report_texts(store, "train")) == 3
 
     def test_a_text_is_paired_once(self, store: PackedStore) -> None:
         assert captions(store, ["train"]).row.tolist() == [0, 2, 3]

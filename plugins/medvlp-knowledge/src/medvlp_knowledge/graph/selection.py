@@ -36,7 +36,7 @@ def count_mentions(store: PackedStore, splits: Sequence[str] = ()) -> Counter[st
     rows = store.rows(*splits)
     if not len(rows):
         raise GraphError(f"{store.path}: no study in split {', '.join(splits)}; the links of none can be counted")
-    of_splits = np.isin(table.column("study").to_numpy(), rows)
+    of_splits = np.isin(table.column("study").to_numpy(), store.first_images(rows))
     encoded = table.column("entity").combine_chunks().dictionary_encode()
     counts = np.bincount(encoded.indices.to_numpy()[of_splits], minlength=len(encoded.dictionary))
     return Counter(dict(zip(encoded.dictionary.to_pylist(), counts.tolist(), strict=True)))
