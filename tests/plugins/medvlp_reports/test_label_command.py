@@ -50,7 +50,7 @@ def test_present_absent_uncertain_and_not_mentioned(reports: Path, tmp_path: Pat
     assert first["Hernia"] == ""
     assert second["Pneumonia"] == "-1"
     assert set(third.values()) == {"s3", ""}
-    assert shown.splitlines()[-3:] == [
+    assert shown.splitlines()[-4:] == [
         f"{tmp_path / 'labels.csv'}: 3 reports, 14 labels (nih14)",
         "no section that is read: 0; no finding: 0",
         "without text: 1",
