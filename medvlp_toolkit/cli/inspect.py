@@ -1,4 +1,4 @@
-"""``medvlp inspect``: what is in a packed store."""
+"""``medvlp inspect``: the contents of a packed store."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def inspect(
     verify: Annotated[bool, typer.Option("--verify", help="Compare every file with its recorded SHA-256.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """Show a store's counts, splits, labels, findings, tokens, and what was left out of it.
+    """Show a store's counts, splits, labels, findings, tokens and rejected items.
 
     With --out, examples.png and example_001.png … are drawn: images with their findings and boxes, without ids or text.
     """
@@ -39,7 +39,7 @@ def inspect(
         return
     _print(summary, console())
     if verify:
-        typer.echo("\nevery file is as it was written")
+        typer.echo("\nevery file matches its SHA-256")
     if written:
         typer.echo(f"\n{len(written) - 1} examples: {written[0]}")
 

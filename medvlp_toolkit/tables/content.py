@@ -90,7 +90,7 @@ def is_workbook(path: Path) -> bool:
 
 @contextmanager
 def open_lines(path: Path, encoding: str | None = None) -> Iterator[Iterator[Line]]:
-    """The lines of a text file, plain, gzipped, or alone in a ZIP archive, told apart by content.
+    """The lines of a text file, plain, gzipped, or alone in a ZIP archive, detected by content.
 
     ``encoding`` None takes UTF-8, or UTF-16 and UTF-32 where the bytes say so; a byte that is not UTF-8 is read as
     Windows-1252, so that a file of both is read right. Ends of lines are LF, CRLF and CR.

@@ -1,4 +1,4 @@
-"""The beginning of a CSV text: how its fields are told apart, its header, and what its rows look like."""
+"""The beginning of a CSV text: its delimiters, its header, and what its rows look like."""
 
 from __future__ import annotations
 

@@ -32,8 +32,8 @@ def form(value: str) -> str:
 class TableLooks:
     """Which columns hold identifiers, paths or numbers, of what form, and whether values begin with a space.
 
-    Reports are prose: their commas are followed by a space, and their words have no digits. Columns are told apart by
-    the table's own rows; the first rows and the latest are kept.
+    Reports are prose: their commas are followed by a space, and their words have no digits. Columns are
+    distinguished by the table's own rows; the first and the latest rows are kept.
     """
 
     def __init__(self, rows: Sequence[Sequence[str]] = ()) -> None:

@@ -34,7 +34,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Dialect:
-    """How fields are told apart; ``backslash``: a quote within quotes is written ``\\"`` instead of doubled."""
+    """How fields are delimited; ``backslash``: a quote within quotes is written ``\\"`` instead of doubled."""
 
     delimiter: str = ","
     backslash: bool = False

@@ -47,7 +47,7 @@ class Table(Columns):
         path: of the file; its content says what it is, not its name.
         delimiter: between fields; None finds out.
         encoding: of the text; None finds out.
-        expected: names that the table should have, which help to tell the delimiter.
+        expected: names that the table should have, which help to detect the delimiter.
 
     Raises:
         FileNotFoundError: when there is no such file.

@@ -47,6 +47,7 @@ class TrainedModel:
             as published weights, and shapes of embeddings.
         overrides: id -> value: ids that differ from the training's, or that the weights carry, such as a tokenizer.
         own: ids that mean something else in the running configuration.
+        asked: what is asked of it: ids that these are made of are compared.
         config: what a bundle calls its training.
         running: the configuration to compare with; the running one when None.
         description: what :meth:`architecture` gave, instead of all of these.
@@ -73,10 +74,12 @@ class TrainedModel:
         config: str | Sequence[str] = "train.yaml",
         running: Mapping[str, Any] | None = None,
         description: Mapping[str, Any] | None = None,
+        asked: Sequence[str] = ROOTS,
     ) -> None:
         self.weights = None if weights in NONE else Path(str(weights))
         self._overrides = dict(overrides or {})
         self._places: dict[str, Any] = {}
+        self._asked = tuple(asked)
         found = Description(**description) if description is not None else self._beside()
         #: Whether training described it; otherwise the bundle's configuration is taken for it.
         self.is_described = found is not None
@@ -112,7 +115,7 @@ class TrainedModel:
 
     def get(self, id_: str, default: Any = None) -> Any:
         """What an id is; ``default`` where the model was trained without it."""
-        return self[id_] if id_ in self else default  # noqa: SIM401 - this is what `get` is made of
+        return self[id_] if id_ in self else default  # noqa: SIM401 - it is this method that such a line would call
 
     def load(self, network: Network, key: str | None = None) -> Network:
         """Fill a network from the weights, every entry used (:func:`~medvlp_toolkit.weights.load_weights`).
@@ -191,7 +194,7 @@ class TrainedModel:
     def _compared(self, running: Mapping[str, Any]) -> dict[str, Any]:
         """Check what a running configuration sets of the model; gives the places that it names."""
         places = {}
-        for top in sorted(self.description.model_ids(filled=self._overrides)):
+        for top in sorted(self.description.model_ids(self._asked, self._overrides)):
             if top in _MADE or top not in running or top in self._overrides:
                 continue
             if is_place(top):
@@ -213,7 +216,7 @@ class TrainedModel:
     def _given(self, running: Mapping[str, Any], filled: Mapping[str, Any]) -> dict[str, Any]:
         """What a running configuration says of a model that is not described, and what that refers to."""
         config = self.description.config
-        asked = self.description.model_ids((*ROOTS, "entity_encoder"), filled) - {*_MADE, *filled}
+        asked = self.description.model_ids((*self._asked, "entity_encoder"), filled) - {*_MADE, *filled}
         made = [top for top in sorted(asked) if top in running]
         waiting = [top for top in made if running[top] != config[top]]
         given: dict[str, Any] = {}

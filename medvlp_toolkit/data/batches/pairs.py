@@ -1,6 +1,6 @@
-"""Pairs of an image and a text as batches: questions with their answers, captions with their labels.
+"""Batches of image-text pairs: questions with their answers, captions with their labels.
 
-An image that several texts of a batch speak of is in the batch once, and ``image_index`` says whose it is: a model's
+An image shared by several texts of a batch is in the batch once, and ``image_index`` maps texts to images: a model's
 image tower sees it once.
 """
 
@@ -34,7 +34,7 @@ _AUGMENTATION_STREAM, _CHOICE_STREAM = 0, 3
 
 @dataclass(frozen=True)
 class PairTable:
-    """Columns that describe pairs, one entry each.
+    """Columns that describe pairs, one entry per pair.
 
     ``row`` is the image's row of the store; ``answer`` the answer or class as the data set writes it.
     """
@@ -92,7 +92,7 @@ def questions(store: PackedStore, splits: Sequence[str], categories: Sequence[st
     entries = [{**entry, "row": entry["study"], "text": (entry["question"] or "").strip()} for entry in wanted]
     wordless = sum(not entry["text"] for entry in entries)
     if wordless:
-        raise ValueError(f"{store.path}: {wordless} images come with a question that has no words; mend the source")
+        raise ValueError(f"{store.path}: {wordless} images come with a question that has no words; fix the source")
     return PairTable.of(entries)
 
 
@@ -152,7 +152,7 @@ def captions(
 
 
 class PairDataset(Replaceable, Dataset):
-    """Images of a store with the texts about them.
+    """Images of a store with their texts.
 
     A batch has ``image`` (I, C, H, W), ``augmentation_draws`` (I, R), ``image_index`` (B,) the image of each text,
     ``input_ids`` and ``attention_mask`` (B, L), ``pair`` (B,) its number in ``table``, ``study_id`` (its id), with a
@@ -240,7 +240,7 @@ class PairDataset(Replaceable, Dataset):
             raise ValueError("images: shuffled needs at least two images")
         cycle = np.random.default_rng(self.seed).permutation(len(rows))
         other = np.empty(len(rows), dtype=np.int64)
-        other[cycle] = rows[np.roll(cycle, 1)]  # along one cycle: none keeps its own
+        other[cycle] = rows[np.roll(cycle, 1)]  # along one cycle, so that none keeps its own
         shown: NDArray[np.int64] = other[place]
         return shown
 
@@ -284,7 +284,7 @@ class PairDataset(Replaceable, Dataset):
         return batch
 
     def texts(self, pairs: Tensor) -> dict[str, Tensor]:
-        """What a model reads of the texts of these pairs."""
+        """The model inputs for the texts of these pairs."""
         lines = self.text_number[pairs]
         return {name: value[lines] for name, value in self.encoded.items()}
 

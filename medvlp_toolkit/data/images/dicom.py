@@ -216,10 +216,14 @@ def settle(dataset: Dataset) -> None:
             setattr(dataset, keyword, value)
     if int(dataset.SamplesPerPixel) > 1 and dataset.get("PlanarConfiguration") is None:
         dataset.PlanarConfiguration = 0
-    dataset.PhotometricInterpretation = photometric_interpretation(dataset)
+    photometric = photometric_interpretation(dataset)
+    if dataset.get("PhotometricInterpretation") != photometric:
+        dataset.PhotometricInterpretation = photometric
     if not hasattr(dataset, "file_meta"):
         dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = transfer_syntax(dataset)
+    syntax = transfer_syntax(dataset)
+    if dataset.file_meta.get("TransferSyntaxUID") != syntax:
+        dataset.file_meta.TransferSyntaxUID = syntax
 
 
 def decode(path: Path, dataset: Dataset) -> Array:

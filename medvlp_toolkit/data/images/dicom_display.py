@@ -35,11 +35,12 @@ def grey_to_uint8(path: Path, raw: Array, dataset: Dataset) -> npt.NDArray[np.ui
         raise ImageReadError(path, f"photometric interpretation {photometric!r} with one value per pixel")
     padding = padding_of(raw, dataset)
     pixels = stored_values(raw, dataset)
-    shown = pixels if padding is None else pixels[~padding]
-    if not shown.size:
-        raise ImageReadError(path, "every pixel is padding")
-    low, high = int(pixels.min()), int(pixels.max())
-    darkest, brightest = int(shown.min()), int(shown.max())
+    low, high = darkest, brightest = int(pixels.min()), int(pixels.max())
+    if padding is not None:
+        shown = pixels[~padding]
+        if not shown.size:
+            raise ImageReadError(path, "every pixel is padding")
+        darkest, brightest = int(shown.min()), int(shown.max())
     values = modality_values(path, np.arange(low, high + 1), dataset)
     present = slice(darkest - low, brightest - low + 1)
     table = voi(values, dataset)

@@ -59,7 +59,10 @@ def stretch_to_uint8(values: Array) -> npt.NDArray[np.uint8]:
 
 def looked_up(table: npt.NDArray[np.uint8], values: Array, first: int) -> npt.NDArray[np.uint8]:
     """``table[values - first]``, for integers of any shape; a table of colours adds an axis."""
-    return _by_rows(lambda part: table[part.astype(np.int32) - first], values, values.shape + table.shape[1:])
+    shape = values.shape + table.shape[1:]
+    if not first and values.dtype.kind == "u":
+        return _by_rows(lambda part: table[part], values, shape)
+    return _by_rows(lambda part: table[part.astype(np.int32) - first], values, shape)
 
 
 def _by_rows(change: Callable[[Array], Array], values: Array, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:

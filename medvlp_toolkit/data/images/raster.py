@@ -57,7 +57,7 @@ def read_raster(
 
 def check_depth(picture: ImageFile.ImageFile, path: Path) -> None:
     """Raise `ImageReadError` for colour of 16 bits that uses the lower ones alone: Pillow keeps the upper eight."""
-    if picture.mode in DEEP or not any(";16" in str(tile) for tile in picture.tile[:1]):
+    if picture.format not in ("PNG", "TIFF") or picture.mode in DEEP or ";16" not in str(picture.tile[:1]):
         return
     values = picture.getchannel(0) if picture.mode == "LA" else picture.convert("RGB")
     ends = values.getextrema()

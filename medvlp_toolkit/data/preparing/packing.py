@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from medvlp_toolkit.data.records import Finding, Report, Study
 from medvlp_toolkit.data.sections import cut_to_sections, with_sections
 from medvlp_toolkit.data.store.array_file import ArrayFile
 from medvlp_toolkit.data.store.rejected import Reason, Rejected
+from medvlp_toolkit.data.tally import LanguageAware, Tallying
 
 Row = dict[str, Any]
 Annotator = Callable[[Sequence[Report]], list[list[Finding]]]
@@ -76,6 +77,7 @@ class PackedChunk:
     ``body`` is the rows as JSON, compressed where the work is done. ``arrays`` has ``images`` (n, …), ``masks``,
     ``affines`` and ``scales`` where they apply, and is empty once they are written; ``array_digests`` has their XXH3
     hashes.
+    ``tally`` is what the report filter counted meanwhile.
     """
 
     count: int
@@ -84,6 +86,7 @@ class PackedChunk:
     rejected: list[Rejected]
     arrays: dict[str, npt.NDArray[Any]]
     array_digests: dict[str, str]
+    tally: dict[str, int] = field(default_factory=dict)
 
 
 def unpack_rows(body: bytes) -> list[Row]:
@@ -151,6 +154,7 @@ class ChunkPacker:
             rejected=rejected,
             arrays=kept,
             array_digests={name: xxhash.xxh3_128_hexdigest(array.data) for name, array in kept.items()},
+            tally=dict(self.report_filter.take_tally()) if isinstance(self.report_filter, Tallying) else {},
         )
 
     def write(self, folder: Path, content: bytes, row: int) -> PackedChunk:
@@ -196,7 +200,8 @@ class ChunkPacker:
             # A report with text has sections, read or not.
             raise RejectedError(Reason.NO_SECTION if report.sections else Reason.EMPTY_REPORT)
         if self.report_filter is not None and self.require_findings and not findings:
-            raise RejectedError(Reason.NO_FINDINGS)
+            language = self.report_filter.foreign(chosen) if isinstance(self.report_filter, LanguageAware) else None
+            raise RejectedError(Reason.NO_FINDINGS) if language is None else RejectedError(Reason.LANGUAGE, language)
 
     def pixels(self, study: Study, row: Row) -> dict[str, npt.NDArray[Any]]:
         """The study's arrays; adds ``image_hash``, and moves the boxes where the fit moves them."""

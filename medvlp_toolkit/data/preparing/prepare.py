@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ from medvlp_toolkit.data.store.store import (
     partial_path,
 )
 from medvlp_toolkit.data.store.tokens import Tokenizer, write_tokens
+from medvlp_toolkit.data.tally import RunningTally
 from medvlp_toolkit.data.views import Views, checked_views
 from medvlp_toolkit.progress import Progress
 
@@ -65,6 +66,7 @@ class Summary:
     ``studies`` are those that the stored images belong to; ``passed_over`` images were not asked for (``views``).
     ``unread`` reports had text and no section that is read, in ``without_findings`` the report filter found nothing;
     stored or left out.
+    ``tally`` has a line for everything that the report filter counted in this run, such as reports it does not know.
     """
 
     store: Path
@@ -80,6 +82,7 @@ class Summary:
     passed_over: int = 0
     unread: int = 0
     without_findings: int = 0
+    tally: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         left_out = ", ".join(f"{count} {reason}" for reason, count in self.rejected.items())
@@ -100,7 +103,7 @@ class Summary:
             rate = (self.listed - self.resumed_from) / self.seconds if self.seconds else 0.0
             begun = f" (went on after {self.resumed_from})" if self.resumed_from else ""
             lines.append(f"{self.seconds:.1f} s, {rate:.0f} studies/s{begun}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.tally])
 
 
 @dataclass
@@ -333,25 +336,31 @@ class Prepare:
             journal.begin(settings)
         todo = journal.resume(packer.array_specs(), listing.digests, self.chunk_size())
         resumed = listing.count - listing.count_of(todo)
-        self.pack(journal, listing, packer, todo, resumed)
-        return self.complete(journal, listing, tokenizer, resumed, started)
+        tally = self.pack(journal, listing, packer, todo, resumed)
+        return replace(self.complete(journal, listing, tokenizer, resumed, started), tally=tuple(tally.lines()))
 
-    def pack(self, journal: Journal, listing: Listing, packer: ChunkPacker, todo: list[int], resumed: int) -> None:
-        """Pack the chunks still to do and note them."""
+    def pack(
+        self, journal: Journal, listing: Listing, packer: ChunkPacker, todo: list[int], resumed: int
+    ) -> RunningTally:
+        """Pack the chunks still to do and note them; what the report filter counted."""
+        tally = RunningTally(self.report_filter)
+        tally.take()  # of reading its files, say
         rejected = sum(1 for _ in journal.rejected())
         self.check_rejected(rejected, journal)
         if not todo:
-            return
+            return tally
         # Starting processes would take longer than a few chunks.
         workers = 0 if self.workers is None and len(todo) <= 4 else self.workers
         place = packing(packer, journal.folder, self.chunk_size(), len(todo), workers, self.scheduler)
-        with closing(place), Progress("packing", listing.count, self.progress) as progress:
+        with closing(place), Progress("packing", listing.count, self.progress, tally.rate) as progress:
             progress.advance(resumed, counted=False)
             for number, chunk in place.pack((number, listing.chunk(number)) for number in todo):
                 journal.note(number, listing.digests[number], number * self.chunk_size(), chunk)
                 rejected += len(chunk.rejected)
                 self.check_rejected(rejected, journal)
+                tally.add(chunk.tally)
                 progress.advance(chunk.count + len(chunk.rejected))
+        return tally
 
     def check_rejected(self, count: int, journal: Journal) -> None:
         if self.max_rejected is not None and count > self.max_rejected:

@@ -1,4 +1,4 @@
-"""The packed store: what `medvlp prepare` writes once and training reads.
+"""The packed store: written once by `medvlp prepare`, read by training.
 
 A store is a folder::
 
@@ -51,7 +51,7 @@ class StoreError(ValueError):
 
 @dataclass(frozen=True)
 class PackedStore:
-    """A complete store, opened for reading. Cheap to send to worker processes: only the path travels.
+    """A complete store, opened for reading. Cheap to pickle for worker processes: only the path is sent.
 
     Row i of `images`, `studies` and the token tables is the same image; ``study`` in the other tables is
     that row's number, and those tables are sorted by it. Rows with one ``study_id`` are the images of one study: they
@@ -62,7 +62,7 @@ class PackedStore:
 
     @classmethod
     def open(cls, path: Path | str) -> Self:
-        """Open the store at ``path``; raises `StoreError` (one line, with the mend) if it cannot be read."""
+        """Open the store at ``path``; raises `StoreError` (one line, with the fix) if it cannot be read."""
         store = cls(Path(path))
         store.check()
         return store
@@ -79,17 +79,17 @@ class PackedStore:
         try:
             version = self.meta.get("schema_version")
         except (json.JSONDecodeError, UnicodeDecodeError, AttributeError):
-            raise StoreError(f"{self.path / META_FILE}: damaged; {rebuild} anew (with overwrite)") from None
+            raise StoreError(f"{self.path / META_FILE}: damaged; {rebuild} again (with overwrite)") from None
         if version not in READABLE_VERSIONS:
             raise StoreError(
                 f"{self.path}: written with store schema {version}, this version reads {SCHEMA_VERSION}; "
-                f"{rebuild} anew (with overwrite)"
+                f"{rebuild} again (with overwrite)"
             )
         for name, entry in self.meta["files"].items():
             file = self.path / name
             if not file.is_file() or file.stat().st_size != entry["bytes"]:
-                state = "has another size than when it was written" if file.is_file() else "is missing"
-                raise StoreError(f"{self.path}: {name} {state}; {rebuild} anew (with overwrite)")
+                state = "has changed size since it was written" if file.is_file() else "is missing"
+                raise StoreError(f"{self.path}: {name} {state}; {rebuild} again (with overwrite)")
 
     def verify(self) -> None:
         """Compare every file with its SHA-256 in ``store.json``; raises `StoreError` naming the first that differs."""
@@ -107,7 +107,7 @@ class PackedStore:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of ``store.json`` as it was when it was first read: of the files' own, and what made them."""
+        """SHA-256 of ``store.json`` when first read: it covers the files' checksums and their provenance."""
         return hashlib.sha256(json.dumps(self.meta, sort_keys=True).encode()).hexdigest()
 
     def __len__(self) -> int:

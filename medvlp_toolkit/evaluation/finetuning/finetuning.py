@@ -1,4 +1,4 @@
-"""Fine-tuning: the step of prediction, and what is measured and written when the test set is done."""
+"""Evaluation of fine-tuned networks: the prediction step, and the metrics and files at the end of the test set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fine-tuning on pairs of an image and a text: prediction, and what is measured when the test set is done."""
+"""Evaluation of networks fine-tuned on image-text pairs: the prediction step, and the metrics of the test set."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ class AnswerEvaluation(Evaluation):
     Args:
         dataset: what is answered.
         output_dir: the results folder; None keeps the metrics only.
-        trained: the training questions, to say what not looking would score; None leaves that out.
+        trained: the training questions, for the baselines that ignore the image; None skips them.
         controls: name -> an evaluation that ran before this one, of the same questions with other images: by how
-            much it is worse says how much the image matters.
+            much it is worse shows how much the image matters.
         metrics_of: ``answers``, or ``classes`` for captions with a class each.
         title, config, checkpoint, seconds: see :class:`~medvlp_toolkit.evaluation.Evaluation`.
     """

@@ -1,4 +1,4 @@
-"""Two models on the same images: difference per label, its interval and p, corrected over the labels."""
+"""Comparison of two models on the same images: difference per label, interval and p, corrected over the labels."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ class StudyPooling:
         return [self._study_ids[place] for place in self.first]
 
     def image_ids(self, image_ids: Sequence[str]) -> list[str] | None:
-        """The images' ids where they tell rows of one study apart, else None."""
+        """The image ids if they distinguish rows of one study, else None."""
         return list(image_ids) if self.rows > self.studies else None
 
     def described(self) -> dict[str, Any]:

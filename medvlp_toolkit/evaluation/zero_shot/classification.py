@@ -29,7 +29,7 @@ Metrics = dict[str, Any]
 
 
 class Classification(Measure):
-    """``zero_shot`` of labels that were trained on, with ``subgroups``, and ``zero_shot_held_out`` of those kept out.
+    """``zero_shot`` for trained labels, with ``subgroups``, and ``zero_shot_held_out`` for held-out ones.
 
     Where the data set has a split ``threshold_split`` besides, F1 and accuracy are also given at the thresholds that
     are best on it, next to those tuned on the evaluated images themselves.
@@ -78,7 +78,7 @@ def score_table(
     groups: Mapping[str, Sequence[Any] | None] | None = None,
     image_id: Sequence[str] | None = None,
 ) -> pa.Table:
-    """The table of ``scores.parquet``: a row per study, or per image where ``image_id`` tells those of a study apart.
+    """The table of ``scores.parquet``: a row per study, or per image where ``image_id`` distinguishes those of a study.
 
     Args:
         study_id: S ids.
@@ -151,7 +151,7 @@ def classification_metrics(
         labels: L names.
         thresholds: per label, chosen elsewhere (see :func:`best_f1_thresholds`); present means at or above it.
         thresholds_from: the split they come from; it names the metrics.
-        patient_id: S ids; intervals resample patients. Rows without one count as patients of their own.
+        patient_id: S ids; intervals resample patients. Rows without one count as separate patients.
         replicates: bootstrap resamples; 0 leaves intervals out.
         seed, level: of the bootstrap.
         min_positives: labels with fewer are left out of the means and named in ``excluded``.
@@ -171,7 +171,7 @@ def classification_metrics(
 
         What a label lacks a class for is None. ``macro``: unweighted means over the labels not in ``excluded``.
         ``excluded``: labels without both classes or with too few positives. ``few``: labels in the means whose own
-        figure says little. ``bootstrap``: how the intervals were made.
+        figure is unreliable. ``bootstrap``: how the intervals were computed.
 
     Raises:
         ValueError: for misfitting shapes, targets other than 1, 0 and -1, and scores that are not finite.
@@ -237,7 +237,7 @@ def classification_metrics(
 
 
 def best_f1_thresholds(targets: ArrayLike, scores: ArrayLike, labels: Sequence[str]) -> dict[str, float | None]:
-    """Per label the threshold (present: at or above) of highest F1 on these rows; None without both classes.
+    """Per label, the threshold (present: at or above) with the highest F1 on these rows; None without both classes.
 
     Meant for a validation split; hand the result to :func:`classification_metrics` of the test split.
     """

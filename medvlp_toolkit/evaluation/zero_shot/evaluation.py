@@ -1,4 +1,4 @@
-"""Zero-shot evaluation: collects what an evaluator scores, has it measured, and writes the results folder."""
+"""Zero-shot evaluation: collects the evaluator's scores, runs the measures, and writes the results folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from medvlp_toolkit.evaluation.zero_shot.studies import EvaluatedStudies
 
 
 class ZeroShotEvaluation(Evaluation):
-    """Zero-shot evaluation of a store's labels, boxes and sides, each by a measure of its own.
+    """Zero-shot evaluation of a store's labels, boxes and sides, each by its own measure.
 
     A handler of an evaluator whose step is :class:`~medvlp_toolkit.evaluation.ScoringStep`. When the evaluator has
     seen every batch it writes ``scores.parquet``, ``probabilities.csv``, the measures' own files, ``metrics.json`` and
@@ -86,7 +86,7 @@ class ZeroShotEvaluation(Evaluation):
         engine.state.metrics["macro_auc"] = metrics.get("zero_shot", {}).get("macro", {}).get("auc")
 
     def _table(self, tested: ScoredSet) -> Any:
-        """Scores of the labels where there are any, else of every entity with unknown targets."""
+        """Scores of the labels if there are any, else of every entity with unknown targets."""
         names: Sequence[str] = list(self.studies.labels)
         targets, scores = tested.of_labels(names)
         if targets is None or not names:

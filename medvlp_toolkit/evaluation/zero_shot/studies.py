@@ -1,4 +1,4 @@
-"""What a zero-shot evaluation is about: studies, the labels asked for, and where their findings are."""
+"""The studies of a zero-shot evaluation, with the labels asked for and the locations of their findings."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class EvaluatedStudies:
         self.entities = tuple(entities)
         known = [name for name in dataset.label_names if name in self.entities]
         self.labels = {name: name for name in known} if labels is None else dict(labels)
-        map_labels(np.zeros((0, len(self.entities))), self.entities, self.labels)  # refuses an entity that is not there
+        map_labels(np.zeros((0, len(self.entities))), self.entities, self.labels)  # raises for unknown entities
         self.trained = {name: entity for name, entity in self.labels.items() if name not in held_out}
         self.held_out = {name: entity for name, entity in self.labels.items() if name in held_out}
         self.threshold_split = threshold_split
@@ -65,7 +65,7 @@ class EvaluatedStudies:
         self.volume_boxes = VolumeBoxes.read(volume_boxes) if volume_boxes else None
 
     def column_of(self, label: str) -> int:
-        """Place of the entity that answers for a label."""
+        """Column of the entity that represents a label."""
         return self.entities.index(self.labels[label])
 
     def targets(self, rows: NDArray[np.int64], labels: Sequence[str]) -> NDArray[np.int8] | None:
@@ -86,11 +86,11 @@ class EvaluatedStudies:
         return StudyPooling(self.store.values("study_id", rows) or [], self.pool)
 
     def is_evaluated(self, row: int) -> bool:
-        """False for rows that only choose thresholds."""
+        """False for rows used only to choose thresholds."""
         return row not in self._set_aside
 
     def truth(self, row: int, label: str) -> Truth | None:
-        """Where a finding is in the image of a row; None where nothing is annotated."""
+        """The location of a finding in the image of a row; None without annotation."""
         if label == self.mask_label:
             mask = np.asarray(self.store.masks[row, 0]) > 0
             return mask if mask.any() else None

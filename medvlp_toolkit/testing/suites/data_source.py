@@ -61,7 +61,7 @@ class DataSourceSuite(PluginSuite):
             who = f"study '{study.id}'"
             self.check(study.image is None or isinstance(study.image, Path), f"{who} has an image that is no Path")
             self.check(study.report is None or isinstance(study.report, Report), f"{who} has a report that is none")
-            self.check(study.split is None or isinstance(study.split, str), f"{who} has a split that is no string")
+            self.check(study.split is None or isinstance(study.split, str), f"{who} has a split that is not a string")
             wrong = [label for label, value in study.labels.items() if value not in LABEL_VALUES]
             self.check(
                 not wrong,

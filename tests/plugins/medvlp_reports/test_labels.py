@@ -118,12 +118,12 @@ def test_a_users_scheme_is_read_from_its_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("labels: {A: {present: [unicorn]}}", "'A' has concept 'unicorn'"),
+        ("labels: {A: {present: [unicorn]}}", "concept 'unicorn' is none of the lexicon's"),
         ("certainty: {maybe: 1}\nlabels: {A: {present: [scar]}}", "maybe"),
-        ("certainty: {likely: 5}\nlabels: {A: {present: [scar]}}", "likely"),
+        ("certainty: {likely: 5}\nlabels: {A: {present: [scar]}}", "`likely`: 5 where 1"),
         ("labels: []", "labels"),
         ("- 1", "labels"),
-        ("labels: [A]", "map each label"),
+        ("labels: [A]", "`labels`: a list where a mapping is expected"),
         ("no_finding: {label: B}\nlabels: {A: {present: [scar]}}", "'B'"),
     ],
 )

@@ -16,8 +16,9 @@ from medvlp_toolkit.data.preparing.prepare import Prepare, Summary
 from medvlp_toolkit.data.preparing.record_json import dump
 from medvlp_toolkit.data.records import Report, Study
 from medvlp_toolkit.data.sections import DEFAULT_SECTIONS, with_sections
-from medvlp_toolkit.data.store.rejected import Reason, read_rejected
+from medvlp_toolkit.data.store.rejected import Reason
 from medvlp_toolkit.data.store.store import PackedStore
+from tests.rejections import read_rejected
 
 RULES = RuleFilter()
 

@@ -1,4 +1,4 @@
-"""What pre-training taught: the pretext tasks on unseen studies, and a linear probe on frozen image features."""
+"""Evaluation of pre-training: the pretext tasks on unseen studies, and a linear probe on frozen image features."""
 
 from __future__ import annotations
 

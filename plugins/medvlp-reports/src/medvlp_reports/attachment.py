@@ -42,6 +42,8 @@ def attach(items: list[Item], groups: dict[int, Group]) -> dict[int, tuple[Place
         before_of[index] = before.places if before is not None else ()
         if term.adjective:
             places = _adjective_places(items, groups, index, before)
+            if not places and previous is not None and _joined_adjectives(items, previous, index):
+                places = attached[previous]
         else:
             after = _group_after(items, groups, index)
             places = _combine(before, after)
@@ -118,7 +120,7 @@ def _adjective_places(
     follower = _adjacent_after(items, groups, index)
     if before is not None and before.last == index - 1:
         if any(place.sides for place in before.places):
-            return before.places
+            return _with_subject(items, groups, before)
         after = _group_after(items, groups, index)
         # "costophrenic angle blunted on the right"
         side_only = after is not None and not any(place.organs for place in after.places)
@@ -131,6 +133,22 @@ def _adjective_places(
         return follower.places
     after = _group_after(items, groups, index)
     return _combine(before, after)
+
+
+def _joined_adjectives(items: list[Item], previous: int, index: int) -> bool:
+    """Whether two adjectives are said of one organ: "aorta tortuous and calcified"."""
+    between = {term.kind for _, _, term in items[previous + 1 : index]}
+    return items[previous][2].adjective and CONJUNCTION in between and between <= {CONJUNCTION, RESTART}
+
+
+def _with_subject(items: list[Item], groups: dict[int, Group], side: Group) -> tuple[Place, ...]:
+    """The places of a phrase before an adjective; of a side alone, its subject's: "angles are bilaterally clear"."""
+    if any(place.organs or place.levels for place in side.places):
+        return side.places
+    if not side.first or items[side.first - 1][2].kind is not VERB:
+        return side.places
+    subject = _subject(items, groups, side.first)
+    return with_sides(subject.places, side.places) if subject is not None else side.places
 
 
 def _group_before(items: list[Item], groups: dict[int, Group], index: int) -> Group | None:
@@ -272,5 +290,7 @@ def _combine(before: Group | None, after: Group | None) -> tuple[Place, ...]:
         return group.places if group else ()
     if any(place.sides for place in before.places):
         return before.places
+    if not any(place.organs or place.levels for place in after.places):
+        return with_sides(before.places, after.places)  # "lower lobe atelectasis on the left"
     organs = tuple(organ for place in before.places for organ in place.organs if organ.name not in GENERIC)
     return tuple(Place(organs + place.organs, place.sides, place.levels) for place in after.places)

@@ -12,14 +12,14 @@ import json
 import os
 import tarfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, TextIO
 
 from medvlp_reports.labels import LabelledReport
-from medvlp_toolkit.data.records import Finding, Report
+from medvlp_toolkit.data.records import Finding, Presence, Report
 from medvlp_toolkit.data.sections import report_from_open_i
 from medvlp_toolkit.tables.cells import filled, identifier
 from medvlp_toolkit.tables.columns import Columns, section_of
@@ -48,7 +48,8 @@ class ReportReader:
     read by :class:`~medvlp_toolkit.tables.table.Table`. NULs become spaces. A report that is there again
     under the same id (tables with a row an image) is read once and counted in ``repeated``; another report of that
     id is rejected; a report without text is read and counted in ``empty``. Every row, line or file that is passed is
-    counted: ``rows == read + repeated + len(rejected)``.
+    counted: ``rows == read + repeated + len(rejected)``. ``place`` is where the last report
+    stood.
 
     Args:
         source: file or folder.
@@ -71,6 +72,7 @@ class ReportReader:
     repeated: int = field(default=0, init=False)
     unit: str = field(default="files", init=False)
     id_name: str = field(default="id", init=False)
+    place: str = field(default="", init=False)
 
     def __iter__(self) -> Iterator[Report]:
         path = Path(self.source)
@@ -88,9 +90,14 @@ class ReportReader:
                 continue
             seen[report.id] = text
             self.read += 1
+            self.place = place
             if not report.text.strip():
                 self.empty += 1
             yield report
+
+    def leave_out(self, reason: str) -> None:
+        """List the report that was given last as rejected: whoever reads it found that it cannot be used."""
+        self.rejected.append(Rejected(self.place, reason))
 
     def _reports(self, path: Path) -> Iterator[tuple[str, Report]]:
         if path.is_dir():
@@ -241,15 +248,57 @@ class ReportReader:
         return _clean(Report(report_id, text, sections))
 
 
-def write_findings(path: str | Path, rows: Iterable[tuple[Report, Sequence[Finding]]]) -> int:
-    """Write findings as JSON lines, one report a line (``{"id": …, "findings": […]}``); how many lines."""
+def write_findings(
+    path: str | Path,
+    rows: Iterable[tuple[Report, Sequence[Finding]]],
+    language: Callable[[Report], str | None] | None = None,
+) -> int:
+    """Write findings as JSON lines, one report a line (``{"id": …, "findings": […]}``); how many lines.
+
+    ``language`` names the language of a report that was not read for it, noted as ``"language": …``.
+    """
     count = 0
-    with _replacing(path) as stream:
+    with replacing(path) as stream:
         for report, findings in rows:
-            record = {"id": report.id, "findings": [_finding_record(finding) for finding in findings]}
+            record: dict[str, Any] = {"id": report.id, "findings": [_finding_record(finding) for finding in findings]}
+            other = language(report) if language is not None else None
+            if other is not None:
+                record["language"] = other
             stream.write(json.dumps(record, ensure_ascii=False) + "\n")
             count += 1
     return count
+
+
+def read_findings(path: str | Path) -> dict[str, list[Finding]]:
+    """The findings that ``write_findings`` wrote, by the report's id.
+
+    Raises FileNotFoundError, or ValueError with the line, where it is no file of findings.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; expected findings that `medvlp filter` has written")
+    found: dict[str, list[Finding]] = {}
+    with path.open(encoding="utf-8", errors="replace") as stream:
+        for number, line in enumerate(stream, 1):
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line)
+                found[str(record["id"])] = [_finding(item) for item in record["findings"]]
+            except (ValueError, KeyError, TypeError, RecursionError):
+                raise ValueError(f"{path}, line {number}: no findings as `medvlp filter` writes them") from None
+    return found
+
+
+def _finding(item: dict[str, Any]) -> Finding:
+    presence, span = item["presence"], item.get("span")
+    return Finding(
+        str(item["entity"]),
+        None if presence is None else Presence(presence),
+        item.get("position"),
+        None if span is None else (int(span[0]), int(span[1])),
+        item.get("concept_id"),
+    )
 
 
 def write_labels(path: str | Path, rows: Iterable[LabelledReport], labels: Sequence[str], reader: ReportReader) -> int:
@@ -258,7 +307,7 @@ def write_labels(path: str | Path, rows: Iterable[LabelledReport], labels: Seque
     Values are 1, 0, -1 or blank. Returns how many rows.
     """
     count = 0
-    with _replacing(path) as stream:
+    with replacing(path) as stream:
         writer = csv.writer(stream, lineterminator="\n")
         # The reader knows the id's name once the first report has been read.
         for row in rows:
@@ -323,7 +372,7 @@ def _clean(report: Report) -> Report:
 
 
 @contextmanager
-def _replacing(path: str | Path) -> Iterator[TextIO]:
+def replacing(path: str | Path) -> Iterator[TextIO]:
     """A text file that takes its name only when it is complete."""
     path = Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")

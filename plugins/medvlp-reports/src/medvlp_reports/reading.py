@@ -20,7 +20,7 @@ from medvlp_reports.lexicon import (
     Lexicon,
     Term,
 )
-from medvlp_reports.phrases import ARTICLES, COLUMN, SKIPPED, TOKEN, longest_matches, mark
+from medvlp_reports.phrases import COLUMN, longest_matches, mark, tokens_of
 from medvlp_reports.sentences import is_answered
 
 _SIZE = Term(RESTART, "size")
@@ -28,6 +28,8 @@ _CHANGE = Term(CHANGE, "change")
 _SHORTEST_ELLIPSIS = 5  # items
 _LABELLING = frozenset([":", "=", "-", COLUMN])
 _NONE: frozenset[int] = frozenset()
+# Marks of other scripts, read as those that the lexicon has.
+_MARKS = str.maketrans("，、،；؛：？؟（）／＋－＝＆", ",,,;;:??()/+-=&")
 
 
 class Read(NamedTuple):
@@ -53,16 +55,23 @@ def read_items(sentence: str, lexicon: Lexicon) -> Read:
     lowered = lower(sentence)
     lemma_of = lexicon.lemmas
     known = lemma_of.get
+    compounds, skipped = lexicon.compounds, lexicon.skipped
     spans: list[tuple[int, int]] = []
     lemmas: list[str] = []
     articled: list[int] = []
     labelled = False
-    for match in TOKEN.finditer(lowered):
+    for match in tokens_of(lowered):
         word = match[0]
+        if compounds is not None and word[0].isalpha() and word not in skipped and (parts := compounds[word]):
+            at = match.start()
+            for first, last, meaning in parts:
+                lemmas.append(lemma_of[meaning])
+                spans.append((at + first, at + last))
+            continue
         lemma = known(word)
         if lemma is None:
-            if word in SKIPPED:
-                if word in ARTICLES:
+            if word in skipped:
+                if word in lexicon.articles:
                     articled.append(len(lemmas))
                 continue
             if word[0].isalnum():
@@ -99,9 +108,11 @@ def read_items(sentence: str, lexicon: Lexicon) -> Read:
 def lower(text: str) -> str:
     """Lower case of the same length, so that places in it are places in the text ("İ" would grow)."""
     lowered = text.lower()
-    if len(lowered) == len(text):
+    if text.isascii():
         return lowered
-    return "".join(low if len(low := char.lower()) == 1 else char for char in text)
+    if len(lowered) != len(text):
+        lowered = "".join(low if len(low := char.lower()) == 1 else char for char in text)
+    return lowered.translate(_MARKS)
 
 
 def _complete(items: list[Item]) -> None:

@@ -17,12 +17,13 @@ _ITEM = re.compile(rf"[ \t]*{_MARK}\s*")
 _LABEL = re.compile(r"[^\W\d_][^:.;,?!\n]{0,50}:(?!\d)")
 # A full stop ends a statement before a space or a capital (reports often lose the space), and so do the others; a
 # number in a list and a bullet within a line do so before their text. "1.5 cm" continues; so do abbreviations.
-_STOP = r"[.!?](?<![.!?]{2})[.!?]*(?=\s|$|[^\W\d_a-zß-öø-ÿ][a-zß-öø-ÿ])|\.(?<=[^\W\d_]{4}\.)(?=[^\W\d_]{2})"
+_STOP = r"[。！？｡।]+|[.!?](?<![.!?]{2})[.!?]*(?=\s|$|[^\W\d_a-zß-öø-ÿ][a-zß-öø-ÿ])|\.(?<=[^\W\d_]{4}\.)(?=[^\W\d_]{2})"
 _END = re.compile(_STOP)
 _END_OR_ITEM = re.compile(
     _STOP + r"|(?<=\s)(?:\(?(?P<number>\d{1,2})[.)]|\((?P<letter>[a-j])\))(?=\s+[^\W\d_])|(?<=\s)[•▪◦‣](?=\s)"
 )
 _ITEM_WITHIN = re.compile(r"[)•▪◦‣]|(?<=\s)1\.\s")  # of text without, no list is looked for
+_BULLETS = "•▪◦‣"
 _WORD_BEFORE = re.compile(r"[^\W_]+(?:\.[^\W_]+)*\Z")
 _ANSWER = re.compile(r"[ \t]*([^\W\d_]{1,12})[ \t]*(?=[.,;\n]|\Z)")
 _LONGEST_ABBREVIATION = 12
@@ -36,7 +37,8 @@ class Layout:
 
     ``abbreviations`` end in a full stop that ends no statement; a line does not end a statement after one of
     ``open_words`` (unless by one of ``closed_endings``), nor before one of ``continuing_words``; ``answers`` may follow
-    the question mark of a label.
+    the question mark of a label. ``capital_nouns``: nouns are capitalised, so that a capital at the beginning of a line
+    says nothing; ``ordinal_stops``: a number with a full stop is an ordinal ("5. Rippe").
     """
 
     abbreviations: frozenset[str] = frozenset()
@@ -44,13 +46,16 @@ class Layout:
     continuing_words: frozenset[str] = frozenset()
     answers: frozenset[str] = frozenset()
     closed_endings: tuple[str, ...] = ()
+    capital_nouns: bool = False
+    ordinal_stops: bool = False
 
     @classmethod
     def from_cues(cls, cues: Mapping[str, Any]) -> Layout:
         """The ``layout`` of a table of cues; each kind of word may be absent."""
-        words = {name: words for name, words in cues.get("layout", {}).items() if name != "source"}
-        closed = tuple(words.pop("closed_endings", ()))
-        return cls(**{name: frozenset(listed) for name, listed in words.items()}, closed_endings=closed)
+        words: dict[str, Any] = {
+            name: frozenset(listed) for name, listed in cues.get("layout", {}).items() if name != "source"
+        }
+        return cls(**{**words, "closed_endings": tuple(sorted(words.get("closed_endings", ())))})
 
 
 def sentences(text: str, layout: Layout | None = None) -> Iterator[tuple[int, str]]:
@@ -69,7 +74,7 @@ def sentences(text: str, layout: Layout | None = None) -> Iterator[tuple[int, st
                 # "1) … 2) …": numbers in order begin items; "seen on image 6. The" ends at its stop.
                 if _number(match) in (1, expected):
                     expected = _number(match) + 1
-                elif text[match.end() - 1] == ".":
+                elif text[match.end() - 1] == "." and not layout.ordinal_stops:
                     end, following = match.end() - 1, match.end()
                 else:
                     continue
@@ -81,7 +86,7 @@ def sentences(text: str, layout: Layout | None = None) -> Iterator[tuple[int, st
                 if not end or not text[end - 1].isalnum() or is_answered(text, match.end(), layout):
                     continue  # "? pneumonia", "Pneumothorax? No"
                 end = following = match.end()  # it says that something is uncertain
-            elif text[end] == "!":
+            elif text[end] not in _BULLETS:
                 following = match.end()
             if end > start:
                 yield start, text[start:end]
@@ -110,7 +115,10 @@ def default_layout() -> Layout:
 
 def _abbreviated(text: str, stop: int, layout: Layout) -> bool:
     word = text[max(0, stop - _LONGEST_ABBREVIATION) : stop].lower().split()
-    return bool(word) and word[-1].lstrip("([") in layout.abbreviations
+    if not word:
+        return False
+    last = word[-1].lstrip("([")
+    return last in layout.abbreviations or (layout.ordinal_stops and last.isdigit() and len(last) <= 2)
 
 
 def _blocks(text: str, layout: Layout) -> Iterator[tuple[int, int]]:
@@ -180,6 +188,8 @@ def _begins_anew(before: str, line: str, width: int, caseless: bool, layout: Lay
     # A word that would still have fitted was put on a line of its own.
     if width < _NARROWEST or len(before) + 1 + len(first) <= width:
         return True
+    if layout.capital_nouns:
+        return False
     # In a full line a number, name or abbreviation may stand in the middle of a sentence ("… with the\nPICC").
     return not (caseless or not first.isalpha() or (len(first) > 1 and first.isupper()))
 

@@ -20,7 +20,7 @@ from small_studies import EffusionFilter
 from medvlp_toolkit.data import PackedStore, Prepare, Report, Study, StudyDataset, VolumeTransform
 from medvlp_toolkit.data.images import decoders
 from medvlp_toolkit.data.preparing.prepare import Summary
-from medvlp_toolkit.data.store.rejected import read_rejected
+from tests.rejections import read_rejected
 
 RAMP = np.tile(np.arange(0, 4096, 64, dtype=np.uint16), (48, 1))
 NIFTI = (6, 7, 8)

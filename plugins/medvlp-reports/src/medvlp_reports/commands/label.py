@@ -16,7 +16,10 @@ from medvlp_toolkit.cli.output import console
 from medvlp_toolkit.cli.plugin_options import make_plugin
 
 if TYPE_CHECKING:
+    from medvlp_reports.io import ReportReader
     from medvlp_reports.labels import LabelledReport
+    from medvlp_toolkit.data.records import Report
+    from medvlp_toolkit.data.tally import LanguageAware
 
 
 def label_table(
@@ -59,13 +62,22 @@ def label_table(
     reading = Reading(rules)
 
     def work() -> str:
-        reports = reading.watched(counted(reader, "labelling", max_rejected))
+        reports = reading.watched(_in_its_language(counted(reader, "labelling", max_rejected), reader, rules))
         labelled = label_reports(reports, chosen, rules)
         count = write_labels(out, _tallied(labelled, tally, reading), chosen.labels, reader)
         _print_tally(chosen.labels, tally)
         return f"{out}: {count:,} reports, {len(chosen.labels)} labels ({chosen.name})\n{reading}"
 
     run_on_reports(reader, out, max_rejected, work)
+
+
+def _in_its_language(reports: Iterable[Report], reader: ReportReader, rules: LanguageAware) -> Iterator[Report]:
+    """The reports; those in a language that is not read are listed as left out, and have a blank row."""
+    for report in reports:
+        language = rules.foreign(report)
+        if language is not None:
+            reader.leave_out(f"in {language}, which the lexicon does not read")
+        yield report
 
 
 def _tallied(
