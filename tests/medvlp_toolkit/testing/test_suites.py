@@ -953,7 +953,7 @@ reporting_importer.network_def = lambda model: "a network"  # type: ignore[attr-
 @pytest.mark.parametrize(
     ("rule", "sentence"),
     [
-        ("test_says_what_became_of_every_key", "its key_report says nothing of embed.bias, head.bias"),
+        ("test_says_what_became_of_every_key", "its key_report does not mention embed.bias, head.bias"),
         ("test_says_how_wide_descriptions_are", "text_width gives 0; expected a positive int"),
         ("test_makes_the_network_of_inference", "network_def gives a str; expected a torch.nn.Module"),
     ],
