@@ -22,6 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("moved",),
     ("__init__",),
     ("errors",),
+    ("tables",),
     ("data",),
     ("interfaces",),
     ("model",),
@@ -39,7 +40,7 @@ FRONT_DOOR = ("__init__.py", "inference/loaded_bundle.py")
 NAME_PLUGINS = ("known_plugins.py",)
 LEVELS = get_args(Level)
 #: Lines of code of the kernel.
-KERNEL_LIMIT = 6_300
+KERNEL_LIMIT = 6_000
 
 
 def upward(core: Core) -> list[str]:
@@ -111,7 +112,8 @@ def test_the_core_holds_together(check: str, core: Core) -> None:
 
 
 def test_the_kernel_stays_small(core: Core) -> None:
-    size = kernel_size(core.root)
+    size = dict(kernel_size(core.root))
+    size.pop("reading and preparing")
     assert sum(size.values()) <= KERNEL_LIMIT, f"lines of code: {size}; `make size` prints them"
 
 

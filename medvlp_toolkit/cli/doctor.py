@@ -1,4 +1,4 @@
-"""``medvlp doctor``: does what is installed fit together, and on what does it run."""
+"""``medvlp doctor``: checks that the installed packages fit together, and shows the hardware they run on."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def doctor(
         stack, devices, decoders = _probe(timeout)
     problems = [
         *check_python(),
-        *(f"{r.problem} Mend: {r.mend}" for r in requirements if not r.ok),
+        *(f"{r.problem} Fix: {r.fix}" for r in requirements if not r.ok),
         *_stack_problems(stack),
         *_device_problems(devices),
         *_decoder_problems(decoders),
@@ -67,23 +67,23 @@ def _probe(timeout: float) -> tuple[Outcome, Outcome, Outcome]:
 
 def _stack_problems(stack: Outcome) -> list[str]:
     if not stack.ok:
-        return [f"importing {', '.join(_STACK)} together: {stack.error}. Mend: reinstall them under constraints.txt"]
+        return [f"importing {', '.join(_STACK)} together: {stack.error}. Fix: reinstall them under constraints.txt"]
     return [
-        f"{name} cannot be imported: {why}. Mend: pip install --force-reinstall {name}"
+        f"{name} cannot be imported: {why}. Fix: pip install --force-reinstall {name}"
         for name, why in stack.value.items()
         if why
     ]
 
 
 def _device_problems(devices: Outcome) -> list[str]:
-    return [] if devices.ok else [f"torch cannot tell its devices: {devices.error}. Mend: reinstall torch"]
+    return [] if devices.ok else [f"torch cannot list its devices: {devices.error}. Fix: reinstall torch"]
 
 
 def _decoder_problems(decoders: Outcome) -> list[str]:
-    mend = "Mend: pip install pylibjpeg pylibjpeg-openjpeg pylibjpeg-rle pyjpegls python-gdcm"
+    fix = "Fix: pip install pylibjpeg pylibjpeg-openjpeg pylibjpeg-rle pyjpegls python-gdcm"
     if not decoders.ok:
-        return [f"pydicom cannot tell its decoders: {decoders.error}. {mend}"]
-    return [f"no decoder for DICOM files in {syntax}. {mend}" for syntax, found in decoders.value.items() if not found]
+        return [f"pydicom cannot list its decoders: {decoders.error}. {fix}"]
+    return [f"no decoder for DICOM files in {syntax}. {fix}" for syntax, found in decoders.value.items() if not found]
 
 
 def _print(

@@ -28,7 +28,12 @@ from .pair_scorer import (
 from .pair_scorer import (
     retriever as retriever,
 )
-from .pretrained import load_pretrained as load_pretrained
+from .pretrained import (
+    load_pretrained as load_pretrained,
+)
+from .pretrained import (
+    pretrained_encoder as pretrained_encoder,
+)
 from .pretrained_bundle import PretrainedBundle as PretrainedBundle
 from .segmentation import UShapedSegmenter as UShapedSegmenter
 from .tokenizer_state import checkpoint_tokenizer as checkpoint_tokenizer

@@ -2,15 +2,16 @@
 
 It holds the composed configuration of the training as it was given, and beside it what the model's construction took
 from data, files and hubs: sizes, names, shapes of embeddings, the architecture of pre-trained parts, a tokenizer. A
-model is rebuilt from it without any of those; a checkpoint fills it. It is a configuration like a bundle's own, and is
-to be trusted like one: building from it runs what it names.
+model is rebuilt from it without any of those; a checkpoint fills it. Texts of the data are never kept. It is a
+configuration like a bundle's own, and is to be trusted like one: building from it runs what it names.
 """
 
 from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Container, Iterator, Mapping
+import pydoc
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,17 +20,31 @@ import torch
 
 from medvlp_toolkit.files import write_whole
 from medvlp_toolkit.interfaces import DescribesItself
+from medvlp_toolkit.weights.nested import (
+    SEPARATOR,
+    dependents,
+    get,
+    holds_text,
+    is_place,
+    is_plain,
+    leaves,
+    literal,
+    plain,
+    put,
+    references,
+    top_of,
+    walk,
+)
 
 FILE = "model.json"
 VERSION = 1
-SEPARATOR = "::"
 
+#: What a model is made of hangs together from these ids: its network and losses, and what images and texts become.
+ROOTS = ("pretraining_model", "model", "network_def", "scored_entities", "evaluation_transform", "text_length")
 #: What a run does with a model; no part of it.
 _ACTIONS = ("imports", "initialize", "run", "finalize")
 #: Computed now, although nothing of a training need have asked for it.
 _ALSO = ("scored_entities",)
-#: Ends of the names of ids that say where files are on this machine.
-_PLACES = ("_dir", "_file", "_root", "_dirs", "_files")
 
 
 @dataclass(frozen=True)
@@ -47,16 +62,27 @@ class Description:
     source: str = "the configuration"
 
     @classmethod
-    def of(cls, parser: Any) -> Description:
-        """Of MONAI's ``ConfigParser``, when its model has been built."""
+    def of(cls, parser: Any, also: Sequence[str] = _ALSO) -> Description:
+        """Of MONAI's ``ConfigParser``, when its model has been built.
+
+        Args:
+            also: ids to compute now, where they are there.
+        """
         config = {key: value for key, value in parser.get().items() if not str(key).startswith("_")}
-        for name in _ALSO:
+        for name in also:
             if name in config:
                 parser.get_parsed_content(name)
         resolved: Mapping[str, Any] = parser.ref_resolver.resolved_content
-        values = {}
-        for id_, given in walk({key: value for key, value in config.items() if key not in _ACTIONS}):
-            if id_ in resolved and not is_place(id_) and (kept := _kept(given, resolved[id_])) is not None:
+        made = {key: value for key, value in config.items() if key not in _ACTIONS}
+        reached = _reached(made, ROOTS)
+        of_data = dependents(made, [id_ for id_, _ in walk(made) if is_place(id_)])
+        values: dict[str, Any] = {}
+        for id_, given in walk({key: value for key, value in made.items() if key in reached}):
+            if id_ not in resolved or is_place(id_) or _within(id_, values):
+                continue
+            kept = _kept(given, resolved[id_])
+            # Reports may be what a vocabulary was learned from; names of what is scored are the model's.
+            if kept is not None and (id_ in also or id_ not in of_data or not _is_text(kept[0])):
                 values[id_] = kept[0]
         return cls(_plain_copy(config), values)
 
@@ -69,12 +95,12 @@ class Description:
         """
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
-            config, values, version = content["configuration"], content["values"], content["version"]
+            config, values, version = dict(content["configuration"]), dict(content["values"]), content["version"]
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"{path} is no description of a model ({error!r}); copy it from the training again"
             ) from None
-        if version != VERSION or not isinstance(config, dict) or not isinstance(values, dict):
+        if version != VERSION:
             raise ValueError(f"{path} has version {version!r} of its format, and this toolkit reads {VERSION}")
         return cls(config, values, str(path))
 
@@ -90,9 +116,14 @@ class Description:
         text = json.dumps(content, indent=1, ensure_ascii=False)
         return write_whole(Path(folder) / FILE, lambda file: file.write(text.encode("utf-8")))
 
-    def as_mapping(self) -> dict[str, Any]:
-        """For an argument of another description."""
-        return {"config": self.config, "values": self.values, "source": self.source}
+    def as_mapping(self, roots: Sequence[str] = ROOTS) -> dict[str, Any]:
+        """For an argument of another description: what the roots are made of, and nothing else of the training."""
+        reached = _reached(self.config, roots) | {"imports"}
+        return {
+            "config": {key: value for key, value in self.config.items() if key in reached},
+            "values": {id_: value for id_, value in self.values.items() if top_of(id_) in reached},
+            "source": self.source,
+        }
 
     # -- building from it -----------------------------------------------------------------------
 
@@ -106,7 +137,7 @@ class Description:
         from monai.bundle import ConfigParser
 
         config = copy.deepcopy(self.config)
-        touched = self._depending(overrides)
+        touched = dependents(self.config, overrides)
         for id_, value in self.values.items():
             if id_ not in touched:
                 put(config, id_, _merged(get(self.config, id_), value, id_, touched))
@@ -114,10 +145,11 @@ class Description:
         parser.update(pairs={**(places or {}), **overrides})
         return parser
 
-    def model_ids(self, roots: tuple[str, ...], filled: Container[str] = ()) -> set[str]:
+    def model_ids(self, roots: Sequence[str] = ROOTS, filled: Container[str] = ()) -> set[str]:
         """Top-level ids that the roots are made of, directly or through others.
 
-        Parts that are rebuilt from their own description, and those ``filled`` otherwise, end the search.
+        Parts that are rebuilt from their own description, and those ``filled`` otherwise, end the search; an argument
+        of such a part that its description keeps, and that is another id's value, is still found.
         """
         found: set[str] = set()
         waiting = [root for root in roots if root in self.config]
@@ -126,11 +158,12 @@ class Description:
             if top in found:
                 continue
             found.add(top)
-            for id_, leaf in leaves(self.config[top], top):
-                if top not in filled and not self.is_rebuilt(id_):
-                    waiting += [
-                        name for ref in references(leaf) if (name := ref.partition(SEPARATOR)[0]) in self.config
-                    ]
+            for id_, leaf in () if top in filled else leaves(self.config[top], top):
+                names = [name for reference in references(leaf) if (name := top_of(reference)) in self.config]
+                if not self.is_rebuilt(id_):
+                    waiting += names
+                elif self._is_kept_argument(id_):
+                    found.update(name for name in names if leaf == f"@{name}" and _is_value(self.config[name]))
         return found
 
     def value(self, id_: str) -> Any:
@@ -139,86 +172,53 @@ class Description:
 
     def is_rebuilt(self, id_: str) -> bool:
         """Whether an id is of a part that describes itself."""
-        parts = id_.split(SEPARATOR)
-        within = (SEPARATOR.join(parts[:length]) for length in range(1, len(parts) + 1))
-        return any(isinstance(self.values.get(outer), Mapping) for outer in within)
+        return _within(id_, self.values) or isinstance(self.values.get(id_), Mapping)
 
-    def _depending(self, overrides: Mapping[str, Any]) -> set[str]:
-        """Ids of the configuration that are overridden, or refer to one that is, directly or through others."""
-        uses = {id_: references(leaf) for id_, leaf in leaves(self.config)}
-        touched = set(overrides)
-        while True:
-            more = {
-                id_ for id_, refs in uses.items()
-                if id_ not in touched and any(_overlap(ref, other) for ref in refs for other in touched)
-            }  # fmt: skip
-            if not more:
-                return touched
-            touched |= more
+    def _is_kept_argument(self, id_: str) -> bool:
+        part, _, argument = id_.rpartition(SEPARATOR)
+        rebuilt = self.values.get(part)
+        return isinstance(rebuilt, Mapping) and argument in rebuilt
 
 
-def is_place(id_: str) -> bool:
-    """Whether an id says where files are on this machine, which the model does not depend on."""
-    name = id_.rpartition(SEPARATOR)[2]
-    return name.endswith(_PLACES) or name == "pretrained"
+def _reached(config: Mapping[str, Any], roots: Sequence[str]) -> set[str]:
+    """Top-level ids that the roots refer to, directly or through others."""
+    found: set[str] = set()
+    waiting = [root for root in roots if root in config]
+    while waiting:
+        top = waiting.pop()
+        if top not in found:
+            found.add(top)
+            waiting += [
+                name for _, leaf in leaves(config[top]) for ref in references(leaf) if (name := top_of(ref)) in config
+            ]
+    return found
 
 
-def walk(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(id, value) of everything in a configuration, containers before what they hold."""
-    if prefix:
-        yield prefix, config
-    if isinstance(config, Mapping | list | tuple):
-        for key, value in config.items() if isinstance(config, Mapping) else enumerate(config):
-            yield from walk(value, f"{prefix}{SEPARATOR}{key}" if prefix else str(key))
+def _within(id_: str, values: Mapping[str, Any]) -> bool:
+    """Whether an id belongs to a part that is rebuilt from its own description."""
+    parts = id_.split(SEPARATOR)
+    outer = (SEPARATOR.join(parts[:length]) for length in range(1, len(parts)))
+    return any(isinstance(values.get(name), Mapping) for name in outer)
 
 
-def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(id, value) of everything that holds nothing else."""
-    for id_, value in walk(config, prefix):
-        if not isinstance(value, Mapping | list | tuple) or not value:
-            yield id_, value
+def _is_value(configured: Any) -> bool:
+    """Whether a configured value is one itself, neither computed nor built."""
+    return not isinstance(configured, Mapping | list | tuple) and not (
+        isinstance(configured, str) and (configured.startswith("$") or references(configured))
+    )
 
 
-def references(leaf: Any) -> list[str]:
-    """Ids that a value refers to."""
-    if not isinstance(leaf, str):
-        return []
-    from monai.bundle.reference_resolver import ReferenceResolver
-
-    return list(ReferenceResolver.match_refs_pattern(leaf))
-
-
-def get(config: Any, id_: str, default: Any = None) -> Any:
-    """The value of an id in a nested configuration."""
-    for part in id_.split(SEPARATOR):
-        if isinstance(config, Mapping) and part in config:
-            config = config[part]
-        elif isinstance(config, list | tuple) and part.isdigit() and int(part) < len(config):
-            config = config[int(part)]
-        else:
-            return default
-    return config
-
-
-def put(config: Any, id_: str, value: Any) -> None:
-    """Set an id that is there in a nested configuration."""
-    *path, last = id_.split(SEPARATOR)
-    for part in path:
-        config = config[int(part)] if isinstance(config, list) else config[part]
-    config[int(last) if isinstance(config, list) else last] = value
-
-
-def _overlap(reference: str, other: str) -> bool:
-    """Whether one id is the other, holds it, or is held by it."""
-    return f"{reference}{SEPARATOR}".startswith(f"{other}{SEPARATOR}") or other.startswith(f"{reference}{SEPARATOR}")
+def _is_text(kept: Any) -> bool:
+    return not (isinstance(kept, Mapping) and "_target_" in kept) and holds_text(kept)
 
 
 def _merged(given: Any, value: Any, id_: str, touched: set[str]) -> Any:
-    """The arguments that were kept, but those configured of an id that is overridden."""
-    if not isinstance(given, Mapping) or not isinstance(value, Mapping):
-        return value
-    renewed = {key: item for key, item in given.items() if f"{id_}{SEPARATOR}{key}" in touched}
-    return {**value, **renewed}
+    """What was kept, but the arguments of an id that is overridden as they are configured."""
+    if not isinstance(value, Mapping) or "_target_" not in value:
+        return literal(value)
+    kept = {key: item if key == "_target_" else literal(item) for key, item in value.items()}
+    renewed = given.items() if isinstance(given, Mapping) else ()
+    return {**kept, **{key: item for key, item in renewed if f"{id_}{SEPARATOR}{key}" in touched}}
 
 
 def _kept(given: Any, resolved: Any) -> tuple[Any] | None:
@@ -226,29 +226,20 @@ def _kept(given: Any, resolved: Any) -> tuple[Any] | None:
     if isinstance(given, Mapping) and "_target_" in given:
         # Of the type: metrics of Ignite's make up any attribute that they are asked for.
         if issubclass(type(resolved), DescribesItself):
-            return ({"_target_": given["_target_"], **resolved.architecture()},)
-        return None
-    if not isinstance(given, str) or not (given.startswith("$") or references(given)):
+            return ({"_target_": _target_of(given["_target_"], resolved), **resolved.architecture()},)
         return None
     if isinstance(resolved, torch.Tensor):
         return ({"_target_": "torch.zeros", "size": list(resolved.shape)},)
-    return (_plain(resolved),) if _is_plain(resolved) else None
+    if not isinstance(given, str) or not (given.startswith("$") or references(given)):
+        return None
+    return (plain(resolved),) if is_plain(resolved) else None
 
 
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, list | tuple):
-        return all(_is_plain(item) for item in value)
-    if isinstance(value, Mapping):
-        return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
-    return value is None or isinstance(value, bool | int | float | str)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return value
+def _target_of(given: str, made: Any) -> str:
+    """What makes a part from its own arguments: the class that was named, or that of what another thing gave."""
+    kind = type(made)
+    own = f"{kind.__module__}.{kind.__qualname__}"
+    return given if pydoc.locate(given) is kind or pydoc.locate(own) is not kind else own
 
 
 def _plain_copy(config: Any) -> Any:
@@ -259,4 +250,4 @@ def _plain_copy(config: Any) -> Any:
         return [_plain_copy(value) for value in config]
     if isinstance(config, Path):
         return str(config)
-    return config if _is_plain(config) else f"(an object of type {type(config).__name__})"
+    return config if is_plain(config) else f"(an object of type {type(config).__name__})"

@@ -7,7 +7,7 @@ import hashlib
 import inspect
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,14 @@ import torch
 from torch import Tensor
 
 import medvlp_toolkit as mv
-from medvlp_toolkit.interfaces import CarriesKeyReport, KeyReport, MakesNetwork, StatesTextWidth
+from medvlp_toolkit.interfaces import CarriesKeyReport, KeyReport, MakesNetwork, StatesSettings, StatesTextWidth
 from medvlp_toolkit.model.entity_bank import EntityBank
 from medvlp_toolkit.model.entity_scorer import from_pretraining_model
 from medvlp_toolkit.model.pretraining import PretrainingModel
+from medvlp_toolkit.weights.description import FILE as DESCRIPTION_FILE
 from medvlp_toolkit.weights.published_files import read_published
-from medvlp_toolkit.weights.weights import write_weights
+from medvlp_toolkit.weights.trained import TrainedModel
+from medvlp_toolkit.weights.weights import mismatches, write_weights
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +63,15 @@ class DescribedEntities:
         make = functools.partial(mv.encoders.transformers_text, pretrained=self.text_model, lower_case=self.lower_case)
         return EntityBank(make, max_length=self.max_length, trailing_separator=self.trailing_separator)
 
+    def settings(self) -> dict[str, Any]:
+        """Ids of a bundle's training that encode further descriptions as these were."""
+        return {
+            "text_model::pretrained": self.text_model,
+            "text_model::lower_case": self.lower_case,
+            "entity_encoder::max_length": self.max_length,
+            "entity_encoder::trailing_separator": self.trailing_separator,
+        }
+
     def entity_texts(self) -> list[str]:
         """One description per entity.
 
@@ -97,8 +108,9 @@ def import_checkpoint(
     """Run the checkpoint importer ``name`` and write what it gives.
 
     Into ``output_dir`` go ``model.pt`` and ``model.safetensors`` (the bare weights that inference reads),
-    ``pretraining.pt`` (entry ``model``: what evaluation, training and fine-tuning read) and ``import.json`` (how they
-    came about). Nothing in the checkpoint is executed.
+    ``pretraining.pt`` (entry ``model``: what evaluation, training and fine-tuning read), ``import.json`` (how they
+    came about) and, where the importer knows it, ``model.json`` (how the model is composed). Nothing in the checkpoint
+    is executed.
 
     Args:
         name: of a plugin in ``medvlp_toolkit.checkpoint_importers``.
@@ -130,7 +142,28 @@ def import_checkpoint(
         "toolkit": mv.__version__,
     }
     (folder / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    (folder / DESCRIPTION_FILE).unlink(missing_ok=True)  # of weights that lay here before
+    if isinstance(importer, StatesSettings):
+        _describe(name, {**importer.settings(state), **(described.settings() if options else {})}, model, folder)
     return report
+
+
+def _describe(name: str, settings: Mapping[str, Any], model: PretrainingModel, folder: Path) -> None:
+    """Write ``model.json``, where the bundle's ``train.yaml`` with these settings is the model.
+
+    Evaluation, inference and fine-tuning take weights without one to be of ``train.yaml``.
+    """
+    around = folder.resolve().parent
+    bundle = around if (around / "configs" / "train.yaml").is_file() else Path(name)
+    try:
+        trained = TrainedModel(folder / PRETRAINING_FILE, bundle, otherwise=settings, running={})
+        problems = mismatches(trained["pretraining_model"].state_dict(), model.state_dict())
+    except (FileNotFoundError, ValueError) as error:
+        problems = [str(error)]
+    if problems:
+        logger.warning("no %s: train.yaml describes another model (%s)", DESCRIPTION_FILE, problems[0].strip())
+    else:
+        trained.describe().write(folder)
 
 
 def embeddings_for(

@@ -18,6 +18,8 @@ from medvlp_toolkit.interfaces import ExplainsMisfit
 
 logger = logging.getLogger(__name__)
 
+#: What stands for no file: a `null` on a command line arrives as text.
+NONE = (None, "", "null", "None")
 #: What a training run notes of itself beside its checkpoints.
 TRAINING_NOTE = "training.json"
 

@@ -1,4 +1,4 @@
-"""What a batch may hold: the one table of its keys, which :mod:`medvlp_toolkit.interfaces` offers with the contracts.
+"""The one table of batch keys, re-exported with the contracts by :mod:`medvlp_toolkit.interfaces`.
 
 A batch is a dict. A loss names the keys it reads in ``needs``; a loss draws only what is absent. Every random choice
 that changes a loss is drawn when the batch is made, from (seed, epoch, study id), so that it depends neither on the
@@ -33,7 +33,7 @@ BATCH: Mapping[str, str] = {
     "is_pair": "(B,): 1 where image and text belong together",
     "negative_image": (
         "(B or K, C, *spatial): the image of a pair that does not belong together: one a row, or only those of the K "
-        "rows that are no pairs, in their order"
+        "mismatched rows, in order"
     ),
     "targets": "(B, L) int8: a source's own labels, 1, 0 or -1 unknown",
     "mask": "(B, 1, H, W) uint8: 1 inside the annotated finding",

@@ -1,4 +1,4 @@
-"""From a store's volumes to what a 3-D encoder reads, on the training device, for a whole batch at once.
+"""Conversion of the store's volumes to input of a 3-D encoder, on the training device, a whole batch at once.
 
 The transforms take and return the batch dict, as those for pictures do
 (:mod:`medvlp_toolkit.data.batches.augmentation`). Stored volumes share one orientation, so that nothing is flipped.
@@ -21,7 +21,7 @@ _SAMPLE = 100_000
 
 
 class VolumeTransform(nn.Module):
-    """An intensity window to [0, 1], resize, normalise; nothing random.
+    """Intensity window to [0, 1], resize, normalise; no randomness.
 
     Args:
         size: (D, H, W) of the model's input; None keeps the stored one.
@@ -82,7 +82,7 @@ class VolumeTransform(nn.Module):
 
 
 class VolumeAugmentation(VolumeTransform):
-    """Small shifts, changes of size, rotations about the long axis, and intensity; then normalise.
+    """Random small shifts, scaling, rotations about the long axis and intensity; then normalise.
 
     Random numbers come with the batch (``augmentation_draws``), the device draws none. Positions keep their side:
     there is no flip.
@@ -118,7 +118,7 @@ class VolumeAugmentation(VolumeTransform):
         batch = dict(batch)
         signed = 2 * batch["augmentation_draws"] - 1
         volume = self.resize(self.windowed(batch["image"], batch.pop("image_scale", None)))
-        # Beyond the edge lies what the window makes of the lowest value: air.
+        # Outside the volume is air, the lowest value after windowing.
         grid = F.affine_grid(self.geometry(signed, volume.shape[2:]), list(volume.shape), align_corners=False)
         volume = F.grid_sample(volume, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
         gain = 1 + self.contrast * signed[:, 5].view(-1, 1, 1, 1, 1)

@@ -63,7 +63,7 @@ class ImageFiles(Dataset):
         return {"image": image, "input_shape": np.array(shape, np.int64)}
 
     def nothing(self) -> Item:
-        """What a batch without a readable file holds."""
+        """The content of a batch without a readable file."""
         empty = np.zeros((0, 1, self.image_size, self.image_size), np.uint8)
         return {"image": empty, "input_shape": np.zeros((0, 2), np.int64)}
 
@@ -75,7 +75,7 @@ class ImageFiles(Dataset):
         return {key: value[0] for key, value in batch.items()}
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Any]:
-        """The readable images among ``indices``; one that is not is warned of and left out.
+        """The readable images among ``indices``; unreadable ones are skipped with a warning.
 
         Raises:
             ImageReadError: when it is the only image asked for.

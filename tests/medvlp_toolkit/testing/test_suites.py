@@ -1,4 +1,4 @@
-"""A plugin that breaks its contract is told so in a sentence, and one that keeps it passes."""
+"""A plugin that breaks its contract fails with a sentence, and one that satisfies it passes."""
 
 from __future__ import annotations
 
@@ -953,7 +953,7 @@ reporting_importer.network_def = lambda model: "a network"  # type: ignore[attr-
 @pytest.mark.parametrize(
     ("rule", "sentence"),
     [
-        ("test_says_what_became_of_every_key", "its key_report says nothing of embed.bias, head.bias"),
+        ("test_says_what_became_of_every_key", "its key_report does not mention embed.bias, head.bias"),
         ("test_says_how_wide_descriptions_are", "text_width gives 0; expected a positive int"),
         ("test_makes_the_network_of_inference", "network_def gives a str; expected a torch.nn.Module"),
     ],
