@@ -54,7 +54,7 @@ registries: dict[str, Registry] = {
 
 
 def load_bundle(folder: str | Path, **options: Any) -> LoadedBundle:
-    """A trained bundle as an object that scores image files and says where it looked.
+    """A trained bundle as an object that scores image files and draws heat maps.
 
     ``options`` are those of :class:`medvlp_toolkit.inference.LoadedBundle`.
 

@@ -44,13 +44,13 @@ def set_up(output_dir: str | Path | None = None, first_rank: bool = True) -> Non
             print(f"(traceback: {folder / TRACEBACK_FILE})", file=sys.stderr)
 
     sys.excepthook = hook
-    # Said on every bundle run, by libraries below, of things a user cannot change.
+    # Warnings that libraries emit on every bundle run, about things a user cannot change.
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", message=".*pin_memory.*")
     # A schedule counts batches; within an accumulation the optimiser has not stepped yet.
     warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
-    # The engines' own lines repeat what the progress lines say.
+    # The engines' own lines duplicate the progress lines.
     logging.getLogger("ignite").setLevel(logging.WARNING)
     if not first_rank:
         logging.getLogger().setLevel(logging.WARNING)

@@ -1,7 +1,7 @@
-"""Whose mistake an error is, and the line that reports it: one rule for commands, bundle runs, every rank, and Python.
+"""Separates user mistakes from bugs, and formats them: one rule for commands, bundle runs, every rank, and Python.
 
 A user's mistake is an error that the toolkit or the package of a registered plugin raises on purpose: a ``raise``
-statement of theirs, of one of :data:`USER_ERRORS`. Its message says what was given, what was expected and how to fix
+statement of theirs, of one of :data:`USER_ERRORS`. Its message states what was given, what was expected and how to fix
 it, and is all that is shown. A file that cannot be opened counts too. Everything else is a bug and keeps its traceback.
 """
 
@@ -30,8 +30,8 @@ _WORKER = (
     "a process that reads data was killed (is memory short?); the checkpoints are intact: resume with resume.yaml, "
     "with a lower num_workers or none"
 )
-_OTHER = "another process of this training has ended; its own message says why"
-#: What libraries say of processes that are gone, and what that means.
+_OTHER = "another process of this training has ended; its own message has the cause"
+#: Errors of libraries about processes that are gone, and their meaning.
 _OF_LIBRARIES = (
     ("DataLoader worker", _WORKER),
     ("Connection closed by peer", _OTHER),
@@ -42,7 +42,7 @@ _OF_LIBRARIES = (
 
 
 def user_message(error: BaseException) -> str | None:
-    """The line to show for an error, or None for a bug.
+    """The message to show for a user error, or None for a bug.
 
     MONAI wraps what an instantiation raises, so the cause is looked for along the chain, innermost first.
     """
@@ -58,7 +58,7 @@ def user_message(error: BaseException) -> str | None:
 
 
 def user_error(error: BaseException) -> BaseException | None:
-    """The innermost error of a chain that was raised to be read, else one that names a file, or None."""
+    """The innermost user error of a chain, else one that names a file, or None."""
     chain = list(causes(error))[::-1]
     raised = next((link for link in chain if _is_users(link)), None)
     return raised or next((link for link in chain if isinstance(link, OSError) and link.filename is not None), None)
@@ -66,7 +66,7 @@ def user_error(error: BaseException) -> BaseException | None:
 
 @contextmanager
 def unwrapped() -> Iterator[None]:
-    """Raise a user's mistake as it was raised, without the errors that a library has wrapped around it."""
+    """Re-raise a user error without the errors that libraries wrapped around it."""
     try:
         yield
     except Exception as error:
@@ -77,7 +77,7 @@ def unwrapped() -> Iterator[None]:
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """An error, then what it came from, outermost first."""
+    """An error and its causes, outermost first."""
     link: BaseException | None = error
     seen: set[int] = set()
     while link is not None and id(link) not in seen:
@@ -118,7 +118,7 @@ def _plugin_packages(targets: tuple[str, ...]) -> frozenset[str]:
 
 
 def _lost_a_worker(error: BaseException) -> bool:
-    """A worker that dies while it hands over a batch is first noticed as the end of its connection."""
+    """A worker that dies while sending a batch is first noticed as a closed connection."""
     return isinstance(error, ConnectionError | EOFError) and any(
         str(frame.f_globals.get("__name__", "")).startswith("torch.utils.data")
         for frame, _ in traceback.walk_tb(error.__traceback__)

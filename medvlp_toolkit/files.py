@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic file writes: files appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ UNFINISHED = ".unfinished"
 
 
 def write_whole(path: str | Path, write: Callable[[IO[bytes]], Any]) -> Path:
-    """Let ``write`` fill a file under a temporary name, bring it to the disk, then give it its name.
+    """Let ``write`` fill a temporary file, sync it to disk, then rename it.
 
     A file of that name stays as it was until the new one is complete, also when the machine stops.
 
@@ -36,7 +36,7 @@ def write_whole(path: str | Path, write: Callable[[IO[bytes]], Any]) -> Path:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Bring the new name to the disk, where the system has a way to."""
+    """Sync the new name to disk, where the system supports it."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:

@@ -91,7 +91,7 @@ class ImageEncoder(Protocol):
 
 @runtime_checkable
 class ShiftsTokens(Protocol):
-    """An image encoder whose tokens do not look at the middle of their grid cells; heat maps are drawn accordingly."""
+    """An image encoder whose tokens are not centred in their grid cells; heat maps are drawn accordingly."""
 
     def token_shift(self) -> tuple[float, ...]:
         """Per axis, in cells: how far a token's receptive field is centred from the middle of its cell."""
@@ -118,7 +118,7 @@ class GivesFeatureMaps(Protocol):
 
 @runtime_checkable
 class FitsPositions(Protocol):
-    """A module with a parameter ``positional_embedding`` that can be brought to the image size it was built for."""
+    """A module with a parameter ``positional_embedding`` that can be resampled to its own image size."""
 
     def fit_positions(self, positions: Tensor) -> Tensor:
         """Position embeddings (N', D) of another image size -> (N, D)."""
@@ -147,7 +147,7 @@ class TextEncoder(Protocol):
 
 @runtime_checkable
 class FusionModule(Protocol):
-    """Lets text (report tokens or entity queries) and image tokens see one another.
+    """Attends between text (report tokens or entity queries) and image tokens.
 
     It may also be one that :class:`PoolsPairs`, :class:`ChoosesKnowledge` or :class:`ComputesParts`. ``attention`` may be
     None also where it is asked for: heat maps are then left out.
@@ -169,7 +169,7 @@ class FusionModule(Protocol):
 # Methods only: from Python 3.12 on a runtime check does not see the submodules of a torch.nn.Module.
 @runtime_checkable
 class GivesAttention(Protocol):
-    """A network that scores entities and shows where it looked for each of them.
+    """A network that scores entities and returns the attention for each of them.
 
     ``image_encoder``, its submodule, made the tokens that attention covers. The fusion module may give no attention
     although it is asked for; heat maps are then left out.
@@ -190,16 +190,16 @@ class GivesAttention(Protocol):
 
 @runtime_checkable
 class PoolsPairs(Protocol):
-    """A fusion module that gives one feature of an image and a text together: ``pooled`` (B, pooled_width)."""
+    """A fusion module that returns one feature for an image and a text together: ``pooled`` (B, pooled_width)."""
 
     pooled_width: int
 
 
 @runtime_checkable
 class ChoosesKnowledge(Protocol):
-    """A fusion module that says whether it reads ``knowledge``; linked entities are not embedded for one that does not.
+    """A fusion module that states whether it reads ``knowledge``; if not, linked entities are not embedded.
 
-    A module that does not say is given them.
+    A module that does not state it receives them.
     """
 
     reads_knowledge: bool
@@ -207,7 +207,7 @@ class ChoosesKnowledge(Protocol):
 
 @runtime_checkable
 class ComputesParts(Protocol):
-    """A fusion module that leaves out what nobody reads, where ``computes_parts`` is true.
+    """A fusion module that skips unused outputs, if ``computes_parts`` is true.
 
     Its ``forward`` takes ``compute``: ``all``, or the only part of the output that will be read (``text``, ``image`` or
     ``pooled``), the rest of which may be anything; ``published`` computes what the published code does, read or not.
@@ -217,9 +217,9 @@ class ComputesParts(Protocol):
 
 
 class ModelParts(Protocol):
-    """The parts of a model, as a loss may look at them; None where the model has no such part.
+    """The parts of a model that a loss may inspect; None if the model has no such part.
 
-    :class:`medvlp_toolkit.model.VisionLanguageModel` says how they feed one another.
+    :class:`medvlp_toolkit.model.VisionLanguageModel` defines the data flow between them.
     """
 
     image_encoder: Any
@@ -236,7 +236,7 @@ class Encodings(Protocol):
     """One step's view of a batch: every tower and every fused feature, computed on first use.
 
     :class:`medvlp_toolkit.model.Encodings` is what training and evaluation hand to a loss. ``share`` False asks for
-    everything as published code computes it, whole and anew at each request.
+    everything as published code computes it, in full and again at each request.
     """
 
     model: Any
@@ -294,7 +294,7 @@ class PretextLoss(Protocol):
 
 @runtime_checkable
 class RequiresMore(Protocol):
-    """A pretext loss that asks more of the model's parts than their contracts promise."""
+    """A pretext loss that requires more of the model's parts than their contracts."""
 
     def requires(self, model: ModelParts) -> Sequence[str]:
         """What the loss cannot do without and the model lacks: one clause each that names the class of the part and the
@@ -335,7 +335,7 @@ class MakesNetwork(Protocol):
 
 @runtime_checkable
 class ExplainsMisfit(Protocol):
-    """A module that knows why a state dict cannot be its own, in one line: a graph of other entities, for example."""
+    """A module that can explain in one line why a state dict does not fit, for example a graph of other entities."""
 
     def explain_misfit(self, state_dict: Mapping[str, Any], prefix: str = "") -> str | None:
         """The reason, or None; the module's entries begin with ``prefix``."""
@@ -344,20 +344,20 @@ class ExplainsMisfit(Protocol):
 
 @runtime_checkable
 class DescribesItself(Protocol):
-    """A part that can be built again without what its construction read: weights of a hub, a corpus, a graph.
+    """A part that can be rebuilt without the inputs of its construction: hub weights, a corpus, a graph.
 
     An encoder with a ``pretrained`` argument should be one: what training writes beside its weights then rebuilds it
     offline, and a checkpoint fills it.
     """
 
     def architecture(self) -> dict[str, Any]:
-        """Keyword arguments, of plain values, that make an equal part with other weights."""
+        """Keyword arguments (plain values) that build an identical part with other weights."""
         ...
 
 
 @dataclass(frozen=True)
 class KeyReport:
-    """A checkpoint importer leaves one as ``key_report`` on the model it returns.
+    """The report that a checkpoint importer leaves as ``key_report`` on its model.
 
     ``used`` maps a published key to the parameter it became; ``unused`` maps a key, or an entry of the file, to why
     nothing needs it; ``made`` maps a parameter that the checkpoint lacks to where it came from; ``notes`` are
@@ -372,7 +372,7 @@ class KeyReport:
 
 @runtime_checkable
 class CarriesKeyReport(Protocol):
-    """An imported model that says what became of every key."""
+    """An imported model that reports what happened to every key."""
 
     key_report: KeyReport
 

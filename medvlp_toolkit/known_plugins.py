@@ -1,10 +1,10 @@
-"""What to install for a plugin that is known but absent."""
+"""What to install for a known plugin that is missing."""
 
 from __future__ import annotations
 
 #: kind -> name -> distribution.
 KNOWN_PLUGINS: dict[str, dict[str, str]] = {
-    "report_filters": dict.fromkeys(("rules", "radgraph", "entity_linker"), "medvlp-reports"),
+    "report_filters": dict.fromkeys(("rules", "radgraph", "entity_linker", "llm"), "medvlp-reports"),
     "knowledge_sources": dict.fromkeys(
         ("definitions", "obo", "umls", "triples", "chest_lexicon", "joined"), "medvlp-knowledge"
     ),

@@ -1,6 +1,6 @@
-"""Old dotted paths: where each module and name of the first layout is now. They answer for one release.
+"""Old dotted paths: the current location of each module and name of the first layout. They work for one release.
 
-A module that is no longer there is found through :data:`MODULES`, a name that left its module through :data:`NAMES`.
+A module that no longer exists is found through :data:`MODULES`, a name that left its module through :data:`NAMES`.
 What went to a plugin's distribution is listed there, as entry points of the group
 ``medvlp_toolkit.moved_modules`` (old path -> new path). Using an old path raises a ``DeprecationWarning`` that names
 the new one, and ``medvlp verify`` reports it.
@@ -133,7 +133,7 @@ NAMES: dict[str, str] = {
 
 
 def new_path(path: str) -> str | None:
-    """The path to write instead of an old dotted path of a module or of a name in one; None for one that stands.
+    """The replacement for an old dotted path of a module or of a name in one; None if it is current.
 
     >>> new_path("medvlp_toolkit.data.dataset.StudyDataset")
     'medvlp_toolkit.data.StudyDataset'
@@ -160,7 +160,7 @@ def _public(module: str, name: str) -> str:
 
 
 def _name_in(module: str, name: str) -> tuple[str, str] | None:
-    """Module and name of what an old module's name is now, where it did not go where its module went."""
+    """Current module and name of an old module's name, where it moved apart from its module."""
     listed = NAMES.get(f"{module.removeprefix(_CORE + '.')}.{name}")
     if listed is not None:
         home, _, now = f"{_CORE}.{listed}".rpartition(".")
@@ -215,6 +215,6 @@ class _OldModules(MetaPathFinder, Loader):
 
 
 def answer_old_paths() -> None:
-    """Let imports of old paths succeed from now on in this process."""
+    """Make imports of old paths work from now on in this process."""
     if not any(isinstance(finder, _OldModules) for finder in sys.meta_path):
         sys.meta_path.append(_OldModules())

@@ -1,4 +1,4 @@
-"""A small store of pictures with questions, in which only the picture can tell the answer."""
+"""A small store of pictures with questions, in which only the picture determines the answer."""
 
 from __future__ import annotations
 

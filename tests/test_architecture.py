@@ -22,6 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("moved",),
     ("__init__",),
     ("errors",),
+    ("tables",),
     ("data",),
     ("interfaces",),
     ("model",),

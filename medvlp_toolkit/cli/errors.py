@@ -1,4 +1,4 @@
-"""Commands report a user's mistake in a line or two on stderr; a traceback is kept for bugs."""
+"""Commands report a user's mistake in a line or two on stderr; tracebacks are for bugs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from medvlp_toolkit.errors import USER_ERROR, user_message
 
 
 class Commands(TyperGroup):
-    """The group of all commands: turns errors that a user can cause into lines."""
+    """The group of all commands: prints user errors as one or two lines."""
 
     def invoke(self, ctx: Any) -> Any:
         try:

@@ -1,7 +1,7 @@
-"""Commands of `medvlp` that installed distributions bring: entry points of the group ``medvlp_toolkit.commands``.
+"""Commands of `medvlp` from installed distributions: entry points of the group ``medvlp_toolkit.commands``.
 
 The name of the entry point is the command's; it leads to a function that Typer reads, or to a ``typer.Typer`` with
-commands of its own. A command that cannot be imported does not break the others: it says why when it is called.
+commands of its own. A command that cannot be imported does not break the others: calling it reports why.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _ANY_ARGUMENTS = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
 def add_found_commands(app: typer.Typer) -> None:
-    """Add every command that is installed, in the order of their names; a name of the core's own is not replaced."""
+    """Add every installed command, sorted by name; the core's own commands are not replaced."""
     own = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
     own |= {str(group.name) for group in app.registered_groups}
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):

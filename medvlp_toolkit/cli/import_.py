@@ -1,4 +1,4 @@
-"""``medvlp import``: a published checkpoint into a bundle's ``models/``."""
+"""``medvlp import``: converts a published checkpoint into a bundle's ``models/``."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def import_(
         int, typer.Option(min=2, help="Tokens per description: MedKLIP trained with 128 and evaluated with 64.")
     ] = 128,
     lower_case: Annotated[
-        bool, typer.Option(help="Lower the descriptions before tokenising; MedKLIP does, its vocabulary is cased.")
+        bool, typer.Option(help="Lower-case the descriptions before tokenising; MedKLIP does, its vocabulary is cased.")
     ] = True,
     trailing_separator: Annotated[
         bool, typer.Option(help="Keep the tokenizer's last special token; MedKLIP's tokenizer adds none.")
     ] = False,
 ) -> None:
-    """Bring a published checkpoint into a bundle: weights for inference and a checkpoint to go on with.
+    """Convert a published checkpoint for a bundle: weights for inference and a checkpoint to resume from.
 
     Nothing in the file is executed, and every entry of it is accounted for.
     """

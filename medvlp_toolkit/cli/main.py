@@ -1,4 +1,4 @@
-"""``medvlp``: the commands, each in a file of its own.
+"""``medvlp``: the commands, one file each.
 
 A new command is a file with one function, and one line below.
 """
@@ -57,7 +57,7 @@ def options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Options of every command; ``traceback`` is read where errors are told (:mod:`medvlp_toolkit.cli.errors`)."""
+    """Options of every command; ``traceback`` is read where errors are reported (:mod:`medvlp_toolkit.cli.errors`)."""
 
 
 def main() -> None:

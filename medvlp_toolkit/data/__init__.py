@@ -1,4 +1,4 @@
-"""Studies on their way to a step: records, images, the packed store, what prepares it, and the batches made of it."""
+"""Everything between a study and a training step: records, images, the packed store, its preparation, and batches."""
 
 import lazy_loader
 

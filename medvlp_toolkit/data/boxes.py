@@ -35,7 +35,7 @@ def box_mask(boxes: Sequence[AnyBox], size: tuple[int, int]) -> Mask:
 
 
 def bounding_boxes(mask: Mask) -> list[AnyBox]:
-    """The box around a mask (height, width), in fractions of the image; none around an empty one."""
+    """The bounding box of a mask (height, width), in fractions of the image; none for an empty one."""
     if not mask.any():
         return []
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))

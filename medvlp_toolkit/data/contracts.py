@@ -1,4 +1,4 @@
-"""The contracts of the plugin kinds that data preparation reads, and what a plugin may offer beyond its contract.
+"""Contracts of the plugin kinds that data preparation uses, and the optional protocols beside them.
 
 :mod:`medvlp_toolkit.interfaces` offers them with those of the model's parts.
 """
@@ -42,7 +42,7 @@ class KnowledgeSource(Protocol):
 
 @runtime_checkable
 class DataSource(Protocol):
-    """Studies of one data set.
+    """Images of one data set, each with what is known of its study: records of one id are the images of one study.
 
     A source may also be one that :class:`ReadsImages`, :class:`ReadsMasks` or :class:`RejectsRecords`.
     """
@@ -55,7 +55,7 @@ class DataSource(Protocol):
 
 @runtime_checkable
 class Fingerprinted(Protocol):
-    """A data source or report filter that says itself what changes its result.
+    """A data source or report filter that states which settings change its result.
 
     ``fingerprint`` is plain data (JSON). A store keeps it, and is not continued or taken for complete with another one.
     Of a plugin without it the public attributes are kept.
@@ -67,7 +67,7 @@ class Fingerprinted(Protocol):
 
 @runtime_checkable
 class ReadsImages(Protocol):
-    """A data source that holds its pixels itself, or reads them in a way of its own."""
+    """A data source that provides pixels itself instead of image files."""
 
     def read_image(self, study: Study) -> NDArray[Any]:
         """(C, H, W) uint8, or (C, D, H, W) int16 volumes, of 1 or 3 channels."""
@@ -79,13 +79,13 @@ class ReadsMasks(Protocol):
     """A data source with annotated regions."""
 
     def read_mask(self, study: Study) -> NDArray[np.uint8] | None:
-        """(H, W), not zero inside the annotated finding; None for a study without."""
+        """(H, W), non-zero inside the annotated finding; None for a study without a mask."""
         ...
 
 
 @runtime_checkable
 class RejectsRecords(Protocol):
-    """A data source that leaves out records itself: those of its latest pass are in ``rejected``."""
+    """A data source that rejects records itself: those of its latest pass are in ``rejected``."""
 
     @property
     def rejected(self) -> Sequence[Rejected]: ...
@@ -93,14 +93,14 @@ class RejectsRecords(Protocol):
 
 @runtime_checkable
 class CountsMissing(Protocol):
-    """A report filter that looks findings up by the report's id: ``missing`` counts the reports it does not know."""
+    """A report filter that looks findings up by the report's id: ``missing`` counts the unknown reports."""
 
     missing: int
 
 
 @runtime_checkable
 class StartsWithin(Protocol):
-    """A sampler that can begin a pass at a later study, so that a training resumes within an epoch."""
+    """A sampler that can begin a pass at a later study, so that training resumes within an epoch."""
 
     def start_at(self, study: int) -> None:
         """Begin the next pass, and only that, at this study of the rank's share."""

@@ -20,7 +20,7 @@ TENSORS = ("edge_index", "relations", "entity_embeddings")
 
 
 class GraphError(ValueError):
-    """A file is no knowledge graph, or not the one that is needed; the message has the mend."""
+    """A file is not a knowledge graph, or not the required one; the message says how to fix it."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class KnowledgeGraph:
 
     @classmethod
     def read(cls, path: Path | str) -> Self:
-        """Open a file that ``medvlp graph`` wrote.
+        """Open a file written by ``medvlp graph``.
 
         Raises:
             FileNotFoundError: when there is none.
@@ -77,7 +77,7 @@ class KnowledgeGraph:
 
         file = Path(path)
         if not file.is_file():
-            raise FileNotFoundError(f"no knowledge graph at {file}; `medvlp graph STORE --out {file}` makes one")
+            raise FileNotFoundError(f"no knowledge graph at {file}; `medvlp graph STORE --out {file}` builds one")
         try:
             with safe_open(file, framework="numpy") as content:
                 texts = json.loads((content.metadata() or {}).get(METADATA, "{}"))
@@ -87,7 +87,7 @@ class KnowledgeGraph:
         missing = [name for name in TENSORS if name not in tensors]
         if missing or texts.get("format") != FORMAT_VERSION:
             raise GraphError(
-                f"{file} is no knowledge graph of this version; `medvlp graph STORE --out {file}` makes one"
+                f"{file} is not a knowledge graph of this version; `medvlp graph STORE --out {file}` builds one"
             )
         return cls(
             tensors["edge_index"].astype(np.int64),
@@ -106,7 +106,7 @@ class KnowledgeGraph:
         file = Path(path)
         file.parent.mkdir(parents=True, exist_ok=True)
         temporary = file.with_name(file.name + ".tmp")
-        # One entry: safetensors writes several in any order, and the same graph is to give the same bytes.
+        # One entry: safetensors writes several in any order, and the same graph must give the same bytes.
         texts = {
             "format": FORMAT_VERSION,
             "sha256": self.fingerprint,
@@ -137,7 +137,7 @@ class KnowledgeGraph:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of entities and triples: which graph it is, whatever the embeddings are."""
+        """SHA-256 of entities and triples: identifies the graph regardless of its embeddings."""
         digest = hashlib.sha256(json.dumps([self.entity_ids, self.relation_names]).encode())
         digest.update(np.ascontiguousarray(self.edge_index).tobytes())
         digest.update(np.ascontiguousarray(self.relations).tobytes())

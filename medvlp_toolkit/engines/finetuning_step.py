@@ -1,4 +1,4 @@
-"""The step that fine-tunes a network on labels, masks, answers or pairs."""
+"""The training step for fine-tuning a network on labels, masks, answers or pairs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One network over several processes: replicated (DDP) or sharded (FSDP2)."""
+"""One network on several processes: replicated (DDP) or sharded (FSDP2)."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def replicate(network: nn.Module, device: torch.device, synchronise_batch_norm: 
 
 
 def shard(network: nn.Module, blocks: Sequence[str]) -> nn.Module:
-    """The network with its parameters, gradients and optimiser states split over the processes (FSDP2), in place.
+    """The network with parameters, gradients and optimiser states sharded over the processes (FSDP2), in place.
 
     For towers that are too large for one device. Each block is gathered when it computes and freed after; what is in
     no block is one more. Give it to the optimiser after this.
@@ -107,7 +107,7 @@ def unwrap(network: nn.Module) -> nn.Module:
 
 @contextmanager
 def gradients_synchronised(network: nn.Module, wanted: bool) -> Iterator[None]:
-    """Whether the backward pass within talks to other processes; between the batches of an accumulation it need not."""
+    """Whether the backward pass synchronises gradients; between the batches of an accumulation it need not."""
     if isinstance(network, DistributedDataParallel) and not wanted:
         with network.no_sync():
             yield
@@ -161,7 +161,7 @@ def load_optimizer_state(network: nn.Module, optimizer: torch.optim.Optimizer, s
 
 
 def checkpoint_activations(network: nn.Module, blocks: Sequence[str] = ()) -> nn.Module:
-    """Let blocks keep their inputs only (Chen et al. 2016); same losses and gradients, names stay as they are.
+    """Make blocks keep only their inputs (Chen et al. 2016); losses, gradients and names are unchanged.
 
     Args:
         blocks: patterns of module names, such as ``model.text_encoder.*.layer.*``; nothing is changed when empty.

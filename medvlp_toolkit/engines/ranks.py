@@ -1,4 +1,4 @@
-"""The processes of one training: who is the first, what they agree on, what they gather."""
+"""The processes of a training run: rank, agreement and gathering."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def is_first_rank() -> bool:
 
 
 def is_distributed() -> bool:
-    """Whether a process group stands."""
+    """Whether a process group is initialised."""
     return dist.is_available() and dist.is_initialized()
 
 
@@ -55,7 +55,7 @@ def start_ranks() -> None:
 
 
 def seed_rank(seed: int) -> None:
-    """Give every process random numbers of its own, for dropout; models are initialised before, alike on all."""
+    """Seed every process differently, for dropout; models are initialised before that, identically on all."""
     own = int(np.random.SeedSequence([seed, rank()]).generate_state(1)[0])
     random.seed(own)
     np.random.seed(own)
@@ -75,34 +75,34 @@ def control_group() -> dist.ProcessGroup | None:
 
 
 def of_all_ranks(value: Any) -> list[Any]:
-    """What every process has, in the order of their ranks. Collective; of plain values and tensors on the CPU."""
+    """The values of all processes, in rank order. Collective; for plain values and CPU tensors."""
     if world_size() == 1:
         return [value]
-    told: list[Any] = [None] * world_size()
-    dist.all_gather_object(told, value, group=control_group())
-    return told
+    gathered: list[Any] = [None] * world_size()
+    dist.all_gather_object(gathered, value, group=control_group())
+    return gathered
 
 
 def any_rank(flag: bool) -> bool:
     """Whether ``flag`` is true on any process. Collective."""
     if world_size() == 1:
         return flag
-    told = torch.tensor(int(flag))
-    dist.all_reduce(told, op=dist.ReduceOp.MAX, group=control_group())
-    return bool(told)
+    highest = torch.tensor(int(flag))
+    dist.all_reduce(highest, op=dist.ReduceOp.MAX, group=control_group())
+    return bool(highest)
 
 
 def of_first_rank(value: Any) -> Any:
-    """What the first process has. Collective; of plain values only."""
+    """The value of the first process. Collective; for plain values only."""
     if world_size() == 1:
         return value
-    told = [value]
-    dist.broadcast_object_list(told, src=0, group=control_group())
-    return told[0]
+    values = [value]
+    dist.broadcast_object_list(values, src=0, group=control_group())
+    return values[0]
 
 
 def gather_rows(rows: Tensor) -> Tensor:
-    """(B, …) of each process -> (N B, …) of all, in the order of their ranks, with a gradient. Collective.
+    """(B, …) of each process -> (N B, …) of all, in rank order, with gradients. Collective.
 
     The gradient of a row is the sum of what all processes made of it, so that a contrastive loss over all pairs has the
     gradient it has on one process (Ignite's ``all_gather`` has none). Shares must be of one size.

@@ -1,4 +1,4 @@
-"""Which configuration a run was made with, and how another one differs."""
+"""The configuration that a run was started with, and its differences from another one."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from medvlp_toolkit.weights.description import Description
 
 logger = logging.getLogger(__name__)
 
-#: Ids that say where and how a run is started, not what it computes.
+#: Ids that set where and how a run is started, not what it computes.
 NOT_COMPARED = ("resume", "output_dir", "bundle_root", "initialize", "run", "finalize", "imports", "device")
 
 
 class RunConfiguration:
-    """Kept in a checkpoint; when that is loaded into another configuration, the differences are logged.
+    """Stored in a checkpoint; when loaded under another configuration, the differences are logged.
 
     Args:
         config: nested mapping; what MONAI's workflow is running when None.
@@ -44,7 +44,7 @@ class RunConfiguration:
         return {"values": json.dumps(self.values, sort_keys=True), "sha256": self.hash}
 
     def load_state_dict(self, state: Mapping[str, str]) -> None:
-        """Log what has changed since; nothing is loaded."""
+        """Log the differences; nothing is loaded."""
         changes = differences(json.loads(state["values"]), self.values)
         if changes:
             logger.warning("the configuration has changed since the checkpoint:\n  %s", "\n  ".join(changes))

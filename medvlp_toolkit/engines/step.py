@@ -1,4 +1,4 @@
-"""What one iteration does: the functions that MONAI's engines call for every batch."""
+"""The work of one iteration: the functions that MONAI's engines call for every batch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Transform = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
 class OptimisationStep:
-    """What training steps share: precision, accumulation, clipping, compilation, an average of the weights.
+    """Base of training steps: precision, accumulation, clipping, compilation, averaged weights.
 
     Nothing in it waits for the device. With ``accumulation_steps`` the gradients of so many batches are averaged before
     the optimiser steps; processes talk with the last of them only, and the end of an epoch ends the group. Each batch's
@@ -64,7 +64,7 @@ class OptimisationStep:
         self._compiled: nn.Module | None = None
 
     def optimise(self, engine: Any, forward: Callable[[nn.Module], Any], loss: Callable[[Any], Tensor]) -> Any:
-        """Forward, backward and, at the end of a group, the optimiser's step; what ``forward`` gave.
+        """Forward, backward and, at the end of a group, the optimiser step; returns the result of ``forward``.
 
         Args:
             forward: calls the network, in the precision that was asked for.
@@ -100,7 +100,7 @@ class OptimisationStep:
             self.ema.update_parameters(unwrap(engine.network))
 
     def _ready(self, network: nn.Module) -> nn.Module:
-        """Compiled in place where that is asked for: names in its state dict stay as they are."""
+        """The network, compiled in place on request: names in its state dict are unchanged."""
         if self.compile and self._compiled is not network:
             unwrap(network).compile()
             self._compiled = network
@@ -133,7 +133,7 @@ class PretrainingStep(OptimisationStep):
 
     def __call__(self, engine: Any, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         prepared = self.transform(to_device(batch, engine.state.device))
-        # A compiled step would be compiled anew for every list of study ids.
+        # A compiled step would be recompiled for every list of study ids.
         tensors = {key: value for key, value in prepared.items() if isinstance(value, Tensor)}
         losses = self.optimise(engine, lambda network: engine.inferer(tensors, network), lambda losses: losses["loss"])
         return {name: value.detach() for name, value in losses.items()}
@@ -141,7 +141,7 @@ class PretrainingStep(OptimisationStep):
 
 @dataclass(frozen=True)
 class Place:
-    """A batch among those whose gradients are added up before the optimiser steps.
+    """The position of a batch within a gradient accumulation group.
 
     ``index`` counts from 0; ``size`` is how many there are, fewer in the last group of an epoch.
     """

@@ -1,4 +1,4 @@
-"""Collects what an evaluator gives and, at the end, measures it and writes a results folder."""
+"""Base handler of evaluations: collects an evaluator's output, computes metrics and writes a results folder."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _DESCRIPTION = ("patient_id", "split", "sex", "age", "view")
 
 
 class Evaluation:
-    """What all evaluations share: when to collect, when to write, and the record of the run in a results folder.
+    """Base of evaluations: when to collect, when to write, and the run record in a results folder.
 
     A subclass keeps what each batch gives (:meth:`collect`), and measures it and writes its own files in
     :meth:`finish`, which ends with :meth:`write`: ``run.json``, without which a folder is incomplete, is written last.
@@ -32,7 +32,7 @@ class Evaluation:
     Args:
         dataset: what is predicted; its ``store`` describes the images.
         output_dir: the results folder; None writes nothing.
-        title: says what was evaluated.
+        title: names what was evaluated.
         config: the configuration, for ``run.json``.
         checkpoint: the evaluated weights' file, for ``run.json``.
         seconds: name -> seconds of what came before, or called without arguments gives that when it is written.
@@ -73,11 +73,11 @@ class Evaluation:
         self.finish(engine)
 
     def begin(self) -> None:
-        """Forget an earlier run."""
+        """Reset the state of an earlier run."""
         self._started = time.perf_counter()
 
     def collect(self, output: Any) -> None:
-        """Keep what a batch gave."""
+        """Collect the output of a batch."""
 
     def finish(self, engine: Engine) -> None:
         """Measure, write and print."""
@@ -116,7 +116,7 @@ class Evaluation:
         print_summary(metrics, {"metrics": self.output_dir / "metrics.json", **(paths or {})}, self.title, tables)
 
     def described(self, rows: NDArray[np.int64]) -> dict[str, Any]:
-        """Columns of the store that a scores table keeps."""
+        """Columns of the store that go into a scores table."""
         return {name: self.dataset.store.values(name, rows) for name in _DESCRIPTION}
 
 

@@ -1,4 +1,4 @@
-"""What the steps of all evaluators share."""
+"""The base step of all evaluators."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from medvlp_toolkit.engines.step import Transform
 
 
 class EvaluationStep:
-    """What a network makes of one batch, without gradients; a subclass says what in :meth:`predict`.
+    """Runs a network on one batch, without gradients; subclasses implement :meth:`predict`.
 
     Given to MONAI's ``SupervisedEvaluator`` as ``iteration_update``.
 
@@ -35,12 +35,12 @@ class EvaluationStep:
 
     @torch.no_grad()
     def compute(self, engine: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """The output for a batch, without an event of the engine."""
+        """The output for a batch, without engine events."""
         prepared = self.transform(to_device(batch, engine.state.device))
         engine.network.eval()
         with autocast(engine.state.device, self.precision):
             return self.predict(engine, batch, prepared)
 
     def predict(self, engine: Any, batch: Mapping[str, Any], prepared: dict[str, Any]) -> dict[str, Any]:
-        """The engine's output for a batch as it was stored, and as the network takes it; runs in ``precision``."""
+        """The engine's output, from the stored batch and the transformed batch; runs in ``precision``."""
         raise NotImplementedError

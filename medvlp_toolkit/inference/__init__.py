@@ -1,4 +1,4 @@
-"""A trained bundle on image files: what writes its results, and the bundle as a Python object."""
+"""A trained bundle applied to image files: result writers, and the bundle as a Python object."""
 
 import lazy_loader
 

@@ -26,7 +26,7 @@ _INFERENCE = ("inference.yaml", "inference.yml", "inference.json")
 
 
 class LoadedBundle:
-    """What ``configs/inference`` of a bundle composes, weights loaded, ready for one image file after the other.
+    """The inference configuration of a bundle with its weights loaded, ready to score image files.
 
     Loading runs the bundle's configuration, as ``python -m monai.bundle run`` does: load bundles that you trust, or
     have looked at with ``medvlp verify --strict``.
@@ -82,10 +82,10 @@ class LoadedBundle:
     def heat_map(
         self, image: str | Path, entity: str, attention_layers: int | Sequence[int] | None = None
     ) -> NDArray[np.float32]:
-        """Where the model looked for an entity, over the image's own pixels (height, width), or a volume's voxels.
+        """Heat map of an entity, over the image's own pixels (height, width), or a volume's voxels.
 
-        Values are attention per token, spread linearly between the tokens' centres; they say where the model looked,
-        which need not be where a finding is.
+        Values are attention per token, interpolated linearly between the tokens' centres; they show where the model
+        looked, which need not be where a finding is.
 
         Args:
             image: as for :meth:`score`.
@@ -104,7 +104,7 @@ class LoadedBundle:
             with torch.no_grad():
                 _, attention = self.network.attend(prepared)
         if attention is None:
-            raise ValueError(f"there is no heat map to draw: {mapper.why_none()}")
+            raise ValueError(f"no heat map is available:  {mapper.why_none()}")
         maps = mapper.on_grid(attention, prepared.shape[2:])
         return self._in_the_file(maps[0, self.entities.index(entity)], prepared, batch, mapper.shift)
 
@@ -127,7 +127,7 @@ class LoadedBundle:
             return self._parser.get_parsed_content(id_)
 
     def _entities_id(self) -> str:
-        """Where the configuration says what is scored: the handler that writes the scores names it."""
+        """The id of the scored entities: the handler that writes the scores names it."""
         for number, handler in enumerate(self._parser.get("handlers", [])):
             if isinstance(handler, dict) and "entities" in handler:
                 return f"handlers::{number}::entities"
@@ -145,8 +145,8 @@ class LoadedBundle:
         path = Path(image)
         if not path.exists():
             raise FileNotFoundError(f"no image at {path}; give an image file")
-        spacing = self._made("spacing") if "spacing" in self._parser else None
-        files = open_images(path, self._made("image_size"), spacing)
+        given = {name: self._made(name) for name in ("spacing", "series") if name in self._parser}
+        files = open_images(path, self._made("image_size"), **given)
         if len(files) != 1:
             raise ImageReadError(path, f"holds {len(files)} images; give one file")
         batch = files.__getitems__([0])

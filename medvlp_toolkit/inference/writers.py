@@ -1,4 +1,4 @@
-"""What inference and feature extraction write."""
+"""Writers of inference and feature extraction results."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from medvlp_toolkit.evaluation.maps.volume_slices import slice_overlay
 from medvlp_toolkit.evaluation.results.results import write_probabilities
 from medvlp_toolkit.evaluation.step import EvaluationStep
 
-#: Entities that say that nothing is wrong, or that stand for a mixture: not drawn unless asked for.
+#: Entities for normal findings or mixtures: drawn only on request.
 NOT_DRAWN = frozenset(
     [
         "normal",
@@ -43,9 +43,9 @@ NOT_DRAWN = frozenset(
 
 
 class ProbabilityWriter:
-    """Writes ``probabilities.csv``, a row per image and a column per entity, and heat maps of where the model looked.
+    """Writes ``probabilities.csv``, a row per image and a column per entity, and heat maps.
 
-    Heat maps are named by running numbers and entities, never by their images; ``heat_maps/maps.csv`` says which is
+    Heat maps are named by running numbers and entities, never by their images; ``heat_maps/maps.csv`` lists which is
     whose. As ``png`` they lie over the image (of a volume: over the slice across the body with the highest value); as
     ``nifti`` they are in the input's space, spread over its pixels or voxels; as ``npy`` they are the attention on the
     token grid, float32, summing to 1. For a network that gives no attention they are left out, with one log line.
@@ -135,7 +135,7 @@ class ProbabilityWriter:
     def _keep(
         self, name: str, entity: str, score: float, heat: NDArray[np.float32], item: Mapping[str, NDArray[Any]]
     ) -> None:
-        """Write one map in the formats asked for; pictures are drawn at the end, together."""
+        """Write one map in the requested formats; pictures are drawn together at the end."""
         self._maps.append((name, entity, score))
         shift = self._mapper.shift
         plain = re.sub(r"[^a-z0-9_-]+", "-", entity.lower()).strip("-") or "entity"
@@ -245,6 +245,7 @@ class FeatureWriter:
             self._map.flush()
         studies = self.dataset.store.studies
         columns = {name: studies.column(name).to_pylist() for name in ("study_id", "patient_id", "split")}
+        columns["image_id"] = self.dataset.store.image_ids(np.arange(len(self.dataset.store)))
         with (self.output_dir / "features.csv").open("w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream)
             writer.writerow(["row", *columns])

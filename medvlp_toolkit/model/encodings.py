@@ -29,7 +29,7 @@ class Encodings:
     in a plain dict: that compiles, cached properties do not.
 
     Args:
-        share: False computes everything anew at each request, as published code does, and whole: every layer and
+        share: False computes everything again at each request, as published code does, and in full: every layer and
             every part of the fusion module, whatever is read of it.
         mask_ratio: share of the patches that the masked image view leaves out (He et al. 2022: 0.75).
     """
@@ -81,7 +81,7 @@ class Encodings:
         """
         linked = self.batch[f"{prefix}linked_entities"].to(torch.long)
         embeddings = self.entity_embeddings()
-        # On a device the check would wait for it; what draws the batch has made it by then.
+        # On a device the check would synchronise; the data set has checked already.
         if linked.device.type == "cpu" and not torch.compiler.is_compiling() and linked.numel():
             highest = int(linked.max())
             if highest >= embeddings.shape[0]:
@@ -106,7 +106,7 @@ class Encodings:
             compute: the only part of the output that will be read; modules that can leave out the others do.
         """
         if self.share and ("fused", text, image, stop_after, "all") in self._computed:
-            compute = "all"  # done already, for someone who reads more
+            compute = "all"  # already computed for another loss
         key = ("fused", text, image, stop_after, compute)
         return self._once(key, lambda: self._fused(text, image, stop_after, compute))
 
@@ -158,20 +158,20 @@ class Encodings:
 
 
 def reads_knowledge(fusion: object) -> bool:
-    """Whether linked entities are embedded for a fusion module: unless it says that it reads none."""
+    """Whether linked entities are embedded for a fusion module: always, unless it states that it reads none."""
     return not isinstance(fusion, ChoosesKnowledge) or fusion.reads_knowledge
 
 
 def computes_parts(fusion: object) -> bool:
-    """Whether a fusion module can be asked for a part of its output."""
+    """Whether a fusion module can compute only a part of its output."""
     return isinstance(fusion, ComputesParts) and fusion.computes_parts
 
 
 def _each_its_own(is_pair: Tensor, own: Tensor, other: Tensor) -> Tensor:
     """(B, …) rows of ``own`` where ``is_pair`` (B,), else of ``other``.
 
-    ``other`` has a row for each of the batch, or one for each row that is no pair, in their order: then no image is
-    encoded in vain.
+    ``other`` has a row for each of the batch, or one for each mismatched row, in order: then no image is
+    encoded for nothing.
     """
     if other.shape[0] != own.shape[0]:
         place = (is_pair.logical_not().cumsum(0) - 1).clamp(min=0, max=other.shape[0] - 1)

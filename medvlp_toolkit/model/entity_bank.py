@@ -1,4 +1,4 @@
-"""Descriptions as vectors: encoded once by a frozen text model, kept on disk by content."""
+"""Embeddings of entity descriptions: computed once by a frozen text model, cached on disk by content."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class EntityBank:
         trailing_separator: False leaves out the tokenizer's last special token, as MedKLIP's tokenizer does.
         pooling: ``first`` takes the class token, as published; ``mean`` averages over the description's tokens.
         center: subtract the mean of the ``reference`` descriptions' vectors: an untrained text model gives all
-            texts almost the same vector, and what tells them apart is what remains.
+            texts almost the same vector; the remainder distinguishes them.
         whiten: after centering, give every direction in which the ``reference`` differs the same weight: descriptions
             that share all words but one (left, right) are then as far apart as any.
         normalize: scale every vector to length 1.
@@ -141,7 +141,7 @@ class EntityBank:
 
 
 def _identity(make: Callable[[], Any]) -> Iterator[str]:
-    """What tells one text model from another: the callable, its arguments and the files of a folder among them."""
+    """The identity of a text model: the callable, its arguments and the files of a folder among them."""
     if isinstance(make, functools.partial):
         yield from _identity(make.func)
         for key, value in sorted(make.keywords.items()):

@@ -1,4 +1,4 @@
-"""From an image to a probability per described entity: the tower that is verified, exported and deployed."""
+"""Maps an image to a probability per described entity: the network that is verified, exported and deployed."""
 
 from collections.abc import Sequence
 from typing import Optional
@@ -16,7 +16,7 @@ class EntityScorer(nn.Module):
 
     It holds the image side of a model, its entity bank and the existence head (shared with ``model``, not
     copied), and no text model: built with a bank of zeros of the right shape, it takes its state dict from a
-    file. Moving it to a device moves the shared parts, but the model keeps a bank of its own: move both.
+    file. Moving it to a device moves the shared parts, but the model keeps its own bank: move both.
     ``forward`` scripts in TorchScript when the parts do.
 
     Args:
@@ -41,7 +41,7 @@ class EntityScorer(nn.Module):
             raise ValueError(f"EntityScorer needs a head of 2 logits (absent, present), got {head.out_features}")
         self.image_encoder = model.image_encoder
         self.image_projection = model.image_projection
-        self.text_projection = model.bank_projection  # under one name, so that weights fit whichever it was
+        self.text_projection = model.bank_projection  # under one name, so that weights fit either
         self.fusion = model.fusion
         self.head = head
         self.register_buffer("entity_bank", model.entity_bank)
@@ -51,19 +51,19 @@ class EntityScorer(nn.Module):
         return self.score(self.fuse(image, False).text)
 
     def fuse(self, image: Tensor, need_attention: bool = False) -> FusionOutput:
-        """(B, C, *spatial) -> what the fusion module makes of image tokens and entity queries.
+        """(B, C, *spatial) -> the fusion module's output for image tokens and entity queries.
 
         ``text`` (B, Q, D) are the entity features that heads read; ``attention`` (B, layers, Q, N) on request.
         """
         return self.ask(self.image_tokens(image), self.entity_bank, need_attention)
 
     def image_tokens(self, image: Tensor) -> Tensor:
-        """(B, C, *spatial) -> (B, N, D) projected tokens, to be asked by several banks."""
+        """(B, C, *spatial) -> (B, N, D) projected tokens, to be queried by several banks."""
         tokens: Tensor = self.image_projection(self.image_encoder(image))
         return tokens
 
     def ask(self, tokens: Tensor, bank: Tensor, need_attention: bool = False) -> FusionOutput:
-        """What the fusion module makes of image tokens (B, N, D) and the queries of a bank (Q, Dt)."""
+        """The fusion module's output for image tokens (B, N, D) and the queries of a bank (Q, Dt)."""
         queries: Tensor = self.text_projection(bank)
         # An expanded view, not a copy: a fusion module sees by its stride that all rows are equal.
         queries = queries.unsqueeze(0).expand(tokens.shape[0], -1, -1)
@@ -107,7 +107,7 @@ class EntityScorer(nn.Module):
 
 
 def from_pretraining_model(model: PretrainingModel, loss: str = "existence") -> EntityScorer:
-    """The scorer of a pre-trained model, with the head that its loss ``loss`` trained."""
+    """The scorer of a pre-trained model, with the head trained by its loss ``loss``."""
     if loss not in model.losses:
         raise ValueError(f"the model has no loss {loss!r}, only {', '.join(model.losses)}; name the existence loss")
     head = model.losses[loss].head

@@ -1,4 +1,4 @@
-"""Model and weighted losses: what a trainer optimises."""
+"""The model and its weighted losses: what a trainer optimises."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class PretrainingModel(nn.Module):
 
 
 def _check_weights(weights: Mapping[str, float], losses: Mapping[str, nn.Module]) -> None:
-    """A weight without a loss is a loss that is disabled; next to a loss without a weight it may be a wrong name."""
+    """A weight without a loss is a disabled loss; beside a loss without a weight it may be a wrong name."""
     unread, unweighted = sorted(set(weights) - set(losses)), [name for name in losses if name not in weights]
     if unread and unweighted:
         raise ValueError(
@@ -119,7 +119,7 @@ def _check_weights(weights: Mapping[str, float], losses: Mapping[str, nn.Module]
 
 
 def _absent_parts(loss: Any, model: VisionLanguageModel) -> Iterator[str]:
-    """What ``reads`` names and the model does not have."""
+    """The parts that ``reads`` names but the model lacks."""
     reads = loss.reads
     for part in ("text_encoder", "knowledge_encoder"):
         if part in reads and getattr(model, part) is None:

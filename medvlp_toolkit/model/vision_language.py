@@ -1,4 +1,4 @@
-"""The parts of a model and how they feed one another.
+"""The parts of a model and the data flow between them.
 
 :class:`VisionLanguageModel` owns the parts, :class:`~medvlp_toolkit.model.Encodings` computes each of them at most once
 per step, :class:`~medvlp_toolkit.model.PretrainingModel` turns a batch into losses.
@@ -12,7 +12,7 @@ from medvlp_toolkit.interfaces import FusionOutput
 
 
 class VisionLanguageModel(nn.Module):
-    """The parts of a vision-language model and how they feed one another.
+    """The parts of a vision-language model and the data flow between them.
 
     Args:
         image_encoder: (B, C, *spatial) -> (B, N, Di).
@@ -22,7 +22,7 @@ class VisionLanguageModel(nn.Module):
         text_projection: (…, Dt) -> (…, D), for report tokens; identity when None.
         knowledge_encoder: () -> (E, Dk) embeddings of a knowledge graph's entities.
         entity_bank: (Q, Dt) frozen embeddings of entity descriptions, kept as a buffer: the text model
-            that made them is no part of this model.
+            that made them is not part of this model.
         entity_projection: (…, Dt) -> (…, D), for the entity bank, whose width may be another than that of the report's
             tokens; None: ``text_projection`` serves both.
     """
@@ -74,7 +74,7 @@ class VisionLanguageModel(nn.Module):
 
     @property
     def bank_projection(self) -> nn.Module:
-        """What maps the entity bank: ``entity_projection``, else ``text_projection``."""
+        """The projection of the entity bank: ``entity_projection``, else ``text_projection``."""
         return self.text_projection if self.entity_projection is None else self.entity_projection
 
     def entity_queries(self) -> Tensor:
@@ -87,7 +87,7 @@ class VisionLanguageModel(nn.Module):
         return queries
 
     def fuse_entities(self, image_tokens: Tensor, need_attention: bool = False) -> FusionOutput:
-        """Let every entity of the bank query the image: (B, N, D) -> text (B, Q, D)."""
+        """Query the image with every entity of the bank: (B, N, D) -> text (B, Q, D)."""
         # An expanded view, not a copy: a fusion module sees by its stride that all rows are equal.
         queries = self.entity_queries().unsqueeze(0).expand(image_tokens.shape[0], -1, -1)
         fused: FusionOutput = self.fusion(image_tokens, queries, need_attention=need_attention)

@@ -1,10 +1,10 @@
-"""What a package of each kind of plugin needs beyond the common files."""
+"""Files that a package of each plugin kind needs beyond the common ones."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-_RECIPE = "Lay `overlay.yaml` over a recipe's {configs}, and the recipe takes it; no line of the recipe changes."
+_RECIPE = "Lay `overlay.yaml` over a recipe's {configs} to use it; the recipe's own files do not change."
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ def package_files(distribution: str, kind: Kind) -> dict[str, str]:
 
 
 def write_package(distribution: str, kind: Kind, parent: Path) -> list[Path]:
-    """Write a package into ``parent/<distribution>`` and give the files written.
+    """Write a package into ``parent/<distribution>``; returns the files written.
 
     Raises:
         ValueError: as :func:`package_files`.
@@ -73,9 +73,9 @@ def write_package(distribution: str, kind: Kind, parent: Path) -> list[Path]:
 
 
 def names_of(distribution: str, kind: Kind) -> tuple[str, str]:
-    """The module's name and the plugin's, made of the distribution's."""
+    """The names of the module and the plugin, derived from the distribution's."""
     if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", distribution):
-        raise ValueError(f"'{distribution}' is no name for a distribution; use letters, digits and -, e.g. my-filter")
+        raise ValueError(f"'{distribution}' is not a distribution name; use letters, digits and -, e.g. my-filter")
     module = re.sub(r"[-_.]+", "_", distribution).lower()
     plugin = module.removeprefix(_PREFIX) or module
     for name in (module, plugin):

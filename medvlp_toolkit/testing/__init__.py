@@ -1,4 +1,4 @@
-"""For the tests of plugins, one's own included: conformance suites.
+"""Conformance suites for the tests of plugins, including third-party ones.
 
 A package that ships a plugin subclasses the suite of its kind in one line, and pytest runs it::
 

@@ -1,4 +1,4 @@
-"""``medvlp verify``: every mistake of a bundle that can be seen without running it, all at once."""
+"""``medvlp verify``: all mistakes of a bundle that are visible without running it, in one pass."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _OVERLAY_SHARE = 0.3
 
 @dataclass
 class Verification:
-    """What was found: ``problems`` to mend, ``notices`` to know, ``compositions`` that were looked at."""
+    """What was found: ``problems`` to fix, ``notices`` to know, ``compositions`` that were looked at."""
 
     problems: list[Problem] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
@@ -74,7 +74,7 @@ def verify_bundle(
     """
     folder = Path(bundle)
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is no folder; give the folder of a bundle, which holds configs/")
+        raise FileNotFoundError(f"{folder} is not a folder; give the folder of a bundle, which holds configs/")
     return _Verifier(folder, strict).verify([Path(name) for name in config_files], dict(settings or {}))
 
 
@@ -291,9 +291,9 @@ class _Verifier:
                 if len(as_path(name)) > 1 or name in known | referred or self._runs(value):
                     continue
                 line = file.lines.get((str(key),), 0)
-                mend = instead_of(name) or nearest_id(name, known) or "leave it out, or refer to it"
+                fix = instead_of(name) or nearest_id(name, known) or "leave it out, or refer to it"
                 message = "is set here, and no configuration of the bundle has it or refers to it"
-                self.found.problems.append(Problem(file.name, line, name, message, mend))
+                self.found.problems.append(Problem(file.name, line, name, message, fix))
 
     @cached_property
     def _uses(self) -> ParameterUse:
@@ -332,7 +332,7 @@ def accepts_override(composition: Composition, key: str) -> bool:
     parent = composition.get(path[:-1]) if len(path) > 1 else None
     if isinstance(parent, dict) and "_target_" in parent:
         return True
-    # What is referred to and not there yet is what such an override is for.
+    # An override may supply an id that is referred to but missing.
     if len(path) == 1:
         return any(key in references_in(value) for _, value in composition.walk() if isinstance(value, str))
     return False
@@ -342,5 +342,5 @@ def unknown_override(key: str, ids: Iterable[str], files: Sequence[str]) -> Prob
     """An override that no configuration has: MONAI would add it, read it nowhere, and go on."""
     name = SEPARATOR.join(as_path(key))
     message = f"no id '{name}' in {', '.join(files) or 'the bundle'}"
-    mend = instead_of(name) or nearest_id(name, ids) or "look for the id in the configuration"
-    return Problem(COMMAND_LINE, 0, name, message, mend)
+    fix = instead_of(name) or nearest_id(name, ids) or "look for the id in the configuration"
+    return Problem(COMMAND_LINE, 0, name, message, fix)

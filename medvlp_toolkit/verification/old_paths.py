@@ -1,4 +1,4 @@
-"""Dotted paths of the first layout in a bundle: they work for this release, and the notice says what to write."""
+"""Finds dotted paths of the first layout in a bundle: they work for this release, and the notice gives the new path."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def old_paths(composition: Composition, expressions: Expressions) -> list[str]:
         new = new_path(dotted)
         if new is not None:
             where = f"{composition.place(path)}: {SEPARATOR.join(map(str, path))}"
-            notices.append(f"{where}: {dotted} has moved to {new}; the old path answers for this release only")
+            notices.append(f"{where}: {dotted} has moved to {new}; the old path works in this release only")
     return notices
 
 

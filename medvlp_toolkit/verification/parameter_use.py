@@ -1,8 +1,8 @@
-"""Whether code uses a parameter that it takes, read from its source.
+"""Finds out from source code whether a function uses a parameter that it takes.
 
 A parameter is used when it reaches anything beyond a check of its own value: a condition, a call, a result. One that is
 stored as an attribute is used when the attribute is read: in the class, its bases and subclasses, or, from another
-object (``handler.layers``), anywhere in the packages. Attributes are told apart by name alone, so that a parameter
+object (``handler.layers``), anywhere in the packages. Attributes are distinguished by name alone, so that a parameter
 named like an attribute that others read passes; what cannot be followed passes as well.
 """
 
@@ -79,7 +79,7 @@ class ParameterUse:
         if not (inspect.isclass(key[0]) or inspect.isroutine(key[0]) or isinstance(key[0], _Method)):
             return True
         if key in self._asked:
-            return False  # passing it on to oneself is no use
+            return False  # a recursive call is not a use
         if key not in self._known:
             self._asked.append(key)
             used = self._is_used(*key)
@@ -215,7 +215,7 @@ class ParameterUse:
         return self.is_used(callee, names[number].name)
 
     def _callee(self, scope: _Scope, function: ast.expr) -> Any:
-        """What is called, where the source says it and it is of the packages; else None."""
+        """The function called, if the source determines it and it belongs to the packages; else None."""
         if isinstance(function, ast.Name):
             found = scope.names.get(function.id)
         elif isinstance(function, ast.Attribute):

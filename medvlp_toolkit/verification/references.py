@@ -1,4 +1,4 @@
-"""``@`` references: whether each leads somewhere, and none back to itself."""
+"""Checks ``@`` references: each has a target, and none forms a circle."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def report_missing(composition: Composition, missing: Iterable[tuple[IdPath, str
     ids = composition.ids()
     for path, wanted in missing:
         if not wanted:
-            mend = "write torch.matmul for a product of matrices, and no @ in text"
-            composition.add(path, "an @ without a name stands for the whole configuration", mend)
+            fix = "write torch.matmul for a product of matrices, and no @ in text"
+            composition.add(path, "an @ without a name stands for the whole configuration", fix)
         else:
-            mend = instead_of(wanted) or nearest_id(wanted, ids)
-            composition.add(path, f"@{wanted} refers to an id that is not there", mend)
+            fix = instead_of(wanted) or nearest_id(wanted, ids)
+            composition.add(path, f"@{wanted} refers to an id that does not exist", fix)
 
 
 def moved_ids_set(composition: Composition) -> list[Problem]:
@@ -61,7 +61,7 @@ def moved_ids_set(composition: Composition) -> list[Problem]:
     }
     places = {id_: composition.place((id_,)) for id_ in MOVED_IDS if id_ in composition.config and id_ not in read}
     return [
-        Problem(place.file, place.line, id_, "has moved, and nothing reads it", MOVED_IDS[id_])
+        Problem(place.file, place.line, id_, "has moved and is never read", MOVED_IDS[id_])
         for id_, place in places.items()
     ]
 
@@ -70,7 +70,7 @@ def report_circles(composition: Composition) -> None:
     """A problem for every circle of references: MONAI stops at the first."""
     needs = _needs(composition)
     state: dict[str, int] = {}  # 1 on the way, 2 done
-    told: set[str] = set()  # one circle runs through several mappings around its items
+    reported: set[str] = set()  # one circle runs through several mappings around its items
     for start in needs:
         if state.get(start):
             continue
@@ -87,10 +87,10 @@ def report_circles(composition: Composition) -> None:
                 stack.pop()
             elif state.get(following) == 1:
                 circle = [*way[way.index(following) :], following]
-                if not told & set(circle):
+                if not reported & set(circle):
                     at = as_path(way[-1])
-                    composition.add(at, f"refers in a circle: {' → '.join(circle)}", "break it at one place")
-                told |= set(circle)
+                    composition.add(at, f"is a circular reference: {' → '.join(circle)}", "break the circle")
+                reported |= set(circle)
             elif not state.get(following):
                 state[following] = 1
                 way.append(following)

@@ -1,4 +1,4 @@
-"""The checks of ``medvlp verify`` at the start of ``python -m monai.bundle run``, on what the process was given.
+"""Checks of ``medvlp verify`` at the start of ``python -m monai.bundle run``, on the arguments of the process.
 
 MONAI adds an override that it does not know and trains on without it; a typing error then costs days.
 """

@@ -86,7 +86,7 @@ def method_of(node: ast.ClassDef, name: str) -> AnyFunction | None:
 
 
 def parents_of(tree: ast.AST) -> Mapping[ast.AST, ast.AST]:
-    """What each node stands in."""
+    """The parent of each node."""
     return {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
 
 

@@ -1,4 +1,4 @@
-"""Ids that are set and that nothing reads: changing them changes nothing.
+"""Finds ids that are set but never read: changing them has no effect.
 
 An id is read when running the configuration resolves it, when MONAI's commands ask for it by name, or when a macro
 copies it. A file is judged by all the stacks of files that it can be part of: an overlay may serve several
@@ -87,7 +87,7 @@ class UnreadIds:
         others = [*self.overlays, *([] if self._is_base(file) else self.bases)]
         used = set().union(*(self._of(one).names for one in [file, *others]))
         return [
-            Problem(file.name, alone.place(path).line, SEPARATOR.join(path), f"imports {name}, which nothing uses",
+            Problem(file.name, alone.place(path).line, SEPARATOR.join(path), f"imports {name}, which is never used",
                     "leave it out")
             for name, path in read_expressions(alone).import_places.items()
             if name.partition(".")[0] not in used
@@ -168,7 +168,7 @@ def _outermost(file: LocatedFile, unread: dict[tuple[int, IdPath], IdPath]) -> l
     """One problem for a mapping of which nothing is read, not one for each of its items."""
     paths = set(unread.values())
     return [
-        Problem(file.name, line, SEPARATOR.join(path), "is set and nothing reads it", _REMEDY)
+        Problem(file.name, line, SEPARATOR.join(path), "is set and never read", _REMEDY)
         for (line, _), path in unread.items()
         if not any(path[:length] in paths for length in range(1, len(path)))
     ]

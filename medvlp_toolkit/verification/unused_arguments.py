@@ -1,4 +1,4 @@
-"""Arguments that a configuration sets and that the code which takes them does not use."""
+"""Finds arguments that a configuration sets but the code taking them never uses."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Every registered image encoder in both recipes at two image sizes, named once, at training.
 
 The overlay that swaps the encoder is given to ``train.yaml`` alone. Evaluation, probes, features, inference and
-``load_bundle`` are told where the run or its weights are, and find the model there.
+``load_bundle`` are given the location of the run or its weights, and find the model there.
 """
 
 from __future__ import annotations

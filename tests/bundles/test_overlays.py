@@ -98,7 +98,7 @@ def test_images_on_the_device_and_recomputed_blocks_train_alike(demo_run: Path, 
 
 @pytest.mark.slow
 def test_a_failing_rank_ends_a_run_of_two_with_one_message(demo_run: Path, elsewhere: Path) -> None:
-    """The second process alone is given a setting that it cannot go on with."""
+    """The second process alone is given a setting that makes it fail."""
     broken = "$1 if torch.distributed.get_rank() == 0 else 0"
     overrides = demo_overrides(demo_run, output_dir="run", epochs=1, accumulation_steps=broken)
     done = launch(elsewhere, ("multi_gpu_train",), overrides)

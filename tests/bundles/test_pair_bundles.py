@@ -49,7 +49,7 @@ def run(bundle: str, *configs: str, **overrides: Any) -> None:
 
 @pytest.fixture(scope="module")
 def answered(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a short training and evaluation on pictures whose answer only the picture tells."""
+    """Folder of a short training and evaluation on pictures where only the picture determines the answer."""
     folder = tmp_path_factory.mktemp("vqa")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -67,11 +67,11 @@ class Run:
         return self.folder / "run"
 
     def after(self, *names: str | Path, **more: Any) -> Any:
-        """A configuration that follows training, which is told where the run is and nothing of its model."""
+        """A configuration that follows training, which is given the location of the run and nothing of its model."""
         return run(self.recipe, names, "infer", output_dir=str(self.output), **more)
 
     def infer(self, image: Path, output_dir: Path, **more: Any) -> Any:
-        """``inference.yaml`` on an image, which is told where the weights are and nothing of their model."""
+        """``inference.yaml`` on an image, which is given the location of the weights and nothing of their model."""
         where = {"images": str(image), "weights": str(self.output / "model.pt"), "output_dir": str(output_dir)}
         return run(self.recipe, ["inference"], "infer", **{**where, **more})
 

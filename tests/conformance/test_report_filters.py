@@ -1,6 +1,7 @@
 """Every built-in report filter keeps its contract."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 import medvlp_toolkit as mv
 from medvlp_toolkit.data.records import Concept, Report
 from medvlp_toolkit.testing import ReportFilterSuite
+from tests.chat_server import chat_server
 
 
 class TestRules(ReportFilterSuite):
@@ -61,6 +63,17 @@ class TestRadGraph(ReportFilterSuite):
     def reports(self) -> list[Report]:
         """The JSON's studies, and one that it lacks."""
         return [Report(f"s5000000{number}", "") for number in range(4)]
+
+
+@pytest.mark.skipif("llm" not in mv.report_filters, reason="medvlp-reports offers no llm")
+class TestLlm(ReportFilterSuite):
+    plugin = "llm"
+
+    @pytest.fixture(autouse=True)
+    def _server(self, tmp_path: Path) -> Iterator[None]:
+        with chat_server() as server:
+            self.arguments = {"model": "m", "base_url": server.url, "cache_dir": tmp_path / "cache"}
+            yield
 
 
 class TestExample(ReportFilterSuite):

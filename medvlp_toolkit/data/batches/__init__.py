@@ -1,1 +1,1 @@
-"""Batches: what a step reads, drawn from a packed store."""
+"""Batches: the input of a step, drawn from a packed store."""

@@ -1,4 +1,4 @@
-"""Answers as classes: how they are normalised, and the vocabulary that numbers them.
+"""Answers as classes: normalisation, and the vocabulary that numbers them.
 
 The vocabulary travels inside the checkpoint: the numbers of a head's outputs mean nothing without it.
 """
@@ -46,7 +46,7 @@ _CONTRACTIONS = re.findall(
 
 
 def _written_without(words: Iterable[str]) -> dict[str, str]:
-    """Each word under its spellings that lack one of its apostrophes."""
+    """Each word, keyed by its spellings without one of its apostrophes."""
     spellings: dict[str, str] = {}
     for word in words:
         places = [at for at, character in enumerate(word) if character == "'"]
@@ -60,7 +60,7 @@ _SPELLINGS = _written_without(_CONTRACTIONS)
 
 
 def normalise_answer(answer: str) -> str:
-    """The answer as the benchmarks compare it: the normalisation of VQA v2's evaluation (Goyal et al. 2017).
+    """The answer normalised as in VQA v2's evaluation (Goyal et al. 2017), for comparison.
 
     Punctuation goes, or becomes a space where it stands between letters; full stops go except before a digit; lower
     case; number words to ten become digits; articles go; contractions get their apostrophe; commas go.
@@ -78,7 +78,7 @@ def normalise_answer(answer: str) -> str:
 
 
 def as_written(answer: str) -> str:
-    """The answer unchanged but for spaces at its ends: for class names, which are not prose."""
+    """The answer with outer spaces stripped: for class names, which are not prose."""
     return answer.strip()
 
 
@@ -102,7 +102,7 @@ class AnswerVocabulary:
 
     @classmethod
     def of(cls, answers: Iterable[str], normalised: bool = True, min_count: int = 1) -> Self:
-        """The distinct answers that occur ``min_count`` times, in alphabetical order: whatever the order of files.
+        """The distinct answers occurring at least ``min_count`` times, alphabetically, independent of file order.
 
         Args:
             answers: of the training questions.
@@ -168,6 +168,6 @@ class AnswerVocabulary:
             return
         shared = len(set(self.answers) & set(other.answers))
         raise ValueError(
-            f"the answer vocabulary is of another data set: the checkpoint has {len(other)} answers, this data set "
-            f"{len(self)}, {shared} in both; evaluate with the checkpoint's own (vocabulary: null) or train anew"
+            f"the answer vocabulary is from another data set: the checkpoint has {len(other)} answers, this data set "
+            f"{len(self)}, {shared} in both; evaluate with the checkpoint's own (vocabulary: null) or train again"
         )

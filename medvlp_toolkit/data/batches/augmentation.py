@@ -1,4 +1,4 @@
-"""From the store's integers to what the encoder reads, on the training device, for a whole batch at once.
+"""Conversion of the store's integers to encoder input, on the training device, a whole batch at once.
 
 Both transforms take and return the batch dict. Random ones read ``augmentation_draws`` (B, R), uniform
 numbers that came with the batch: the device draws nothing, so that results do not depend on where or how
@@ -22,7 +22,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class EvaluationTransform(nn.Module):
-    """Resize to the model's input and normalise; nothing random. A ``mask`` in the batch is resized along.
+    """Resize to the model's input and normalise, without randomness. A ``mask`` in the batch is resized too.
 
     Args:
         image_size: pixels of the square input; 0 keeps the stored size.
@@ -135,7 +135,7 @@ class TrainingAugmentation(EvaluationTransform):
         batch["image"] = self.normalise(image)
         if "negative_image" in batch:
             other = to_unit_range(batch["negative_image"])
-            # The rows that are no pairs, in their order, without asking the device how many there are.
+            # The mismatched rows in order, without asking the device for their number.
             rows = batch["is_pair"].to(torch.uint8).argsort(stable=True)[: other.shape[0]]
             other = resample(other, maps[rows], self.image_size, self.interpolation)
             batch["negative_image"] = self.normalise(self.intensity(other.clamp(0, 1), draws[rows]))
@@ -203,7 +203,7 @@ class TrainingAugmentation(EvaluationTransform):
 
 
 def to_unit_range(image: Tensor) -> Tensor:
-    """uint8 (B, C, *spatial) -> float32 in [0, 1]; floating-point images are taken to be there already."""
+    """uint8 (B, C, *spatial) -> float32 in [0, 1]; floating-point images are assumed to be in that range."""
     return image.to(torch.float32) / 255 if image.dtype == torch.uint8 else image.to(torch.float32)
 
 

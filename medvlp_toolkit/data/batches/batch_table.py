@@ -1,4 +1,4 @@
-"""What a batch may hold: the one table of its keys, which :mod:`medvlp_toolkit.interfaces` offers with the contracts.
+"""The one table of batch keys, re-exported with the contracts by :mod:`medvlp_toolkit.interfaces`.
 
 A batch is a dict. A loss names the keys it reads in ``needs``; a loss draws only what is absent. Every random choice
 that changes a loss is drawn when the batch is made, from (seed, epoch, study id), so that it depends neither on the
@@ -12,6 +12,7 @@ from collections.abc import Mapping
 #: Key -> shape, type and meaning. Symbols as in :mod:`medvlp_toolkit.interfaces`.
 BATCH: Mapping[str, str] = {
     "image": "(B, C, *spatial) uint8 or int16; float32 after augmentation",
+    "image_scale": "(B, 2) float32: of volumes, slope and intercept: values are image × slope + intercept",
     "study_id": "list of B str",
     "patient_id": "list of B str",
     "augmentation_draws": "(B, R) float32 in [0, 1): what the device augmentation makes random",
@@ -32,7 +33,7 @@ BATCH: Mapping[str, str] = {
     "is_pair": "(B,): 1 where image and text belong together",
     "negative_image": (
         "(B or K, C, *spatial): the image of a pair that does not belong together: one a row, or only those of the K "
-        "rows that are no pairs, in their order"
+        "mismatched rows, in order"
     ),
     "targets": "(B, L) int8: a source's own labels, 1, 0 or -1 unknown",
     "mask": "(B, 1, H, W) uint8: 1 inside the annotated finding",

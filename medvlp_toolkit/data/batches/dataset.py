@@ -1,4 +1,4 @@
-"""From the packed store to a batch: what one step reads, drawn per study and built for a whole batch at once."""
+"""Batches from the packed store: random draws per study, arrays for a whole batch at once."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from medvlp_toolkit.data.batches.draws import study_keys, uniform
@@ -19,6 +20,7 @@ from medvlp_toolkit.data.batches.text_lengths import FixedLengths
 from medvlp_toolkit.data.boxes import AnyBox, box_mask
 from medvlp_toolkit.data.store.shared_arrays import Arrays, TextColumn, shared_arrays
 from medvlp_toolkit.data.store.store import PackedStore
+from medvlp_toolkit.data.views import Views, checked_views, chosen_images
 
 logger = logging.getLogger(__name__)
 
@@ -49,12 +51,13 @@ class StudyDataset(Replaceable, Dataset):
         position_negatives: see :meth:`EntityLabels.position_candidates`.
         labels: names of the source's own labels to add as ``targets`` (B, len(labels)); -1 unknown.
         study_ids: take these studies of the splits only; all when None.
+        views: images of a study to take: ``all``, ``frontal`` or ``first`` (:mod:`medvlp_toolkit.data.views`).
         masks: add the store's masks as ``mask`` (B, 1, H, W); ``boxes`` fills the study's boxes instead, as is done
             where a data set has boxes only.
         seed: of every random choice.
 
     Raises:
-        StoreError: when the folder is no store, or has no masks where they are asked for.
+        StoreError: when the folder is not a store, or lacks the masks requested.
         ValueError: when no study is left, or an id is unknown to the store.
     """
 
@@ -69,6 +72,7 @@ class StudyDataset(Replaceable, Dataset):
         position_negatives: PositionNegatives = "other_positions",
         labels: Sequence[str] = (),
         study_ids: Sequence[str] | None = None,
+        views: Views = "all",
         masks: bool | Literal["boxes"] = False,
         seed: int = 0,
     ) -> None:
@@ -79,6 +83,7 @@ class StudyDataset(Replaceable, Dataset):
         self.position_negatives = position_negatives
         self.label_names = tuple(labels)
         self.seed = seed
+        self.views = checked_views(views)
         #: False where images are on the training device already (:mod:`medvlp_toolkit.data.batches.device_images`).
         self.reads_images = self.store.has_images
         # Shared with worker processes, which are forked or spawned before later epochs begin.
@@ -106,7 +111,7 @@ class StudyDataset(Replaceable, Dataset):
         self.targets: NDArray[np.int8] | None = arrays.get("targets")
 
     def _arrays(self, splits: Sequence[str], study_ids: Sequence[str] | None, excluded: Sequence[str]) -> Arrays:
-        """What is known of the studies; of a large store shared among processes, as its images are."""
+        """Metadata of the studies; for a large store shared among processes, like its images."""
 
         def make() -> Arrays:
             return self._read(splits, study_ids, excluded)
@@ -114,13 +119,14 @@ class StudyDataset(Replaceable, Dataset):
         if study_ids is not None or len(self.store) < SHARED_FROM:
             return make()
         key = {
-            "version": 1,
+            "version": 2,
             "store": self.store.fingerprint,
             "splits": splits,
             "entities": self.entities,
             "positions": self.positions,
             "excluded": excluded,
             "labels": self.label_names,
+            "views": self.views,
         }
         return shared_arrays(self.store.path / "arrays", key, make)
 
@@ -136,13 +142,14 @@ class StudyDataset(Replaceable, Dataset):
         ids, patients = (table.column(name).to_pylist() for name in ("study_id", "patient_id"))
         if study_ids is not None:
             rows = self._only(study_ids, rows, ids)
+        rows = self._of_views(rows, ids)
         chosen = [ids[row] for row in rows]
         labels = self._read_findings(excluded, rows)
         arrays: Arrays = {
             "rows": rows,
             "study_ids": TextColumn.pack(chosen),
             "patient_ids": TextColumn.pack(patients[row] or "" for row in rows),
-            "keys": study_keys(chosen),
+            "keys": study_keys(self.store.image_ids(rows)),  # images of one study are augmented each its own way
             "presence": labels.presence,
             "label_rows": labels.rows,
             "label_offsets": labels.offsets,
@@ -154,13 +161,27 @@ class StudyDataset(Replaceable, Dataset):
         """The rows of these studies, in the store's order."""
         wanted = set(study_ids)
         kept = np.array([row for row in rows if ids[row] in wanted], dtype=np.int64)
-        if len(kept) < len(wanted) or not wanted:
-            # How many, not which: an id may say who the patient is.
+        missing = len(wanted - {ids[row] for row in kept})
+        if missing or not wanted:
+            # How many, not which: an id may identify the patient.
             raise ValueError(
-                f"{len(wanted) - len(kept)} of {len(wanted)} listed studies are not in these splits of "
+                f"{missing} of {len(wanted)} listed studies are not in these splits of "
                 f"{self.store.path}; is the list of another store?"
             )
         return kept
+
+    def _of_views(self, rows: NDArray[np.int64], ids: list[str]) -> NDArray[np.int64]:
+        """The rows of the images asked for."""
+        if self.views == "all":
+            return rows
+        try:
+            places = chosen_images([ids[row] for row in rows], self.store.values("view", rows), self.views)
+        except ValueError as error:
+            raise ValueError(f"{self.store.path}: {error}") from None
+        if not len(places):
+            raise ValueError(f"{self.store.path}: none of {len(rows)} images is {self.views}; set views: all")
+        logger.info("%d of %d images are taken (views: %s)", len(places), len(rows), self.views)
+        return rows[places]
 
     def _read_boxes(self) -> dict[int, list[AnyBox]]:
         """Row of the store -> its boxes."""
@@ -190,7 +211,7 @@ class StudyDataset(Replaceable, Dataset):
     def _check_positions(self) -> None:
         unknown = [name for name in self.positions if name not in set(self.store.positions)]
         others = [name for name in self.store.positions if name not in set(self.positions)]
-        if unknown and others:  # of which one lacks some alone, the other's are a part
+        if unknown and others:  # if only one side has extra positions, the other's are a subset
             raise ValueError(
                 f"{self.store.path} was prepared without the positions {', '.join(unknown[:5])}"
                 f"{' …' if len(unknown) > 5 else ''}, and places findings at {', '.join(others[:5])}"
@@ -233,7 +254,7 @@ class StudyDataset(Replaceable, Dataset):
         return {key: value[0] for key, value in batch.items()}
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Any]:
-        """A whole batch, as the table in :mod:`medvlp_toolkit.interfaces` describes."""
+        """A whole batch, with the keys of the table in :mod:`medvlp_toolkit.interfaces`."""
         chosen = np.asarray(indices, dtype=np.int64)
         epoch = int(self._epoch[0])
         keys = self._keys[chosen]
@@ -248,6 +269,7 @@ class StudyDataset(Replaceable, Dataset):
         }
         if self.reads_images:
             batch["image"] = torch.from_numpy(rows_of(self.store.images, self.rows[chosen]))
+        batch |= image_scale(self.store, self.rows[chosen])
         if self.masks:
             batch["mask"] = torch.from_numpy(self._masks(self.rows[chosen]))
         if self._draws_positions:
@@ -261,8 +283,15 @@ class StudyDataset(Replaceable, Dataset):
         return batch
 
 
+def image_scale(store: PackedStore, rows: NDArray[np.int64]) -> dict[str, Tensor]:
+    """``image_scale`` (B, 2) of some rows of a store of volumes; nothing of a store without scales."""
+    if store.scales is None:
+        return {}
+    return {"image_scale": torch.from_numpy(rows_of(store.scales, rows).astype(np.float32))}
+
+
 def rows_of(mapped: np.memmap[Any, np.dtype[Any]], rows: NDArray[np.int64]) -> NDArray[Any]:
-    """A copy of some rows. As a plain array: indexing a memmap costs more than copying an image does."""
+    """A copy of some rows, as a plain array: indexing a memmap costs more than copying an image."""
     copied: NDArray[Any] = np.asarray(mapped)[rows]
     return copied
 
@@ -276,7 +305,7 @@ def _codes(column: Any) -> tuple[NDArray[np.int64], list[str]]:
 class StudySampler(DistributedSampler):
     """Order of studies per epoch, from (seed, epoch) alone, split over the ranks.
 
-    MONAI's engines call ``set_epoch`` of a DistributedSampler when an epoch starts; this one also tells
+    MONAI's engines call ``set_epoch`` of a DistributedSampler when an epoch starts; this one also updates
     the data set, whose random choices follow the epoch. On one process it is one rank of one.
 
     Study i of the order belongs to rank ``i % ranks``, so that the k-th batches of all ranks are the k-th batch of one
@@ -308,7 +337,7 @@ class StudySampler(DistributedSampler):
         self.studies.set_epoch(epoch)
 
     def start_at(self, study: int) -> None:
-        """Begin the next pass, and only that, at this study of the rank's share: a training that goes on does."""
+        """Begin the next pass, and only that, at this study of the rank's share; used when resuming."""
         self._start = study
 
     def __iter__(self) -> Iterator[int]:
@@ -322,7 +351,7 @@ class StudySampler(DistributedSampler):
             return np.arange(studies)
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
         order: NDArray[np.int64] = torch.randperm(studies, generator=generator).numpy()
-        return np.resize(order, self.total_size)  # cut, or begun again from the front
+        return np.resize(order, self.total_size)  # truncated, or wrapped around
 
 
 def study_loader(
@@ -355,7 +384,7 @@ def study_loader(
         persistent_workers=num_workers > 0,
         collate_fn=FixedLengths(text_lengths) if text_lengths else whole_batch,
         pin_memory=torch.cuda.is_available(),
-        # Its own: from torch's, every epoch would take a number, and a training that goes on one more.
+        # Its own generator: from torch's, every epoch would draw one number, and a resumed run one more.
         generator=torch.Generator().manual_seed(seed),
     )
 
@@ -379,5 +408,5 @@ def training_loader(
 
 
 def whole_batch(batch: Any) -> Any:
-    """The data set builds whole batches; there is nothing left to collate."""
+    """The data set builds whole batches, so nothing is left to collate."""
     return batch

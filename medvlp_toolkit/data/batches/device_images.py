@@ -1,4 +1,4 @@
-"""The images of a data set on the training device: nothing but row numbers travels to it."""
+"""Keeps a data set's images on the training device, so that only row numbers are transferred."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LEFT_FREE = 0.5
 def images_from(
     where: Literal["memory_map", "device"], dataset: StudyDataset, transform: Transform, device: torch.device
 ) -> Transform:
-    """The transform of a step, with the images read from the store's memory map or kept on the device.
+    """The transform of a step, with images read from the store's memory map or kept on the device.
 
     ``device`` copies the data set's images there at once, as integers, after looking whether they fit; batches then
     hold rows of the store instead of images.
@@ -38,7 +38,7 @@ def images_from(
 
 
 class DeviceImages:
-    """A transform that adds a batch's images, which are on the device already, and passes it on.
+    """A transform that adds a batch's images from the device, then applies the next transform.
 
     Args:
         dataset: whose images are kept; it leaves them out of its batches from here on.
@@ -52,7 +52,7 @@ class DeviceImages:
         free = free_memory(device)
         if needed > (1 - _LEFT_FREE) * free:
             raise ValueError(
-                f"the images take {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free on {device}, half of "
+                f"the images need {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free on {device}, half of "
                 "which must be left for training; set images: memory_map"
             )
         self.transform = transform

@@ -1,4 +1,4 @@
-"""Random numbers that belong to a study: a pure function of (seed, epoch, study), whatever rank or worker asks.
+"""Random numbers per study: a pure function of (seed, epoch, study), independent of rank and worker.
 
 A counter-based generator: SplitMix64's finaliser (Steele, Lea and Flood 2014) over the three keys and a
 counter, vectorised, so that a whole batch is drawn at once and no generator state has to be kept or resumed.

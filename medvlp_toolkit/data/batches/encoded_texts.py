@@ -1,4 +1,4 @@
-"""Short texts (questions, captions) as a model reads them."""
+"""Tokenises short texts (questions, captions) for a model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def encode_texts(
     text_length: int,
     links: TextLinks | None = None,
 ) -> dict[str, Tensor]:
-    """What a model reads of T texts.
+    """The model inputs for T texts.
 
     Returns:
         ``input_ids`` and ``attention_mask`` (T, L) int64, L the longest text's tokens; with ``links`` also

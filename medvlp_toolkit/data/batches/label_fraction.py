@@ -1,4 +1,4 @@
-"""Part of the labels, for asking how few a pre-trained model needs: chosen once, by seed, and written down."""
+"""Selects a fraction of the labels by seed and records the choice, to measure how few labels a model needs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def choose_labelled(
     seed: int = 0,
     id_list: str | Path | None = None,
 ) -> list[str]:
-    """The ids of the studies to learn from.
+    """The ids of the labelled studies to train on.
 
     Every study gets a place by a hash of the seed and its id; the first ``fraction`` of them are taken, rounded
     down, at least one. Hence the choice depends on nothing else, and 1 % of a seed lies within its 10 %.
@@ -53,7 +53,7 @@ def choose_labelled(
         table = store.table("studies", [f"label:{name}" for name in labels])
         known = np.stack([np.isin(column.fill_null(-1).to_numpy(), (0, 1)) for column in table.columns], axis=1)
         rows = rows[known[rows].any(axis=1)]
-    ids = store.values("study_id", rows) or []
+    ids = list(dict.fromkeys(store.values("study_id", rows) or []))  # of several images of a study once
     if not ids:
         wanted = f" with a known label of {', '.join(labels)}" if labels else ""
         raise ValueError(f"{store.path}: no study of split '{split}'{wanted}; its splits: {_splits(store)}")
@@ -76,7 +76,7 @@ def read_ids(path: str | Path) -> list[str]:
 
     Raises:
         FileNotFoundError: when there is no such file.
-        ValueError: when it names no study, or is no text.
+        ValueError: when it names no study, or is not text.
     """
     file = Path(path)
     if not file.is_file():

@@ -1,4 +1,4 @@
-"""Which tokens of a report are masked, and with what (Devlin et al. 2019; whole entities: Chen et al. 2022)."""
+"""Masking of report tokens (Devlin et al. 2019; whole entities: Chen et al. 2022)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class MaskedTokens:
 
 @dataclass(frozen=True)
 class WholeEntityMasking:
-    """Masks entities whole and other tokens singly, in random order until the budget is spent.
+    """Masks whole entities and single other tokens, in random order until the budget is spent.
 
     A unit that is larger than what is left of the budget is passed over. Of the chosen tokens 80 % become the mask
     token, 10 % a random token, and 10 % stay.
@@ -59,7 +59,7 @@ class WholeEntityMasking:
             raise ValueError(f"budget is real or padded, not {self.budget!r}")
 
     def slots(self, length: int) -> int:
-        """K, the most tokens that a report of ``length`` tokens, padding included, has masked."""
+        """K, the maximum number of masked tokens in a report of ``length`` tokens including padding."""
         return max(1, round(self.share * length))
 
     def __call__(
@@ -119,7 +119,7 @@ def _take_units(units: NDArray[np.int64], order: NDArray[np.float32], budget: ND
     sizes = np.zeros((batch, length + 1), dtype=np.int64)
     np.add.at(sizes, (rows[:, None], units), 1)  # -1 counts in the last column
     sizes = sizes[:, :length]
-    # Units in random order, those that no token has at the end.
+    # Units in random order, empty ones at the end.
     sequence = np.where(sizes > 0, order, 2.0).argsort(axis=1)
     left = budget.copy()
     taken = np.zeros((batch, length + 1), dtype=bool)
@@ -138,6 +138,6 @@ def _take_units(units: NDArray[np.int64], order: NDArray[np.float32], budget: ND
 def without_masked(
     entities: NDArray[np.int64], alignment: NDArray[np.float32], masked: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Entities (B, M) and alignment (B, M, L) without those that touch a masked token: they would tell what it was."""
+    """Entities (B, M) and alignment (B, M, L) without those that touch a masked token: they would reveal it."""
     touched = np.any((alignment > 0) & masked[:, None, :], axis=2)
     return np.where(touched, NO_ENTITY, entities), np.where(touched[..., None], np.float32(0), alignment)

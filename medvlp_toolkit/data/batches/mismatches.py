@@ -1,4 +1,4 @@
-"""Another study's image for a report: the negatives of image-text matching."""
+"""Mismatched images for reports: the negatives of image-text matching."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MATCHING_STREAM = 8
 
 
 class Mismatches:
-    """Draws for each study whether its report meets its own image, and whose otherwise.
+    """Draws for each study whether its report is paired with its own image, or else with whose.
 
     Each study is a pair with probability one half, whatever else is in its batch: published code takes exactly half
     of a batch, which makes the draw depend on how the studies are batched.

@@ -1,6 +1,6 @@
-"""Pairs of an image and a text as batches: questions with their answers, captions with their labels.
+"""Batches of image-text pairs: questions with their answers, captions with their labels.
 
-An image that several texts of a batch speak of is in the batch once, and ``image_index`` says whose it is: a model's
+An image shared by several texts of a batch is in the batch once, and ``image_index`` maps texts to images: a model's
 image tower sees it once.
 """
 
@@ -18,12 +18,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from medvlp_toolkit.data.batches.answers import UNSEEN, AnswerVocabulary
-from medvlp_toolkit.data.batches.dataset import AUGMENTATION_DRAWS, rows_of
+from medvlp_toolkit.data.batches.dataset import AUGMENTATION_DRAWS, image_scale, rows_of
 from medvlp_toolkit.data.batches.draws import study_keys, uniform
 from medvlp_toolkit.data.batches.encoded_texts import encode_texts
 from medvlp_toolkit.data.batches.replaceable import Replaceable
 from medvlp_toolkit.data.batches.text_links import TextLinks
 from medvlp_toolkit.data.store.store import PackedStore
+from medvlp_toolkit.data.views import Views, checked_views, chosen_images
 
 #: Which image a text is shown with: its own, a black one, or that of another text of the data set.
 Shown = Literal["own", "blank", "shuffled"]
@@ -33,7 +34,7 @@ _AUGMENTATION_STREAM, _CHOICE_STREAM = 0, 3
 
 @dataclass(frozen=True)
 class PairTable:
-    """Columns that describe pairs, one entry each.
+    """Columns that describe pairs, one entry per pair.
 
     ``row`` is the image's row of the store; ``answer`` the answer or class as the data set writes it.
     """
@@ -91,7 +92,7 @@ def questions(store: PackedStore, splits: Sequence[str], categories: Sequence[st
     entries = [{**entry, "row": entry["study"], "text": (entry["question"] or "").strip()} for entry in wanted]
     wordless = sum(not entry["text"] for entry in entries)
     if wordless:
-        raise ValueError(f"{store.path}: {wordless} images come with a question that has no words; mend the source")
+        raise ValueError(f"{store.path}: {wordless} images come with a question that has no words; fix the source")
     return PairTable.of(entries)
 
 
@@ -102,6 +103,7 @@ def captions(
     fewest_words: int = 1,
     most: int | None = None,
     seed: int = 42,
+    views: Views = "first",
 ) -> PairTable:
     """The texts of a store's studies, with the class that the column ``label`` of its ``studies`` table names.
 
@@ -112,6 +114,8 @@ def captions(
         fewest_words: shorter texts are left out (published for ROCO: 3).
         most: take so many at random, the same for a seed; all when None (published for ROCO: 2,000, seed 42).
         seed: of that choice.
+        views: images of a study that its text is paired with (:mod:`medvlp_toolkit.data.views`): with several, a text
+            is there several times.
 
     Raises:
         ValueError: when no study of the splits has a text (and a class), or there is no such column.
@@ -121,7 +125,12 @@ def captions(
         raise ValueError(f"{store.path}: no column {label} in the studies; there are {', '.join(names)}")
     columns = ["study_id", "split", "text", *([label] if label else [])]
     entries = []
-    for row, entry in enumerate(store.table("studies", columns).to_pylist()):
+    table = store.table("studies", columns).to_pylist()
+    every = np.arange(len(store))
+    images = store.image_ids(every)
+    places = chosen_images([entry["study_id"] for entry in table], store.values("view", every), checked_views(views))
+    for row in places.tolist():
+        entry = table[row]
         text = (entry["text"] or "").strip()
         answer = entry[label] if label else None
         if (
@@ -129,7 +138,7 @@ def captions(
             and len(text.split()) >= fewest_words
             and (label is None or answer not in (None, ""))
         ):
-            entries.append({"id": entry["study_id"], "row": row, "text": text, "answer": answer and str(answer)})
+            entries.append({"id": images[row], "row": row, "text": text, "answer": answer and str(answer)})
     if not entries:
         what = f"a text and a value of {label}" if label else "a text"
         there = sorted({str(split) for split in store.table("studies", ["split"]).column("split").to_pylist()})
@@ -143,7 +152,7 @@ def captions(
 
 
 class PairDataset(Replaceable, Dataset):
-    """Images of a store with the texts about them.
+    """Images of a store with their texts.
 
     A batch has ``image`` (I, C, H, W), ``augmentation_draws`` (I, R), ``image_index`` (B,) the image of each text,
     ``input_ids`` and ``attention_mask`` (B, L), ``pair`` (B,) its number in ``table``, ``study_id`` (its id), with a
@@ -207,8 +216,7 @@ class PairDataset(Replaceable, Dataset):
             self.items = np.split(order, np.flatnonzero(np.diff(table.row[order])) + 1)
         else:
             self.items = list(np.arange(len(table))[:, None])
-        image_ids = self.store.table("studies", ["study_id"]).column("study_id").to_pylist()
-        self._image_keys = study_keys([str(name) for name in image_ids])
+        self._image_keys = study_keys(self.store.image_ids(np.arange(len(self.store))))
 
     def _encode(self, table: PairTable, vocabulary: AnswerVocabulary | None) -> Tensor | None:
         if vocabulary is None:
@@ -232,7 +240,7 @@ class PairDataset(Replaceable, Dataset):
             raise ValueError("images: shuffled needs at least two images")
         cycle = np.random.default_rng(self.seed).permutation(len(rows))
         other = np.empty(len(rows), dtype=np.int64)
-        other[cycle] = rows[np.roll(cycle, 1)]  # along one cycle: none keeps its own
+        other[cycle] = rows[np.roll(cycle, 1)]  # along one cycle, so that none keeps its own
         shown: NDArray[np.int64] = other[place]
         return shown
 
@@ -258,6 +266,7 @@ class PairDataset(Replaceable, Dataset):
         batch = {
             **self.texts(torch.from_numpy(pairs)),
             "image": image,
+            **image_scale(self.store, rows),
             "augmentation_draws": torch.from_numpy(
                 uniform(self.seed, self.epoch, _AUGMENTATION_STREAM, self._image_keys[rows], AUGMENTATION_DRAWS)
             ),
@@ -275,7 +284,7 @@ class PairDataset(Replaceable, Dataset):
         return batch
 
     def texts(self, pairs: Tensor) -> dict[str, Tensor]:
-        """What a model reads of the texts of these pairs."""
+        """The model inputs for the texts of these pairs."""
         lines = self.text_number[pairs]
         return {name: value[lines] for name, value in self.encoded.items()}
 

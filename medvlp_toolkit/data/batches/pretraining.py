@@ -27,18 +27,18 @@ _PATCH_STREAM = 7
 
 
 class PretrainingDataset(StudyDataset):
-    """Studies with their reports' tokens, and what masked modelling, matching and alignment draw for them.
+    """Studies with report tokens, and the random draws for masked modelling, matching and alignment.
 
     Beside the keys of :class:`StudyDataset` a batch has ``input_ids`` and ``attention_mask``, and as far as they are
     asked for: with ``graph`` the linked entities, their alignment with the tokens, ``image_entities`` and
     ``text_entities``; with ``masking`` the masked tokens (and the entities that touch none); with ``patches``
-    ``patch_noise``; with ``matching`` ``is_pair`` and ``negative_image`` for the rows that are no pair. Every choice
+    ``patch_noise``; with ``matching`` ``is_pair`` and ``negative_image`` for the mismatched rows. Every choice
     follows from (seed, epoch, study id).
 
     Args:
         store: folder of a packed store with reports, or the store.
         tokenizer: hub name, folder, or object. The store's token ids are computed at its first use and kept.
-        text_length: L, tokens after which a report is cut; a log line says how many were.
+        text_length: L, tokens after which a report is truncated; a log line counts the truncated reports.
         long_reports: ``cut``, or ``refuse`` to raise an error where a report is longer.
         graph: the knowledge graph, or its file; None for a model without knowledge.
         max_entities: M, mentions kept of a report.
@@ -101,7 +101,11 @@ class PretrainingDataset(StudyDataset):
             table = self.store.table("studies", [f"label:{name}" for name in self.store.labels])
             columns = [table.column(i).fill_null(-1).to_pylist() for i in range(table.num_columns)]
             vectors = list(zip(*columns, strict=True))
-            return [vectors[row] for row in self.rows]
+            # A study's images are of one group, whatever is said of each: its report meets none of them wrongly.
+            of_study: dict[str, Any] = {}
+            return [
+                of_study.setdefault(study, vectors[row]) for study, row in zip(self.study_ids, self.rows, strict=True)
+            ]
         return list(self.patient_ids)
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Any]:
@@ -141,7 +145,7 @@ class PretrainingDataset(StudyDataset):
     def _mismatched(self, studies: NDArray[np.int64], keys: NDArray[np.uint64], epoch: int) -> dict[str, Any]:
         assert self.mismatches is not None
         is_pair, other = self.mismatches.draw(studies, self.seed, epoch, keys)
-        # One row at least: a batch of pairs only would have an image encoder read nothing.
+        # At least one row: an image encoder cannot read an empty batch.
         needed = np.flatnonzero(~is_pair) if not is_pair.all() else np.array([0])
         rows = self.rows[other[needed]]
         if not self.reads_images:
@@ -153,7 +157,7 @@ class PretrainingDataset(StudyDataset):
 
 
 def tokens_of(store: PackedStore, tokenizer: Tokenizer) -> TokenTable:
-    """The store's texts through a tokenizer: read where they are kept, else computed and kept beside the store.
+    """The store's tokenised texts: read from the cache, else computed and cached beside the store.
 
     Processes that start together wait for the first.
     """
@@ -180,14 +184,13 @@ def _mask_id(tokenizer: Tokenizer, source: Any) -> int:
 
 
 def report_texts(store: PackedStore | Path | str, split: str) -> list[str]:
-    """The reports of a split, for a vocabulary to learn from.
+    """The reports of a split, for learning a vocabulary.
 
     Raises:
         ValueError: when it has none.
     """
     opened = store if isinstance(store, PackedStore) else PackedStore.open(store)
-    column = opened.table("studies", ["text"]).column("text").take(opened.rows(split))
-    texts = [text for text in column.to_pylist() if text]
+    texts = [text for text in opened.values("text", opened.first_images(opened.rows(split))) or [] if text]
     if not texts:
         raise ValueError(f"{opened.path}: no reports in split {split}")
     return texts

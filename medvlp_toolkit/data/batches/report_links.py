@@ -1,4 +1,4 @@
-"""The linked entities of a store's reports, and which tokens of a batch of reports they cover."""
+"""The linked entities of a store's reports, and the tokens that they cover in a batch."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class BatchLinks:
 
 
 class ReportLinks:
-    """Mentions of a graph's entities in the reports of some rows of a store.
+    """Mentions of a graph's entities in the reports of selected rows of a store.
 
     Args:
         store: prepared with an entity linker.

@@ -1,4 +1,4 @@
-"""Findings of reports as the labels that entity losses read: presence, and position candidates."""
+"""Report findings as labels for entity losses: presence, and position candidates."""
 
 from __future__ import annotations
 

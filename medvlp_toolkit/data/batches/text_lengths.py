@@ -1,4 +1,4 @@
-"""Report tokens cut to a few fixed lengths: short batches cost less, and a compiled step meets few shapes."""
+"""Trims report tokens to a few fixed lengths: short batches cost less, and a compiled step sees few shapes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OVER_TOKENS = (
 
 
 class FixedLengths:
-    """Cuts padding off a batch down to the shortest of some lengths that its longest report fits in.
+    """Trims a batch's padding to the shortest of the given lengths that fits its longest report.
 
     Args:
         lengths: tokens; reports longer than the longest keep their own length. Nothing is cut when empty.
@@ -34,5 +34,5 @@ class FixedLengths:
         length = next((length for length in self.lengths if length >= longest), None)
         if length is None or length >= batch["attention_mask"].shape[1]:
             return batch
-        # Contiguous: a view would take the padding along to the device.
+        # Contiguous: a view would carry the padding to the device.
         return {key: value[..., :length].contiguous() if key in OVER_TOKENS else value for key, value in batch.items()}

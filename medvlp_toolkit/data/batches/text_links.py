@@ -1,4 +1,4 @@
-"""Entities of a knowledge graph in short texts, as the tensors that a fusion module reads."""
+"""Knowledge-graph entities in short texts, as input tensors of a fusion module."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NO_ENTITY = -100
 
 
 class TextLinks:
-    """Links texts when a data set is opened: questions are few and short.
+    """Links texts when a data set is opened, which is cheap because questions are few and short.
 
     Args:
         entity_linker: reports -> mentions with ``concept_id`` (else ``entity``) and ``span``.
@@ -65,7 +65,7 @@ def align_mentions(
     offsets: NDArray[Any],
     max_entities: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_]]:
-    """Mentions of entities as what a fusion module reads.
+    """Mentions of entities as input of a fusion module.
 
     Args:
         text: (T,) which of the B texts each mention is in, ascending.

@@ -1,4 +1,4 @@
-"""From a store's volumes to what a 3-D encoder reads, on the training device, for a whole batch at once.
+"""Conversion of the store's volumes to input of a 3-D encoder, on the training device, a whole batch at once.
 
 The transforms take and return the batch dict, as those for pictures do
 (:mod:`medvlp_toolkit.data.batches.augmentation`). Stored volumes share one orientation, so that nothing is flipped.
@@ -21,11 +21,12 @@ _SAMPLE = 100_000
 
 
 class VolumeTransform(nn.Module):
-    """An intensity window to [0, 1], resize, normalise; nothing random.
+    """Intensity window to [0, 1], resize, normalise; no randomness.
 
     Args:
         size: (D, H, W) of the model's input; None keeps the stored one.
-        window: (low, high), for CT in Hounsfield units; None takes each volume's own 0.5 and 99.5 percentile.
+        window: (low, high), for CT in Hounsfield units; None takes each volume's own 0.5 and 99.5 percentile. Values
+            are the file's: ``image_scale`` of the batch, where it has one, brings stored integers back to them.
         mean, std: of the input in [0, 1].
     """
 
@@ -47,14 +48,18 @@ class VolumeTransform(nn.Module):
 
     def forward(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         batch = dict(batch)
-        batch["image"] = self.normalise(self.resize(self.windowed(batch["image"])))
+        volume = self.windowed(batch["image"], batch.pop("image_scale", None))
+        batch["image"] = self.normalise(self.resize(volume))
         return batch
 
-    def windowed(self, volume: Tensor) -> Tensor:
-        """(B, C, D, H, W) int16 -> float32 in [0, 1]."""
+    def windowed(self, volume: Tensor, scale: Tensor | None = None) -> Tensor:
+        """(B, C, D, H, W) int16, and (B, 2) slopes and intercepts -> float32 in [0, 1]."""
         if volume.ndim != 5:
             raise ValueError(f"volumes are (B, C, D, H, W), got {tuple(volume.shape)}; is this a store of pictures?")
         values = volume.to(torch.float32)
+        if scale is not None:
+            slope, intercept = (part.view(-1, 1, 1, 1, 1) for part in scale.to(values).unbind(dim=1))
+            values = values * slope + intercept
         if self.window is not None:
             low, high = self.window
             return ((values - low) / (high - low)).clamp(0, 1)
@@ -77,7 +82,7 @@ class VolumeTransform(nn.Module):
 
 
 class VolumeAugmentation(VolumeTransform):
-    """Small shifts, changes of size, rotations about the long axis, and intensity; then normalise.
+    """Random small shifts, scaling, rotations about the long axis and intensity; then normalise.
 
     Random numbers come with the batch (``augmentation_draws``), the device draws none. Positions keep their side:
     there is no flip.
@@ -112,8 +117,8 @@ class VolumeAugmentation(VolumeTransform):
     def forward(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         batch = dict(batch)
         signed = 2 * batch["augmentation_draws"] - 1
-        volume = self.resize(self.windowed(batch["image"]))
-        # Beyond the edge lies what the window makes of the lowest value: air.
+        volume = self.resize(self.windowed(batch["image"], batch.pop("image_scale", None)))
+        # Outside the volume is air, the lowest value after windowing.
         grid = F.affine_grid(self.geometry(signed, volume.shape[2:]), list(volume.shape), align_corners=False)
         volume = F.grid_sample(volume, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
         gain = 1 + self.contrast * signed[:, 5].view(-1, 1, 1, 1, 1)

@@ -1,4 +1,4 @@
-"""Texts that a user gives for inference, one a line of a file."""
+"""Texts given by a user for inference, one per line of a file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class TextLines:
 
     @classmethod
     def read(cls, given: str | Path | Sequence[str] | None) -> TextLines:
-        """From a UTF-8 file with a text a line, a text itself, or a list of texts; empty lines are left out.
+        """From a UTF-8 file with one text per line, a single text, or a list of texts; empty lines are skipped.
 
         Raises:
             FileNotFoundError: for what looks like the name of a file, and is none.
@@ -59,4 +59,4 @@ def _lines(path: Path) -> list[str]:
         # Of the characters that str.splitlines takes for the end of a line, editors show some within one.
         return path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError:
-        raise ValueError(f"{path} is no text in UTF-8; save it as UTF-8, one text a line") from None
+        raise ValueError(f"{path} is not UTF-8 text; save it as UTF-8, one text per line") from None

@@ -9,6 +9,7 @@ import signal
 import threading
 import zlib
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -156,6 +157,7 @@ def joined(parts: Sequence[PackedChunk]) -> PackedChunk:
         rejected=[item for part in parts for item in part.rejected],
         arrays=arrays,
         array_digests={name: xxhash.xxh3_128_hexdigest(array.data) for name, array in arrays.items()},
+        tally=dict(sum((Counter(part.tally) for part in parts), Counter())),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +14,28 @@ import numpy.typing as npt
 import xxhash
 from PIL import Image
 
-from medvlp_toolkit.data.images import Fit, ImageReadError, fit_box, read_image_and_size, read_volume
+from medvlp_toolkit.data.headings import Headings
+from medvlp_toolkit.data.images import Fit, ImageReadError, fit_box, read_image_and_size, read_stored_volume
 from medvlp_toolkit.data.images.fit import fit_picture
+from medvlp_toolkit.data.images.opening import MISSING
 from medvlp_toolkit.data.preparing.record_json import load
 from medvlp_toolkit.data.records import Finding, Report, Study
-from medvlp_toolkit.data.sections import select_sections, with_sections
+from medvlp_toolkit.data.sections import cut_to_sections, with_sections
 from medvlp_toolkit.data.store.array_file import ArrayFile
 from medvlp_toolkit.data.store.rejected import Reason, Rejected
+from medvlp_toolkit.data.tally import LanguageAware, Tallying
 
 Row = dict[str, Any]
 Annotator = Callable[[Sequence[Report]], list[list[Finding]]]
 ArraySpec = tuple[np.dtype[Any], tuple[int, ...]]
+_AXES = ("LR", "PA", "IS")
 
 
 @dataclass(frozen=True)
 class ImageSettings:
     """How images are packed: 2-D uint8 with two sizes, or 3-D int16 with three.
 
-    ``spacing`` (millimetres) and ``orientation`` (axis codes such as RAS) apply to volumes.
+    ``spacing`` (millimetres), ``orientation`` (axis codes such as RAS), ``window`` and ``series`` apply to volumes.
     """
 
     size: tuple[int, ...]
@@ -39,12 +43,19 @@ class ImageSettings:
     fit: Fit = "stretch"
     spacing: tuple[float, ...] | None = None
     orientation: str = "RAS"
+    window: tuple[float, ...] | None = None
+    series: str | None = None
 
     def __post_init__(self) -> None:
         if len(self.size) not in (2, 3) or not all(isinstance(side, int) and side > 0 for side in self.size):
             raise ValueError(f"image_size is one number, (height, width) or (D, H, W), not {self.size}")
         if self.channels not in (1, 3) or (self.volume and self.channels != 1):
             raise ValueError(f"channels is 1, or 3 for two-dimensional colour images, not {self.channels}")
+        if self.window is not None and not (len(self.window) == 2 and self.window[0] < self.window[1]):
+            raise ValueError(f"the window of stored volumes is (low, high), not {self.window}")
+        sides = sorted(next((i for i, pair in enumerate(_AXES) if code in pair), -1) for code in self.orientation)
+        if sides != [0, 1, 2]:
+            raise ValueError(f"orientation is one of L and R, of P and A, and of I and S, not {self.orientation!r}")
 
     @property
     def volume(self) -> bool:
@@ -63,8 +74,10 @@ class ImageSettings:
 class PackedChunk:
     """What is kept of a chunk, and what was left out; both in the order of the chunk's items.
 
-    ``body`` is the rows as JSON, compressed where the work is done. ``arrays`` has ``images`` (n, …), ``masks`` and
-    ``affines`` where they apply, and is empty once they are written; ``array_digests`` has their XXH3 hashes.
+    ``body`` is the rows as JSON, compressed where the work is done. ``arrays`` has ``images`` (n, …), ``masks``,
+    ``affines`` and ``scales`` where they apply, and is empty once they are written; ``array_digests`` has their XXH3
+    hashes.
+    ``tally`` is what the report filter counted meanwhile.
     """
 
     count: int
@@ -73,6 +86,7 @@ class PackedChunk:
     rejected: list[Rejected]
     arrays: dict[str, npt.NDArray[Any]]
     array_digests: dict[str, str]
+    tally: dict[str, int] = field(default_factory=dict)
 
 
 def unpack_rows(body: bytes) -> list[Row]:
@@ -98,6 +112,7 @@ class ChunkPacker:
 
     image: ImageSettings | None
     sections: tuple[str, ...] = ()
+    headings: Headings | None = None
     report_filter: Annotator | None = None
     entity_linker: Annotator | None = None
     read_image: Callable[[Study], npt.NDArray[Any]] | None = None
@@ -108,8 +123,8 @@ class ChunkPacker:
     def __call__(self, content: bytes) -> PackedChunk:
         """Pack one chunk of records. Whatever is wrong with a study becomes a rejected line."""
         items = load(content)
-        reports = [divided(item.report) if isinstance(item, Study) else None for item in items]
-        texts = [select_text(report, self.sections) for report in reports]
+        reports = [self.divided(item) for item in items]
+        texts = [None if report is None else cut_to_sections(report, self.sections) for report in reports]
         findings = self.annotate(self.report_filter, texts)
         links = self.annotate(self.entity_linker, texts)
         rows: list[Row] = []
@@ -122,7 +137,7 @@ class ChunkPacker:
                 continue
             try:
                 statements = settled(found)
-                self.check_text(chosen, statements)
+                self.check_text(report, chosen, statements)
                 row = row_of(item, chosen, statements, settled(linked))
                 row["sections"] = {} if report is None else report.sections
                 for name, array in self.pixels(item, row).items():
@@ -139,6 +154,7 @@ class ChunkPacker:
             rejected=rejected,
             arrays=kept,
             array_digests={name: xxhash.xxh3_128_hexdigest(array.data) for name, array in kept.items()},
+            tally=dict(self.report_filter.take_tally()) if isinstance(self.report_filter, Tallying) else {},
         )
 
     def write(self, folder: Path, content: bytes, row: int) -> PackedChunk:
@@ -154,6 +170,7 @@ class ChunkPacker:
         specs: dict[str, ArraySpec] = {"images": (self.image.dtype, self.image.shape)}
         if self.image.volume:
             specs["affines"] = (np.dtype(np.float64), (4, 4))
+            specs["scales"] = (np.dtype(np.float64), (2,))
         elif self.read_mask is not None:
             specs["masks"] = (np.dtype(np.uint8), (1, *self.image.size))
         return specs
@@ -168,14 +185,23 @@ class ChunkPacker:
         results = dict(zip(distinct, annotate_all(annotator, list(distinct.values())), strict=True))
         return [results.get((report.id, report.text), []) if report is not None else [] for report in reports]
 
-    def check_text(self, report: Report | None, findings: list[Finding]) -> None:
+    def divided(self, item: Study | Rejected) -> Report | None:
+        """The item's report with its sections found."""
+        report = item.report if isinstance(item, Study) else None
+        return None if report is None else with_sections(report, self.headings)
+
+    def check_text(self, report: Report | None, chosen: Report | None, findings: list[Finding]) -> None:
         """Raise `RejectedError` if the text, or what was found in it, is less than the store asks for."""
         if not self.require_report:
             return
-        if report is None or not report.text.strip():
-            raise RejectedError(Reason.EMPTY_REPORT, "" if report is not None else "the record has no report")
+        if report is None or chosen is None:
+            raise RejectedError(Reason.EMPTY_REPORT, "the record has no report")
+        if not chosen.text.strip():
+            # A report with text has sections, read or not.
+            raise RejectedError(Reason.NO_SECTION if report.sections else Reason.EMPTY_REPORT)
         if self.report_filter is not None and self.require_findings and not findings:
-            raise RejectedError(Reason.NO_FINDINGS)
+            language = self.report_filter.foreign(chosen) if isinstance(self.report_filter, LanguageAware) else None
+            raise RejectedError(Reason.NO_FINDINGS) if language is None else RejectedError(Reason.LANGUAGE, language)
 
     def pixels(self, study: Study, row: Row) -> dict[str, npt.NDArray[Any]]:
         """The study's arrays; adds ``image_hash``, and moves the boxes where the fit moves them."""
@@ -184,7 +210,7 @@ class ChunkPacker:
         try:
             arrays, original = self.read_volume(study) if self.image.volume else self.read_picture(study)
         except ImageReadError as error:
-            missing = error.reason == "the file does not exist"
+            missing = error.reason == MISSING
             reason = Reason.MISSING_IMAGE if missing else Reason.UNREADABLE_IMAGE
             raise RejectedError(reason, "" if missing else error.reason, error.path) from None
         row["image_hash"] = xxhash.xxh3_128_hexdigest(arrays["images"].data)
@@ -225,7 +251,7 @@ class ChunkPacker:
         settings = self.image
         assert settings is not None
         if self.read_image is not None:
-            volume, affine = np.asarray(self.read_image(study)), np.eye(4)
+            volume, affine, scale = np.asarray(self.read_image(study)), np.eye(4), np.array([1.0, 0.0])
             if volume.shape != settings.shape or volume.dtype != np.int16:
                 raise ValueError(
                     f"the source's volumes are {volume.dtype} {volume.shape}, the store's int16 {settings.shape}; "
@@ -234,10 +260,11 @@ class ChunkPacker:
         elif study.image is None:
             raise RejectedError(Reason.MISSING_IMAGE, "the record names no image")
         else:
-            volume, affine = read_volume(
-                study.image, size=settings.size, spacing=settings.spacing, orientation=settings.orientation
+            read = read_stored_volume(
+                study.image, settings.size, settings.spacing, settings.orientation, settings.window, settings.series
             )
-        return {"images": volume, "affines": affine}, None
+            volume, affine, scale = read.voxels, read.affine, np.array([read.slope, read.intercept])
+        return {"images": volume, "affines": affine, "scales": scale}, None
 
 
 def annotate_all(annotator: Annotator, reports: Sequence[Report]) -> list[list[Finding] | Exception]:
@@ -279,27 +306,11 @@ def refit(pixels: npt.NDArray[Any], size: tuple[int, int], channels: int, fit: F
     return fit_picture(Image.fromarray(np.ascontiguousarray(picture)), size, channels, fit)
 
 
-def divided(report: Report | None) -> Report | None:
-    """The report with its sections told apart."""
-    return None if report is None else with_sections(report)
-
-
-def select_text(report: Report | None, names: Sequence[str]) -> Report | None:
-    """The report cut to the sections that supervise; the findings' spans refer to the text chosen here.
-
-    The sections' texts are joined by line breaks, in the report's order. `select_sections` says what happens to a
-    report that has none of them. No section named: the whole text.
-    """
-    if report is None or not names:
-        return report
-    text = "\n".join(part for _, part in select_sections(report, names))
-    return Report(report.id, text, {name: part for name, part in report.sections.items() if name in names})
-
-
 def row_of(study: Study, report: Report | None, findings: list[Finding], links: list[Finding]) -> Row:
     """What the tables of the store say about a study, in values that JSON holds."""
     return {
         "study_id": study.id,
+        "image_id": study.image_id or study.id,
         "patient_id": study.patient_id,
         "split": study.split,
         "image_path": None if study.image is None else str(study.image),

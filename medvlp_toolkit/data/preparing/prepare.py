@@ -15,20 +15,24 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import xxhash
+
 from medvlp_toolkit.data.contracts import Fingerprinted, ReportFilter, image_reader, mask_reader
+from medvlp_toolkit.data.headings import Headings, read_headings, shipped_headings
 from medvlp_toolkit.data.images import Fit
 from medvlp_toolkit.data.preparing.executors import packing
 from medvlp_toolkit.data.preparing.journal import Journal, StoreLockedError, remove_journal
-from medvlp_toolkit.data.preparing.listing import Listing
+from medvlp_toolkit.data.preparing.listing import Listing, encoded
 from medvlp_toolkit.data.preparing.packing import Annotator, ChunkPacker, ImageSettings, Row
 from medvlp_toolkit.data.preparing.splits import LeakCheck, LeakError
 from medvlp_toolkit.data.preparing.tables import batches, write_tables
 from medvlp_toolkit.data.records import Study
+from medvlp_toolkit.data.sections import DEFAULT_SECTIONS
 from medvlp_toolkit.data.store.rejected import Reason, write_rejected
 from medvlp_toolkit.data.store.store import (
     META_FILE,
@@ -39,6 +43,8 @@ from medvlp_toolkit.data.store.store import (
     partial_path,
 )
 from medvlp_toolkit.data.store.tokens import Tokenizer, write_tokens
+from medvlp_toolkit.data.tally import RunningTally
+from medvlp_toolkit.data.views import Views, checked_views
 from medvlp_toolkit.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -55,7 +61,13 @@ class PrepareError(RuntimeError):
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run of `Prepare` did. ``listed == stored + sum(rejected.values())``."""
+    """What a run of `Prepare` did. ``listed == stored + sum(rejected.values())``, all of them images.
+
+    ``studies`` are those that the stored images belong to; ``passed_over`` images were not asked for (``views``).
+    ``unread`` reports had text and no section that is read, in ``without_findings`` the report filter found nothing;
+    stored or left out.
+    ``tally`` has a line for everything that the report filter counted in this run, such as reports it does not know.
+    """
 
     store: Path
     listed: int
@@ -66,22 +78,32 @@ class Summary:
     resumed_from: int
     seconds: float
     already_complete: bool = False
+    studies: int = 0
+    passed_over: int = 0
+    unread: int = 0
+    without_findings: int = 0
+    tally: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         left_out = ", ".join(f"{count} {reason}" for reason, count in self.rejected.items())
+        what = "studies" if self.studies in (0, self.stored) else f"images (of {self.studies} studies)"
         lines = [
-            f"{self.store}: {self.stored} of {self.listed} studies stored"
-            + (f"; left out: {left_out}" if left_out else "")
+            f"{self.store}: {self.stored} of {self.listed} {what} stored"
+            + (f"; left out: {left_out}" if left_out else ""),
+            f"records: {self.listed + self.passed_over} read = {self.stored} stored"
+            + f" + {sum(self.rejected.values())} rejected"
+            + (f" + {self.passed_over} of other views" if self.passed_over else ""),
         ]
         if self.splits:
             lines.append("splits: " + ", ".join(f"{name} {count}" for name, count in self.splits.items()))
+        lines.append(f"no section that is read: {self.unread}; no finding: {self.without_findings}")
         if self.already_complete:
             lines.append("the store was complete already; nothing was done")
         else:
             rate = (self.listed - self.resumed_from) / self.seconds if self.seconds else 0.0
             begun = f" (went on after {self.resumed_from})" if self.resumed_from else ""
             lines.append(f"{self.seconds:.1f} s, {rate:.0f} studies/s{begun}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.tally])
 
 
 @dataclass
@@ -98,6 +120,9 @@ class Prepare:
         fit: ``stretch``, ``pad`` or ``crop`` (`medvlp_toolkit.data.images.fit.resize`).
         spacing: millimetres per axis that volumes are resampled to (`read_volume`).
         orientation: axis codes of volumes.
+        window: (low, high) that the values of volumes are cut to before they are stored; None keeps their range.
+        series: which volume to read where a folder holds several DICOM series (or one series several volumes): a series
+            number, ``number/part``, or ``largest``; None rejects such a folder and says what it holds.
         report_filter: called with reports, gives findings per report (`medvlp_toolkit.interfaces.ReportFilter`).
         entity_linker: the same for mentions of a knowledge source's concepts.
         positions: ids of the positions that a recipe trains with, so that a filter which places findings elsewhere is
@@ -105,7 +130,10 @@ class Prepare:
         tokenizer: hub name, folder, ``tokenizer.json`` or object whose token ids are stored beside the text.
         text_length: tokens after which texts are cut.
         sections: report sections whose text supervises; empty: the whole text.
+        headings: a YAML file of headings besides those that come with the package
+            (`medvlp_toolkit.data.headings`).
         split: gives the split of a patient id, for studies that have none; for example `SplitByPatient`.
+        views: images of a study to store: ``all``, ``frontal`` or ``first`` (`medvlp_toolkit.data.views`).
         require_report: False keeps studies without text (evaluation sets).
         require_findings: False keeps studies whose report the filter finds nothing in.
         max_rejected: stop with an error as soon as more items than this are rejected.
@@ -133,13 +161,17 @@ class Prepare:
     fit: Fit = "stretch"
     spacing: Sequence[float] | None = None
     orientation: str = "RAS"
+    window: Sequence[float] | None = None
+    series: str | int | None = None
     report_filter: Annotator | None = None
     entity_linker: Annotator | None = None
     positions: Sequence[str] | None = None
     tokenizer: Any = None
     text_length: int = 128
-    sections: Sequence[str] = ("findings", "impression")
+    sections: Sequence[str] = DEFAULT_SECTIONS
+    headings: Path | str | None = None
     split: Callable[[str], str] | None = None
+    views: Views = "all"
     require_report: bool = True
     require_findings: bool = True
     max_rejected: int | None = None
@@ -150,6 +182,7 @@ class Prepare:
     progress: bool | None = None
     output: Path = field(init=False)
     image: ImageSettings | None = field(init=False)
+    read_headings: Headings = field(init=False)
 
     def __post_init__(self) -> None:
         self.output = Path(os.path.abspath(self.output_dir))
@@ -159,13 +192,17 @@ class Prepare:
             raise ValueError(f"workers is None (all cores), 0 (this process) or more, not {self.workers}")
         if isinstance(self.sections, str):
             raise ValueError(f"sections is a list of names, not the text {self.sections!r}")
+        self.views = checked_views(self.views)
         if self.positions is not None and isinstance(self.report_filter, ReportFilter):
             check_positions(self.report_filter, self.positions)
+        self.read_headings = shipped_headings() if self.headings is None else read_headings(self.headings)
         self.image = None
         if self.image_size is not None:
             size = (self.image_size,) * 2 if isinstance(self.image_size, int) else tuple(self.image_size)
             spacing = None if self.spacing is None else tuple(float(step) for step in self.spacing)
-            self.image = ImageSettings(size, self.channels, self.fit, spacing, self.orientation)
+            window = None if self.window is None else tuple(float(end) for end in self.window)
+            series = None if self.series is None else str(self.series)
+            self.image = ImageSettings(size, self.channels, self.fit, spacing, self.orientation, window, series)
 
     def run(self) -> Summary:
         """Prepare the store; raises `PrepareError`, `LeakError` or ValueError with one line that says why."""
@@ -198,7 +235,7 @@ class Prepare:
     def list_studies(self, partial: Path) -> Listing:
         total = len(self.source) if isinstance(self.source, Sized) else None
         with Progress("listing", total, self.progress) as progress:
-            listing = Listing(self.source, partial, self.chunk_size(), self.split, progress.advance)
+            listing = Listing(self.source, partial, self.chunk_size(), self.split, self.views, progress.advance)
         if listing.count == 0:
             listing.close()
             raise PrepareError("the data source has no studies; check its paths")
@@ -217,6 +254,7 @@ class Prepare:
         return ChunkPacker(
             image=self.image,
             sections=tuple(self.sections),
+            headings=self.read_headings,
             report_filter=self.report_filter,
             entity_linker=self.entity_linker,
             read_image=image_reader(self.source),
@@ -227,7 +265,7 @@ class Prepare:
 
     def settings(self) -> dict[str, Any]:
         """What determines the store besides the records; chunks made with other settings are not reused."""
-        image = None
+        image: dict[str, Any] | None = None
         if self.image is not None:
             image = {
                 "shape": list(self.image.shape),
@@ -236,10 +274,15 @@ class Prepare:
                 "spacing": None if self.image.spacing is None else list(self.image.spacing),
                 "orientation": self.image.orientation if self.image.volume else None,
             }
+            # Named where they are set only: stores that were made before they could be are the same.
+            chosen = {"window": self.image.window, "series": self.image.series}
+            image |= {name: value for name, value in chosen.items() if self.image.volume and value is not None}
         return {
             "schema_version": SCHEMA_VERSION,
             "image": image,
             "sections": list(self.sections),
+            "views": self.views,
+            "headings": self.read_headings.digest,
             "source": described(self.source),
             "report_filter": described(self.report_filter),
             "entity_linker": described(self.entity_linker),
@@ -275,8 +318,9 @@ class Prepare:
         remove_journal(self.output)  # there if a run was killed between its last two steps
         counts = store.meta["counts"]
         return Summary(
-            self.output, counts["listed"], counts["studies"], counts["rejected"], counts["splits"], counts["rows"],
-            counts["listed"], time.monotonic() - started, already_complete=True,
+            self.output, counts["listed"], len(store), counts["rejected"], counts["splits"], counts["rows"],
+            counts["listed"], time.monotonic() - started, True, counts["studies"], counts.get("passed_over", 0),
+            counts["unread"], counts["without_findings"],
         )  # fmt: skip
 
     def fill(self, journal: Journal, listing: Listing, tokenizer: Tokenizer | None, started: float) -> Summary:
@@ -292,25 +336,31 @@ class Prepare:
             journal.begin(settings)
         todo = journal.resume(packer.array_specs(), listing.digests, self.chunk_size())
         resumed = listing.count - listing.count_of(todo)
-        self.pack(journal, listing, packer, todo, resumed)
-        return self.complete(journal, listing, tokenizer, resumed, started)
+        tally = self.pack(journal, listing, packer, todo, resumed)
+        return replace(self.complete(journal, listing, tokenizer, resumed, started), tally=tuple(tally.lines()))
 
-    def pack(self, journal: Journal, listing: Listing, packer: ChunkPacker, todo: list[int], resumed: int) -> None:
-        """Pack the chunks still to do and note them."""
+    def pack(
+        self, journal: Journal, listing: Listing, packer: ChunkPacker, todo: list[int], resumed: int
+    ) -> RunningTally:
+        """Pack the chunks still to do and note them; what the report filter counted."""
+        tally = RunningTally(self.report_filter)
+        tally.take()  # of reading its files, say
         rejected = sum(1 for _ in journal.rejected())
         self.check_rejected(rejected, journal)
         if not todo:
-            return
+            return tally
         # Starting processes would take longer than a few chunks.
         workers = 0 if self.workers is None and len(todo) <= 4 else self.workers
         place = packing(packer, journal.folder, self.chunk_size(), len(todo), workers, self.scheduler)
-        with closing(place), Progress("packing", listing.count, self.progress) as progress:
+        with closing(place), Progress("packing", listing.count, self.progress, tally.rate) as progress:
             progress.advance(resumed, counted=False)
             for number, chunk in place.pack((number, listing.chunk(number)) for number in todo):
                 journal.note(number, listing.digests[number], number * self.chunk_size(), chunk)
                 rejected += len(chunk.rejected)
                 self.check_rejected(rejected, journal)
+                tally.add(chunk.tally)
                 progress.advance(chunk.count + len(chunk.rejected))
+        return tally
 
     def check_rejected(self, count: int, journal: Journal) -> None:
         if self.max_rejected is not None and count > self.max_rejected:
@@ -349,10 +399,18 @@ class Prepare:
             # Hashing leaves the interpreter free, so it goes beside the writing of the tables.
             array_files = {path.name: hashing.submit(described_file, path) for path in sorted(partial.glob("*.npy"))}
             splits: Counter[str] = Counter()
+            studies: set[int] = set()
             linked: set[str] = set()
+            nothing: Counter[str] = Counter()  # of reports that are stored all the same
 
             def gather(batch: list[Row]) -> None:
+                for row in batch:
+                    if row["text"] is not None and not row["text"].strip():
+                        nothing["unread"] += bool(row["sections"])
+                    elif row["text"] is not None and self.report_filter is not None:
+                        nothing["without_findings"] += not row["findings"]
                 splits.update(row["split"] or "none" for row in batch)
+                studies.update(xxhash.xxh3_64_intdigest(encoded(row["study_id"])) for row in batch)
                 linked.update(link[0] for row in batch for link in row["links"])
                 leaks.add(
                     (row["study_id"], split, row["patient_id"], row.get("image_hash"))
@@ -376,15 +434,21 @@ class Prepare:
             write_tokens(partial / "tokens", tokenizer, texts, count)
         assert rejected_lines + count == listing.count
         filtered = self.report_filter if isinstance(self.report_filter, ReportFilter) else None
+        unread = nothing["unread"] + reasons[Reason.NO_SECTION]
+        without_findings = nothing["without_findings"] + reasons[Reason.NO_FINDINGS]
         meta = {
             "schema_version": SCHEMA_VERSION,
             "counts": {
                 "listed": listing.count,
-                "studies": count,
+                "images": count,
+                "studies": len(studies),
+                "passed_over": listing.passed_over.count,
                 "rejected": rejected,
                 "splits": dict(sorted(splits.items())),
                 "rows": rows,
                 "leaks": leak_counts,
+                "unread": unread,
+                "without_findings": without_findings,
             },
             "labels": labels,
             "entities": [] if filtered is None else list(filtered.entities),
@@ -400,7 +464,8 @@ class Prepare:
         journal.remove(self.output)
         return Summary(
             self.output, listing.count, count, rejected, meta["counts"]["splits"], rows,  # type: ignore[index]
-            resumed, time.monotonic() - started,
+            resumed, time.monotonic() - started, False, len(studies), listing.passed_over.count,
+            unread, without_findings,
         )  # fmt: skip
 
     def publish(self, partial: Path) -> None:

@@ -94,7 +94,7 @@ class LeakCheck:
             members = self.database.execute(
                 "SELECT split, study FROM member WHERE kind = ? AND key = ? ORDER BY rowid", (kind, key)
             ).fetchall()
-            studies = tuple(study.decode("utf-8", "surrogatepass") for _, study in members)
+            studies = tuple(dict.fromkeys(study.decode("utf-8", "surrogatepass") for _, study in members))
             yield Leak(kind, tuple(sorted({split for split, _ in members})), studies)
 
     def write(self, path: Path) -> dict[str, int]:

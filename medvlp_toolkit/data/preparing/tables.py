@@ -35,7 +35,7 @@ LISTS = {"findings": ANNOTATION, "links": ANNOTATION, "boxes": BOXES, "questions
 TYPES = {"int": pa.int64(), "float": pa.float64(), "bool": pa.bool_(), "str": pa.string(), "null": pa.string()}
 # In every store, so that subgroup tables need not ask whether they are there.
 DEMOGRAPHICS = {"sex": "str", "age": "float", "view": "str"}
-TEXTS = ("study_id", "patient_id", "split", "image_path", "image_hash", "report_id", "text")
+TEXTS = ("study_id", "image_id", "patient_id", "split", "image_path", "image_hash", "report_id", "text")
 NUMBERS = ("height", "width")
 
 

@@ -1,4 +1,4 @@
-"""The packed store: how it is laid out, read and shown."""
+"""The packed store: layout, reading and summaries."""
 
 from medvlp_toolkit.moved import old_names
 

@@ -58,7 +58,7 @@ class ArrayFile:
         return b"".join(parts)
 
     def finish(self, rows: int) -> None:
-        """Cut the file to ``rows`` rows and write the header that says so."""
+        """Truncate the file to ``rows`` rows and write the final header."""
         self.file.truncate(self.start + rows * self.row_bytes)
         self.file.seek(0)
         self.file.write(self.header(rows))

@@ -1,4 +1,4 @@
-"""What a data source or a prepared store leaves out, and why: nothing vanishes."""
+"""Items that a data source or a prepared store leaves out, with reasons: nothing is dropped silently."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from pathlib import Path
 
 
 class Reason(StrEnum):
-    """Why an item is left out; the kinds that summaries count."""
+    """The reason for rejecting an item; the kinds that summaries count."""
 
     MISSING_IMAGE = "missing image"
     UNREADABLE_IMAGE = "unreadable image"
     EMPTY_REPORT = "empty report"
+    NO_SECTION = "no section that is read"
+    LANGUAGE = "another language"
     NO_FINDINGS = "no findings"
     FILTER_FAILED = "report filter failed"
     DUPLICATE_ID = "duplicate id"

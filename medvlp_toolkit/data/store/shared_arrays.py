@@ -1,4 +1,4 @@
-"""Arrays that the processes of a machine share, instead of each holding its own."""
+"""Arrays shared by the processes of a machine instead of copied into each."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def shared_arrays(folder: Path, key: Mapping[str, Any], make: Callable[[], Arrays]) -> Arrays:
-    """What ``make`` gives, memory-mapped read-only: made by the first process to ask, read by all.
+    """The result of ``make``, memory-mapped read-only: computed by the first process, read by all.
 
-    They are kept in ``folder`` under a hash of ``key``, which says all that they depend on. Where the folder cannot be
-    written to, every process makes its own.
+    They are kept in ``folder`` under a hash of ``key``, which holds all that they depend on. If the folder is not
+    writable, every process computes its own.
     """
     from filelock import FileLock
 

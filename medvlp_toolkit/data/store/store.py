@@ -1,4 +1,4 @@
-"""The packed store: what `medvlp prepare` writes once and training reads.
+"""The packed store: written once by `medvlp prepare`, read by training.
 
 A store is a folder::
 
@@ -6,10 +6,11 @@ A store is a folder::
     images.npy        (N, C, H, W) uint8, or (N, C, D, H, W) int16; absent in a store of reports only
     masks.npy         (N, 1, H, W) uint8 0 or 1, where the data source has segmentation masks
     affines.npy       (N, 4, 4) float64 for volumes: voxel index to millimetres (RAS)
-    studies.parquet   row i describes image i: study_id, patient_id, split, text (what the findings' spans refer to),
-                      sections (all there are), image_path, image_hash (XXH3 of the stored pixels), height and width
-                      (of the original), report_id, sex, age, view, other metadata, and ``label:<name>`` (1 present,
-                      0 absent, -1 uncertain, null unknown)
+    scales.npy        (N, 2) float64 for volumes: slope and intercept; values are stored integer × slope + intercept
+    studies.parquet   row i describes image i: study_id, image_id, patient_id, split, text (what the findings' spans
+                      refer to), sections (all there are), image_path, image_hash (XXH3 of the stored pixels), height
+                      and width (of the original), report_id, sex, age, view, other metadata, and ``label:<name>`` (1
+                      present, 0 absent, -1 uncertain, null unknown)
     findings.parquet  what the report filter found:  study (row), entity, presence, position, start, end, concept_id
     links.parquet     what the entity linker found, same columns
     boxes.parquet     study, label, x, y, width, height (fractions of the stored image)
@@ -32,11 +33,14 @@ import numpy.typing as npt
 
 from medvlp_toolkit.data.records import Finding, Presence
 from medvlp_toolkit.data.store.tokens import TokenTable
+from medvlp_toolkit.data.views import chosen_images
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+#: Stores of these versions are read. In those of version 1 every image is a study of its own.
+READABLE_VERSIONS = (1, 2)
 META_FILE = "store.json"
 TABLES = ("studies", "findings", "links", "boxes", "questions")
 
@@ -47,17 +51,18 @@ class StoreError(ValueError):
 
 @dataclass(frozen=True)
 class PackedStore:
-    """A complete store, opened for reading. Cheap to send to worker processes: only the path travels.
+    """A complete store, opened for reading. Cheap to pickle for worker processes: only the path is sent.
 
-    Row i of `images`, `studies` and the token tables is the same study; ``study`` in the other tables is
-    that row's number, and those tables are sorted by it.
+    Row i of `images`, `studies` and the token tables is the same image; ``study`` in the other tables is
+    that row's number, and those tables are sorted by it. Rows with one ``study_id`` are the images of one study: they
+    share its report and findings, and each has an ``image_id`` of its own.
     """
 
     path: Path
 
     @classmethod
     def open(cls, path: Path | str) -> Self:
-        """Open the store at ``path``; raises `StoreError` (one line, with the mend) if it cannot be read."""
+        """Open the store at ``path``; raises `StoreError` (one line, with the fix) if it cannot be read."""
         store = cls(Path(path))
         store.check()
         return store
@@ -74,17 +79,17 @@ class PackedStore:
         try:
             version = self.meta.get("schema_version")
         except (json.JSONDecodeError, UnicodeDecodeError, AttributeError):
-            raise StoreError(f"{self.path / META_FILE}: damaged; {rebuild} anew (with overwrite)") from None
-        if version != SCHEMA_VERSION:
+            raise StoreError(f"{self.path / META_FILE}: damaged; {rebuild} again (with overwrite)") from None
+        if version not in READABLE_VERSIONS:
             raise StoreError(
                 f"{self.path}: written with store schema {version}, this version reads {SCHEMA_VERSION}; "
-                f"{rebuild} anew (with overwrite)"
+                f"{rebuild} again (with overwrite)"
             )
         for name, entry in self.meta["files"].items():
             file = self.path / name
             if not file.is_file() or file.stat().st_size != entry["bytes"]:
-                state = "has another size than when it was written" if file.is_file() else "is missing"
-                raise StoreError(f"{self.path}: {name} {state}; {rebuild} anew (with overwrite)")
+                state = "has changed size since it was written" if file.is_file() else "is missing"
+                raise StoreError(f"{self.path}: {name} {state}; {rebuild} again (with overwrite)")
 
     def verify(self) -> None:
         """Compare every file with its SHA-256 in ``store.json``; raises `StoreError` naming the first that differs."""
@@ -102,11 +107,13 @@ class PackedStore:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of ``store.json`` as it was when it was first read: of the files' own, and what made them."""
+        """SHA-256 of ``store.json`` when first read: it covers the files' checksums and their provenance."""
         return hashlib.sha256(json.dumps(self.meta, sort_keys=True).encode()).hexdigest()
 
     def __len__(self) -> int:
-        return int(self.meta["counts"]["studies"])
+        """Number of rows: of images, or of reports in a store without images."""
+        counts = self.meta["counts"]
+        return int(counts.get("images", counts["studies"]))
 
     @property
     def entities(self) -> tuple[str, ...]:
@@ -131,6 +138,11 @@ class PackedStore:
     def masks(self) -> np.memmap[Any, np.dtype[Any]]:
         """(N, 1, H, W) uint8, 1 inside the annotated finding."""
         return self.array("masks")
+
+    @cached_property
+    def scales(self) -> np.memmap[Any, np.dtype[Any]] | None:
+        """(N, 2) slope and intercept of each volume; None for pictures, and where volumes were stored as they are."""
+        return self.array("scales") if "scales.npy" in self.meta["files"] else None
 
     def array(self, name: str) -> np.memmap[Any, np.dtype[Any]]:
         """The memory map of ``<name>.npy``; raises `StoreError` where the store has none."""
@@ -181,11 +193,20 @@ class PackedStore:
         column = self.table("studies", ["split"]).column("split").to_pylist()
         return np.array([row for row, split in enumerate(column) if split in splits], dtype=np.int64)
 
+    def first_images(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Of these rows the first of each study: what is counted or read of reports, which its images share."""
+        return rows[chosen_images(self.values("study_id", rows) or [], None, "first")]
+
     def values(self, name: str, rows: npt.NDArray[np.int64]) -> list[Any] | None:
         """A column of `studies` at some rows; None where the store has no such column."""
         if name not in self.studies.column_names:
             return None
         return list(self.studies.column(name).take(rows).to_pylist())
+
+    def image_ids(self, rows: npt.NDArray[np.int64]) -> list[str]:
+        """The ids of the images at some rows: each is there once."""
+        ids = self.values("image_id", rows)
+        return list((self.values("study_id", rows) or []) if ids is None else ids)
 
     def findings_of(self, row: int, table: str = "findings") -> list[Finding]:
         """The findings (or, with ``table="links"``, the linked entities) of one row, in the filter's order."""

@@ -1,4 +1,4 @@
-"""Pictures of a few studies of a packed store, with what its labels say.
+"""Pictures of a few studies of a packed store, with their labels.
 
 File names are running numbers; neither ids nor report text are drawn.
 """
@@ -60,7 +60,7 @@ def write_examples(
 
 
 def draw_study(store: PackedStore, row: int, heading: str) -> Image.Image:
-    """One study: its image (of a volume the middle slice), boxes, and beneath it what is present, then what is not."""
+    """One study: its image (of a volume the middle slice), boxes, and below it present, then other findings."""
     pixels = shown_slice(np.asarray(store.images[row]))
     image = Image.fromarray(pixels)
     scale = _SIDE / max(image.size)
@@ -105,7 +105,7 @@ def _boxes(store: PackedStore, row: int) -> list[dict[str, Any]]:
 
 
 def _statements(store: PackedStore, row: int) -> tuple[list[str], list[str]]:
-    """What is present (with its position), and what is uncertain or absent; of reports, else of the source's labels."""
+    """Present findings (with position), then uncertain and absent ones; from reports, else from the source's labels."""
     findings = store.findings_of(row)
     if findings:
         said = [(finding.entity, finding.presence, finding.position) for finding in findings]

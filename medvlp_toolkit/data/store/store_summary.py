@@ -1,4 +1,4 @@
-"""What a packed store holds, in numbers: prevalence of labels, entities and positions, tokens, what was left out."""
+"""Statistics of a packed store: prevalence of labels, entities and positions, token counts, rejected items."""
 
 from __future__ import annotations
 
@@ -16,26 +16,28 @@ _LABELS = {"present": 1, "absent": 0, "uncertain": -1}
 
 
 def summarise(store: PackedStore, split: str | None = None) -> dict[str, Any]:
-    """Counts of a store, as plain values.
+    """Counts of a store, as plain values; ``rows`` are its images, or its studies where there are none.
 
-    ``counts`` is what ``store.json`` says of the whole store. Everything else is counted over ``split``, or over all:
-    ``labels`` and ``entities`` map a name to its studies present, absent and uncertain, ``positions`` to the studies
-    and findings there (of present entities).
+    ``counts`` is from ``store.json``, for the whole store. Everything else is counted over ``split``, or over all:
+    ``rows`` are its images (or reports), ``labels`` map a name to the rows present, absent and uncertain, ``entities``
+    to such studies (images of one study share its report), ``positions`` to the studies and findings there (of present
+    entities).
 
     Raises ValueError where no study is in ``split``.
     """
     rows = rows_of_split(store, split)
+    ids = store.table("studies", ["study_id", "patient_id"]).take(rows)
     wanted = np.zeros(len(store), dtype=bool)
-    wanted[rows] = True
+    wanted[store.first_images(rows)] = True
     entities, positions = _findings(store, wanted)
-    patients = store.table("studies", ["patient_id"]).column("patient_id").take(rows)
     return {
         "store": str(store.path),
         "schema_version": store.meta["schema_version"],
         "counts": store.meta["counts"],
         "split": split,
-        "studies": len(rows),
-        "patients": len(patients.unique()),
+        "rows": len(rows),
+        "studies": len(ids.column("study_id").unique()),
+        "patients": len(ids.column("patient_id").unique()),
         "images": _images(store),
         "labels": _labels(store, rows),
         "entities": entities,
@@ -86,7 +88,7 @@ def _findings(
     position, position_names = _codes(table.column("position"), kept)
 
     rank = np.array([*(_STRENGTH.index(Presence(word)) for word in words), -1])[presence]
-    said = rank >= 0  # a linker's mentions say neither
+    said = rank >= 0  # a linker's mentions have no presence
     # The strongest statement of each (study, entity): the last of its lines when sorted by strength.
     pair = study[said] * max(len(entity_names), 1) + entity[said]
     order = np.lexsort((rank[said], pair))
@@ -110,7 +112,7 @@ def _findings(
 
 
 def _codes(column: Any, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[str]]:
-    """Some rows of a column of text as codes, -1 for null, and what they stand for."""
+    """Some rows of a text column as codes, -1 for null, and their values."""
     encoded = column.take(rows).combine_chunks().dictionary_encode()
     return encoded.indices.fill_null(-1).to_numpy().astype(np.int64), encoded.dictionary.to_pylist()
 
@@ -118,9 +120,9 @@ def _codes(column: Any, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], lis
 def _tokens(store: PackedStore, rows: NDArray[np.int64]) -> list[dict[str, Any]]:
     folder = store.path / "tokens"
     keys = sorted(path.name for path in folder.iterdir() if (path / "tokens.json").is_file()) if folder.is_dir() else []
-    told = []
+    tables = []
     for key in keys:
         table = store.tokens(key)
         lengths = np.asarray(table.lengths)[rows]
-        told.append({"key": key, **table.meta, "median_length": float(np.median(lengths))})
-    return told
+        tables.append({"key": key, **table.meta, "median_length": float(np.median(lengths))})
+    return tables

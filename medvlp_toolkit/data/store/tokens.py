@@ -1,4 +1,4 @@
-"""The texts of a store through a tokenizer, computed once and memory-mapped.
+"""The texts of a store, tokenised once and memory-mapped.
 
 A folder ``tokens/<hash>/`` holds ``input_ids.npy`` (N, L) int32 padded on the right, ``lengths.npy`` (N,) int32,
 ``offsets.npy`` (N, L, 2) int32 (start and end in characters of the text; 0, 0 for special tokens) and
@@ -68,7 +68,7 @@ class TokenTable:
 
 
 class Tokenizer:
-    """A fast tokenizer cut to a length: from a hub name, a folder, a ``tokenizer.json``, or an object.
+    """A fast tokenizer with truncation: from a hub name, a folder, a ``tokenizer.json``, or an object.
 
     Padding and truncation that a ``tokenizer.json`` carries are taken out first, so that the length is ours.
     """
@@ -136,7 +136,7 @@ def load_backend(source: Any) -> tuple[Any, int, str]:
 
 
 def write_tokens(folder: Path, tokenizer: Tokenizer, texts: Iterable[Sequence[str]], count: int) -> Path:
-    """Write ``folder/<hash>/`` for ``count`` texts given in batches; complete or not there at all.
+    """Write ``folder/<hash>/`` for ``count`` texts given in batches; it appears complete or not at all.
 
     Memory holds one batch at a time. Returns the folder written (or found complete).
     """

@@ -1,4 +1,4 @@
-"""Fine-tuning: the step of prediction, and what is measured and written when the test set is done."""
+"""Evaluation of fine-tuned networks: the prediction step, and the metrics and files at the end of the test set."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from medvlp_toolkit.evaluation.finetuning.segmentation import (
 from medvlp_toolkit.evaluation.handler import Evaluation
 from medvlp_toolkit.evaluation.maps.overlays import Overlay, write_overlays
 from medvlp_toolkit.evaluation.results.results import write_probabilities
+from medvlp_toolkit.evaluation.statistics.pooling import Pool, StudyPooling, checked_pool
 from medvlp_toolkit.evaluation.step import EvaluationStep
 from medvlp_toolkit.evaluation.zero_shot.classification import score_table, tested_metrics, tested_rows
 
@@ -77,6 +78,8 @@ class ClassificationEvaluation(Evaluation):
         dataset: with labels; its studies of ``threshold_split`` are not tested on.
         output_dir, title, config, checkpoint, seconds: see :class:`~medvlp_toolkit.evaluation.Evaluation`.
         threshold_split: where thresholds are chosen; None chooses none.
+        pool: the scores of a study's images are made one, as their ``mean`` or ``max``; None takes every image for a
+            row.
     """
 
     def __init__(
@@ -88,7 +91,9 @@ class ClassificationEvaluation(Evaluation):
         config: Mapping[str, Any] | None = None,
         checkpoint: str | Path | None = None,
         seconds: Mapping[str, float] | Callable[[], Mapping[str, float]] | None = None,
+        pool: Pool | None = "mean",
     ) -> None:
+        self.pool = checked_pool(pool)
         if dataset.targets is None:
             raise ValueError("a data set without labels cannot be evaluated; name labels of the store (label_names)")
         self.threshold_split = threshold_split
@@ -109,20 +114,27 @@ class ClassificationEvaluation(Evaluation):
         scores, targets = np.concatenate(self._scores), np.concatenate(self._targets)
         rows = np.concatenate(self._rows)
         labels = self.dataset.label_names
-        tested = tested_rows(self.dataset.store, rows, self.threshold_split)
-        rows = rows[tested]
-        described = self.described(rows)
+        store = self.dataset.store
+        tested = tested_rows(store, rows, self.threshold_split)
+        images = store.image_ids(rows[tested])
+        listed = write_probabilities(self.output_dir / "probabilities.csv", images, scores[tested], labels)
+        every, pooling = (
+            StudyPooling(store.values("study_id", chosen) or [], self.pool) for chosen in (rows, rows[tested])
+        )
+        described = pooling.columns(self.described(rows[tested]))
+        scores, targets, tested = every.scores(scores), every.targets(targets), tested[every.first]
         patients = described["patient_id"]
         measured = tested_metrics(targets, scores, labels, tested, self.threshold_split, patient_id=patients)
-        scores, targets = scores[tested], targets[tested]
-        ids = self.dataset.store.values("study_id", rows) or []
-        table = score_table(ids, targets, scores, labels, **described)
-        paths = {
-            "probability of every label per image": write_probabilities(
-                self.output_dir / "probabilities.csv", ids, scores, labels
-            )
-        }
-        self.write(engine.state.device, table, {"fine_tuned": measured}, paths)
+        table = score_table(
+            pooling.study_ids,
+            targets[tested],
+            scores[tested],
+            labels,
+            image_id=pooling.image_ids(images),
+            **described,  # type: ignore[arg-type]
+        )
+        metrics = {"fine_tuned": measured} | ({"pooling": pooling.described()} if pooling.described() else {})
+        self.write(engine.state.device, table, metrics, {"probability of every label per image": listed})
         engine.state.metrics["macro_auc"] = measured["macro"].get("auc")
 
 
@@ -187,8 +199,11 @@ class SegmentationEvaluation(Evaluation):
         targets = np.array([[image.positive] for image in self._images], np.int8)
         described = self.described(np.array(self._rows, np.int64))
         ids = [image.study_id for image in self._images]
+        if len(set(ids)) < len(ids):
+            described["image_id"] = self.dataset.store.image_ids(np.array(self._rows, np.int64))
         table = score_table(ids, targets, np.array(self._highest, np.float32)[:, None], [self.label], **described)
-        paths = {"overlap per image": write_segmented(self.output_dir / "segmentation.csv", self._images)}
+        listed = write_segmented(self.output_dir / "segmentation.csv", self._images, described.get("image_id"))
+        paths = {"overlap per image": listed}
         pictures = write_overlays(self.output_dir / "overlays", self._pictures, self.title)
         if pictures:
             paths["predicted masks, true ones boxed"] = pictures[0]

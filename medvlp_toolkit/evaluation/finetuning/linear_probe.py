@@ -1,4 +1,4 @@
-"""How much of a label a linear map reads off frozen image features (Alain and Bengio 2017)."""
+"""Linear probes on frozen image features (Alain and Bengio 2017)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from medvlp_toolkit.model.vision_language import VisionLanguageModel
 
 @dataclass(frozen=True)
 class ProbeScores:
-    """Probabilities (S, L) of the test studies and the area under the curve of each label, NaN where it has none."""
+    """Probabilities (S, L) of the test studies and the AUC of each label, NaN where undefined."""
 
     scores: NDArray[np.float32]
     auc: dict[str, float]
@@ -44,7 +44,8 @@ def image_features(
     parts = []
     for start in range(0, count, batch_size):
         batch = dataset.__getitems__(list(range(start, min(start + batch_size, count))))
-        images = transform(to_device({"image": batch["image"]}, device))["image"]
+        read: dict[str, Any] = {name: batch[name] for name in ("image", "image_scale") if name in batch}
+        images = transform(to_device(read, device))["image"]
         parts.append(model.image_tokens(images).float().mean(dim=1).cpu().numpy())
     return np.concatenate(parts)
 
@@ -80,7 +81,7 @@ def linear_probe(
             continue
         probe = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=300))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an optimum that is not quite reached serves as well
+            warnings.simplefilter("ignore")  # an approximate optimum suffices
             probe.fit(train_features[known], answers)
         scores[:, place] = probe.predict_proba(test_features)[:, 1]
         auc[label] = float(roc_auc_score(truth, scores[asked, place]))

@@ -1,4 +1,4 @@
-"""Segmentation of one finding: overlap per image, and its means over the whole set."""
+"""Segmentation of one finding: overlap per image, and means over the whole set."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Metrics = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class SegmentedImage:
-    """How one predicted mask fits the true one; areas in pixels."""
+    """Overlap of one predicted mask with the true one; areas in pixels."""
 
     study_id: str
     patient_id: str | None
@@ -35,7 +35,7 @@ class SegmentedImage:
 
     @property
     def dice(self) -> float:
-        """Dice; where nothing is to be found 1 if nothing was predicted, else 0."""
+        """Dice; without a true region, 1 if nothing was predicted, else 0."""
         total = self.true_area + self.predicted_area
         return 2 * self.overlap / total if total else 1.0
 
@@ -47,7 +47,7 @@ class SegmentedImage:
 
 
 def segmented(study_id: str, patient_id: str | None, predicted: NDArray[Any], truth: NDArray[Any]) -> SegmentedImage:
-    """Compare two masks of one shape; what is not 0 belongs to the mask."""
+    """Compare two masks of the same shape; non-zero pixels belong to the mask."""
     if predicted.shape != truth.shape:
         raise ValueError(f"the predicted mask is {predicted.shape} and the true one {truth.shape}; expected one shape")
     found, there = predicted != 0, truth != 0
@@ -57,7 +57,7 @@ def segmented(study_id: str, patient_id: str | None, predicted: NDArray[Any], tr
 def segmentation_metrics(
     images: Sequence[SegmentedImage], *, replicates: int = 1000, seed: int = 0, level: float = 0.95
 ) -> Metrics:
-    """The published protocol for SIIM-ACR Pneumothorax, and its parts.
+    """The published protocol for SIIM-ACR Pneumothorax, and its components.
 
     Returns:
         ``dice``: mean over all images, an image without the finding counting 1 if nothing was predicted in it and 0
@@ -91,14 +91,15 @@ def segmentation_metrics(
     return metrics
 
 
-def write_segmented(path: str | Path, images: Sequence[SegmentedImage]) -> Path:
-    """One row per image: study_id, areas in pixels, Dice and IoU."""
+def write_segmented(path: str | Path, images: Sequence[SegmentedImage], image_ids: Sequence[str] | None = None) -> Path:
+    """One row per image: study_id, areas in pixels, Dice and IoU; ``image_ids`` where a study has several."""
     file = Path(path)
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["study_id", "true_area", "predicted_area", "dice", "iou"])
-        for image in images:
+        more = [] if image_ids is None else ["image_id"]
+        writer.writerow(["study_id", "true_area", "predicted_area", "dice", "iou", *more])
+        for number, image in enumerate(images):
             row = [image.true_area, image.predicted_area, f"{image.dice:.4f}", f"{image.iou:.4f}"]
-            writer.writerow([image.study_id, *row])
+            writer.writerow([image.study_id, *row, *([] if image_ids is None else [image_ids[number]])])
     return file

@@ -1,1 +1,1 @@
-"""Where the model looked: attention maps, overlays, map files."""
+"""Heat maps: attention maps, overlays, map files."""

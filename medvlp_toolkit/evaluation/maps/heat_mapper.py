@@ -1,4 +1,4 @@
-"""The heat maps of a network: everything that drawing them takes is asked of its image encoder."""
+"""The heat maps of a network, with the geometry that its image encoder reports."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ class HeatMapper:
         encoder = getattr(self.network, "image_encoder", None)
         if encoder is None:
             name = type(self.network).__name__
-            raise ValueError(f"{name} has no `image_encoder`, which says where its tokens are; {self.what} need one")
+            raise ValueError(f"{name} has no `image_encoder`, which defines the token grid; {self.what} need one")
         return encoder
 
     @property
     def shift(self) -> tuple[float, ...]:
-        """Where tokens look within their cell (:func:`~medvlp_toolkit.evaluation.upsample`)."""
+        """Offset of receptive fields within their cells (:func:`~medvlp_toolkit.evaluation.upsample`)."""
         encoder = self.encoder
         return tuple(encoder.token_shift()) if isinstance(encoder, ShiftsTokens) else ()
 
@@ -94,7 +94,7 @@ class HeatMapper:
         return np.divide(maps, total, out=maps, where=total > 0)
 
     def why_none(self, asked: bool = True) -> str:
-        """Why there is no attention to draw."""
+        """The reason why there is no attention to draw."""
         if not asked:
             return "the step was not asked for attention (need_attention)"
         # The part that would give it, where the network has one.

@@ -1,4 +1,4 @@
-"""From attention over image tokens to maps over the image's grid and its pixels."""
+"""Converts attention over image tokens to maps on the token grid and on the pixels."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ def attention_maps(
 def upsample(
     heat: ArrayLike, size: Sequence[int], mode: Upsampling = "nearest", shift: Sequence[float] = ()
 ) -> NDArray[np.floating]:
-    """Spread a map over the pixels: (*grid) -> (*size), in 2-D or 3-D.
+    """Upsample a map to the pixels: (*grid) -> (*size), in 2-D or 3-D.
 
     ``nearest`` gives each pixel the value of the cell that its centre lies in (as published: a 14×14 map becomes
     blocks of 16×16 pixels). ``linear`` is bilinear or trilinear between the cells' centres, constant beyond the
     outermost ones. Values are not rescaled: they keep their meaning as attention per token.
 
-    ``shift`` says, per axis and in cells, how far a token's receptive field is centred from the middle of its cell
+    ``shift`` is, per axis and in cells, the offset of a token's receptive field from the centre of its cell
     (``image_encoder.token_shift()``); ``linear`` places it there. ``nearest`` ignores it, as published.
     """
     spread: NDArray[Any] = np.asarray(heat)
@@ -82,6 +82,6 @@ def upsample(
 
 
 def _numpy(values: Any) -> NDArray[Any]:
-    if hasattr(values, "detach"):  # a tensor, told without importing torch
+    if hasattr(values, "detach"):  # a tensor, detected without importing torch
         values = values.detach().float().cpu().numpy()
     return np.asarray(values)

@@ -20,7 +20,7 @@ RADIOGRAPH_AFFINE = np.diag([-1.0, 1.0, -1.0, 1.0])
 
 
 def map_formats(asked: str | Sequence[str]) -> tuple[MapFormat, ...]:
-    """The formats named by one word, by words with commas between, or by a list."""
+    """The formats given as one word, as comma-separated words, or as a list."""
     names = [name.strip() for name in asked.split(",")] if isinstance(asked, str) else list(asked)
     unknown = [name for name in names if name not in FORMATS]
     if unknown:
@@ -49,7 +49,7 @@ def write_volume_map(
     input_affine: ArrayLike | None = None,
     shift: Sequence[float] = (),
 ) -> Path:
-    """A map (*grid) as NIfTI, in the space of the volume that it speaks of.
+    """A map (*grid) as NIfTI, in the space of its volume.
 
     Args:
         path: ``.nii`` or ``.nii.gz``.

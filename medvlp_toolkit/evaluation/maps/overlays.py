@@ -1,4 +1,4 @@
-"""Pictures of where the model looked: the image in grey, its heat map in colour, true boxes outlined.
+"""Heat map overlays: the image in grey, its heat map in colour, true boxes outlined.
 
 File names come from running numbers and findings, never from study or patient ids.
 """
@@ -126,7 +126,7 @@ def write_overlays(
 
 
 def heat_colours(heat: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(H, W) map -> (H, W, 4) colours, clear at the map's lowest value and strongest at its highest."""
+    """(H, W) map -> (H, W, 4) colours, transparent at the map's lowest value and strongest at its highest."""
     low, high = float(heat.min()), float(heat.max())
     share = (np.asarray(heat, float) - low) / (high - low) if high > low else np.zeros(heat.shape)
     colours: NDArray[np.float64] = np.asarray(colormaps[_COLOURS](0.25 + 0.75 * share))

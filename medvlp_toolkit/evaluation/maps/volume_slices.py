@@ -1,4 +1,4 @@
-"""Volumes as pictures: the slice across the body where a map is highest."""
+"""Volumes as pictures: the axial slice in which a map is highest."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from medvlp_toolkit.evaluation.maps.overlays import Overlay
 
 
 def axial_slice(volume: NDArray[Any], index: int) -> NDArray[Any]:
-    """(D, H, W) in RAS -> (H, D), as radiologists look at a slice: the front up, the patient's right on the left."""
+    """(D, H, W) in RAS -> (H, D) in radiological orientation: anterior up, the patient's right on the left."""
     return volume[::-1, ::-1, index].T
 
 
@@ -25,7 +25,7 @@ def slice_overlay(
     truth: Any = None,
     shift: Sequence[float] = (),
 ) -> Overlay:
-    """The slice that holds the map's highest value.
+    """The slice with the map's highest value.
 
     Args:
         volume: (1, D, H, W) in RAS.

@@ -1,1 +1,1 @@
-"""Questions about images, image-text classification and retrieval."""
+"""Visual question answering, image-text classification and retrieval."""

@@ -1,4 +1,4 @@
-"""What answering questions about image files writes: the likeliest answers, and where the model looked."""
+"""Files written when answering questions about image files: the most likely answers, and heat maps."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from medvlp_toolkit.evaluation.maps.overlays import Overlay, write_overlays
 
 
 class AnswerWriter:
-    """Prints and writes the likeliest answers, and draws the question's attention over the image.
+    """Prints and writes the most likely answers, and draws the question's attention over the image.
 
     A handler of an evaluator whose step is :class:`~medvlp_toolkit.evaluation.AnswerStep` with ``need_attention``.
     ``answers.csv`` has a row per image, question and answer. Pictures are numbered, not named by their images; each
@@ -79,7 +79,7 @@ class AnswerWriter:
             words = batch["attention_mask"].to(attention.device, torch.float32)
             words[:, : self._class_tokens] = 0
             weights = words / words.sum(dim=1, keepdim=True).clamp(min=1)
-            # As that of one query, the question as a whole.
+            # As the attention of one query, the whole question.
             output = {**output, "attention": torch.einsum("bkln,bl->bkn", attention.float(), weights)[:, :, None]}
         maps = self._mapper.maps(output)
         if maps is None:

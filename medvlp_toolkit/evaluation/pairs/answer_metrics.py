@@ -1,4 +1,4 @@
-"""Accuracy of answers, overall, open, closed and per category, and what not looking would score."""
+"""Accuracy of answers: overall, open, closed and per category, with baselines that ignore the image."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def majority_baselines(
     trained: tuple[Sequence[str], Sequence[str], Sequence[str | None]],
     tested: tuple[Sequence[str], Sequence[str], Sequence[str | None]],
 ) -> dict[str, dict[str, float]]:
-    """Accuracy of answering without looking: what a model has to beat.
+    """Accuracy of answering without the image: the baseline to beat.
 
     Args:
         trained, tested: (questions, answers, categories) of the training and of the test questions; answers cleaned

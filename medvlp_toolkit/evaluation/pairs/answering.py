@@ -1,4 +1,4 @@
-"""Fine-tuning on pairs of an image and a text: prediction, and what is measured when the test set is done."""
+"""Evaluation of networks fine-tuned on image-text pairs: the prediction step, and the metrics of the test set."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ class AnswerEvaluation(Evaluation):
     Args:
         dataset: what is answered.
         output_dir: the results folder; None keeps the metrics only.
-        trained: the training questions, to say what not looking would score; None leaves that out.
+        trained: the training questions, for the baselines that ignore the image; None skips them.
         controls: name -> an evaluation that ran before this one, of the same questions with other images: by how
-            much it is worse says how much the image matters.
+            much it is worse shows how much the image matters.
         metrics_of: ``answers``, or ``classes`` for captions with a class each.
         title, config, checkpoint, seconds: see :class:`~medvlp_toolkit.evaluation.Evaluation`.
     """
@@ -122,8 +122,9 @@ class AnswerEvaluation(Evaluation):
             self.metrics["controls"] = {name: control.metrics for name, control in self.controls.items()}
         correct = (given == true).astype(np.int8)
         ids = [table.id[pair] for pair in pairs]
-        images = self.dataset.store.values("study_id", table.row[pairs]) or ids
-        scores = score_table(ids, correct[:, None], probability[:, None], ["correct"], patient_id=images)
+        images = self.dataset.store.image_ids(table.row[pairs])
+        patients = self.dataset.store.values("patient_id", table.row[pairs])
+        scores = score_table(ids, correct[:, None], probability[:, None], ["correct"], patient_id=patients)
         listed = self._list(pairs, given, probability, images)
         self.write(engine.state.device, scores, {self.metrics_of: self.metrics}, {"every answer": listed})
 

@@ -1,4 +1,4 @@
-"""Ranking texts for images and images for texts, from files: the scores, and what is written of them."""
+"""Ranks texts for images and images for texts, from files, and writes the result."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class RankingStep(EvaluationStep):
         scores = np.zeros((0, len(text)), np.float32)
         if names:
             tokens = engine.inferer(prepared["image"], scorer.pairs.images).float()
-            nobody = np.full(len(text), -1)  # whose the texts are is what is asked
+            nobody = np.full(len(text), -1)  # which texts belong to the image is unknown
             encoded = EncodedPairs(tokens, text, mask, knowledge, np.arange(len(tokens)), nobody)
             scores = score_pairs(scorer, encoded, None, self.pairs_per_batch, self.precision)
         return {"scores": scores, "study_id": names}
@@ -73,12 +73,12 @@ class RankingStep(EvaluationStep):
 
 
 class RankingWriter:
-    """Writes ``retrieval.csv`` and prints the best of each image and of each text.
+    """Writes ``retrieval.csv`` and prints the best matches of each image and each text.
 
     A handler of an evaluator whose step is :class:`RankingStep`. The file has a row per image and text: ``image`` (the
     file's name), ``text`` (its number), ``score``, ``text_rank`` among the image's texts and ``image_rank`` among the
     text's images; of equal scores the first given ranks first. Neither file nor console repeats a text, and the console
-    numbers the images in the file's order, for a file's name may say who the patient is.
+    numbers the images in the file's order, since a file name may identify the patient.
 
     Args:
         numbers: of the texts, in the order of the scores.
@@ -144,7 +144,7 @@ class RankingWriter:
 
 
 def ordinals(scores: NDArray[np.floating]) -> NDArray[np.int64]:
-    """(queries, candidates) scores -> ranks from 1 within each query, of equal scores the first candidate first."""
+    """(queries, candidates) scores -> ranks from 1 within each query; ties in candidate order."""
     order = np.argsort(-scores, axis=1, kind="stable")
     rank = np.empty(scores.shape, np.int64)
     np.put_along_axis(rank, order, np.arange(1, scores.shape[1] + 1)[None], axis=1)

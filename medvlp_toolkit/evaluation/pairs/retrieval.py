@@ -1,4 +1,4 @@
-"""Scores of every image with every text, towers once per item and the fusion per pair, all pairs in batches."""
+"""Scores every image with every text: towers once per item, fusion once per pair, in batches."""
 
 from __future__ import annotations
 
@@ -102,16 +102,16 @@ def score_pairs(
         part = pairs[start : start + pairs_per_batch]
         rows, lines = (torch.from_numpy(part[:, axis]).to(device) for axis in (0, 1))
         knowledge = encoded.knowledge
-        told = None if knowledge is None else Knowledge(*(entry[lines] for entry in knowledge))
+        linked = None if knowledge is None else Knowledge(*(entry[lines] for entry in knowledge))
         with autocast(device, precision):
-            found = scorer.score(encoded.image[rows], encoded.text[lines], encoded.text_mask[lines], told)
+            found = scorer.score(encoded.image[rows], encoded.text[lines], encoded.text_mask[lines], linked)
         scores[part[:, 0], part[:, 1]] = found.float().cpu().numpy()
     return scores
 
 
 @torch.no_grad()
 def first_stage(encoded: EncodedPairs, scorer: PairScorer) -> NDArray[np.float32]:
-    """(images, texts) cosine of the towers' summaries: what a dual encoder would rank by, without the fusion."""
+    """(images, texts) cosine of the towers' summaries: the ranking of a dual encoder, without fusion."""
     model = scorer.pairs.model
     image = _summary(model.image_encoder, encoded.image, None)
     text = _summary(model.text_encoder, encoded.text, encoded.text_mask)
@@ -211,7 +211,7 @@ class RetrievalEvaluation(Evaluation):
         return metrics
 
     def _table(self, scores: NDArray[np.float32], encoded: EncodedPairs, images: list[Any]) -> Iterator[Any]:
-        """A row per text: is the image that it retrieves first the right one, and how well did that match."""
+        """A row per text: whether its first retrieved image is correct, and the score of that match."""
         best = scores.argmax(axis=0)
         yield "study_id", [self.dataset.table.id[pair] for pair in self._order()]
         yield "patient_id", [images[number] for number in encoded.owner]

@@ -1,4 +1,4 @@
-"""Retrieval from a matrix of scores: recall at rank k and median rank, with ties spelt out."""
+"""Retrieval metrics from a matrix of scores: recall at rank k and median rank, with explicit handling of ties."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Puts the page together: from one results folder, or two, to one HTML file."""
+"""Renders the page: one or two results folders to one HTML file."""
 
 from __future__ import annotations
 
@@ -248,7 +248,7 @@ def _is_there(value: object) -> bool:
 
 
 def _signed(value: float, digits: int = 3) -> str:
-    """A difference with its sign; one that rounds to nothing has none."""
+    """A difference with its sign; no sign if it rounds to zero."""
     text = number(value, digits)
     if float(text) == 0:
         return text.lstrip("-")
@@ -256,5 +256,5 @@ def _signed(value: float, digits: int = 3) -> str:
 
 
 def _readable(name: object) -> str:
-    """A label or id as a person would write it."""
+    """A label or id in readable form."""
     return str(name).replace("_", " ")

@@ -1,4 +1,4 @@
-"""The folder an evaluation leaves behind, and its printed tables."""
+"""The results folder of an evaluation, and its printed tables."""
 
 from medvlp_toolkit.moved import old_names
 

@@ -1,13 +1,14 @@
-"""The results folder: what every evaluation leaves behind, and all that reports and comparisons read.
+"""The results folder: written by every evaluation, and the only input of reports and comparisons.
 
 ::
 
-    scores.parquet   a row per image: study_id, patient_id, split, sex, age, view, ``group:<name>`` for further
-                     subgroups, ``target:<label>`` int8 (1 present, 0 absent, -1 unknown), ``score:<label>`` float32
+    scores.parquet   a row per study, or with image_id per image: study_id, (image_id,) patient_id, split, sex, age,
+                     view, ``group:<name>`` for further subgroups, ``target:<label>`` int8 (1 present, 0 absent, -1
+                     unknown), ``score:<label>`` float32
     metrics.json     what was measured
     cases.parquet    where images were kept: cases to look at (:mod:`medvlp_toolkit.evaluation.zero_shot.cases`)
     run.json         config, hashes of config, data split and checkpoint, versions, device, time; and the SHA-256
-                     of the files above, so that a folder of mixed parts is told from a whole one
+                     of the files above, so that mixed folders are detected
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 SCORES_FILE, METRICS_FILE, CASES_FILE, RUN_FILE = "scores.parquet", "metrics.json", "cases.parquet", "run.json"
 
+#: The column that distinguishes the images of a study, in a table with a row per image.
+IMAGE = "image_id"
 #: Columns that every scores table has, before the targets and scores.
 DESCRIPTION = ("study_id", "patient_id", "split", "sex", "age", "view")
 
@@ -42,7 +45,7 @@ class ResultsError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """One evaluation: its table of scores, its metrics, how it came about, and cases to look at where it kept any."""
+    """One evaluation: its table of scores, its metrics, its provenance, and its cases if any were kept."""
 
     scores: pa.Table
     metrics: dict[str, Any]
@@ -60,6 +63,12 @@ class Results:
     def labels(self) -> tuple[str, ...]:
         """Labels with a score, in the table's order."""
         return tuple(name.removeprefix("score:") for name in self.scores.column_names if name.startswith("score:"))
+
+    @property
+    def row_ids(self) -> list[str]:
+        """What each row is of: the id of the study, or of the image in a table with a row per image."""
+        ids: list[str] = self.scores[IMAGE if IMAGE in self.scores.column_names else "study_id"].to_pylist()
+        return ids
 
     def target_matrix(self) -> NDArray[np.int8]:
         """(S, L) 1 present, 0 absent, -1 unknown, in the order of :attr:`labels`."""
@@ -82,7 +91,7 @@ class Results:
         run: Mapping[str, Any],
         cases: pa.Table | None = None,
     ) -> Self:
-        """Write a results folder, replacing results that it holds; other files in it stay.
+        """Write a results folder, replacing earlier results; other files in it are kept.
 
         Each file appears whole or not at all, ``run.json`` last: a folder without it is an evaluation that was cut
         short. NaN becomes null. To ``run`` are added the schema version, the number of rows, the hash of the data
@@ -130,7 +139,7 @@ class Results:
         """Read a results folder.
 
         Raises:
-            ResultsError: in one line with the mend, for a folder that is absent, incomplete, of another schema
+            ResultsError: in one line with the fix, for a folder that is absent, incomplete, of another schema
                 version, or whose files are not those that one evaluation wrote.
         """
         import pyarrow as pa
@@ -156,13 +165,13 @@ class Results:
         recorded = recorded if isinstance(recorded, dict) else {}
         unnamed = [name for name in (SCORES_FILE, METRICS_FILE) if name not in recorded]
         if unnamed:
-            raise ResultsError(f"{folder}: {RUN_FILE} does not speak of {', '.join(unnamed)}; run the evaluation again")
+            raise ResultsError(f"{folder}: {RUN_FILE} does not list {', '.join(unnamed)}; run the evaluation again")
         for name, digest in recorded.items():
             if name in (SCORES_FILE, METRICS_FILE, CASES_FILE) and not (folder / name).is_file():
                 raise ResultsError(f"{folder}: incomplete, it lacks {name}; run the evaluation again")
             if _sha256(folder / name) != digest:
                 raise ResultsError(
-                    f"{folder}: {name} is not the file that {RUN_FILE} speaks of (changed, or mixed with another "
+                    f"{folder}: {name} is not the file that {RUN_FILE} lists (changed, or mixed with another "
                     "evaluation's); run the evaluation again"
                 )
         try:
@@ -175,8 +184,7 @@ class Results:
             table["study_id"].to_pylist(), table["split"].to_pylist()
         ):
             raise ResultsError(
-                f"{folder}: {SCORES_FILE} is of another data set or split than {RUN_FILE} says; "
-                "run the evaluation again"
+                f"{folder}: {SCORES_FILE} is from another data set or split than {RUN_FILE}; run the evaluation again"
             )
         return cls(table, _read_json(folder / METRICS_FILE), run, cases)
 
@@ -208,7 +216,7 @@ def write_probabilities(
 
 
 def plain(value: Any) -> Any:
-    """The value in JSON's types: NumPy's turned to Python's, NaN and infinity to None, paths to text."""
+    """The value in JSON types: NumPy to Python, NaN and infinity to None, paths to text."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
@@ -233,7 +241,8 @@ def _as_agreed(table: pa.Table) -> pa.Table:
             column = table["study_id"] if name == "patient_id" else pa.nulls(table.num_rows)
             table = table.append_column(name, column)
     prefixes = ("target:", "score:", "group:")
-    foreign = [name for name in table.column_names if name not in DESCRIPTION and not name.startswith(prefixes)]
+    known = (*DESCRIPTION, IMAGE)
+    foreign = [name for name in table.column_names if name not in known and not name.startswith(prefixes)]
     if foreign:
         raise ValueError(
             f"a scores table has no columns {', '.join(foreign)}; labels are target:<label>, score:<label>"
@@ -244,7 +253,9 @@ def _as_agreed(table: pa.Table) -> pa.Table:
         raise ValueError(
             f"labels have a target and a score each; {', '.join(sorted(set(scored) ^ aimed))} has only one"
         )
-    kinds = {name: pa.float32() if name == "age" else pa.string() for name in DESCRIPTION}
+    key = IMAGE if IMAGE in table.column_names else "study_id"
+    described = [DESCRIPTION[0], *([IMAGE] if key == IMAGE else []), *DESCRIPTION[1:]]
+    kinds = {name: pa.float32() if name == "age" else pa.string() for name in described}
     kinds |= {name: pa.string() for name in table.column_names if name.startswith("group:")}
     kinds |= {f"target:{label}": pa.int8() for label in scored}
     kinds |= {f"score:{label}": pa.float32() for label in scored}
@@ -254,8 +265,10 @@ def _as_agreed(table: pa.Table) -> pa.Table:
         if column.null_count:
             index = table.column_names.index(f"target:{label}")
             table = table.set_column(index, f"target:{label}", column.fill_null(-1))
-    if table["study_id"].null_count or len(table["study_id"].unique()) < table.num_rows:
-        raise ValueError("a scores table has one row a study; some study_id is missing or there twice")
+    if table["study_id"].null_count or table[key].null_count or len(table[key].unique()) < table.num_rows:
+        raise ValueError(
+            f"a scores table has one row a study, or an image with image_id; some {key} is missing or there twice"
+        )
     return table
 
 

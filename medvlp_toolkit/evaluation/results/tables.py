@@ -1,4 +1,4 @@
-"""What an evaluation prints when it ends: its metrics as tables, what it took, and where the files are."""
+"""Tables printed at the end of an evaluation: its metrics, its cost, and where the files are."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def print_summary(
             :func:`~medvlp_toolkit.evaluation.answer_metrics`), ``retrieval`` (how it was scored -> what
             :func:`~medvlp_toolkit.evaluation.retrieval_metrics` gives) and ``seconds`` (name -> seconds).
         paths: name -> path of what was written, printed last.
-        title: says what was evaluated, such as ``800 synthetic phantoms, never trained on``.
+        title: names what was evaluated, such as ``800 synthetic phantoms, never trained on``.
         tables: further ones, printed after those of ``metrics``.
         console: where to; standard output when None.
     """
@@ -49,15 +49,16 @@ def print_summary(
     for name, seconds in (metrics.get("seconds") or {}).items():
         console.print(f"{name}: {duration(seconds)}", highlight=False)
     for name, path in (paths or {}).items():
-        # A path must stay in one piece, whatever the width of the terminal.
+        # A path must not be wrapped, whatever the width of the terminal.
         console.print(f"{name}: {path}", markup=False, highlight=False, soft_wrap=True)
 
 
 def summary_tables(metrics: Metrics) -> list[Table]:
-    """The tables of what ``metrics`` holds, in the order of reading."""
+    """The tables for ``metrics``, in reading order."""
     tables = []
+    rows = rows_are(metrics.get("pooling"))
     if metrics.get("zero_shot"):
-        tables.append(classification_table(metrics["zero_shot"], "Zero-shot classification"))
+        tables.append(classification_table(metrics["zero_shot"], "Zero-shot classification", rows))
     if metrics.get("zero_shot_held_out"):
         tables.append(
             classification_table(
@@ -67,7 +68,7 @@ def summary_tables(metrics: Metrics) -> list[Table]:
             )
         )
     if metrics.get("fine_tuned"):
-        tables.append(classification_table(metrics["fine_tuned"], "Fine-tuned classification"))
+        tables.append(classification_table(metrics["fine_tuned"], "Fine-tuned classification", rows))
     if metrics.get("segmentation"):
         tables.append(segmentation_table(metrics["segmentation"]))
     if metrics.get("grounding"):
@@ -83,8 +84,16 @@ def summary_tables(metrics: Metrics) -> list[Table]:
     return tables
 
 
+def rows_are(pooling: Metrics | None) -> str:
+    """What was counted, where studies have several images; empty where they have one each."""
+    if not pooling:
+        return ""
+    of = f"{pooling['images']:,} images of {pooling['studies']:,} studies"
+    return f"{of}, the {pooling['pool']} of each study's" if pooling["pool"] else f"{of}, each image counted"
+
+
 def classification_table(metrics: Metrics, title: str, caption: str = "") -> Table:
-    """AUC per finding with its numbers and interval, and the mean."""
+    """AUC per finding with its counts and interval, and the mean."""
     bootstrap = metrics.get("bootstrap")
     table = _table(title, caption, "finding", "images", "present", "AUC")
     if bootstrap:
@@ -115,16 +124,16 @@ def classification_table(metrics: Metrics, title: str, caption: str = "") -> Tab
     if elsewhere is not None:
         notes.append(f"† at the threshold that is best on split {elsewhere.removeprefix(_F1_ELSEWHERE)}")
     if excluded:
-        notes.append("dim: not in the mean, too few images present or absent")
+        notes.append("dim: not in the mean: too few images present or absent")
     table.caption = "\n".join(note for note in notes if note)
     return table
 
 
 def segmentation_table(metrics: Metrics) -> Table:
-    """Overlap over all images, over those that show the finding, and how often the others stay empty."""
+    """Overlap over all images and over those with the finding, and how often the others stay empty."""
     table = _table(
         f"Segmentation of {metrics['label']}",
-        "all images: one without the finding counts 1 if nothing is predicted in it, else 0;\nIoU smoothed by a pixel",
+        "all images: an image without the finding counts 1 if nothing is predicted, else 0;\nIoU smoothed by a pixel",
         *("images", "number", "Dice", f"{_percent(metrics['protocol']['level'])} CI", "IoU"),
     )
     negatives = metrics["n"] - metrics["positives"]
@@ -140,13 +149,13 @@ def segmentation_table(metrics: Metrics) -> Table:
 
 
 def grounding_table(metrics: Metrics) -> Table:
-    """Pointing per finding beside what pointing blindly scores, and overlap."""
+    """Pointing per finding beside the blind baselines, and overlap."""
     protocol = metrics["protocol"]
     rule = "a cell" if protocol["upsampling"] == "nearest" else "the pixel"
     table = _table(
         "Does attention point at the finding?",
-        f"a hit: {rule} of highest attention touches the truth. Chance and the best fixed place obey the same rule "
-        "without looking: beat the second. Share: how much of the image the truth covers.",
+        f"a hit: {rule} of highest attention touches the truth. Chance and the best fixed point follow the same rule "
+        "without looking: the second is the one to beat. Share: how much of the image the truth covers.",
         *("finding", "images", "pointing", f"{_percent(protocol['level'])} CI", "chance", "best fixed"),
         *("share", "Dice"),
     )
@@ -163,7 +172,7 @@ def laterality_table(metrics: Metrics) -> Table:
     level = next(iter(metrics.values()))["level"]
     table = _table(
         "Left or right?",
-        "one-sided findings that are there; majority: always saying the commoner side",
+        "one-sided findings that are present; majority: always choosing the more common side",
         *("evidence", "finding", "images", "correct", f"{_percent(level)} CI", "majority"),
     )
     for evidence, result in metrics.items():
@@ -175,7 +184,7 @@ def laterality_table(metrics: Metrics) -> Table:
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """A figure of so many decimals, an en dash for what is not defined."""
+    """A number with the given decimals, an en dash if undefined."""
     if value is None or not math.isfinite(value):
         return "–"
     return f"{value:.{digits}f}"
@@ -220,7 +229,7 @@ def _percent(level: float) -> str:
 
 
 def answer_table(metrics: Metrics, title: str) -> Table:
-    """Accuracy per group of questions, beside answering without looking and with other images."""
+    """Accuracy per group of questions, beside the baselines without the image and with other images."""
     controls: Metrics = metrics.get("controls") or {}
     baselines: Metrics = metrics.get("baselines") or {}
     names = {"category": "majority", "question": "majority*"}
@@ -249,7 +258,7 @@ def answer_table(metrics: Metrics, title: str) -> Table:
         )
     notes = ["bound: what answers that training lacks (unseen) leave possible"]
     if baselines:
-        notes.append("majority: the commonest training answer of the category; * of the very same question")
+        notes.append("majority: the most common training answer of the category; * of the very same question")
     table.caption = "\n".join(notes)
     return table
 

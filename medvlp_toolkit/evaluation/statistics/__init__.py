@@ -1,1 +1,1 @@
-"""Figures on a table of scores and what chance leaves open of them."""
+"""Statistics on a table of scores, with their uncertainty."""

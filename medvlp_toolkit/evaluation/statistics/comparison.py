@@ -1,4 +1,4 @@
-"""Two models on the same images: difference per label, its interval and p, corrected over the labels."""
+"""Comparison of two models on the same images: difference per label, interval and p, corrected over the labels."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def compare_results(
 
 def _same_images(first: Results, second: Results, names: tuple[str, str]) -> NDArray[np.intp]:
     """Rows of the second table in the order of the first."""
-    ids, others = first.scores["study_id"].to_pylist(), second.scores["study_id"].to_pylist()
+    ids, others = first.row_ids, second.row_ids
     if set(ids) != set(others):
         shared = len(set(ids) & set(others))
         raise ResultsError(

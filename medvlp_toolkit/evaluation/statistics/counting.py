@@ -7,7 +7,7 @@ from collections.abc import Sequence
 UNKNOWN = -1
 
 
-#: A label with fewer images that show it, or fewer that do not, is marked: its figures say little.
+#: A label with fewer images that show it, or fewer that do not, is marked: its figures are unreliable.
 FEW = 10
 
 

@@ -1,4 +1,4 @@
-"""The spread of an AUC in closed form, for images of which several may show one patient, and of a difference of two.
+"""Closed-form variance of AUCs and their differences, for several images per patient.
 
 DeLong et al. 1988 derive the variance of an AUC from its structural components: for every positive the share of
 negatives that it beats, for every negative the share of positives that beat it. Obuchowski 1997 sums the components
@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AucSpread:
-    """AUCs of k scores of the same images, and how they vary together.
+    """AUCs of k scores of the same images, and their covariance.
 
     ``auc`` (k,); ``covariance`` (k, k), NaN where one patient has all images of a class; ``influence``
     (k, patients) is what each patient adds to each AUC's error, for statistics of several labels together.
@@ -68,7 +68,7 @@ def auc_spread(targets: ArrayLike, scores: ArrayLike, patient_of: ArrayLike | No
 
 
 def wald_interval(estimate: float, variance: float, level: float = 0.95) -> Interval | None:
-    """estimate ± z √variance within [0, 1]; None where nothing varies (perfect separation) or is defined."""
+    """estimate ± z √variance within [0, 1]; None without variance (perfect separation) or if undefined."""
     if not np.isfinite(variance) or variance <= 0:
         return None
     half = float(norm.ppf(0.5 + level / 2) * np.sqrt(variance))
@@ -76,7 +76,7 @@ def wald_interval(estimate: float, variance: float, level: float = 0.95) -> Inte
 
 
 def two_sided_p(difference: float, variance: float) -> float | None:
-    """p of a normal difference against 0; 1 where two scores order the images alike, None where undefined."""
+    """Two-sided p of a normal difference; 1 if both scores order the images identically, None if undefined."""
     if not np.isfinite(variance):
         return None
     if variance <= 0:
@@ -91,7 +91,7 @@ def influence_variance(influence: Array) -> float:
 
 
 def holm(p: Sequence[float | None]) -> list[float | None]:
-    """Holm's step-down correction (Holm 1979): the chance of any false claim stays below the level claimed at."""
+    """Holm's step-down correction (Holm 1979), which controls the family-wise error rate."""
     known = sorted((value, place) for place, value in enumerate(p) if value is not None)
     adjusted: list[float | None] = [None] * len(p)
     highest = 0.0

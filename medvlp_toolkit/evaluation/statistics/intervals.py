@@ -26,7 +26,7 @@ class PatientBootstrap:
     The same resamples serve every statistic, so that intervals of labels and of their mean belong together.
 
     Args:
-        clusters: (S,) the patient of each row, any values; None takes every row for a patient of its own.
+        clusters: (S,) the patient of each row, any values; None treats every row as its own patient.
         rows: S, needed when ``clusters`` is None.
         replicates: number of resamples.
         seed: of the resampling.
@@ -61,7 +61,7 @@ class PatientBootstrap:
 
     @cached_property
     def counts(self) -> NDArray[np.int32]:
-        """(patients, replicates) how often each patient is drawn. Patients lead: a label reads whole rows."""
+        """(patients, replicates) how often each patient is drawn. Patients come first: a label reads whole rows."""
         rng = np.random.default_rng(self.seed)
         patients = self.patients
         counts = np.empty((patients, self.replicates), np.int32)
@@ -71,7 +71,7 @@ class PatientBootstrap:
 
     @cached_property
     def _weights(self) -> NDArray[np.float64]:
-        """The counts as floats, which is what a matrix product is fast in."""
+        """The counts as floats, since matrix products are fastest in floats."""
         return self.counts.astype(np.float64)
 
     def auc(self, scores: ArrayLike, targets: ArrayLike, rows: ArrayLike | None = None) -> NDArray[np.float64]:
@@ -133,7 +133,7 @@ class PatientBootstrap:
         return means
 
     def interval(self, statistic: NDArray[np.float64]) -> Interval | None:
-        """Percentile interval of (replicates,) values; None when too few of them are defined."""
+        """Percentile interval of (replicates,) values; None if too few are defined."""
         defined = statistic[np.isfinite(statistic)]
         if len(defined) < min(MIN_DEFINED, self.replicates):
             return None

@@ -1,4 +1,4 @@
-"""The mean AUC over labels and its interval in closed form, where a bootstrap for every part would take too long."""
+"""The mean AUC over labels with a closed-form interval, for where a bootstrap per subset would take too long."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def macro_auc(
     patient_of: NDArray[np.intp],
     level: float = 0.95,
 ) -> Metrics:
-    """Mean AUC over the labels that enough images show.
+    """Mean AUC over the labels with enough images.
 
     Args:
         targets: (S, L) 1 present, 0 absent, -1 unknown.

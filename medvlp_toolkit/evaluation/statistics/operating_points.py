@@ -1,4 +1,4 @@
-"""Thresholds and what they give: as published (tuned on the very images), and honestly (chosen on another split)."""
+"""Metrics at thresholds: as published (tuned on the test images), and honestly (chosen on another split)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _RATES = {
 
 
 def published_operating_point(truth: ArrayLike, score: ArrayLike) -> dict[str, float]:
-    """F1 and accuracy as MedKLIP's evaluation takes them, with the threshold tuned on the same rows.
+    """F1 and accuracy as in MedKLIP's evaluation, with the threshold tuned on the same rows.
 
     The maximum of F1 over the precision-recall curve (whose points count scores at or above a threshold), the
     first where several are equal; accuracy counts scores strictly above it, so that the image the threshold was
@@ -51,7 +51,7 @@ def operating_point(
     bootstrap: PatientBootstrap | None = None,
     rows: NDArray[np.intp] | None = None,
 ) -> dict[str, Any]:
-    """What a threshold of another split gives; present means at or above it.
+    """Metrics at a threshold from another split; present means at or above it.
 
     Args:
         truth: (S,) 1 or 0.

@@ -1,4 +1,4 @@
-"""The same figures for parts of the set: by sex, age, view, scanner, with how many stand behind each."""
+"""Metrics per subgroup (sex, age, view, scanner), with the sample size of each."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ _AGE_BANDS = (
 
 
 def age_band(age: float | None) -> str | None:
-    """The band of an age in years, None where it is unknown."""
+    """The age band of an age in years, None if unknown."""
     if age is None or not math.isfinite(age) or age < 0:
         return None
     return next(name for low, high, name in _AGE_BANDS if low <= age < high)
 
 
 def subgroup_columns(columns: Mapping[str, Sequence[Any] | None]) -> dict[str, list[str | None]]:
-    """Columns of the description as groups: ages as bands, other values as text; those that say nothing left out."""
+    """Columns of the description as groups: ages as bands, other values as text; empty columns are dropped."""
     groups = {}
     for name, values in columns.items():
         if values is None:
             continue
-        told = [
+        members = [
             age_band(value) if name == "age" else str(value) if value not in (None, "") else None for value in values
         ]
-        if any(value is not None for value in told):
-            groups[name] = told
+        if any(value is not None for value in members):
+            groups[name] = members
     return groups
 
 
@@ -60,7 +60,7 @@ def subgroup_metrics(
         targets: (S, L) 1 present, 0 absent, -1 unknown.
         scores: (S, L).
         labels: L names.
-        groups: name -> S values, None where unknown; unknown rows are a group ``unknown`` of their own.
+        groups: name -> S values, None where unknown; unknown rows form a group ``unknown``.
         patient_id: S ids; intervals count patients, not images.
         level: of the intervals, which are in closed form (:mod:`medvlp_toolkit.evaluation.statistics.delong`).
         most_values: of a group's values the most frequent ones; the rest are ``other``.

@@ -1,4 +1,4 @@
-"""Scoring entities by their descriptions: classification, grounding, laterality, probes, cases."""
+"""Zero-shot evaluation by entity descriptions: classification, grounding, laterality, probes, cases."""
 
 from medvlp_toolkit.moved import old_names
 

@@ -1,4 +1,4 @@
-"""What attention looks at while a model learns: the same few studies after every validation, in TensorBoard."""
+"""Attention on the same few studies after every validation, as images in TensorBoard."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class AttentionImages:
         self._writer: Any = None
 
     def _choose(self, studies: int) -> list[tuple[int, int]]:
-        """(index of the data set, entity) pairs: the rarest entity that each study states, so that they differ."""
+        """(index in the data set, entity) pairs: the rarest entity that each study states, for variety."""
         table = self.dataset.store.table("findings", ["study", "entity", "presence"]).to_pydict()
         place = {int(row): index for index, row in enumerate(self.dataset.rows)}
         column = {entity: q for q, entity in enumerate(self.dataset.entities)}
@@ -82,9 +82,9 @@ class AttentionImages:
             return
         try:
             drawn = self._draw(engine)
-        except Exception as error:  # whatever it is: a picture never ends a training
+        except Exception as error:  # whatever the error, a picture must not end training
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            logger.warning("attention pictures are left out from here on: %s", reason)
+            logger.warning("attention images are disabled from here on: %s", reason)
             drawn = False
         if not drawn:
             self.chosen = []

@@ -1,4 +1,4 @@
-"""What pointing scores without looking: chance, and the best fixed point."""
+"""Baselines of the pointing game that ignore the image: chance, and the best fixed point."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from medvlp_toolkit.data.boxes import Mask
 
 
 def touched_cells(mask: Mask, grid: Sequence[int]) -> Mask:
-    """(*grid) cells that share at least one pixel with a mask (*size): where pointing at a cell counts as a hit."""
+    """(*grid) cells that share at least one pixel with a mask (*size): pointing at one counts as a hit."""
     touched = np.zeros(tuple(grid), bool)
     cells = [
         np.minimum(((np.arange(pixels) + 0.5) * count / pixels).astype(int), count - 1)
@@ -24,14 +24,14 @@ def touched_cells(mask: Mask, grid: Sequence[int]) -> Mask:
 
 @dataclass(frozen=True, slots=True)
 class FixedPoint:
-    """One place for every image: ``at`` in fractions of the image (x, y for pictures), and its hit rate."""
+    """One point for every image: ``at`` in fractions of the image (x, y for pictures), and its hit rate."""
 
     at: tuple[float, ...]
     hit_rate: float
 
 
 def best_fixed_point(masks: Sequence[Mask]) -> FixedPoint:
-    """The one place that hits the most masks.
+    """The single point that hits the most masks.
 
     Findings sit in typical places, so that a model has to beat this, not only chance. The point is chosen on
     the very images it is scored on: no fixed point does better.
@@ -50,7 +50,7 @@ def best_fixed_point(masks: Sequence[Mask]) -> FixedPoint:
 
 
 def chance(masks: Sequence[Mask]) -> float:
-    """Hit rate of a place drawn evenly: the mean share of the image that the masks cover.
+    """Hit rate of a uniformly drawn point: the mean share of the image that the masks cover.
 
     Args:
         masks: as for :func:`best_fixed_point`; overlapping boxes count once.

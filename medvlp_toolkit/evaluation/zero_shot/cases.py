@@ -1,7 +1,7 @@
-"""Cases to look at: for every finding those the model is surest of, right and wrong.
+"""Cases to review: for every finding, the model's most confident hits and errors.
 
-A results folder keeps them in one file, ``cases.parquet``: images, maps and what the report says. They are patient
-data, so that an evaluation can be told to keep none.
+A results folder keeps them in one file, ``cases.parquet``: images, maps and the report's statements. They are patient
+data, so that an evaluation can be set to keep none.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Case:
     ``finding`` is the label, ``entity`` what the model and the report's findings call it; ``image`` (H, W), or
     (1 or 3, H, W); ``heat`` (h, w) on the token grid, to be spread with ``upsampling`` and ``shift``
     (:func:`~medvlp_toolkit.evaluation.upsample`); ``boxes`` the truth; ``text`` the report, whose
-    ``findings`` point into it; ``note`` what else a caption says.
+    ``findings`` point into it; ``note`` holds the rest of a caption.
     """
 
     finding: str
@@ -57,7 +57,7 @@ class Case:
 
 @dataclass
 class SurestCases:
-    """Keeps, of all that is offered, the few of every finding and kind that the model is surest of.
+    """Keeps the few most confident cases of every finding and kind.
 
     Args:
         each: how many of every finding and kind; 0 keeps none.
@@ -68,7 +68,7 @@ class SurestCases:
     _offered: int = 0
 
     def wanted(self, finding: str, target: int, score: float) -> Iterator[Kind]:
-        """The kinds for which this image is among the surest so far."""
+        """The kinds for which this image is among the most confident so far."""
         kinds: tuple[Kind, ...] = ("found", "missed") if target == 1 else ("claimed",) if target == 0 else ()
         for kind in kinds if self.each > 0 else ():
             kept = self._kept.get((finding, kind), [])
@@ -76,7 +76,7 @@ class SurestCases:
                 yield kind
 
     def keep(self, finding: str, kind: Kind, score: float, payload: Any) -> None:
-        """Keep an image that was wanted, in place of the least sure."""
+        """Keep a wanted image, replacing the least confident one."""
         kept = self._kept.setdefault((finding, kind), [])
         self._offered += 1
         # Of equal scores the first one offered stays.
@@ -87,18 +87,18 @@ class SurestCases:
             heapq.heapreplace(kept, entry)
 
     def chosen(self) -> Iterator[tuple[str, Kind, Any]]:
-        """Finding, kind and payload: findings as they came, kinds in their order, the surest first.
+        """Finding, kind and payload: findings in order of arrival, kinds in order, the most confident first.
 
-        Of an image that is among the highest and the lowest of a finding's few positives, only the former is told.
+        Of an image that is among the highest and the lowest of a finding's few positives, only the former is listed.
         """
         for finding in dict.fromkeys(finding for finding, _ in self._kept):
-            told: set[int] = set()
+            listed: set[int] = set()
             for kind in KINDS:
                 for _, _, payload in sorted(
                     self._kept.get((finding, kind), []), key=lambda entry: entry[:2], reverse=True
                 ):
-                    if payload["row"] not in told:
-                        told.add(payload["row"])
+                    if payload["row"] not in listed:
+                        listed.add(payload["row"])
                         yield finding, kind, payload
 
 
@@ -168,7 +168,7 @@ class Cases(Measure):
 
 
 def case_table(cases: Sequence[Case]) -> pa.Table:
-    """The table of ``cases.parquet``, a row a case; images as 8-bit PNG. No id and no name is in it."""
+    """The table of ``cases.parquet``, one row per case; images as 8-bit PNG. It has no ids or names."""
     import pyarrow as pa
 
     box = pa.struct([(name, pa.float32()) for name in ("x", "y", "width", "height")])

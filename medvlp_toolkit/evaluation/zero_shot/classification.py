@@ -29,7 +29,7 @@ Metrics = dict[str, Any]
 
 
 class Classification(Measure):
-    """``zero_shot`` of labels that were trained on, with ``subgroups``, and ``zero_shot_held_out`` of those kept out.
+    """``zero_shot`` for trained labels, with ``subgroups``, and ``zero_shot_held_out`` for held-out ones.
 
     Where the data set has a split ``threshold_split`` besides, F1 and accuracy are also given at the thresholds that
     are best on it, next to those tuned on the evaluated images themselves.
@@ -42,17 +42,21 @@ class Classification(Measure):
         self.min_positives = min_positives
 
     def finish(self, scored: ScoredSet) -> Metrics:
-        studies, tested, patients = self.studies, scored.tested, scored.patients
+        studies = self.studies
+        every, evaluated = studies.pooling(scored.rows), studies.pooling(scored.rows[scored.tested])
+        tested, patients = scored.tested[every.first], evaluated.values(scored.patients)
         metrics: Metrics = {}
         for key, chosen in (("zero_shot", studies.trained), ("zero_shot_held_out", studies.held_out)):
             labels = list(chosen)
             targets, scores = scored.of_labels(labels)
             if not labels or targets is None:
                 continue
+            targets, scores = every.targets(targets), every.scores(scores)
             options = {"patient_id": patients, "min_positives": self.min_positives}
             metrics[key] = tested_metrics(targets, scores, labels, tested, studies.threshold_split, **options)
             names = ("sex", "age", "view", *studies.subgroups)
-            divisions = subgroup_columns(studies.values(names, scored.rows[tested]))
+            columns = evaluated.columns(studies.values(names, scored.rows[scored.tested]))
+            divisions = subgroup_columns(columns)
             if divisions and key == "zero_shot":
                 metrics["subgroups"] = subgroup_metrics(
                     targets[tested], scores[tested], labels, divisions, patient_id=patients
@@ -72,8 +76,9 @@ def score_table(
     age: Sequence[float | None] | None = None,
     view: Sequence[str | None] | None = None,
     groups: Mapping[str, Sequence[Any] | None] | None = None,
+    image_id: Sequence[str] | None = None,
 ) -> pa.Table:
-    """The table of ``scores.parquet``: a row per image.
+    """The table of ``scores.parquet``: a row per study, or per image where ``image_id`` distinguishes those of a study.
 
     Args:
         study_id: S ids.
@@ -84,9 +89,10 @@ def score_table(
         split: a name, or S of them.
         sex, age, view: S values each, None where unknown.
         groups: further divisions such as the scanner: name -> S values.
+        image_id: S ids, each once, where a study has several rows.
 
     Returns:
-        Columns study_id, patient_id, split, sex, age, view, ``group:<name>`` text, ``target:<label>`` int8,
+        Columns study_id, (image_id,) patient_id, split, sex, age, view, ``group:<name>`` text, ``target:<label>`` int8,
         ``score:<label>`` float32.
     """
     import pyarrow as pa
@@ -109,6 +115,8 @@ def score_table(
             raise ValueError(f"score_table got {len(values)} values of {name} for {rows} rows of scores")
         kind = pa.float32() if name == "age" else pa.string()
         columns[name] = pa.nulls(rows, kind) if values is None else pa.array(list(values), kind)
+    if image_id is not None:
+        columns["image_id"] = pa.array(list(image_id), pa.string())
     for name, values in (groups or {}).items():
         if values is not None and len(values) != rows:
             raise ValueError(f"score_table got {len(values)} values of {name} for {rows} rows of scores")
@@ -143,7 +151,7 @@ def classification_metrics(
         labels: L names.
         thresholds: per label, chosen elsewhere (see :func:`best_f1_thresholds`); present means at or above it.
         thresholds_from: the split they come from; it names the metrics.
-        patient_id: S ids; intervals resample patients. Rows without one count as patients of their own.
+        patient_id: S ids; intervals resample patients. Rows without one count as separate patients.
         replicates: bootstrap resamples; 0 leaves intervals out.
         seed, level: of the bootstrap.
         min_positives: labels with fewer are left out of the means and named in ``excluded``.
@@ -163,7 +171,7 @@ def classification_metrics(
 
         What a label lacks a class for is None. ``macro``: unweighted means over the labels not in ``excluded``.
         ``excluded``: labels without both classes or with too few positives. ``few``: labels in the means whose own
-        figure says little. ``bootstrap``: how the intervals were made.
+        figure is unreliable. ``bootstrap``: how the intervals were computed.
 
     Raises:
         ValueError: for misfitting shapes, targets other than 1, 0 and -1, and scores that are not finite.
@@ -229,7 +237,7 @@ def classification_metrics(
 
 
 def best_f1_thresholds(targets: ArrayLike, scores: ArrayLike, labels: Sequence[str]) -> dict[str, float | None]:
-    """Per label the threshold (present: at or above) of highest F1 on these rows; None without both classes.
+    """Per label, the threshold (present: at or above) with the highest F1 on these rows; None without both classes.
 
     Meant for a validation split; hand the result to :func:`classification_metrics` of the test split.
     """

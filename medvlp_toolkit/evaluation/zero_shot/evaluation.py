@@ -1,4 +1,4 @@
-"""Zero-shot evaluation: collects what an evaluator scores, has it measured, and writes the results folder."""
+"""Zero-shot evaluation: collects the evaluator's scores, runs the measures, and writes the results folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from medvlp_toolkit.evaluation.zero_shot.studies import EvaluatedStudies
 
 
 class ZeroShotEvaluation(Evaluation):
-    """Zero-shot evaluation of a store's labels, boxes and sides, each by a measure of its own.
+    """Zero-shot evaluation of a store's labels, boxes and sides, each by its own measure.
 
     A handler of an evaluator whose step is :class:`~medvlp_toolkit.evaluation.ScoringStep`. When the evaluator has
     seen every batch it writes ``scores.parquet``, ``probabilities.csv``, the measures' own files, ``metrics.json`` and
@@ -75,8 +75,10 @@ class ZeroShotEvaluation(Evaluation):
         scored = ScoredSet(self.studies, scores, rows, tested, self.output_dir, self.title)
         table = self._table(ScoredSet(self.studies, scores[tested], rows[tested], tested[tested], self.output_dir))
         every = self.output_dir / "probabilities.csv"
-        write_probabilities(every, table["study_id"].to_pylist(), scores[tested], list(self.studies.entities))
-        metrics: dict[str, Any] = {}
+        images = self.studies.store.image_ids(rows[tested])
+        write_probabilities(every, images, scores[tested], list(self.studies.entities))
+        pooled = self.studies.pooling(rows[tested]).described()
+        metrics: dict[str, Any] = {"pooling": pooled} if pooled else {}
         for measure in self.measures:
             metrics |= measure.finish(scored)
         paths = {"probability of every entity per image": every, **scored.files}
@@ -84,12 +86,20 @@ class ZeroShotEvaluation(Evaluation):
         engine.state.metrics["macro_auc"] = metrics.get("zero_shot", {}).get("macro", {}).get("auc")
 
     def _table(self, tested: ScoredSet) -> Any:
-        """Scores of the labels where there are any, else of every entity with unknown targets."""
+        """Scores of the labels if there are any, else of every entity with unknown targets."""
         names: Sequence[str] = list(self.studies.labels)
         targets, scores = tested.of_labels(names)
         if targets is None or not names:
             names, scores = self.studies.entities, tested.scores
             targets = np.full(scores.shape, -1, dtype=np.int8)
-        groups = self.studies.values(self.studies.subgroups, tested.rows)
-        ids = self.studies.store.values("study_id", tested.rows) or []
-        return score_table(ids, targets, scores, names, groups=groups, **self.described(tested.rows))
+        pooling = self.studies.pooling(tested.rows)
+        groups = pooling.columns(self.studies.values(self.studies.subgroups, tested.rows))
+        return score_table(
+            pooling.study_ids,
+            pooling.targets(targets),
+            pooling.scores(scores),
+            names,
+            groups=groups,
+            image_id=pooling.image_ids(self.studies.store.image_ids(tested.rows)),
+            **pooling.columns(self.described(tested.rows)),
+        )

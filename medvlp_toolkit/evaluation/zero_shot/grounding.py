@@ -1,4 +1,4 @@
-"""Does attention point at the finding: the pointing game, overlap and contrast against ground truth."""
+"""Grounding of attention: the pointing game, overlap and contrast against ground truth."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class Grounding(Measure):
 
 
 def attention_threshold(tokens: int, threshold: float = PUBLISHED_THRESHOLD) -> float:
-    """The published threshold on a grid of another size: the same multiple of even attention, 1.568 / tokens.
+    """The published threshold for any grid size: the same multiple of uniform attention, 1.568 / tokens.
 
     Attention sums to 1, so that a token of a finer grid holds less of it: threshold · 196 / tokens.
     """
@@ -143,7 +143,7 @@ def grounding_scores(
         whole cell counts. A constant map points nowhere: 0. ``iou``, ``dice``, ``recall``, ``precision`` of the
         predicted pixels (precision 0 when there are none). ``contrast_to_noise``
         |mean in − mean out| / √(variance in + variance out) (Boecking et al. 2022, section 4); NaN where a
-        variance or the outside is missing. It does not tell attended from avoided.
+        variance or the outside is missing. It does not distinguish attended from avoided.
 
     Raises:
         ValueError: for an empty mask or a map that is not finite.

@@ -1,4 +1,4 @@
-"""Which entity of a model answers for a data set's label."""
+"""Maps a data set's labels to a model's entities."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 def map_labels(
     values: NDArray[Any], entities: Sequence[str], mapping: Mapping[str, str]
 ) -> tuple[NDArray[Any], tuple[str, ...]]:
-    """Pick each label's entity out of a column per entity.
+    """Select each label's entity from one column per entity.
 
     Args:
         values: (S, Q) scores or presence, one column per entity.

@@ -1,4 +1,4 @@
-"""Left or right: does the model put a finding on the side that it is on?
+"""Laterality: whether the model puts a finding on the correct side.
 
 Sides are the patient's. In a radiograph the patient's left is on the image's right.
 """
@@ -63,7 +63,7 @@ class Laterality(Measure):
 
 
 def side_from_positions(position_scores: ArrayLike, sides: Sequence[Side]) -> NDArray[np.str_]:
-    """The side whose positions score higher together.
+    """The side whose positions have the higher total score.
 
     Args:
         position_scores: (S, P) unnormalised log scores of one entity's positions.
@@ -121,14 +121,14 @@ def side_of_mask(mask: ArrayLike) -> Side:
 
 
 def side_of_truth(truth: Truth) -> Side:
-    """The one side on which a finding's boxes or mask lie, else ``none``."""
+    """The side on which all of a finding's boxes or its mask lie, else ``none``."""
     return side_of_mask(truth) if isinstance(truth, np.ndarray) else side_of_boxes(truth)
 
 
 def laterality_metrics(
     truth: Sequence[str], predicted: Sequence[str], labels: Sequence[str] | None = None, level: float = 0.95
 ) -> dict[str, Any]:
-    """How often the side is right.
+    """Accuracy of the side.
 
     Args:
         truth: S sides; ``none`` (both sides, midline) is left out and counted.
@@ -137,7 +137,7 @@ def laterality_metrics(
 
     Returns:
         ``all`` and, with ``labels``, ``findings`` of rows ``n``, ``correct``, ``accuracy``, ``interval`` (Wilson's)
-        and ``majority``, what always saying the commoner side scores; ``without_side``, how many were left out.
+        and ``majority``, the score of always choosing the more common side; ``without_side``, how many were left out.
     """
     if len(truth) != len(predicted) or (labels is not None and len(labels) != len(truth)):
         raise ValueError("laterality_metrics takes as many predicted sides and labels as true sides")

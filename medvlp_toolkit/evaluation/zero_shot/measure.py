@@ -1,4 +1,4 @@
-"""What a measure sees, batch by batch and at the end, and what it gives."""
+"""The interface of a measure: its input per batch and at the end, and its output."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from medvlp_toolkit.evaluation.zero_shot.studies import EvaluatedStudies, Truth
 
 @dataclass(frozen=True, eq=False)
 class ScoredBatch:
-    """A batch as an evaluator's step has scored it; maps and annotations are computed for the first who asks."""
+    """A batch scored by an evaluator's step; maps and annotations are computed on first use."""
 
     output: Mapping[str, Any]
     studies: EvaluatedStudies
@@ -49,7 +49,7 @@ class ScoredBatch:
 
     @cached_property
     def annotated(self) -> list[tuple[int, int, str, int, Truth]]:
-        """Findings with a known place in the images evaluated: place in the batch, row, label, column, truth."""
+        """Findings with a known location in the evaluated images: index in the batch, row, label, column, truth."""
         found = []
         for i, row in enumerate(self.rows.tolist()):
             for label in self.studies.labels if self.studies.is_evaluated(row) else ():
@@ -82,22 +82,22 @@ class ScoredSet:
         return self.studies.store.values("patient_id", self.rows[self.tested])
 
     def of_labels(self, labels: Sequence[str]) -> tuple[NDArray[np.int8] | None, NDArray[np.float32]]:
-        """Targets, where there are any, and scores (S, L) of some labels."""
+        """Targets (if any) and scores (S, L) of some labels."""
         chosen = {name: self.studies.labels[name] for name in labels}
         mapped, names = map_labels(self.scores, self.studies.entities, chosen)
         return self.studies.targets(self.rows, names), mapped
 
 
 class Measure:
-    """One thing that :class:`~medvlp_toolkit.evaluation.ZeroShotEvaluation` measures."""
+    """One measure of :class:`~medvlp_toolkit.evaluation.ZeroShotEvaluation`."""
 
     def begin(self, studies: EvaluatedStudies, mapper: HeatMapper) -> None:
         """Forget an earlier run; heat maps are those of ``mapper``."""
         self.studies, self.mapper = studies, mapper
 
     def collect(self, batch: ScoredBatch) -> None:
-        """Keep what this measure needs of a batch."""
+        """Collect what this measure needs from a batch."""
 
     def finish(self, scored: ScoredSet) -> dict[str, Any]:
-        """Entries of ``metrics.json``, when everything was seen."""
+        """Entries of ``metrics.json``, after the last batch."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""What validation during training watches: the AUC of the entity scores on the whole validation set."""
+"""The validation metric of training: AUC of the entity scores on the whole validation set."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from medvlp_toolkit.interfaces import ABSENT, NOT_MENTIONED, PRESENT
 
 
 class EntityAUC(Metric):
-    """Macro AUC over entities, from all scores of all ranks at once.
+    """Macro AUC over entities, from the scores of all ranks.
 
     ``update`` takes ``(scores (B, Q), presence (B, Q))``, which ``output_transform`` takes from the evaluator's output
     (by default its entries ``scores`` and ``entity_presence``), as tensors or as lists of B tensors (Q,), which is what
@@ -62,9 +62,9 @@ class EntityAUC(Metric):
                 f"EntityAUC takes scores and presence (B, Q) alike, got {tuple(scores.shape)} and "
                 f"{tuple(presence.shape)}"
             )
-        told = (presence == PRESENT) | (presence == ABSENT)
+        stated = (presence == PRESENT) | (presence == ABSENT)
         self._scores.append(scores.detach().to(self._device, torch.float32))
-        self._presence.append(torch.where(told, presence, NOT_MENTIONED).detach().to(self._device, torch.int8))
+        self._presence.append(torch.where(stated, presence, NOT_MENTIONED).detach().to(self._device, torch.int8))
 
     def compute(self) -> float:
         parts = list(zip(self._scores, self._presence, strict=True))
@@ -85,8 +85,8 @@ class EntityAUC(Metric):
         present, absent = presence == PRESENT, presence == ABSENT
         if min(present.sum(), absent.sum()) < self.min_positives or not np.isfinite(scores).all():
             return float("nan")
-        told = present | absent
-        return float(roc_auc_score(present[told], scores[told]))
+        stated = present | absent
+        return float(roc_auc_score(present[stated], scores[stated]))
 
 
 def _batch(part: Any) -> Tensor:

@@ -1,4 +1,4 @@
-"""Probes: change the question or the image in a way whose right answer is known, and see what the model makes of it.
+"""Probes: change the query or the image in a way whose correct effect is known, and measure the model's response.
 
 A model may rank well and still not have understood: answer to a name but not to its description, take "no effusion" for
 effusion, or not know left from right.
@@ -25,7 +25,7 @@ _SIDE_WORTH_SAYING = 0.6
 def prompt_sensitivity(
     targets: NDArray[Any], scores: Mapping[str, Scores], labels: Sequence[str], patient_of: NDArray[np.intp]
 ) -> Metrics:
-    """How much the wording of a description matters.
+    """Sensitivity of the scores to the wording of a description.
 
     Args:
         targets: (S, L) 1 present, 0 absent, -1 unknown.
@@ -48,7 +48,7 @@ def prompt_sensitivity(
 
 
 def negation(targets: NDArray[Any], negated: Scores, labels: Sequence[str], patient_of: NDArray[np.intp]) -> Metrics:
-    """Do negated descriptions score high where the finding is absent?
+    """Whether negated descriptions score high where the finding is absent.
 
     Args:
         targets: (S, L) 1 present, 0 absent, -1 unknown.
@@ -65,7 +65,7 @@ def negation(targets: NDArray[Any], negated: Scores, labels: Sequence[str], pati
 def changed_images(
     targets: NDArray[Any], scores: Mapping[str, Scores], labels: Sequence[str], patient_of: NDArray[np.intp]
 ) -> Metrics:
-    """What is left of the AUC on changed images, and what the model claims there.
+    """AUC on changed images, and what the model predicts there.
 
     Returns:
         image -> :func:`.macro_auc` with ``claimed``: the labels whose mean
@@ -79,7 +79,7 @@ def changed_images(
 
 
 def cautions(probes: Mapping[str, Any]) -> list[str]:
-    """What went wrong, in sentences."""
+    """Failures of the probes, in sentences."""
     found = []
     variants = probes["prompts"]["variants"]
     aucs = {name: row["auc"] for name, row in variants.items() if row["auc"] is not None}
@@ -98,7 +98,7 @@ def cautions(probes: Mapping[str, Any]) -> list[str]:
     blank = images.get("blank")
     if blank and blank["claimed"]:
         claimed = ", ".join(label.replace("_", " ") for label in blank["claimed"])
-        found.append(f"on a blank image it claims {claimed}.")
+        found.append(f"on a blank image it predicts {claimed}.")
     shown, mirrored = images.get("as it is"), images.get("mirrored")
     if shown and mirrored and shown["auc"] is not None and shown["auc"] - mirrored["auc"] > _SPREAD_WORTH_SAYING:
         found.append(f"on mirrored images the mean AUC falls from {shown['auc']:.2f} to {mirrored['auc']:.2f}.")
@@ -108,5 +108,5 @@ def cautions(probes: Mapping[str, Any]) -> list[str]:
         if row["n"] and row["accuracy"] < _SIDE_WORTH_SAYING
     ]
     if lost:
-        found.append(f"left and right are not told apart: {'; '.join(lost)} (guessing 0.50).")
+        found.append(f"left and right are not distinguished: {'; '.join(lost)} (guessing 0.50).")
     return found

@@ -1,4 +1,4 @@
-"""Probing while evaluating: other words for the same findings, negated and sided ones, and changed images."""
+"""Runs the probes during evaluation: reworded, negated and sided descriptions, and changed images."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _SWAPPED: dict[Side, Side] = {"left": "right", "right": "left", "none": "none"}
 
 
 class Described(Protocol):
-    """Definitions that can be put in words (the knowledge source ``definitions`` gives them)."""
+    """Definitions that can be phrased in templates (as by the knowledge source ``definitions``)."""
 
     @property
     def ids(self) -> Sequence[str]: ...
@@ -46,14 +46,14 @@ class Described(Protocol):
 
 
 class Probes:
-    """The questions of the probes as banks of embeddings.
+    """The queries of the probes as banks of embeddings.
 
     Args:
         encoder: from descriptions to vectors, the one that made the model's bank.
         definitions: of the bank's entities, in its order.
         phrasings: name -> template of ``{name}``, ``{id}``, ``{definition}``; the first is the one trained with.
         negated: template of a negated description.
-        sided: side -> template that says so; None leaves the probe out.
+        sided: side -> template that names it; None skips the probe.
         tiles: along each axis, for shuffled images.
         flip_axis: axis of the image that runs across the patient.
     """
@@ -82,7 +82,7 @@ class Probes:
         self._banks: dict[str, Tensor] = {}
 
     def texts(self, template: str) -> list[str]:
-        """The bank's entities in the words of a template."""
+        """The bank's entities phrased by a template."""
         return [text for part in self.definitions for text in part.descriptions(template)]
 
     def banks(self, bank: Tensor) -> dict[str, Tensor]:
@@ -106,7 +106,7 @@ class Probes:
 
 
 class ProbingStep(ScoringStep):
-    """A scoring step that also asks the probes' questions; the network is an ``EntityScorer``.
+    """A scoring step that also runs the probes' queries; the network is an ``EntityScorer``.
 
     The output has in addition ``probes``: question or image -> (B, Q) scores, with those of mirrored images
     under ``mirrored:<question>``, and ``mirrored_attention`` and ``mirrored_position_scores`` where the plain ones
@@ -153,7 +153,7 @@ class ProbingStep(ScoringStep):
 
 
 class ProbeCollection:
-    """Gathers what a :class:`ProbingStep` says and measures it when everything was seen.
+    """Collects the output of a :class:`ProbingStep` and measures it after the last batch.
 
     Args:
         probes: what was asked.
@@ -232,8 +232,8 @@ class ProbeCollection:
         for name, row in result["image_probes"].items():
             row["expected"] = _EXPECTED[name]
         result["laterality"] = {
-            probe: laterality_metrics([t for _, t, _ in told], [s for _, _, s in told])["all"]
-            for probe, told in self._sides.items()
+            probe: laterality_metrics([t for _, t, _ in answered], [s for _, _, s in answered])["all"]
+            for probe, answered in self._sides.items()
         }
         result["cautions"] = cautions(result)
         return result
@@ -244,7 +244,7 @@ class ProbeCollection:
 
 
 class Probing(Measure):
-    """``probes`` of the labels that were trained on.
+    """``probes`` of the trained labels.
 
     Args:
         probes: what the step asks, a :class:`~medvlp_toolkit.evaluation.ProbingStep`.
@@ -265,7 +265,7 @@ class Probing(Measure):
         self._collection.collect(batch.output, self._side)
 
     def _side(self, row: int, label: str) -> Side:
-        """The one side on which a finding is; ``none`` where it has none or nothing says."""
+        """The side of a finding; ``none`` if it has none or it is unknown."""
         counts = self.studies.is_evaluated(row) and label not in self.not_sided
         truth = self.studies.truth(row, label) if counts else None
         return "none" if truth is None else side_of_truth(truth)
@@ -279,7 +279,7 @@ class Probing(Measure):
 
 
 def shuffle_tiles(image: Tensor, tiles: int, seeds: Sequence[int]) -> Tensor:
-    """Cut every image (B, C, *spatial) into tiles and put them back in an order drawn from its seed."""
+    """Cut every image (B, C, *spatial) into tiles and shuffle them, seeded per image."""
     spatial = image.shape[2:]
     if any(size % tiles for size in spatial):
         raise ValueError(f"images of {'×'.join(map(str, spatial))} cannot be cut into {tiles} equal tiles a side")

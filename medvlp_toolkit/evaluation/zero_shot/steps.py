@@ -15,7 +15,7 @@ from medvlp_toolkit.interfaces import GivesAttention
 
 
 class ScoringStep(EvaluationStep):
-    """Score every entity of the bank on one batch, and where asked, say where it looked.
+    """Scores every entity of the bank on one batch, with attention on request.
 
     The network is an :class:`~medvlp_toolkit.model.EntityScorer`, or any other from an image to scores. The output
     holds ``scores`` (B, Q) and what the batch brought along of ``entity_presence``, ``targets``, ``row`` and ids. With

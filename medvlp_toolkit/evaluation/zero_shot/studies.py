@@ -1,4 +1,4 @@
-"""What a zero-shot evaluation is about: studies, the labels asked for, and where their findings are."""
+"""The studies of a zero-shot evaluation, with the labels asked for and the locations of their findings."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from medvlp_toolkit.data.batches.dataset import StudyDataset
 from medvlp_toolkit.data.boxes import AnyBox, Mask
 from medvlp_toolkit.data.records import Box
+from medvlp_toolkit.evaluation.statistics.pooling import Pool, StudyPooling, checked_pool
 from medvlp_toolkit.evaluation.zero_shot.label_maps import map_labels
 from medvlp_toolkit.evaluation.zero_shot.volume_boxes import VolumeBoxes
 
@@ -30,6 +31,9 @@ class EvaluatedStudies:
         threshold_split: a split of the data set that is not evaluated but chooses thresholds.
         subgroups: further columns of the store to divide the images by, beside sex, age and view; those that the store
             lacks are passed over.
+        pool: the scores of a study's images are made one, as their ``mean`` or ``max``: labels are measured by study,
+            and a row of the scores table is one. None takes every image for a row. Where attention looks is measured
+            image by image.
         mask_label: label that the store's masks outline: they are its truth instead of boxes.
         volume_boxes: table of the findings' boxes in volumes, which a store has no place for
             (:mod:`medvlp_toolkit.evaluation.zero_shot.volume_boxes`).
@@ -43,6 +47,7 @@ class EvaluatedStudies:
         held_out: Sequence[str] = (),
         threshold_split: str | None = None,
         subgroups: Sequence[str] = ("scanner",),
+        pool: Pool | None = "mean",
         mask_label: str | None = None,
         volume_boxes: str | Path | None = None,
     ) -> None:
@@ -50,16 +55,17 @@ class EvaluatedStudies:
         self.entities = tuple(entities)
         known = [name for name in dataset.label_names if name in self.entities]
         self.labels = {name: name for name in known} if labels is None else dict(labels)
-        map_labels(np.zeros((0, len(self.entities))), self.entities, self.labels)  # refuses an entity that is not there
+        map_labels(np.zeros((0, len(self.entities))), self.entities, self.labels)  # raises for unknown entities
         self.trained = {name: entity for name, entity in self.labels.items() if name not in held_out}
         self.held_out = {name: entity for name, entity in self.labels.items() if name in held_out}
         self.threshold_split = threshold_split
         self.subgroups = tuple(subgroups)
+        self.pool = checked_pool(pool)
         self.mask_label = mask_label
         self.volume_boxes = VolumeBoxes.read(volume_boxes) if volume_boxes else None
 
     def column_of(self, label: str) -> int:
-        """Place of the entity that answers for a label."""
+        """Column of the entity that represents a label."""
         return self.entities.index(self.labels[label])
 
     def targets(self, rows: NDArray[np.int64], labels: Sequence[str]) -> NDArray[np.int8] | None:
@@ -75,12 +81,16 @@ class EvaluatedStudies:
         """Columns of the store at some rows, None for one that it lacks."""
         return {name: self.store.values(name, rows) for name in names}
 
+    def pooling(self, rows: NDArray[np.int64]) -> StudyPooling:
+        """How some rows of the store, images, become rows of studies."""
+        return StudyPooling(self.store.values("study_id", rows) or [], self.pool)
+
     def is_evaluated(self, row: int) -> bool:
-        """False for rows that only choose thresholds."""
+        """False for rows used only to choose thresholds."""
         return row not in self._set_aside
 
     def truth(self, row: int, label: str) -> Truth | None:
-        """Where a finding is in the image of a row; None where nothing is annotated."""
+        """The location of a finding in the image of a row; None without annotation."""
         if label == self.mask_label:
             mask = np.asarray(self.store.masks[row, 0]) > 0
             return mask if mask.any() else None

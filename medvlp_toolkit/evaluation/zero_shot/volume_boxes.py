@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from medvlp_toolkit.tables.table import Table
 
 #: x_min, y_min, z_min, x_max, y_max, z_max in millimetres, axes RAS.
 VolumeBox = tuple[float, float, float, float, float, float]
@@ -36,17 +37,17 @@ class VolumeBoxes:
         if not file.is_file():
             raise FileNotFoundError(f"no table of boxes at {file}; give a CSV file with {', '.join(COLUMNS)}")
         boxes: dict[tuple[str, str], list[VolumeBox]] = {}
-        with file.open(newline="", encoding="utf-8") as stream:
-            reader = csv.DictReader(stream)
-            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-            if missing:
-                raise ValueError(f"{file}: no column {', '.join(missing)}; expected {', '.join(COLUMNS)}")
-            for row in reader:
-                try:
-                    x, y, z, far_x, far_y, far_z = (float(row[name]) for name in COLUMNS[2:])
-                except (TypeError, ValueError):
-                    raise ValueError(f"{file}, line {reader.line_num}: a box is six numbers in millimetres") from None
-                boxes.setdefault((row["study_id"], row["label"]), []).append((x, y, z, far_x, far_y, far_z))
+        table = Table(file, expected=COLUMNS)
+        table.require(*COLUMNS)
+        for row in table:
+            if row.values is None:
+                raise ValueError(f"{file}, {row.place}: {row.problem}")
+            try:
+                x, y, z, far_x, far_y, far_z = (float(row.values[name]) for name in COLUMNS[2:])
+            except ValueError:
+                raise ValueError(f"{file}, {row.place}: a box is six numbers in millimetres") from None
+            key = (row.values["study_id"].strip(), row.values["label"].strip())
+            boxes.setdefault(key, []).append((x, y, z, far_x, far_y, far_z))
         return cls(boxes)
 
     def mask(self, study_id: str, label: str, shape: Sequence[int], affine: ArrayLike) -> NDArray[np.bool_] | None:

@@ -59,7 +59,7 @@ class CheckpointImporterSuite(PluginSuite):
             return
         report = model.key_report
         silent = sorted(set(state) - set(report.used) - set(report.unused))
-        self.check(not silent, f"its key_report says nothing of {', '.join(silent[:5])}")
+        self.check(not silent, f"its key_report does not mention {', '.join(silent[:5])}")
 
     def test_says_how_wide_descriptions_are(self) -> None:
         if not isinstance(self.target, StatesTextWidth):

@@ -41,8 +41,15 @@ class DataSourceSuite(PluginSuite):
 
     def test_studies_are_identified(self) -> None:
         studies = self.studies(self.built())
-        self.check_unique_names([study.id for study in studies], "id of its studies")
+        images = [f"{study.id} {study.image_id or study.image or ''}" for study in studies]
+        self.check_unique_names(images, "id and image of its records")
+        patients: dict[str, str] = {}
         for study in studies:
+            self.check(study.id, "a record of it has no id")
+            self.check(
+                patients.setdefault(study.id, study.patient_id) == study.patient_id,
+                f"study '{study.id}' is of two patients; records of one id are the images of one study",
+            )
             self.check(
                 isinstance(study.patient_id, str) and study.patient_id,
                 f"study '{study.id}' has patient_id {study.patient_id!r}; a split must not "
@@ -54,7 +61,7 @@ class DataSourceSuite(PluginSuite):
             who = f"study '{study.id}'"
             self.check(study.image is None or isinstance(study.image, Path), f"{who} has an image that is no Path")
             self.check(study.report is None or isinstance(study.report, Report), f"{who} has a report that is none")
-            self.check(study.split is None or isinstance(study.split, str), f"{who} has a split that is no string")
+            self.check(study.split is None or isinstance(study.split, str), f"{who} has a split that is not a string")
             wrong = [label for label, value in study.labels.items() if value not in LABEL_VALUES]
             self.check(
                 not wrong,

@@ -93,7 +93,7 @@ class ImageEncoderSuite(ModuleSuite):
         count = math.prod(module.grid_size(tuple(image.shape[2:])))  # type: ignore[operator]
         keep = torch.stack([torch.randperm(count)[: max(1, count // 4)].sort().values for _ in range(2)])
         if not module.supports_masking:
-            with self.refusing("`keep` for an encoder that says supports_masking = False", ValueError):
+            with self.refusing("`keep` for an encoder with supports_masking = False", ValueError):
                 module(image, keep)
             return
         with torch.no_grad():

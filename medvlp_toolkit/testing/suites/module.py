@@ -1,4 +1,4 @@
-"""What every plugin that is a neural module must do: learn, repeat itself, keep samples apart, be saved."""
+"""Tests of every plugin that is a neural module: it learns, is deterministic, keeps samples apart, can be saved."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ class ModuleSuite(PluginSuite):
 
     def test_torchscript_gives_the_same(self) -> None:
         if not self.torchscript:
-            pytest.skip("TorchScript is not promised; `torchscript = True` in the test class says that it is")
+            pytest.skip("TorchScript is not promised; set `torchscript = True` in the test class if it is")
         module = self.module().eval()
         file = io.BytesIO()
         with self.doing("torch.jit.script"):

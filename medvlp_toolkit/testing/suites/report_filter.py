@@ -32,7 +32,7 @@ class ReportFilterSuite(PluginSuite):
 
     Attributes:
         texts: reports in the filter's own language; at least one holds something that it finds.
-        presence: False for a linker that finds mentions and says nothing about presence.
+        presence: False for a linker that finds mentions without presence.
     """
 
     kind = "report_filters"

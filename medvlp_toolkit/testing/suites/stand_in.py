@@ -1,4 +1,4 @@
-"""A small complete model and a random batch, so that a pretext loss can be tried without any other plugin."""
+"""A small complete model and a random batch, to test a pretext loss without other plugins."""
 
 from __future__ import annotations
 
@@ -160,6 +160,7 @@ def stand_in_batch(needs: Iterable[str], sizes: Sizes, seed: int = 0) -> dict[st
     targets[:, 0] = 1
     batch: dict[str, Any] = {
         "image": image,
+        "image_scale": torch.tensor([[1.0, 0.0]]).repeat(size, 1),
         "study_id": [f"study-{number}" for number in range(size)],
         "patient_id": [f"patient-{number}" for number in range(size)],
         "augmentation_draws": torch.rand(size, 16, generator=generator),
@@ -186,7 +187,7 @@ def stand_in_batch(needs: Iterable[str], sizes: Sizes, seed: int = 0) -> dict[st
 
 
 def without_terms(batch: dict[str, Any]) -> dict[str, Any] | None:
-    """The batch with nothing that a loss averages; None where its keys cannot say so."""
+    """The batch without any terms for a loss; None if its keys cannot express that."""
     silent = {"entity_presence": -1, "masked_labels": -100, "targets": -1}
     if not silent.keys() & batch.keys():
         return None

@@ -42,7 +42,7 @@ class TextEncoderSuite(ModuleSuite):
         return self.tokens(module, texts)
 
     def features(self, output: Any) -> Tensor:
-        # What stands at padded places is nobody's business; the first token is there for every text.
+        # Padded positions are irrelevant; the first token exists in every text.
         return super().features(output)[:, :1]
 
     def test_declares_its_attributes(self) -> None:

@@ -1,4 +1,4 @@
-"""The filter keeps its contract, and finds what it is for."""
+"""The filter satisfies its contract, and finds its entities."""
 
 from medvlp_example.example import Example
 from medvlp_toolkit.data import Presence, Report

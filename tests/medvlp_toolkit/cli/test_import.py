@@ -187,7 +187,7 @@ def test_missing_file_is_refused(tmp_path: Path) -> None:
 def test_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
     other = tmp_path / "other.pth"
     torch.save({"model": {"encoder.weight": torch.zeros(3)}}, other)
-    refused(other, tmp_path / "models", "this is no MedKLIP checkpoint")
+    refused(other, tmp_path / "models", "this is not a checkpoint of MedKLIP")
 
 
 def test_misfit_lists_every_entry(tmp_path: Path) -> None:

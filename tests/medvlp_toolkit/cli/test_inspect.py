@@ -181,7 +181,7 @@ def test_colour_stays_colour() -> None:
 
 
 def test_a_changed_file_is_found_by_verifying(store: Path, tmp_path: Path) -> None:
-    assert "every file is as it was written" in run(store, "--verify")[1]
+    assert "every file matches its SHA-256" in run(store, "--verify")[1]
     import shutil
 
     copy = tmp_path / "copy"

@@ -1,4 +1,4 @@
-"""The command line starts light, and tells a user's mistake in a line."""
+"""The command line starts fast, and reports a user's mistake in one line."""
 
 from __future__ import annotations
 

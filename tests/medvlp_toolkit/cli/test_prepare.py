@@ -1,4 +1,4 @@
-"""``medvlp prepare``: the store that ``python -m monai.bundle run`` would write, with exit statuses that tell."""
+"""``medvlp prepare``: the store that ``python -m monai.bundle run`` would write, with meaningful exit statuses."""
 
 from __future__ import annotations
 
@@ -281,5 +281,5 @@ def test_an_interruption_says_how_to_go_on(config: Path, tmp_path: Path, monkeyp
         patch.setattr(Prepare, "run", interrupted)
         status, _, said = run(config)
     assert status == 130
-    assert said == "medvlp: interrupted; the same command goes on where this one stopped\n"
+    assert said == "medvlp: interrupted; run the same command to resume\n"
     assert run(config)[0] == 0

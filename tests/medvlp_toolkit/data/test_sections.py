@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medvlp_toolkit.data.headings import read_headings, shipped_headings
 from medvlp_toolkit.data.records import Report
 from medvlp_toolkit.data.sections import (
+    cut_to_sections,
+    read_sections,
     report_from_open_i,
     sections_by_name,
     select_sections,
@@ -49,7 +54,7 @@ def names(text: str) -> list[str]:
 
 
 def chosen(report: Report, *wanted: str) -> list[str]:
-    return [text for _, text in select_sections(report, wanted or ("findings", "impression"))]
+    return [text for _, text in (select_sections(report, wanted) if wanted else select_sections(report))]
 
 
 def test_mimic_cxr_headings_are_found() -> None:
@@ -102,6 +107,101 @@ def test_headings_are_known_names_before_a_colon_or_alone_on_a_line(text: str, e
     assert names(text) == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        # headings in lower case, within one line
+        ("history: cough. comparison: none. findings: effusion. impression: edema.", ["effusion.", "edema."]),
+        ("indication: cough findings: effusion impression: edema", ["effusion", "edema"]),
+        # an item's label begins the findings, and stays part of them
+        ("EXAM: CHEST\nCLINICAL: Dyspnea.\nLungs: Effusion.", ["Lungs: Effusion."]),
+        ("LUNGS: Clear.\nHEART: Large.\nIMPRESSION: Stable.", ["LUNGS: Clear.\nHEART: Large.", "Stable."]),
+        ("TECHNIQUE: AP. Lungs: clear. IMPRESSION: Normal.", ["Lungs: clear.", "Normal."]),
+        ("COMPARISON: None\nHEART\nLarge\nCONCLUSION: Large heart.", ["HEART\nLarge", "Large heart."]),
+        # titles of examinations
+        ("INDICATION: Cough.\n\nCHEST, TWO VIEWS: Effusion.\n\nIMPRESSION: See above.", ["Effusion.", "See above."]),
+        ("PORTABLE AP CHEST RADIOGRAPH, 3:45 PM: Effusion.\nIMPRESSION: Edema.", ["Effusion.", "Edema."]),
+        ("HISTORY: Cough.\nPA AND LATERAL CHEST, 2 VIEWS\nAn effusion.", ["An effusion."]),
+        ("AP CHEST, 9:14 A.M.\n\nHISTORY: Fever.\n\nEffusion.", ["Effusion."]),
+        # dashes, markdown, written line breaks
+        ("EXAM - CHEST\nFINDINGS - Effusion.\nIMPRESSION -- Edema.", ["Effusion.", "Edema."]),
+        ("## Findings\nEffusion.\n\n**Impression:** Edema.", ["Effusion.", "Edema."]),
+        ("FINDINGS:\\nEffusion.\\nIMPRESSION:\\nEdema.", ["Effusion.", "Edema."]),
+        ("Indication: cough<br>Findings: effusion<br/>Impression: edema", ["effusion", "edema"]),
+        ("FINDINGS:\r\nEffusion.\r\nIMPRESSION:\rEdema.", ["Effusion.", "Edema."]),
+        ("Findings\nEffusion\nImpression\nEdema", ["Effusion", "Edema"]),
+        # sections that repeat, and text under no heading
+        ("FINDINGS: A.\n\nCOMPARISON: None.\n\nFINDINGS: B.\n\nIMPRESSION: C.", ["A.", "B.", "C."]),
+        ("FINDINGS: A.\n\nCOMPARISON: None.\n\nB.", ["A.", "B."]),
+        ("INDICATION: Cough.\n\nA.\n\nIMPRESSION: B.", ["A.", "B."]),
+        ("INDICATION: Cough.\n\nEdema?\n\nFINDINGS: A.", ["A."]),
+        ("EXAM: Chest.\nHISTORY: Fever.\nSmall effusion.", ["Small effusion."]),
+        # addenda, and preliminary reports that a final one follows
+        ("IMPRESSION: A.\nADDENDUM: B.", ["A.", "B."]),
+        ("PRELIMINARY REPORT\nIMPRESSION: A.\nFINAL REPORT\nIMPRESSION: B.", ["B."]),
+        ("WET READ: Effusion.", ["Effusion."]),
+        ("RECOMMENDATION: CT.\nIMPRESSION: A.", ["A."]),
+    ],
+)  # fmt: skip
+def test_what_is_read_of_a_report(text: str, read: list[str]) -> None:
+    assert chosen(Report("1", text)) == read
+
+
+@pytest.mark.parametrize(
+    ("text", "amending"),
+    [
+        ("IMPRESSION: A.\nADDENDUM: B.", ["B."]),
+        ("IMPRESSION: A.\nADDENDUM: B.\nIMPRESSION: C.", ["B.", "C."]),
+        ("ADDENDUM: B.\nIMPRESSION: A.", ["B."]),
+        ("FINAL ADDENDUM\nIMPRESSION: B.\n\nFINAL REPORT\nIMPRESSION: A.", ["B."]),
+        ("FINAL ADDENDUM\nB.\n\nFINAL REPORT\nIMPRESSION: A.\n\nADDENDUM: C.", ["B.", "C."]),
+        ("IMPRESSION: A.", []),
+    ],
+)
+def test_an_addendum_amends_as_far_as_it_reaches(text: str, amending: list[str]) -> None:
+    assert [section.text for section in read_sections(Report("1", text)) if section.amends] == amending
+
+
+def test_written_line_breaks_keep_places_in_the_text() -> None:
+    text = "FINDINGS:\\nA<br>B.\r\nIMPRESSION: C."
+    for section in split_sections(text):
+        assert text[section.start : section.end] == section.text
+    assert chosen(Report("1", text)) == ["A<br>B.", "C."]
+
+
+def test_headings_of_ones_own_add_to_the_shipped_ones(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("sections: {findings: [seen], history: [story]}\nitems: [gallbladder]\n", encoding="utf-8")
+    headings = read_headings(path)
+    report = Report("1", "STORY: A.\nGALLBLADDER: B.\nIMPRESSION: C.")
+    assert [text for _, text in select_sections(report, headings=headings)] == ["GALLBLADDER: B.", "C."]
+    assert headings.digest != shipped_headings().digest
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("sections: [findings]", r"sections: \['findings'\] is not of type 'object'"),
+        ("section: {findings: [seen]}", "'section' was unexpected"),
+        ("sections: {findings: [yes]}", r"sections.findings.0: True is not of type 'string'"),
+        ("sections: {findings: [a}", "line 1: not readable as YAML"),
+        ("", "None is not of type 'object'"),
+    ],
+)
+def test_a_mistake_in_a_file_of_headings_is_one_line(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match=message) as raised:
+        read_headings(path)
+    assert str(raised.value).startswith(str(path))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_file_of_headings_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"mine\.yaml: no such file"):
+        read_headings(tmp_path / "mine.yaml")
+
+
 def test_two_sections_of_one_name_are_joined() -> None:
     report = with_sections(Report("1", "FINDINGS: A.\nIMPRESSION: B.\nFINDINGS: C."))
     assert report.sections == {"findings": "A.\nC.", "impression": "B."}
@@ -129,6 +229,11 @@ def test_given_sections_are_found_in_the_text() -> None:
     text = "The lungs are clear. Normal."
     report = Report("1", text, {"impression": "Normal.", "findings": "The lungs are clear.", "indication": "Cough."})
     assert select_sections(report) == [(0, "The lungs are clear."), (21, "Normal.")]
+
+
+def test_given_sections_that_were_joined_are_found_in_their_parts() -> None:
+    report = Report("1", "FINDINGS: A.\nIMPRESSION: B.\nFINDINGS: C.", {"findings": "A.\nC.", "impression": "B."})
+    assert select_sections(report) == [(10, "A."), (25, "B."), (38, "C.")]
 
 
 def test_sections_that_are_no_part_of_the_text_are_left_out() -> None:
@@ -175,3 +280,25 @@ def test_any_text_is_split_into_ordered_pieces_of_itself(text: str) -> None:
         assert section.start >= end
         assert text[section.start : section.end] == section.text == section.text.strip() != ""
         end = section.end
+
+
+BODIES = st.sampled_from(
+    ["Small effusion.", "No effusion.", "Mild edema.\nNo effusion.", "None.", "Heart: normal.", ""]
+)
+NAMES = ["FINDINGS:", "IMPRESSION:", "ADDENDUM:", "INDICATION:", "COMPARISON:", "LUNGS:", "CHEST, TWO VIEWS:"]
+LINES = ["FINAL REPORT", "FINAL ADDENDUM", "PORTABLE CHEST RADIOGRAPH", "## Findings"]
+PARTS = st.tuples(st.sampled_from([*NAMES, *LINES, ""]), st.sampled_from([" ", "\n", "\n\n"]), BODIES)
+REPORTS = st.lists(st.tuples(PARTS, st.sampled_from(["\n", "\n\n", " "])), max_size=7).map(
+    lambda parts: "".join("".join(part) + gap for part, gap in parts)
+)
+
+
+@given(REPORTS, st.sampled_from([("findings", "impression", "addendum"), ("impression",), ("findings",)]))
+def test_a_report_cut_to_its_sections_is_read_as_the_whole_report(text: str, names: tuple[str, ...]) -> None:
+    """`prepare` cuts a report before a filter reads it; `filter` and `label` do not."""
+    report = Report("1", text)
+    whole = [(section.name, section.text, section.amends) for section in read_sections(report, names)]
+    for given_sections in (report, with_sections(report)):
+        cut = cut_to_sections(given_sections, names)
+        assert [(section.name, section.text, section.amends) for section in read_sections(cut, names)] == whole
+        assert cut.text == "\n".join(text for _, text, _ in whole)

@@ -1,4 +1,4 @@
-"""A training that is killed, stopped or finds damaged checkpoints goes on as if nothing had happened."""
+"""Training that is killed, stopped or finds damaged checkpoints resumes as if uninterrupted."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_killed_training_goes_on_bit_for_bit(undisturbed: tuple[int, Path], st
 
 
 def test_sigterm_saves_and_ends_cleanly(undisturbed: tuple[int, Path], store: Path, tmp_path: Path) -> None:
-    """One process is told; all stop after the same step of the optimiser, and an accumulation is not cut in two."""
+    """One process gets the signal; all stop after the same optimiser step, and an accumulation is not cut in two."""
     ranks, folder = undisturbed
     iteration = EPOCH[ranks] + 1  # the first batch of a group of three
     handlers = {Events.ITERATION_STARTED: At(iteration, ranks - 1, terminate_itself)}

@@ -1,4 +1,4 @@
-"""A plugin that breaks its contract is told so in a sentence, and one that keeps it passes."""
+"""A plugin that breaks its contract fails with a sentence, and one that satisfies it passes."""
 
 from __future__ import annotations
 

@@ -158,7 +158,7 @@ def test_an_old_path_is_a_notice_that_names_the_new_one(tmp_path: Path) -> None:
     assert not found.problems
     assert [notice for notice in found.notices if "has moved to" in notice] == [
         "configs/old.yaml:4: step::_target_: medvlp_toolkit.engines.step.ScoringStep has moved to "
-        "medvlp_toolkit.evaluation.ScoringStep; the old path answers for this release only",
+        "medvlp_toolkit.evaluation.ScoringStep; the old path works in this release only",
         "configs/old.yaml:2: imports::0: medvlp_toolkit.engines.checkpoints.load_weights has moved to "
-        "medvlp_toolkit.weights.load_weights; the old path answers for this release only",
+        "medvlp_toolkit.weights.load_weights; the old path works in this release only",
     ]

@@ -86,12 +86,12 @@ def test_a_run_without_a_mistake_goes_on(
         (("--image_encoder::depht", "18"), "takes no argument depht; did you mean 'depth'?"),
         (("--image_encoder::_target_", "medvlp_toolkit.encoders.resnett"), "did you mean 'resnet'?"),
         (("--optimizr::lr", "1"), "did you mean 'optimizer::lr'"),
-        (("--width", "@widht"), "@widht refers to an id that is not there"),
+        (("--width", "@widht"), "@widht refers to an id that does not exist"),
         (("--batch_size", "$len(@bank_size)"), "@bank_size refers to an id"),
         (("--device", "$tourch.device('cpu')"), "did you mean 'torch'?"),
     ],
 )  # fmt: skip
-def test_a_mistake_stops_the_run_with_its_mend(words: tuple[str, ...], told: str) -> None:
+def test_a_mistake_stops_the_run_with_its_fix(words: tuple[str, ...], told: str) -> None:
     with pytest.raises(ValueError) as stopped:
         check("--config_file", TRAIN, *words)
     assert told in str(stopped.value)
@@ -104,7 +104,7 @@ def test_a_mistake_stops_the_run_with_its_mend(words: tuple[str, ...], told: str
         (("--is_first_rank", "True"), "no id 'is_first_rank' in train.yaml; set distributed: true"),
         (("--early_stop::patience", "3"), "no id 'early_stop::patience' in train.yaml; set patience"),
         (("--checkpointing::keep", "3"), "set checkpoint_every, keep_checkpoints or resume"),
-        (("--log_every", "$1 if @is_first_rank else 2"), "@is_first_rank refers to an id that is not there; set distr"),
+        (("--log_every", "$1 if @is_first_rank else 2"), "@is_first_rank refers to an id that does not exist; set"),
     ],
 )  # fmt: skip
 def test_an_id_that_moved_is_refused_with_what_replaced_it(words: tuple[str, ...], told: str) -> None:
@@ -117,10 +117,10 @@ def test_an_id_that_moved_is_refused_with_what_replaced_it(words: tuple[str, ...
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ("+state: {mine: 1}", "own.yaml:1: state: has moved, and nothing reads it; set training::state"),
+        ("+state: {mine: 1}", "own.yaml:1: state: has moved and is never read; set training::state"),
         (
             "best_checkpoint: {_target_: builtins.dict}",
-            "best_checkpoint: has moved, and nothing reads it; set training",
+            "best_checkpoint: has moved and is never read; set training",
         ),
     ],
 )

@@ -203,7 +203,7 @@ def test_arguments_that_code_does_not_use_are_reported_where_they_are_set(bundle
 
 def unread_of(bundle: Path, *configs: str) -> list[tuple[str, str]]:
     found = verify_bundle(bundle, [bundle / "configs" / name for name in configs], strict=True)
-    return [(p.file, p.id) for p in found.problems if "nothing reads it" in p.message]
+    return [(p.file, p.id) for p in found.problems if "never read" in p.message]
 
 
 def test_a_default_that_only_an_overlay_refers_to_is_read(bundle: Path) -> None:

@@ -122,7 +122,7 @@ def test_another_image_size_resamples_positions_and_rebuilds_the_patch_decoders(
     )
     assert model.losses["masked_image"].grid == (8, 8)
     assert torch.equal(model.losses["masked_image"].head.positions, sine_cosine_table((8, 8), 96))
-    with pytest.raises(ValueError, match="image_size of 100 is no multiple of the checkpoint's patch size 16"):
+    with pytest.raises(ValueError, match="image_size of 100 is not a multiple of the checkpoint's patch size 16"):
         mv.checkpoint_importers.arl(published, image_size=100)
 
 
@@ -173,11 +173,11 @@ def test_misfit_of_a_meter_file_is_told_in_its_own_names(published: State) -> No
 def test_file_that_matches_nothing_is_an_error(published: State) -> None:
     raw = {to_meter(name): value for name, value in without_knowledge(published).items()}
     for importer in ("arl", "m3ae"):  # the published code would load nothing of it and say nothing
-        with pytest.raises(ValueError, match=r"this is no (ARL|M3AE) checkpoint: it lacks modality_type_embeddings"):
+        with pytest.raises(ValueError, match=r"not a checkpoint of (ARL|M3AE): it lacks modality_type_embeddings"):
             mv.checkpoint_importers[importer](raw)
     with pytest.raises(ValueError, match="'state_dict' is a list"):
         mv.checkpoint_importers.arl({"state_dict": [1]})
-    with pytest.raises(ValueError, match="is no tensor"):
+    with pytest.raises(ValueError, match="is not a tensor"):
         mv.checkpoint_importers.arl({**published, "mlm_head.bias": [1.0]})
 
 
@@ -249,7 +249,7 @@ def test_foreign_file_is_refused_through_the_command(tmp_path: Path) -> None:
     torch.save({"weight": torch.zeros(2)}, tmp_path / "other.pt")
     result = run("arl", tmp_path / "other.pt", "--out", tmp_path / "models")
     assert result.exit_code == 2
-    assert "this is no ARL checkpoint" in result.output
+    assert "this is not a checkpoint of ARL" in result.output
     assert "Traceback" not in result.output
     assert not (tmp_path / "models").exists()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 import tarfile
@@ -18,6 +19,8 @@ from typer.testing import CliRunner
 import medvlp_toolkit as mv
 from medvlp_toolkit.cli.main import app
 from medvlp_toolkit.data.records import Finding, Presence, Report
+from tests.chat_server import chat_server, statement, states
+from tests.chat_server import status as answers_with
 
 HEAVY = ("torch", "monai", "ignite", "transformers")
 SECRET = "Smith-4711"
@@ -88,12 +91,20 @@ def test_findings_of_a_csv_are_json_lines(table: Path, tmp_path: Path) -> None:
 def test_what_is_left_out_is_counted_and_listed_and_the_totals_add_up(table: Path, tmp_path: Path) -> None:
     _, shown, _ = run(table, "--filter", "rules", "--out", tmp_path / "findings.jsonl")
     assert "without text: 1" in shown
-    assert f"left out: 2 (1 × duplicate id, 1 × 1 columns instead of 2); see {tmp_path / 'rejected.csv'}" in shown
+    assert shown.splitlines()[-1] == "rows: 6 read = 4 used + 2 rejected"
+    assert f"left out: 2 (1 × duplicate id, 1 × 1 field instead of 2); see {tmp_path / 'rejected.csv'}" in shown
     with (tmp_path / "rejected.csv").open() as file:
         rejected = list(csv.DictReader(file))
     assert [line["place"] for line in rejected] == ["reports.csv:4", "reports.csv:5"]
     lines_of_table = len(table.read_text().splitlines()) - 1
     assert len(findings(tmp_path / "findings.jsonl")) + len(rejected) == lines_of_table
+
+
+def test_the_run_ends_with_the_reports_that_had_no_section_and_no_finding(tmp_path: Path) -> None:
+    path = tmp_path / "reports.csv"
+    path.write_text("id,text\n1,FINDINGS: Effusion.\n2,INDICATION: Edema.\n3,IMPRESSION: Thank you.\n4,\n")
+    _, shown, _ = run(path, "--filter", "rules", "--out", tmp_path / "f.jsonl")
+    assert "no section that is read: 1; no finding: 1" in shown.splitlines()
 
 
 def test_neither_names_nor_report_text_are_shown(table: Path, tmp_path: Path) -> None:
@@ -185,6 +196,20 @@ def test_a_radgraph_file_is_looked_up_and_unknown_reports_are_counted(table: Pat
     assert "unknown to the filter: 3" in shown
 
 
+def test_a_lexicon_of_ones_own_is_named_by_its_file(table: Path, tmp_path: Path) -> None:
+    own = tmp_path / "mine.yaml"
+    own.write_text(
+        "extends: default\nentities: [doctor]\nfindings:\n- {concept: doctor, entity: doctor, phrases: [dr]}\n"
+    )
+    options = ["--filter", "rules", "--option", f"lexicon={own}"]
+    assert run(table, *options, "--out", tmp_path / "f.jsonl")[0] == 0
+    assert [f["entity"] for f in findings(tmp_path / "f.jsonl")["2"]] == ["effusion", "doctor"]
+    own.write_text("extends: default\nentites: [doctor]\n")
+    status, shown, said = run(table, *options, "--out", tmp_path / "f.jsonl")
+    assert (status, shown) == (2, "")
+    assert said == f"medvlp: {own}, line 2: unknown key 'entites'; did you mean 'entities'?\n"
+
+
 def test_an_entity_linker_gets_its_knowledge_source(table: Path, tmp_path: Path) -> None:
     (tmp_path / "knowledge.yaml").write_text("effusion: Fluid around the lung.\nedema: Fluid in the lung.\n")
     knowledge = f"{{_target_: medvlp_toolkit.knowledge_sources.definitions, path: {tmp_path / 'knowledge.yaml'}}}"
@@ -204,9 +229,31 @@ def test_a_third_partys_filter_runs_by_name_with_its_options(table: Path, tmp_pa
     assert "4 findings in 2 of them (4 uncertain)" in shown
 
 
+def test_a_language_model_is_asked_and_its_requests_are_counted(table: Path, tmp_path: Path) -> None:
+    with chat_server() as server:
+        server.behaviours = [states(statement("Smith has an effusion", "effusion"))]
+        options = ["model=m", f"base_url={server.url}", f"cache_dir={tmp_path / 'cache'}", "concurrency=1"]
+        call = [table, "--filter", "llm", *[word for option in options for word in ("--option", option)]]
+        status, shown, said = run(*call, "--out", tmp_path / "f.jsonl")
+        assert (status, said) == (0, "")
+        assert re.search(r"^requests: 3 \([\d.]+ requests/s\)$", shown, re.MULTILINE)
+        assert "\nquotes that are not in the report, dropped: 1\n" in shown
+        assert [(f["entity"], f["span"]) for f in findings(tmp_path / "f.jsonl")["2"]] == [("effusion", [0, 8])]
+        status, shown, _ = run(*call, "--out", tmp_path / "f.jsonl")
+        assert "\nanswers from the cache: 3\n" in shown
+        assert len(server.requests) == 3
+        server.always = answers_with(500)
+        refused = run(*call, "--option", "attempts=1", "--option", "examples=0", "--out", tmp_path / "g.jsonl")
+    assert refused[0] == 2
+    assert refused[2].startswith(f"medvlp: {server.url}/chat/completions: the server fails (status 500)")
+    assert len(refused[2].splitlines()) == 1
+    assert not (tmp_path / "g.jsonl").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--filter", "llm", "--option", "model=m", "--option", "base_url=http://8.8.8.8/v1"], "allow_remote: true"),
         (["--filter", "rulse"], "no report_filters plugin named 'rulse'; did you mean 'rules'?"),
         (["--filter", "words"], "report_filters plugin 'words' needs word; give --option 'word=…'"),
         (["--filter", "words", "--option", "wrod=x"], "has no option 'wrod'; did you mean 'word'?"),

@@ -50,9 +50,21 @@ def test_present_absent_uncertain_and_not_mentioned(reports: Path, tmp_path: Pat
     assert first["Hernia"] == ""
     assert second["Pneumonia"] == "-1"
     assert set(third.values()) == {"s3", ""}
-    assert shown.splitlines()[-2:] == [f"{tmp_path / 'labels.csv'}: 3 reports, 14 labels (nih14)", "without text: 1"]
+    assert shown.splitlines()[-3:] == [
+        f"{tmp_path / 'labels.csv'}: 3 reports, 14 labels (nih14)",
+        "no section that is read: 0; no finding: 0",
+        "without text: 1",
+        "rows: 3 read = 3 used + 0 rejected",
+    ]
     [line] = [line.split() for line in shown.splitlines() if line.startswith("Effusion")]
     assert line == ["Effusion", "1", "0", "0"]
+
+
+def test_the_run_ends_with_the_reports_that_had_no_section_and_no_finding(tmp_path: Path) -> None:
+    path = tmp_path / "reports.csv"
+    path.write_text("id,text\n1,FINDINGS: Effusion.\n2,INDICATION: Edema.\n3,IMPRESSION: Thank you.\n4,\n")
+    _, shown, _ = run(path, "--scheme", "nih14", "--out", tmp_path / "labels.csv")
+    assert "no section that is read: 1; no finding: 1" in shown.splitlines()
 
 
 @pytest.mark.parametrize(("scheme", "labels"), [("nih14", 14), ("chexpert14", 14), ("medklip75", 75)])
@@ -95,7 +107,7 @@ def test_sections_are_an_option_of_the_rules(tmp_path: Path) -> None:
 
 
 def test_what_is_left_out_is_listed(tmp_path: Path) -> None:
-    (tmp_path / "r.csv").write_text("id,text\n1,Edema.\n1,Edema.\n")
+    (tmp_path / "r.csv").write_text("id,text\n1,Edema.\n1,No edema.\n")
     status, shown, _ = run(tmp_path / "r.csv", "--scheme", "nih14", "--out", tmp_path / "labels.csv")
     assert status == 0
     assert "left out: 1 (1 × duplicate id)" in shown

@@ -5,9 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from medvlp_reports.labels import label_reports, load_scheme, scheme_names
 from medvlp_toolkit.data.records import Report
+
+TEXTS = yaml.safe_load(Path(__file__).with_name("report_labels.yaml").read_text(encoding="utf-8"))
+CASES = [
+    pytest.param(text, expected, id=f"{group}: {text[:60]}")
+    for group, cases in TEXTS.items()
+    for text, expected in cases
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), CASES)
+def test_a_text_gets_the_labels_that_a_radiologist_would_give(text: str, expected: dict[str, object]) -> None:
+    found = labels(text, "chexpert14")
+    for label, values in expected.items():
+        allowed = values if isinstance(values, list) else [values]
+        assert found.get(label) in allowed, f"{label} is {found.get(label)}, not {values}"
 
 
 def labels(text: str, scheme: str = "nih14") -> dict[str, int]:
@@ -44,6 +60,11 @@ def test_a_normal_heart_denies_cardiomegaly_unless_it_is_stated() -> None:
     assert labels("Heart size is normal.") == {"Cardiomegaly": 0}
     assert labels("Heart size is normal. Mild cardiomegaly.") == {"Cardiomegaly": 1}
     assert labels("The heart is not enlarged.") == {"Cardiomegaly": 0}
+
+
+def test_an_addendum_outweighs_the_report_in_the_labels() -> None:
+    text = "IMPRESSION: Cardiomegaly. Possible effusion.\nADDENDUM: Heart size is normal. No effusion."
+    assert labels(text) == {"Cardiomegaly": 0, "Effusion": 0}
 
 
 def test_schemes_count_the_same_words_differently() -> None:
@@ -97,12 +118,12 @@ def test_a_users_scheme_is_read_from_its_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("labels: {A: {present: [unicorn]}}", "'A' has concept 'unicorn'"),
+        ("labels: {A: {present: [unicorn]}}", "concept 'unicorn' is none of the lexicon's"),
         ("certainty: {maybe: 1}\nlabels: {A: {present: [scar]}}", "maybe"),
-        ("certainty: {likely: 5}\nlabels: {A: {present: [scar]}}", "likely"),
+        ("certainty: {likely: 5}\nlabels: {A: {present: [scar]}}", "`likely`: 5 where 1"),
         ("labels: []", "labels"),
         ("- 1", "labels"),
-        ("labels: [A]", "map each label"),
+        ("labels: [A]", "`labels`: a list where a mapping is expected"),
         ("no_finding: {label: B}\nlabels: {A: {present: [scar]}}", "'B'"),
     ],
 )

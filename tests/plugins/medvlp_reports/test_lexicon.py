@@ -29,7 +29,7 @@ def test_a_phrase_stands_for_each_of_its_alternatives() -> None:
 
 
 def test_a_phrase_is_split_as_text_is() -> None:
-    assert expand("port-a-cath") == [("port", "cath")]
+    assert expand("port-a-cath", {"a"}) == [("port", "cath")]
     assert expand("r/o") == [("r", "/", "o")]
     assert expand("isn't") == [("isn", "t")]
 
@@ -130,7 +130,7 @@ def test_finer_concepts_keep_apart_what_the_75_classes_join() -> None:
         ({"entity": "efusion"}, "none of the 75"),
         ({"anatomy": "plura"}, "anatomy does not list"),
         ({"refine": {"hart": "x"}}, "anatomy does not list"),
-        ({"cue": "maybe"}, "only absent_before"),
+        ({"cue": "maybe"}, "`cue`: .maybe. where .absent_before. is expected"),
         ({"phrases": [True]}, "quote"),
     ],
 )

@@ -56,9 +56,16 @@ def test_observations_are_placed_at_the_landmark_of_their_anatomy(tmp_path: Path
     assert set(findings) == {
         Finding("clear", Presence.PRESENT, "lung_volumes", concept_id="clear"),
         Finding("effusion", Presence.PRESENT, "left_pleural", concept_id="effusion"),
-        Finding("pneumothorax", Presence.ABSENT, "unspecified", concept_id="pneumothorax"),
-        Finding("edema", Presence.UNCERTAIN, "unspecified", concept_id="edema"),
+        Finding("pneumothorax", Presence.ABSENT, None, concept_id="pneumothorax"),
+        Finding("edema", Presence.UNCERTAIN, None, concept_id="edema"),
     }
+
+
+def test_no_place_is_none_as_in_every_filter_and_unspecified_only_in_medklips_matrix(tmp_path: Path) -> None:
+    graph_filter = RadGraphFilter(write(tmp_path, LUNGS_AND_EFFUSION))
+    assert "unspecified" not in {finding.position for finding in graph_filter([Report("s50414267", "")])[0]}
+    row = graph_filter.statements().to_matrix()[0, graph_filter.positions.index("unspecified")]
+    assert row[graph_filter.entities.index("pneumothorax")] == 0
 
 
 @pytest.mark.parametrize(
@@ -134,10 +141,117 @@ def test_labels_of_newer_radgraph_models_mean_the_same(tmp_path: Path) -> None:
         "OBS-U": "Observation::uncertain",
     }
     entities = {key: {**item, "label": newer[item["label"]]} for key, item in study["entities"].items()}
-    entities["9"] = entity("3 cm", "Observation::measurement::definitely present", 2)
+    for number, family in enumerate(("Observation", "Anatomy")):
+        for certainty in ("definitely present", "definitely absent", "uncertain"):
+            entities[f"{family} {certainty}"] = entity("3 cm", f"{family}::measurement::{certainty}", number)
     graphs = {"old": study, "new": {**study, "entities": entities}}
-    old, new = RadGraphFilter(write(tmp_path, graphs))([Report("old", ""), Report("new", "")])
+    graph_filter = RadGraphFilter(write(tmp_path, graphs))
+    old, new = graph_filter([Report("old", ""), Report("new", "")])
     assert new == old != []
+    assert not graph_filter.take_tally()
+
+
+XL = "Observation::definitely present"
+XL_ANATOMY = "Anatomy::definitely present"
+TUBE_ABOVE_CARINA = {
+    "text": "ET tube 2 cm above aortic arch .",
+    "entities": {
+        "1": entity("tube", XL, 1, ("located_at", "2")),
+        "2": entity("2 cm above", "Anatomy::measurement::definitely present", 2, ("modify", "4")),
+        "3": entity("aortic", XL_ANATOMY, 5, ("modify", "4")),
+        "4": entity("arch", XL_ANATOMY, 6),
+    },
+}
+
+
+def test_a_distance_is_no_place_and_hands_on_what_it_is_measured_from(tmp_path: Path) -> None:
+    (findings,) = RadGraphFilter(write(tmp_path, {"s1": TUBE_ABOVE_CARINA}))([Report("s1", "")])
+    assert findings == [Finding("tube", Presence.PRESENT, "aorta", concept_id="tube")]
+
+
+def test_a_measurement_that_leads_nowhere_leaves_its_observation_without_a_place(tmp_path: Path) -> None:
+    graph = {
+        "text": "tube 2 cm deep . carina .",
+        "entities": {
+            "1": entity("tube", XL, 0, ("located_at", "2")),
+            "2": entity("2 cm deep", "Anatomy::measurement::uncertain", 1, ("modify", "2"), ("modify", "77")),
+        },
+    }
+    (findings,) = RadGraphFilter(write(tmp_path, {"s1": graph}))([Report("s1", "")])
+    assert findings == [Finding("tube", Presence.PRESENT, None, concept_id="tube")]
+
+
+def test_a_phrase_that_the_newer_models_mark_counts_as_its_head_word(tmp_path: Path) -> None:
+    phrases = {"et tube": "tube", "nodular opacities": "opacity", "not well seen": "tail_abnorm_obs"}
+    graph = {
+        "text": "et tube , nodular opacities , not well seen",
+        "entities": {str(n): entity(tokens, XL, n) for n, tokens in enumerate(phrases)},
+    }
+    published = {"text": graph["text"], "entities": {"1": entity("et tube", "OBS-DP", 0)}}
+    (newer,) = RadGraphFilter(write(tmp_path, {"s1": graph}))([Report("s1", "")])
+    assert {finding.entity for finding in newer} == set(phrases.values())
+    (old,) = RadGraphFilter(write(tmp_path, {"s1": published}))([Report("s1", "")])
+    assert [finding.entity for finding in old] == ["tail_abnorm_obs"]  # as MedKLIP counts it
+
+
+def test_an_unknown_label_is_counted_and_costs_its_entity_alone(tmp_path: Path) -> None:
+    (study,) = LUNGS_AND_EFFUSION.values()
+    entities = study["entities"] | {
+        "9": entity("today", "Timing::definitely present", 2, ("located_at", "1")),
+        "10": entity("edema", "OBS-XX", 17),
+    }
+    graphs = {"whole": study, "strange": {**study, "entities": entities}, "again": {**study, "entities": entities}}
+    graph_filter = RadGraphFilter(write(tmp_path, graphs))
+    whole, strange, _ = graph_filter([Report("whole", ""), Report("strange", ""), Report("nowhere", "")])
+    assert strange == whole
+    assert graph_filter.unknown_labels == {"Timing::definitely present": 2, "OBS-XX": 2}
+    assert dict(graph_filter.take_tally()) == {
+        "entities with an unknown label, left out: 'Timing::definitely present'": 2,
+        "entities with an unknown label, left out: 'OBS-XX'": 2,
+        "unknown to the filter": 1,
+    }
+    assert not graph_filter.take_tally()
+    assert not pickle.loads(pickle.dumps(RadGraphFilter(tmp_path / "graphs.json"))).take_tally()
+
+
+@pytest.mark.parametrize("forward", [True, False])
+def test_a_finding_lies_where_what_suggests_it_lies(tmp_path: Path, forward: bool) -> None:
+    """ "Opacity in the left base suggestive of pneumonia", "opacity suggestive of left basilar pneumonia"."""
+    placed, other = (("opacity", 0), ("pneumonia", 7)) if forward else (("pneumonia", 7), ("opacity", 0))
+    relations = {"opacity": [("suggestive_of", "pneumonia")], "pneumonia": [("suggestive_of", "edema")]}
+    relations[placed[0]] = [*relations[placed[0]], ("located_at", "base")]
+    graph = {
+        "text": "opacity in left base is suggestive of pneumonia , thus edema .",
+        "entities": {
+            "left": entity("left", "ANAT-DP", 2, ("modify", "base")),
+            "base": entity("base", "ANAT-DP", 3),
+            placed[0]: entity(placed[0], "OBS-DP", placed[1], *relations[placed[0]]),
+            other[0]: entity(other[0], "OBS-U", other[1], *relations[other[0]]),
+            "edema": entity("edema", "OBS-U", 10),
+        },
+    }
+    path = write(tmp_path, {"s1": graph})
+    (findings,) = RadGraphFilter(path)([Report("s1", "")])
+    assert {finding.entity: finding.position for finding in findings} == {
+        "opacity": "left_lower_lung", "pneumonia": "left_lower_lung", "edema": "left_lower_lung",
+    }  # fmt: skip
+    (published,) = RadGraphFilter(path, suggestive_places=False)([Report("s1", "")])
+    assert {finding.entity: finding.position for finding in published} == {
+        placed[0]: "left_lower_lung", "edema": None,
+    }  # fmt: skip
+
+
+def test_what_only_suggests_something_without_a_place_is_kept(tmp_path: Path) -> None:
+    graph = {
+        "text": "heart and opacity suggestive of pneumonia .",
+        "entities": {
+            "1": entity("heart", "ANAT-DP", 0),
+            "2": entity("opacity", "OBS-DP", 2, ("suggestive_of", "3")),
+            "3": entity("pneumonia", "OBS-U", 5),
+        },
+    }
+    (findings,) = RadGraphFilter(write(tmp_path, {"s1": graph}))([Report("s1", "")])
+    assert {(finding.entity, finding.position) for finding in findings} == {("opacity", None), ("pneumonia", None)}
 
 
 def test_a_filter_sent_to_another_process_does_not_read_the_file_again(tmp_path: Path) -> None:
@@ -164,10 +278,6 @@ def test_the_fingerprint_follows_the_files_content(tmp_path: Path) -> None:
         (b'{"s1": 5}', "no study"),
         (b'{"s1": {"entities": {}}}', "not of RadGraph's form"),
         (b'{"s1": {"text": "a", "entities": {"1": {"tokens": "a"}}}}', "not of RadGraph's form"),
-        (
-            b'{"s1": {"text": "a", "entities": {"1": {"tokens": "a", "label": "X", "start_ix": 0, "relations": []}}}}',
-            "unknown label",
-        ),
         (b'{"s1": {"text": "\xff", "entities": {}}}', "no UTF-8"),
     ],
 )
@@ -178,6 +288,36 @@ def test_a_file_of_another_form_is_refused_in_one_line(tmp_path: Path, content: 
         RadGraphFilter(path).statements()
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"label": 3}, "not of RadGraph's form"),
+        ({"label": ["OBS-DP"]}, "not of RadGraph's form"),
+        ({"tokens": None}, "not of RadGraph's form"),
+        ({"start_ix": 2**70}, "a start_ix outside its text of 2 words"),
+        ({"start_ix": -1}, "a start_ix outside its text of 2 words"),
+        ({"start_ix": 2}, "a start_ix outside its text of 2 words"),
+        ({"start_ix": "1"}, "not of RadGraph's form"),
+        ({"start_ix": 0.5}, "not of RadGraph's form"),
+        ({"relations": "xx"}, r"relations that are no list of \[kind, entity\] pairs"),
+        ({"relations": [["modify"]]}, r"relations that are no list of \[kind, entity\] pairs"),
+        ({"relations": [["modify", ["2"]]]}, "not of RadGraph's form"),
+        ({"relations": {"modify": "2"}}, r"relations that are no list of \[kind, entity\] pairs"),
+    ],
+)
+def test_a_damaged_entity_is_one_line_without_words_of_the_report(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    path = write(
+        tmp_path, {"s1": {"text": "secret effusion", "entities": {"1": entity("effusion", "OBS-DP", 1) | change}}}
+    )
+    with pytest.raises(ValueError, match=message) as caught:
+        RadGraphFilter(path).statements()
+    assert "study number 1" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -208,7 +348,7 @@ def test_batches_join_into_the_same_statements(tmp_path: Path) -> None:
 Statement = tuple[str, str, str, str]
 
 
-def statements_by_hand(study: dict[str, Any]) -> set[Statement]:
+def statements_by_hand(study: dict[str, Any], suggestive_places: bool) -> set[Statement]:
     """(position, entity, label, lemma) of one study."""
     vocabulary = medklip_vocabulary()
     sentence_of_word = []
@@ -219,33 +359,44 @@ def statements_by_hand(study: dict[str, Any]) -> set[Statement]:
     entities = study["entities"]
     rows = []
     for key, item in entities.items():
-        for _, target in item["relations"] or [(None, None)]:
-            rows.append((key, item, target, sentence_of_word[item["start_ix"]]))
-    located: set[tuple[str, str, str]] = set()
+        for kind, target in item["relations"] or [(None, None)]:
+            rows.append((key, item, kind, target, sentence_of_word[item["start_ix"]]))
+    places: dict[str, set[str]] = {key: set() for key, item in entities.items() if item["label"] != "ANAT-DP"}
+    lost: set[str] = set()
     for sentence in range(number + 1):
-        here = [row for row in rows if row[3] == sentence]
+        here = [row for row in rows if row[4] == sentence]
         keys_here = {key for key, *_ in here}
-        heads = [key for key, item, target, _ in here if item["label"] == "ANAT-DP" and target is None]
-        has_anatomy = any(item["label"] == "ANAT-DP" for _, item, _, _ in here)
+        heads = [key for key, item, _, target, _ in here if item["label"] == "ANAT-DP" and target is None]
+        has_anatomy = any(item["label"] == "ANAT-DP" for _, item, *_ in here)
         for head in heads:
-            modifiers = [key for key, item, target, _ in here if item["label"] == "ANAT-DP" and target == head]
+            modifiers = [key for key, item, _, target, _ in here if item["label"] == "ANAT-DP" and target == head]
             anatomy = "|".join(entities[key]["tokens"].lower() for key in [head, *modifiers])
-            for key in keys_here:
-                item = entities[key]
-                for relation, target in item["relations"]:
-                    if item["label"] != "ANAT-DP" and relation == "located_at" and target in {head, *modifiers}:
-                        located.add((anatomy, item["tokens"].lower(), item["label"]))
-        for key in keys_here:
-            item = entities[key]
-            if item["label"] != "ANAT-DP":
-                stays = any(target in keys_here for _, target in item["relations"])
-                if not stays or not has_anatomy:
-                    located.add(("unspecified", item["tokens"].lower(), item["label"]))
+            for key in keys_here & set(places):
+                for relation, target in entities[key]["relations"]:
+                    if relation == "located_at" and target in {head, *modifiers}:
+                        places[key].add(anatomy)
+        for key in keys_here & set(places):
+            kinds = {kind for kind, target in entities[key]["relations"] if target in keys_here}
+            if not (kinds - {"suggestive_of"} if suggestive_places else kinds) or not has_anatomy:
+                lost.add(key)
+    reached = {key for key, found in places.items() if found}
+    while suggestive_places and reached:
+        given: dict[str, set[str]] = {}
+        for key in places:
+            for relation, target in entities[key]["relations"]:
+                if relation == "suggestive_of" and target in places:
+                    for one, other in ((key, target), (target, key)):
+                        if one in reached and not places[other]:
+                            given.setdefault(other, set()).update(places[one])
+        places |= given
+        lost -= set(given)
+        reached = set(given)
     result = set()
-    for anatomy, tokens, label in located:
-        lemma = lemmatize(tokens)
+    for key, found in places.items():
+        lemma = lemmatize(entities[key]["tokens"].lower())
         lemma = vocabulary.merges.get(lemma, lemma)
-        result.add((vocabulary.position(anatomy), vocabulary.entity(lemma), label, lemma))
+        for anatomy in [*found, *(["unspecified"] if key in lost else [])]:
+            result.add((vocabulary.position(anatomy), vocabulary.entity(lemma), entities[key]["label"], lemma))
     return result
 
 
@@ -293,17 +444,22 @@ def studies(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(studies(), min_size=1, max_size=4))
-def test_columns_give_what_a_plain_reading_gives(tmp_path_factory: pytest.TempPathFactory, batch: list[Any]) -> None:
+@given(st.lists(studies(), min_size=1, max_size=4), st.booleans())
+def test_columns_give_what_a_plain_reading_gives(
+    tmp_path_factory: pytest.TempPathFactory, batch: list[Any], suggestive_places: bool
+) -> None:
     graphs = {f"s{number}": study for number, study in enumerate(batch)}
-    graph_filter = RadGraphFilter(write(tmp_path_factory.mktemp("radgraph"), graphs))
+    path = write(tmp_path_factory.mktemp("radgraph"), graphs)
+    graph_filter = RadGraphFilter(path, suggestive_places=suggestive_places)
     names = {Presence.PRESENT: "OBS-DP", Presence.ABSENT: "OBS-DA", Presence.UNCERTAIN: "OBS-U"}
     matrix = graph_filter.statements().to_matrix()
     for number, (study, findings) in enumerate(
         zip(batch, graph_filter([Report(key, "") for key in graphs]), strict=True)
     ):
-        found = [(f.position, f.entity, names[f.presence], f.concept_id) for f in findings if f.presence]
-        expected = statements_by_hand(study)
+        found = [
+            (f.position or "unspecified", f.entity, names[f.presence], f.concept_id) for f in findings if f.presence
+        ]
+        expected = statements_by_hand(study, suggestive_places)
         assert len(found) == len(set(found))
         assert set(found) == expected
         by_hand = np.full((51, 75), -1)

@@ -1,4 +1,4 @@
-"""What pre-training taught: the pretext tasks on unseen studies, and a linear probe on frozen image features."""
+"""Evaluation of pre-training: the pretext tasks on unseen studies, and a linear probe on frozen image features."""
 
 from __future__ import annotations
 
@@ -93,6 +93,7 @@ class PretextEvaluation(Evaluation):
             test.label_names,
             patient_id=test.patient_ids,
             split=test.store.values("split", test.rows),
+            image_id=test.store.image_ids(test.rows) if len(set(test.study_ids)) < len(test) else None,
         )
 
 

@@ -1,4 +1,4 @@
-"""The knowledge graph's entities, each informed by its neighbours: ARL's graph encoder."""
+"""ARL's graph encoder: embeds each entity of the knowledge graph from its neighbours."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class GraphAttentionEncoder(nn.Module):
         self.conv2 = GraphAttention(heads * hidden, width, 1, concat=False, dropout=dropout)
 
     def forward(self) -> Tensor:
-        """() -> (E, width): every entity with what its neighbours say of it."""
+        """() -> (E, width): every entity embedded with its neighbourhood."""
         loops = torch.arange(self.num_entities, device=self.edge_index.device)
         source = torch.cat([self.edge_index[0].clamp(min=0), loops])
         target = torch.cat([self.edge_index[1].clamp(min=0), loops])
@@ -126,7 +126,7 @@ class GraphAttentionEncoder(nn.Module):
         return out
 
     def architecture(self) -> dict[str, Any]:
-        """Arguments that make an encoder of the same sizes; a checkpoint brings the graph."""
+        """Arguments that build an encoder of the same sizes; the graph comes from a checkpoint."""
         return {
             "entities": self.num_entities,
             "triples": self.edge_index.shape[1],
@@ -143,7 +143,7 @@ class GraphAttentionEncoder(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *arguments)
 
     def explain_misfit(self, state_dict: Mapping[str, Any], prefix: str = "") -> str | None:
-        """A sentence when a state dict is of another graph than the one that this encoder was built with."""
+        """A sentence if a state dict belongs to another graph than this encoder."""
         edges = state_dict.get(f"{prefix}edge_index")
         embeddings = state_dict.get(f"{prefix}embeddings", self.embeddings)
         if edges is None or (_same_graph(self.edge_index, edges) and len(embeddings) == self.num_entities):
@@ -152,7 +152,7 @@ class GraphAttentionEncoder(nn.Module):
 
 
 def checked_graph(model: VisionLanguageModel, graph: KnowledgeGraph | None) -> KnowledgeGraph | None:
-    """The graph that batches are to be linked with, as given.
+    """The graph to link batches with, as given.
 
     Raises:
         ValueError: when the model has another one.

@@ -1,4 +1,4 @@
-"""Checkpoints of the published ARL, M3AE and METER as :class:`~medvlp_toolkit.model.PretrainingModel`."""
+"""Imports checkpoints of the published ARL, M3AE and METER as :class:`~medvlp_toolkit.model.PretrainingModel`."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def m3ae(
 ) -> PretrainingModel:
     """Build M3AE (Chen et al. 2022) from its published checkpoints: ARL's model without knowledge.
 
-    Fine-tuned checkpoints hold a downstream head only; they get a fresh matching head, and the report says so.
+    Fine-tuned checkpoints hold a downstream head only; they get a fresh matching head, which the report notes.
 
     Args:
         state_dict: bare or under ``state_dict`` (Lightning).

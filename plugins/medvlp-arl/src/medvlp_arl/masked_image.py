@@ -14,7 +14,7 @@ from medvlp_toolkit.interfaces import Encodings, ModelParts
 
 
 class PatchDecoder(nn.Module):
-    """Rebuilds all patches from the visible ones: a small transformer over them and a token for the masked."""
+    """Reconstructs all patches from the visible ones: a small transformer over them and mask tokens."""
 
     positions: Tensor
 
@@ -45,7 +45,7 @@ class PatchDecoder(nn.Module):
 
 
 class MaskedImageModelling(nn.Module):
-    """What do the masked patches show? The squared error of their normalised pixels (He et al. 2022).
+    """Masked image modelling: squared error of the normalised pixels of masked patches (He et al. 2022).
 
     The model sees a quarter of the patches and the whole report; the decoder reads the image tokens that enter a
     middle layer of the fusion module, as in M3AE (Chen et al. 2022).
@@ -101,7 +101,7 @@ class MaskedImageModelling(nn.Module):
         initialise(self, init_std)
 
     def requires(self, model: ModelParts) -> list[str]:
-        """An image encoder that can leave patches out, and a grid that divides the image."""
+        """An image encoder that supports masking, and a grid that divides the image."""
         encoder = model.image_encoder
         name = type(encoder).__name__
         if not encoder.supports_masking:
@@ -152,13 +152,13 @@ class MaskedImageModelling(nn.Module):
 
 
 def sine_cosine_table(grid: tuple[int, int], width: int) -> Tensor:
-    """Fixed encodings of the places of a grid: (rows · columns, width).
+    """Fixed encodings of the positions of a grid: (rows · columns, width).
 
     Sines and cosines of the column, then those of the row, at frequencies 10000^(-k / (width / 4)) (He et al. 2022,
     after Vaswani et al. 2017).
 
     Raises:
-        ValueError: when the width is no multiple of four.
+        ValueError: when the width is not a multiple of four.
     """
     if width % 4:
         raise ValueError(f"sine-cosine position encodings need a width that is a multiple of 4, got {width}")

@@ -11,7 +11,7 @@ from medvlp_toolkit.interfaces import Encodings, ModelParts, PoolsPairs
 
 
 class ImageTextMatching(nn.Module):
-    """Do image and report belong together? Two-way cross-entropy on the pooled pair feature.
+    """Image-text matching: two-way cross-entropy on the pooled pair feature.
 
     As in ViLT, METER and ARL: half of the reports of a batch meet an image that is not theirs.
 
@@ -19,7 +19,7 @@ class ImageTextMatching(nn.Module):
         pooled_width: of the fusion module's ``pooled``, where no ``fusion`` is given.
         knowledge: whether the report's entities are injected; False for a model without knowledge.
         init_std: of the initial weights, published 0.02; None keeps torch's own, with which narrow models learn.
-        fusion: the model's fusion module, which says how wide its ``pooled`` is.
+        fusion: the model's fusion module, which defines the width of its ``pooled``.
 
     Example::
 
@@ -47,7 +47,7 @@ class ImageTextMatching(nn.Module):
         initialise(self, init_std)
 
     def requires(self, model: ModelParts) -> list[str]:
-        """A fusion module with a pooled feature, as wide as the head reads."""
+        """A fusion module with a pooled feature of the head's width."""
         name = type(model.fusion).__name__
         if not isinstance(model.fusion, PoolsPairs):
             return [f"reads a pooled feature of image and text, and {name} gives none (it has no pooled_width)"]

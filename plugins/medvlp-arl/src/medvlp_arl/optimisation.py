@@ -1,4 +1,4 @@
-"""ARL's optimiser groups, and the form of AdamW that it was trained with."""
+"""ARL's optimiser groups, and the AdamW variant that it was trained with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How well a model does its pretext tasks, beside what guessing the most frequent answer would give."""
+"""Metrics of the pretext tasks, beside the baseline of guessing the most frequent answer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BINS = 256
 
 
 class PretextStep(EvaluationStep):
-    """Counts of what a :class:`~medvlp_toolkit.model.PretrainingModel` gets right in one batch.
+    """Counts the correct predictions of a :class:`~medvlp_toolkit.model.PretrainingModel` in one batch.
 
     An :class:`~medvlp_toolkit.evaluation.EvaluationStep` whose output is a dict of tensors that
     :class:`PretextMetrics` adds up: for each loss ``<name>:sum`` and ``<name>:count``, and what its kind has beside.
@@ -62,16 +62,18 @@ def pretext_counts(model: PretrainingModel, batch: Mapping[str, Any]) -> dict[st
 
 
 def _tokens(loss: MaskedLanguageModelling, encodings: Encodings) -> dict[str, Tensor]:
-    """Right answers and the answers there were, of all masked tokens and of those of linked entities."""
+    """Correct predictions and totals, of all masked tokens and of those of linked entities."""
     batch = encodings.batch
     labels = batch["masked_labels"].to(torch.long)
     logits = loss.logits(encodings)
-    told = labels >= 0
-    right = (logits.argmax(dim=-1) == labels) & told
+    masked = labels >= 0
+    right = (logits.argmax(dim=-1) == labels) & masked
     vocabulary = logits.shape[-1]
-    found = {"token_right": right.sum(), "token_answers": torch.bincount(labels[told], minlength=vocabulary)}
+    found = {"token_right": right.sum(), "token_answers": torch.bincount(labels[masked], minlength=vocabulary)}
     if "linked_entity_alignment" in batch:
-        of_entity = (batch["linked_entity_alignment"] > 0).any(dim=1).gather(1, batch["masked_positions"].long()) & told
+        of_entity = (batch["linked_entity_alignment"] > 0).any(dim=1).gather(
+            1, batch["masked_positions"].long()
+        ) & masked
         found["entity_right"] = (right & of_entity).sum()
         found["entity_answers"] = torch.bincount(labels[of_entity], minlength=vocabulary)
     return found

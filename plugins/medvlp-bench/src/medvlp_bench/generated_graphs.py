@@ -1,4 +1,4 @@
-"""Files of RadGraph's published form, to time their reader on. They mean nothing."""
+"""Generates files in RadGraph's published format, to time their reader. The content is meaningless."""
 
 from __future__ import annotations
 

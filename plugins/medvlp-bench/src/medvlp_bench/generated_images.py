@@ -1,4 +1,4 @@
-"""Files and stores of synthetic radiographs, to time reading on."""
+"""Generates files and stores of synthetic radiographs, to time reading."""
 
 from __future__ import annotations
 

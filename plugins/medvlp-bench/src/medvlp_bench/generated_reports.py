@@ -1,4 +1,4 @@
-"""Chest-radiograph reports in varied words, to time report filters on. They mean nothing."""
+"""Generates chest-radiograph reports with varied wording, to time report filters. The content is meaningless."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How fast JPEG files become stored images: on one core, and by `Prepare` on all."""
+"""Speed of converting JPEG files to stored images: on one core, and by `Prepare` on all."""
 
 from __future__ import annotations
 

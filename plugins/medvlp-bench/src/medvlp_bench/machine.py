@@ -1,4 +1,4 @@
-"""On what a figure was measured: machine and versions."""
+"""The environment of a measurement: machine and versions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Timing: warm up, repeat, tell the median and the spread, of the clock and of the processor."""
+"""Timing: warm up, repeat, report the median and the spread of wall-clock and processor time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Measurement:
     """Rates of repeated work.
 
     ``rates`` are per second by the clock, ``cpu_rates`` per second of processor time (all threads and children of the
-    process): on a machine that others use too, the second says more. ``peak_memory`` is the process's in MiB, with the
+    process): on a shared machine, the second is more reliable. ``peak_memory`` is the process's in MiB, with the
     pages of mapped files that it has touched.
     """
 
@@ -76,7 +76,7 @@ def peak_memory() -> float:
 
 
 def one_thread() -> None:
-    """Keep what this process computes to one core."""
+    """Restrict this process to one core."""
     import pyarrow as pa
 
     pa.set_cpu_count(1)

@@ -1,4 +1,4 @@
-"""How fast reports become findings, on one core."""
+"""Speed of extracting findings from reports, on one core."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One bundle's training step, kept ready in a process of its own and timed on request.
+"""One bundle's training step, kept ready in a separate process and timed on request.
 
     python step_process.py
 
@@ -108,7 +108,7 @@ def watch_parts(network: Any, mark: Callable[[str], None]) -> None:
 
 
 class StepServer:
-    """Lets the bundle's trainer run, and stops it after each step to answer what it is asked."""
+    """Runs the bundle's trainer, pausing after each step to answer requests."""
 
     def __init__(self, asked: dict[str, Any], requests: TextIO, answers: TextIO) -> None:
         self.asked = asked
@@ -134,7 +134,7 @@ class StepServer:
         network = self.trainer.network
         self.cuda = self.trainer.state.device.type == "cuda"
         self.clock = PartClock(self.cuda)
-        # Hooks make a compiled step fall into pieces: its parts are not told apart.
+        # Hooks would split a compiled step into pieces, so its parts are not timed.
         self.watches = not self.asked.get("compiled", False)
         if self.watches:
             watch_parts(network, self.clock.mark)
@@ -207,7 +207,7 @@ class StepServer:
 
 
 class _AskedToEndError(Exception):
-    """Nothing more is asked."""
+    """Raised when no more requests follow."""
 
 
 def _write(stream: TextIO, answer: dict[str, Any]) -> None:

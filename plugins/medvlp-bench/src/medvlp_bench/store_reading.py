@@ -1,4 +1,4 @@
-"""How fast a training image comes out of a packed store, on one core."""
+"""Speed of reading training images from a packed store, on one core."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much memory a long training takes: over epochs, and for each further process on one machine."""
+"""Memory use of a long training run: over epochs, and for each additional process on one machine."""
 
 from __future__ import annotations
 
@@ -122,9 +122,9 @@ def train_epochs(options: str) -> dict[str, Any]:
         iteration_update=PretrainingStep(augmentation), decollate=False,
         train_handlers=[Throughput(), ProgressBar(), NonFiniteGuard(every=50)],
     )  # fmt: skip
-    told: list[dict[str, float]] = []
+    noted: list[dict[str, float]] = []
     started = time.perf_counter()
-    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: told.append(memory()))
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: noted.append(memory()))
     trainer.add_event_handler(Events.EPOCH_STARTED, lambda engine: dataset.set_epoch(engine.state.epoch))
     state = {"model": network, "optimizer": optimizer, "trainer": trainer}
     Checkpointing(Path(given["folder"]) / "run", state).attach(trainer)
@@ -134,7 +134,7 @@ def train_epochs(options: str) -> dict[str, Any]:
     return {
         "before": before,
         "opened": opened,
-        "epochs": told,
+        "epochs": noted,
         "seconds": time.perf_counter() - started,
         "studies": len(dataset),
     }
@@ -145,9 +145,9 @@ def memory() -> dict[str, float]:
     import gc
 
     gc.collect()
-    told: dict[str, float] = {}
+    noted: dict[str, float] = {}
     for line in Path(f"/proc/{os.getpid()}/smaps_rollup").read_text().splitlines():
         name, _, value = line.partition(":")
-        told[name] = float(value.split()[0]) / 1024 if value.strip().endswith("kB") else 0.0
-    own = told["Private_Clean"] + told["Private_Dirty"]
-    return {"own": told["Anonymous"], "private": own, "proportional": told["Pss"], "resident": told["Rss"]}
+        noted[name] = float(value.split()[0]) / 1024 if value.strip().endswith("kB") else 0.0
+    own = noted["Private_Clean"] + noted["Private_Dirty"]
+    return {"own": noted["Anonymous"], "private": own, "proportional": noted["Pss"], "resident": noted["Rss"]}

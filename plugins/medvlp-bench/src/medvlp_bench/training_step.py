@@ -1,4 +1,4 @@
-"""How fast a bundle trains: its own trainer, on a store that its own ``prepare.yaml`` prepared."""
+"""Training speed of a bundle: its own trainer, on a store prepared by its own ``prepare.yaml``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PROCESS = Path(__file__).with_name("step_process.py")
 
 @dataclass(frozen=True)
 class Side:
-    """What is measured: a bundle of a checkout, with settings.
+    """The subject of a measurement: a bundle of a checkout, with settings.
 
     Args:
         configs: files of the training, later ones overlay earlier ones.
@@ -40,9 +40,9 @@ class Side:
         return environment
 
     def __str__(self) -> str:
-        told = [str(self.checkout)] if self.checkout is not None else []
-        told += [f"{key}={value}" for key, value in self.overrides.items() if key not in ("dataset_dir", "output_dir")]
-        return " ".join(told) or "as configured"
+        words = [str(self.checkout)] if self.checkout is not None else []
+        words += [f"{key}={value}" for key, value in self.overrides.items() if key not in ("dataset_dir", "output_dir")]
+        return " ".join(words) or "as configured"
 
 
 class StepProcess:
@@ -83,7 +83,7 @@ class StepProcess:
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            pass  # it ended: the empty line below says so
+            pass  # it ended: detected by the empty line below
         line = self._process.stdout.readline()
         if not line:
             raise ValueError(f"the process that trains ended with status {self._process.wait()}")

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
-from medvlp_datasets.text_files import read_table
-from medvlp_toolkit.data.records import Report, Study
+from medvlp_toolkit.data.records import Report, SectionSpan, Study
 
 
 class Lookup:
@@ -53,19 +51,15 @@ def encoded(key: str) -> bytes:
     return key.encode("utf-8", "surrogatepass")
 
 
-def table_by(path: Path | str, *key: str, required: tuple[str, ...] = ()) -> Lookup:
-    """A table's rows under the values of its key columns, joined by ``/``."""
-    rows = read_table(path, (*key, *required))
-    return Lookup(("/".join(row[name] for name in key), row) for _, row in rows if row is not None)
-
-
 def reports_by_id(studies: Iterable[Study]) -> Lookup:
     """The reports of a data source under their ids."""
     return Lookup(
-        (study.report.id, [study.report.text, study.report.sections]) for study in studies if study.report is not None
+        (study.report.id, [study.report.text, study.report.sections, study.report.spans])
+        for study in studies
+        if study.report is not None
     )
 
 
 def report_from(value: Any, report_id: str) -> Report:
-    text, sections = value
-    return Report(report_id, text, dict(sections))
+    text, sections, spans = value
+    return Report(report_id, text, dict(sections), tuple(SectionSpan(*span) for span in spans))

@@ -1,4 +1,4 @@
-"""CLIP's vision transformer as token encoder."""
+"""CLIP's vision transformer as a token encoder."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class ClipVisionTransformer(nn.Module):
 
     @torch.jit.unused
     def architecture(self) -> dict[str, Any]:
-        """Arguments that make the same tower with other weights."""
+        """Arguments that build the same tower with other weights."""
         return {
             "image_size": [self.rows * self.patch_size, self.columns * self.patch_size],
             "patch_size": self.patch_size,
@@ -122,7 +122,7 @@ class ClipVisionTransformer(nn.Module):
 
     @torch.jit.unused
     def load_clip(self, state: Mapping[str, Tensor], name: str = "the state dict") -> None:
-        """Take the weights of a CLIP model (OpenAI's layout or transformers'), positions resampled.
+        """Load the weights of a CLIP model (OpenAI's layout or transformers'), with resampled positions.
 
         Raises:
             ValueError: when they do not fit, with the whole list.
@@ -145,7 +145,7 @@ class ClipVisionTransformer(nn.Module):
 
     @torch.jit.unused
     def fit_positions(self, positions: Tensor) -> Tensor:
-        """Position embeddings of another image size, resampled to this one's: what a checkpoint is loaded with."""
+        """Position embeddings of another image size, resampled to this one, for loading a checkpoint."""
         if positions.shape == self.positional_embedding.shape:
             return positions
         return resized_positions(positions, (self.rows, self.columns))

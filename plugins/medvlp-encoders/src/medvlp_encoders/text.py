@@ -28,7 +28,7 @@ class TransformersText(nn.Module):
         tokenizer: instead of ``corpus``, hub name or folder of the tokenizer to use with ``config``, or what
             :func:`~medvlp_encoders.vocabulary.tokenizer_content` gave. Without either, ``config`` states its
             ``vocab_size`` and there is no tokenizer: for weights that a checkpoint brings.
-        lower_case: lower the text before tokenising; None keeps what the tokenizer says. MedKLIP lowers
+        lower_case: lower-case the text before tokenising; None keeps the tokenizer's setting. MedKLIP lowers
             Bio_ClinicalBERT's input although that vocabulary is cased.
         local_files_only: never ask the hub.
         seed: initialises a model made from ``config`` the same way every time; None uses torch's state.
@@ -97,7 +97,7 @@ class TransformersText(nn.Module):
         return hidden
 
     def architecture(self) -> dict[str, Any]:
-        """Arguments that make the same model with other weights, its tokenizer included."""
+        """Arguments that build the same model with other weights, including its tokenizer."""
         made_as: Any = self.model.config
         config = {key: value for key, value in made_as.to_diff_dict().items() if key not in _OF_A_FILE}
         config |= {"model_type": made_as.model_type, "vocab_size": self.vocabulary_size}
@@ -171,7 +171,7 @@ def _tokenizer_for(
 
 
 def _max_tokens(model: nn.Module) -> int | None:
-    """What the table of position embeddings reaches: RoBERTa's begins after the padding index."""
+    """The number of positions in the embedding table: RoBERTa's begins after the padding index."""
     positions = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
     if not isinstance(positions, nn.Embedding):
         return None

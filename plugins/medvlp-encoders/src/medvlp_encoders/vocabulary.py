@@ -1,4 +1,4 @@
-"""Tokenizers: a WordPiece vocabulary learned from the texts at hand, and a tokenizer as plain values."""
+"""Tokenizers: learning a WordPiece vocabulary from given texts, and serialising a tokenizer as plain values."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def wordpiece_tokenizer(corpus: Sequence[str], vocabulary_size: int = 4000) -> A
 
 
 def tokenizer_content(tokenizer: Any) -> dict[str, Any] | None:
-    """A fast tokenizer as plain values, to be kept in a file; None for one without a fast backend, or no tokenizer."""
+    """A fast tokenizer as plain values, for storing in a file; None without a fast backend or tokenizer."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         return None
@@ -64,7 +64,7 @@ def tokenizer_content(tokenizer: Any) -> dict[str, Any] | None:
 
 
 def tokenizer_from_content(content: Mapping[str, Any]) -> Any:
-    """The tokenizer that :func:`tokenizer_content` took apart."""
+    """The inverse of :func:`tokenizer_content`."""
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 

@@ -28,7 +28,7 @@ _FILL = 128 / 255
 
 
 class MedklipAugmentation(TrainingAugmentation):
-    """The augmentation MedKLIP trains with, its faults mended.
+    """MedKLIP's training augmentation, with its faults fixed.
 
     A bicubic random crop of 20 to 100 % of the area, a horizontal flip, then ``count`` operations drawn
     with replacement, each applied with probability one half at magnitude 7 of 10 (Cubuk et al. 2020,
@@ -85,7 +85,7 @@ class MedklipAugmentation(TrainingAugmentation):
         return image
 
     def operate_each(self, image: Tensor, operation: Tensor, sign: Tensor) -> Tensor:
-        """(B,) operation indices and signs; every operation runs on the images that drew it."""
+        """(B,) operation indices and signs; each operation runs on the images that drew it."""
         image = image.clone()
         # Read back once per call: which images drew what decides the shapes of the work.
         drawn = operation.tolist()
@@ -95,7 +95,7 @@ class MedklipAugmentation(TrainingAugmentation):
         return image
 
     def operate(self, name: str, image: Tensor, sign: Tensor) -> Tensor:
-        """One operation on images that all drew it."""
+        """One operation on all the given images."""
         level = self.magnitude / 10
         if name == "auto_contrast":
             return auto_contrast(image)

@@ -1,4 +1,4 @@
-"""The published MedKLIP checkpoint as a :class:`~medvlp_toolkit.model.PretrainingModel`."""
+"""Imports the published MedKLIP checkpoint as a :class:`~medvlp_toolkit.model.PretrainingModel`."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def text_width(state_dict: Mapping[str, Any]) -> int:
     """Width of the text embeddings that a published checkpoint reads.
 
     Raises:
-        ValueError: when it is no MedKLIP checkpoint.
+        ValueError: when it is not a checkpoint of MedKLIP.
     """
     return int(_unwrap(state_dict)["disease_embedding_layer.weight"].shape[1])
 
@@ -156,7 +156,7 @@ medklip.settings = settings  # type: ignore[attr-defined]
 
 
 def _notes(depth: int, layers: int) -> tuple[str, ...]:
-    """What the bundle's configurations have to be told of an unusual checkpoint."""
+    """Settings that the bundle's configurations need for an unusual checkpoint."""
     if (depth, layers) == (50, 4):
         return ()
     return (
@@ -175,7 +175,7 @@ def _unwrap(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
     if missing:
         shown = ", ".join(sorted(tensors)[:5]) or "nothing"
         raise ValueError(
-            f"this is no MedKLIP checkpoint: it lacks {', '.join(missing)}; it holds {len(tensors)} entries, "
+            f"this is not a checkpoint of MedKLIP: it lacks {', '.join(missing)}; it holds {len(tensors)} entries, "
             f"beginning with {shown}"
         )
     return tensors

@@ -1,4 +1,4 @@
-"""Which of MedKLIP's entities answers for a data set's label."""
+"""Maps data sets' labels to MedKLIP's entities."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Synthetic chest-radiograph-like images with reports and ground truth, for trials and tests.
+"""Synthetic chest-radiograph-like images with reports and ground truth, for experiments and tests.
 
 The phantom needs no download and no patient: thorax, lungs, heart, ribs, spine and diaphragm with
 natural variation; nine findings with masks and boxes; a report in varied words and what it states.
-It is a drawing, not a simulation of X-rays: a figure reached on it says that a method works, and
+It is a drawing, not a simulation of X-rays: a result on it shows that a method works, and
 nothing about its accuracy on patients.
 
     >>> study = Phantom(seed=1).study(0)

@@ -111,7 +111,7 @@ class Anatomy:
 
 
 def draw_anatomy(rng: np.random.Generator, difficulty: PhantomDifficulty) -> Anatomy:
-    """A body from a generator; what a patient keeps from one study to the next."""
+    """A body from a generator; it stays the same across a patient's studies."""
 
     def around(centre: float, spread: float) -> float:
         return centre + spread * rng.uniform(-1.0, 1.0)

@@ -1,4 +1,4 @@
-"""The picture while it is drawn: coordinate grids, the air in the lungs and what lies over them."""
+"""The drawing surface: coordinate grids, the air in the lungs and what lies over them."""
 
 from __future__ import annotations
 

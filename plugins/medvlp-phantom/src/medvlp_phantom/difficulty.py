@@ -1,4 +1,4 @@
-"""How hard the phantom is: every constant that a model's figures depend on, in one frozen place.
+"""The phantom's difficulty: every constant that model results depend on, in one frozen place.
 
 The values were fixed before any model was tuned on the phantom. Changing one of them makes
 published figures incomparable, so a change needs another ``version``.
@@ -24,7 +24,7 @@ FINDINGS: tuple[str, ...] = (
 FOCAL_FINDINGS: tuple[str, ...] = ("nodule", "consolidation", "effusion", "pneumothorax", "pacemaker")
 """The findings whose visible change is compact, so that pointing at their box is a fair question.
 
-Named before any model was trained on the phantom. The others are no such question: an enlarged heart and
+Named before any model was trained on the phantom. The others do not qualify: an enlarged heart and
 edema fill a large part of every image that has them, atelectases and catheters are long and thin. The box of
 a pacemaker bounds its generator; the lead, which crosses the chest, counts as a miss.
 """

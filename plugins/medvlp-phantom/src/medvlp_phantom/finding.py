@@ -1,4 +1,4 @@
-"""What every finding of the phantom has in common: a plan that is drawn first and painted later."""
+"""The base of the phantom's findings: planned (random draws) first, painted later."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class PlacedFinding:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where a finding is to be drawn: side and level of a body, and how strongly it shows (1: fully)."""
+    """Where to draw a finding: side and level of a body, and how strongly it shows (1: fully)."""
 
     rng: np.random.Generator
     anatomy: Anatomy
@@ -53,7 +53,7 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class FindingPlan(ABC):
-    """Everything drawn at random about one finding; painting it needs no more chance.
+    """All random draws of one finding; painting it is deterministic.
 
     ``strength`` is 1, or less for a finding that is only faintly there. ``grade`` (0 to 1) says how
     large it is among findings of its name.

@@ -1,4 +1,4 @@
-"""The generator: seed and index in, a synthetic radiograph with report and ground truth out."""
+"""The generator: maps seed and index to a synthetic radiograph with report and ground truth."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ CHUNK = 64
 
 @dataclass(frozen=True, slots=True)
 class PhantomTruth:
-    """What is known about a synthetic study without looking at it.
+    """The ground truth of a synthetic study.
 
     ``presence`` has every finding: 1 present, 0 absent, -1 doubtful. ``findings`` lists what was
-    painted, one entry a side. ``statements`` lists what the report says, with positions of the
+    painted, one entry a side. ``statements`` lists the report's statements, with positions of the
     MedKLIP vocabulary and spans in the text; findings that the report does not mention are not in it.
     """
 

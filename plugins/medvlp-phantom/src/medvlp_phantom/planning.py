@@ -1,4 +1,4 @@
-"""Which findings an image shows and where, so that none hides another."""
+"""Plans the findings of an image and their locations, so that none hides another."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ class _Planner:
 def plan_findings(
     rng: np.random.Generator, anatomy: Anatomy, difficulty: PhantomDifficulty
 ) -> tuple[list[Observation], Anatomy]:
-    """Draw what an image shows; returns the observations in painting order and the body they change."""
+    """Draw the findings of an image; returns the observations in painting order and the changed body."""
     planner = _Planner(rng, anatomy, difficulty)
     observations: list[Observation] = []
     if rng.random() >= difficulty.normal_share:

@@ -1,4 +1,4 @@
-"""Questions about the synthetic phantom: visual question answering can be tried without a download."""
+"""Questions about the synthetic phantom, to try visual question answering without a download."""
 
 from __future__ import annotations
 

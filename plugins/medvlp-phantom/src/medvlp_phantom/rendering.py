@@ -1,4 +1,4 @@
-"""From the fields of a canvas to a radiograph: normal anatomy, vessels, bones, exposure, noise."""
+"""Renders the fields of a canvas as a radiograph: normal anatomy, vessels, bones, exposure, noise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The words of phantom reports: how findings, positions and their absence are put.
+"""The wording of phantom reports: phrases for findings, positions and absence.
 
 Positions are the 51 landmark ids of the MedKLIP vocabulary (Wu et al. 2023).
 """

@@ -1,4 +1,4 @@
-"""Writes the report of a phantom image, and keeps what each sentence states.
+"""Writes the report of a phantom image, and records what each sentence states.
 
 What is stated is recorded beside the text as it is written, so a report filter with the MedKLIP
 vocabulary can be checked against :class:`WrittenReport.statements`.

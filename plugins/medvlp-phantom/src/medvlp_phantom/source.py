@@ -1,4 +1,4 @@
-"""The synthetic phantom as a data source: everything can be tried on it without a download."""
+"""The synthetic phantom as a data source, to try everything without a download."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The volume phantom as files, as a data set of CT would come: NIfTI volumes, a table of studies, one of boxes."""
+"""The volume phantom as files, laid out like a CT data set: NIfTI volumes, a table of studies, one of boxes."""
 
 from __future__ import annotations
 

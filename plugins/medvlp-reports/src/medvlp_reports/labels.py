@@ -12,11 +12,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from medvlp_reports.assertion import Certainty
-from medvlp_reports.landmarks import medklip_vocabulary
+from medvlp_reports.certainty import Certainty
 from medvlp_reports.lexicon import Lexicon, default_lexicon
-from medvlp_reports.resources import load_yaml, load_yaml_file
+from medvlp_reports.resources import load_yaml
 from medvlp_reports.rules import Mention, RuleFilter
+from medvlp_reports.scheme_file import EXPECTED, SchemeFile
+from medvlp_reports.yaml_models import YamlFile, did_you_mean, read_yaml, shown
 from medvlp_toolkit.data.records import Report
 
 PRESENT, ABSENT, UNCERTAIN = 1, 0, -1
@@ -32,10 +33,14 @@ _DEFAULT_VALUES = {
 
 @dataclass(frozen=True, slots=True)
 class LabelledReport:
-    """One row: the report's id and ``{label: 1, 0, -1 or None}``, labels in the scheme's order."""
+    """One row: the report's id and ``{label: 1, 0, -1 or None}``, labels in the scheme's order.
+
+    ``statements`` is how many statements about findings the report makes, labelled or not.
+    """
 
     id: str
     labels: dict[str, int | None]
+    statements: int = 0
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ class Scheme:
                     row[label] = own
             if value == PRESENT:
                 for label in self.absent.get(mention.concept, ()):
-                    if row[label] is None:
+                    if row[label] is None or mention.amends:
                         row[label] = ABSENT
         if self.no_finding is not None and mentioned:
             others = (value for label, value in row.items() if label not in self.apart_from)
@@ -91,14 +96,16 @@ def scheme_names() -> list[str]:
 def load_scheme(scheme: str | Path, lexicon: Lexicon | None = None) -> Scheme:
     """A scheme by name (``nih14``, ``chexpert14``, ``medklip75``) or from a YAML file of that form.
 
-    Raises ValueError for a name or a concept that does not exist, FileNotFoundError for a file.
+    Raises ValueError for a name or a concept that does not exist and, with file and line, for any other mistake in a
+    file; FileNotFoundError for a file.
     """
+    lexicon = lexicon or default_lexicon()
     if str(scheme) in scheme_names():
-        return _scheme(str(scheme), load_yaml(f"schemes/{scheme}.yaml"), lexicon or default_lexicon())
+        return _scheme(str(scheme), _shipped(str(scheme), lexicon), lexicon)
     path = Path(scheme)
     if path.suffix.lower() not in (".yaml", ".yml"):
         raise ValueError(f"no labelling scheme {str(scheme)!r}; expected {', '.join(scheme_names())} or a .yaml file")
-    return _scheme(path.stem, load_yaml_file(path), lexicon or default_lexicon())
+    return _scheme(path.stem, _read(path, lexicon, ()), lexicon)
 
 
 def label_reports(
@@ -109,52 +116,80 @@ def label_reports(
         report_filter = RuleFilter()
     chosen = scheme if isinstance(scheme, Scheme) else load_scheme(scheme, report_filter.lexicon)
     for report in reports:
-        yield LabelledReport(report.id, chosen.label(report_filter.concepts(report)))
+        mentions = report_filter.mentions(report)
+        said = sum(mention.certainty is not Certainty.HISTORY for mention in mentions)
+        yield LabelledReport(report.id, chosen.label(mentions), said)
 
 
-def _scheme(name: str, table: Any, lexicon: Lexicon) -> Scheme:
-    if not isinstance(table, dict) or not table.get("labels"):
-        raise ValueError(f"scheme {name}: expected a mapping with `labels`")
-    values = _DEFAULT_VALUES | _values(name, table.get("certainty") or {})
-    if table["labels"] == "entities":
-        entities = medklip_vocabulary().entities
-        return Scheme(name, entities, {entity: (entity,) for entity in entities}, {}, values, by_entity=True)
-    if not isinstance(table["labels"], dict):
-        raise ValueError(f"scheme {name}: `labels` must map each label to its concepts, or be the word `entities`")
-    present: dict[str, list[str]] = {}
-    absent: dict[str, list[str]] = {}
-    own_values: dict[str, dict[Certainty, int]] = {}
-    for label, concepts in table["labels"].items():
-        if "certainty" in (concepts or {}):
-            own_values[label] = values | _values(name, concepts["certainty"])
-        for role, index in (("present", present), ("absent", absent)):
-            for concept in (concepts or {}).get(role, ()):
-                if concept not in lexicon.concepts:
-                    raise ValueError(f"scheme {name}: label {label!r} has concept {concept!r}, which the lexicon lacks")
-                index.setdefault(concept, []).append(label)
-    no_finding = table.get("no_finding") or {}
-    unknown = {no_finding.get("label"), *no_finding.get("apart_from", ())} - {None, *table["labels"]}
-    if unknown:
-        raise ValueError(f"scheme {name}: no_finding names {sorted(unknown)[0]!r}, which is none of its labels")
+def _shipped(name: str, lexicon: Lexicon) -> SchemeFile:
+    # A lexicon without the default's findings lacks concepts that a shipped scheme has: they are never found.
+    concepts = {*lexicon.concepts, *default_lexicon().concepts}
+    return YamlFile(name, load_yaml(f"schemes/{name}.yaml")).into(SchemeFile, {"concepts": concepts})
+
+
+def _read(path: Path, lexicon: Lexicon, extended_by: tuple[Path, ...]) -> SchemeFile:
+    """A user's file, over what it extends."""
+    file = read_yaml(path, EXPECTED)
+    path = path.resolve()
+    if path in extended_by:
+        raise file.fault(("extends",), "`extends` leads back to a file that this one is extended by")
+    scheme = file.into(SchemeFile, {"concepts": lexicon.concepts})
+    extends = scheme.extends
+    if extends is not None:
+        if extends in scheme_names():
+            below = _shipped(extends, lexicon)
+        elif extends.lower().endswith((".yaml", ".yml")):
+            try:
+                below = _read(path.parent / extends, lexicon, (*extended_by, path))
+            except FileNotFoundError as error:
+                raise file.fault(("extends",), str(error)) from None
+        else:
+            expected = f"{', '.join(scheme_names())} or a .yaml file is expected"
+            hint = did_you_mean(extends, scheme_names())
+            raise file.fault(("extends",), f"`extends`: {shown(extends)} where {expected}{hint}")
+        try:
+            scheme = scheme.over(below)
+        except ValueError as error:
+            raise file.fault(("omit",) if scheme.omit else ("labels",), str(error)) from None
+    no_finding = scheme.no_finding
+    if no_finding is not None:
+        labels = scheme.labels if isinstance(scheme.labels, dict) else lexicon.entities
+        for name in (no_finding.label, *no_finding.apart_from):
+            if name not in labels:
+                hint = did_you_mean(name, labels)
+                raise file.fault(("no_finding",), f"`no_finding` names {name!r}, which is none of the labels{hint}")
+    return scheme
+
+
+def _scheme(name: str, file: SchemeFile, lexicon: Lexicon) -> Scheme:
+    values = _DEFAULT_VALUES | _values(file.certainty)
+    no_finding = file.no_finding.label if file.no_finding else None
+    apart_from = frozenset(file.no_finding.apart_from if file.no_finding else ())
+    if not isinstance(file.labels, dict):
+        entities = lexicon.entities
+        present = {entity: (entity,) for entity in entities}
+        return Scheme(name, entities, present, {}, values, by_entity=True, no_finding=no_finding, apart_from=apart_from)
+    index: dict[str, dict[str, list[str]]] = {"present": {}, "absent": {}}
+    own_values: dict[str, Mapping[Certainty, int]] = {}
+    for label, meaning in file.labels.items():
+        if meaning is None:
+            continue
+        if meaning.certainty:
+            own_values[label] = values | _values(meaning.certainty)
+        for role, labels_of in index.items():
+            for concept in getattr(meaning, role):
+                labels_of.setdefault(concept, []).append(label)
     return Scheme(
         name,
-        tuple(table["labels"]),
-        {concept: tuple(labels) for concept, labels in present.items()},
-        {concept: tuple(labels) for concept, labels in absent.items()},
+        tuple(file.labels),
+        {concept: tuple(labels) for concept, labels in index["present"].items()},
+        {concept: tuple(labels) for concept, labels in index["absent"].items()},
         values,
         own_values,
-        no_finding=no_finding.get("label"),
-        apart_from=frozenset(no_finding.get("apart_from", ())),
+        no_finding=no_finding,
+        apart_from=apart_from,
     )
 
 
-def _values(name: str, table: Mapping[str, Any]) -> dict[Certainty, int]:
-    values: dict[Certainty, int] = {}
-    for certainty, value in table.items():
-        if certainty.upper() not in Certainty.__members__ or value not in (PRESENT, ABSENT, UNCERTAIN):
-            raise ValueError(
-                f"scheme {name}: certainty has {certainty}: {value}; "
-                "expected 1, 0 or -1 for stated, likely, alternative, possible or absent"
-            )
-        values[Certainty[certainty.upper()]] = value
-    return values
+def _values(table: Mapping[Any, int]) -> dict[Certainty, int]:
+    return {Certainty[certainty.upper()]: value for certainty, value in table.items()}

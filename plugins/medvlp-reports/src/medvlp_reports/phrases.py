@@ -3,39 +3,92 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from typing import Any
 
-from medvlp_reports.spelling import SpellingIndex
+from medvlp_reports.word_forms import Lemmas, singular
 
-TOKEN = re.compile(r"[a-z]+|\d+(?:\.\d+)?|[,;:/&=]")
-"""A token of lower-case text."""
+__all__ = ["Lemmas", "singular"]
 
-# Articles, and the marks of redacted words (XXXX, ___), stand between words that belong together.
-SKIPPED = frozenset(["the", "a", "an", "very", "xxx", "xxxx", "xxxxx"])
-"""Tokens that count for nothing."""
+# Scripts that put no spaces between words: each sign is a token, and a phrase is a run of them.
+_UNSPACED = (
+    r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer
+    r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"  # kana, Han, Hangul
+)
+_LETTERS = rf"[^\W\d_{_UNSPACED}]"
+# Signs that belong to the letter before them: accents written apart, vowels of Hebrew, Arabic and the Indic scripts.
+_SIGNS = r"[\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u0900-\u0963\u0970-\u0dff]"
+_NUMBERS_AND_MARKS = r"\d+(?:[.,]\d+)?|[-,;:/&=?+(|\t–—]"
+_TOKEN = re.compile(rf"{_LETTERS}+(?:{_SIGNS}+{_LETTERS}*)*|{_NUMBERS_AND_MARKS}|[{_UNSPACED}]")
+_ASCII_TOKEN = re.compile(rf"[a-z]+|{_NUMBERS_AND_MARKS}", re.ASCII)  # the same, twice as fast
+
+
+def tokens_of(lowered: str) -> Iterator[re.Match[str]]:
+    """The tokens of lower-case text; which marks count follows from what stands around them (``mark``)."""
+    return (_ASCII_TOKEN if lowered.isascii() else _TOKEN).finditer(lowered)
+
+
+QUESTION_BEFORE, QUESTION_AFTER = "?before", "?after"
+"""What a question mark is read as: "?pneumonia", "pneumonia?"."""
+COLUMN = "|"
+"""What the end of a table's column is read as."""
+
+_COLUMN_GAP = 40  # characters; columns are no further apart
+_WORD_MARK = re.compile(r"\((?=(?:[^\W\d_]|[+-]){1,20}\??\))")
+
+
+def mark(char: str, text: str, start: int) -> str | None:
+    """What a mark at ``start`` of a text is looked up as; None where it counts for nothing.
+
+    A dash counts between spaces ("effusion - none"), a bracket before a single word ("effusion (none)"), the end of a
+    column between words; a question mark stands before or after what it questions.
+    """
+    following = text[start + 1 : start + 2]
+    if char in ",;:/&=":
+        return None if char == ":" and following.isdigit() and text[start - 1 : start].isdigit() else char
+    spaced = not start or text[start - 1].isspace()
+    if char in "-–—":
+        return "-" if spaced and (not following or following.isspace()) else None
+    if char == "?":
+        after = not spaced and (text[start - 1].isalnum() or text[start - 1 : start + 2] == "(?)")
+        return QUESTION_AFTER if after else QUESTION_BEFORE
+    if char == "(":
+        return ":" if start and spaced and _WORD_MARK.match(text, start) else None
+    if char == "+":
+        return None if following.isalnum() or following == "_" else char
+    around = text[max(0, start - _COLUMN_GAP) : start], text[start + 1 : start + _COLUMN_GAP]  # of a tab or bar
+    return COLUMN if all(part.strip() for part in around) else None
+
+
+REDACTED = frozenset(["xxx", "xxxx", "xxxxx"])
+"""Marks of redacted words; like a language's articles they stand between words that belong together."""
+
+MOST_SEQUENCES = 20_000
+"""Word sequences that one phrase may stand for."""
 
 _NOTATION = re.compile(r"\s*([()|?]|[^\s()|?]+)")
 
 
-def expand(notation: str) -> list[tuple[str, ...]]:
+def expand(notation: str, skipped: Collection[str] = REDACTED) -> list[tuple[str, ...]]:
     """Every word sequence that a phrase in lexicon notation stands for.
 
     ``pleural (effusion|fluid)`` has alternatives; a word or group followed by ``?`` may be missing.
-    Words are split as a report's text is ("port-a-cath" is three tokens, of which "a" is skipped).
+    Words are split as a report's text is ("port-a-cath" is three tokens); those of ``skipped`` count for nothing.
 
-    Raises ValueError for unbalanced brackets or a ``?`` that follows nothing.
+    Raises ValueError for unbalanced brackets, a ``?`` that follows nothing, or more than ``MOST_SEQUENCES``.
     """
     tokens = [match.group(1) for match in _NOTATION.finditer(notation)]
     sequences, rest = _alternatives(tokens, notation)
     if rest:
         raise ValueError(f"phrase {notation!r}: unbalanced ')'")
-    tokenized = (tuple(token for word in words for token in _tokens(word)) for words in sequences)
+    tokenized = (tuple(token for word in words for token in _tokens(word, skipped)) for words in sequences)
     return list(dict.fromkeys(words for words in tokenized if words))
 
 
-def _tokens(word: str) -> list[str]:
-    return [token for token in TOKEN.findall(word.lower()) if token not in SKIPPED]
+def _tokens(word: str, skipped: Collection[str]) -> list[str]:
+    found = ((match[0], match.start()) for match in tokens_of(word.lower()))
+    read = (token if token[0].isalnum() else mark(token, word, start) for token, start in found)
+    return [token for token in read if token is not None and token not in skipped]
 
 
 def _alternatives(tokens: list[str], notation: str) -> tuple[list[tuple[str, ...]], list[str]]:
@@ -59,45 +112,10 @@ def _alternatives(tokens: list[str], notation: str) -> tuple[list[tuple[str, ...
             options = [(token,)]
         if tokens and tokens[0] == "?":
             options, tokens = [*options, ()], tokens[1:]
+        if len(current) * len(options) > MOST_SEQUENCES:
+            raise ValueError(f"phrase {notation!r}: stands for more than {MOST_SEQUENCES:,} word sequences")
         current = [left + right for left in current for right in options]
     return found + current, []
-
-
-class Lemmas(dict[str, str]):
-    """Word → base form, filled as words are met: irregular forms from a table, else plural rules.
-
-    After ``correct_spelling`` a misspelt word of the vocabulary is read as that word.
-    """
-
-    def __init__(self, irregular: Mapping[str, str], limit: int = 200_000) -> None:
-        super().__init__(irregular)
-        self._limit = len(irregular) + limit
-        self._vocabulary: frozenset[str] = frozenset()
-        self._spelling: SpellingIndex | None = None
-
-    def correct_spelling(self, vocabulary: Iterable[str]) -> None:
-        """From now on read a misspelt word of ``vocabulary`` as that word."""
-        self._vocabulary = frozenset(vocabulary)
-        self._spelling = SpellingIndex(self._vocabulary)
-
-    def __missing__(self, word: str) -> str:
-        lemma = singular(word)
-        if self._spelling is not None and lemma not in self._vocabulary:
-            lemma = self._spelling.correct(lemma) or lemma
-        if len(self) < self._limit:
-            self[word] = lemma
-        return lemma
-
-
-def singular(word: str) -> str:
-    """The singular of a regular English plural; any other word unchanged."""
-    if len(word) < 4 or not word.endswith("s") or word.endswith(("ss", "us", "is")):
-        return word
-    if word.endswith("ies") and len(word) > 4:
-        return word[:-3] + "y"
-    if word.endswith(("sses", "shes", "ches", "xes", "zes")):
-        return word[:-2]
-    return word[:-1]
 
 
 Trie = dict[str, Any]

@@ -1,47 +1,48 @@
-"""Where a sentence says that each finding is: anatomy phrases, and which finding each belongs to."""
+"""Where a sentence says that findings are: anatomy phrases and the landmarks that they name."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
-from medvlp_reports.assertion import LOOK_AHEAD, Item
+from medvlp_reports.clauses import LOOK_AHEAD, Item
 from medvlp_reports.landmarks import medklip_vocabulary
 from medvlp_reports.lexicon import (
-    ABSENT_BEFORE,
     ANATOMY,
+    AND,
     CHANGE,
+    CHANGED,
+    COMMA,
     CONJUNCTION,
     FINDING,
     LIKELY_BEFORE,
+    LIKELY_EITHER,
+    MODIFIER,
+    OR,
+    PART,
     POSSIBLE_BEFORE,
+    POSSIBLE_EITHER,
     PREPOSITION,
     RESTART,
-    STOP,
-    VERB,
     Anatomy,
     Term,
 )
 
 _SIDES = frozenset(["left", "right"])
-_GENERIC = frozenset(["lung", "pulmonary", "chest", "parenchyma", "lobe"])
-_JOINING = frozenset(["and", "or", ",", "/", "and/or"])
-_SHARING = _JOINING | {"vs", "versus"}  # between findings that share the place behind them
-_GAP = 2  # tokens that may stand between the words of one phrase
-_STATES = frozenset(["has", "have", "show", "shows", "demonstrate", "demonstrates"])
+# Words of the lung as a whole or of its tissue: with a side, they are that lung.
+TISSUE = frozenset(["pulmonary", "parenchyma", "interstitium", "alveoli"])
+JOINING = frozenset([AND, OR, COMMA])
+HEDGES = frozenset([LIKELY_BEFORE, LIKELY_EITHER, POSSIBLE_BEFORE, POSSIBLE_EITHER])
+MODIFIERS = frozenset([RESTART, CHANGED, CHANGE, MODIFIER]) | HEDGES  # may stand between a place and its finding
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """One place: organs (may be empty where only a side is named), sides and levels."""
 
     organs: tuple[Anatomy, ...] = ()
     sides: tuple[str, ...] = ()
     levels: tuple[str, ...] = ()
-
-    @property
-    def specific(self) -> bool:
-        return bool(self.sides or self.levels)
 
 
 @dataclass(slots=True)
@@ -56,17 +57,27 @@ class Group:
 @lru_cache(maxsize=65536)
 def landmark(place: Place, default: Anatomy | None) -> str:
     """The MedKLIP position of a place; ``default`` is the organ where only a side or level is named."""
-    words: list[str] = []
     organs = place.organs or ((default,) if default else ())
-    for organ in organs:
-        words.extend(sorted(organ.words))
     sides = [side for side in dict.fromkeys(place.sides) if side in _SIDES]
-    if not words:
-        words = ["lung"]
-    if words == ["lung"] and not sides:
-        words = ["lungs"]
     if len(sides) == 2:
         sides = []
+    names = {organ.name for organ in organs}
+    if names == {"chest"} and (place.sides or place.levels):
+        organs, names = (default,) if default else (), set()
+    if "retrocardiac" in names and len(names) > 1:
+        organs = tuple(organ for organ in organs if organ.name != "retrocardiac")
+    words = [word for organ in organs for word in sorted(organ.words)]
+    if not words or (sides and names and names <= TISSUE):
+        words.append("lung")
+    if words == ["lung"] and not sides:
+        words = ["lungs"]
+    if words == ["lobe"] and sides and not place.levels:
+        words = ["lung"]
+    if "lobe" in words and not sides:
+        if "middle" in place.levels and not place.sides:
+            sides = ["right"]  # the left lung has none
+        elif "upper" in place.levels:
+            words = ["lungs"]  # of both upper lobes there is no landmark but the upper lungs
     return medklip_vocabulary().position("|".join(dict.fromkeys([*words, *sides, *place.levels])))
 
 
@@ -90,11 +101,11 @@ def anatomy_groups(items: list[Item]) -> dict[int, Group]:
             else:
                 parts[-1].append(anatomy)
         bounds = [(0, len(parts), index, last)]
-        if len(parts) > 1 and _ends_another_phrase(items, index) and _modifies_next(items, last):
+        if len(parts) > 1 and _ends_another_phrase(items, index) and modifies_next(items, last):
             # "granuloma in the right lung and left pleural effusion": the last place opens a new phrase.
             bounds = [(0, len(parts) - 1, index, starts[-1] - 1), (len(parts) - 1, len(parts), starts[-1], last)]
         for first_part, end_part, first, final in bounds:
-            group = Group(first, final, _places(parts[first_part:end_part]))
+            group = Group(first, final, _places(tuple(map(tuple, parts[first_part:end_part]))))
             for member in range(first, final + 1):
                 groups[member] = group
         index = last + 1
@@ -106,7 +117,7 @@ def _ends_another_phrase(items: list[Item], first: int) -> bool:
     return first > 0 and items[first - 1][2].kind in (PREPOSITION, FINDING)
 
 
-def _modifies_next(items: list[Item], last: int) -> bool:
+def modifies_next(items: list[Item], last: int) -> bool:
     """Whether a finding follows so closely that the anatomy before it belongs to it."""
     after = last + 1
     return after < len(items) and items[after][2].kind is FINDING and items[after][0] - items[last][1] <= 1
@@ -123,11 +134,13 @@ def _next_part(items: list[Item], last: int) -> tuple[bool, int] | None:
         return None
     if term.kind is ANATOMY:
         return False, after
+    if _role(items[last][2]) == "side" and (described := _described_organ(items, after)) is not None:
+        return False, described
     if after + 1 >= len(items) or items[after + 1][0] - stop > 1:
         return None
-    if term.kind is CONJUNCTION and term.value in _JOINING:
+    if term.kind is CONJUNCTION and term.value in JOINING:
         following = after + 1
-        if term.value == "," and items[following][2].kind is CONJUNCTION and following + 1 < len(items):
+        if term.value is COMMA and items[following][2].kind is CONJUNCTION and following + 1 < len(items):
             following += 1
         if items[following][2].kind is RESTART and following + 1 < len(items):
             # "moderate right and small left effusions"
@@ -136,8 +149,25 @@ def _next_part(items: list[Item], last: int) -> tuple[bool, int] | None:
             following += 1
         if items[following][2].kind is ANATOMY:
             return True, following
-    if term.kind is PREPOSITION and term.value in ("of", "in") and items[after + 1][2].kind is ANATOMY:
-        return False, after + 1
+    if term.kind is not PREPOSITION or items[after + 1][2].kind is not ANATOMY:
+        return None
+    # "lower lobe of the right lung", "bilaterally at the bases"
+    joins = term.value is PART or (_role(items[last][2]) == "side" and _role(items[after + 1][2]) != "side")
+    return (False, after + 1) if joins else None
+
+
+def _described_organ(items: list[Item], index: int) -> int | None:
+    """The organ that a size or the like stands before: "left [small pleural] effusion"."""
+    end = items[index][0]
+    for place in range(index, min(len(items), index + LOOK_AHEAD)):
+        first, stop, term = items[place]
+        if first - end > 1:
+            return None
+        if term.kind is ANATOMY:
+            return place if place > index and term.value.role != "side" else None
+        if term.kind not in MODIFIERS:
+            return None
+        end = stop
     return None
 
 
@@ -145,7 +175,8 @@ def _role(term: Term) -> str | None:
     return term.value.role if term.kind is ANATOMY else None
 
 
-def _places(parts: list[list[Anatomy]]) -> tuple[Place, ...]:
+@lru_cache(maxsize=65536)
+def _places(parts: tuple[tuple[Anatomy, ...], ...]) -> tuple[Place, ...]:
     """Places of a coordinated phrase: "right upper and lower lobes" gives both lobe and side to both."""
     places = [
         Place(
@@ -162,167 +193,14 @@ def _places(parts: list[list[Anatomy]]) -> tuple[Place, ...]:
         before, here = places[index - 1], places[index]
         if not here.organs:
             here = Place(before.organs, here.sides, here.levels)
-        if not here.sides and before.organs == here.organs:
+        if not here.sides and (before.organs == here.organs or _is_zone(here)):
             here = Place(here.organs, before.sides, here.levels)
         places[index] = here
     return tuple(dict.fromkeys(places))
 
 
-def attach(items: list[Item], groups: dict[int, Group]) -> dict[int, tuple[Place, ...]]:
-    """Finding's item index → the places the sentence gives it (empty where it names none)."""
-    attached: dict[int, tuple[Place, ...]] = {}
-    if not groups:
-        return attached
-    before_of: dict[int, Group | None] = {}
-    previous: int | None = None
-    for index, (_, _, term) in enumerate(items):
-        if term.kind is not FINDING:
-            continue
-        before = _group_before(items, groups, index)
-        before_of[index] = before
-        if term.adjective:
-            places = _adjective_places(items, groups, index, before)
-        else:
-            after = _group_after(items, groups, index)
-            places = _combine(before, after)
-            if not places and _is_stated_of_subject(items, index):
-                subject = _subject(items, groups, index)
-                places = subject.places if subject else ()
-        if not places and previous is not None and _coordinated(items, previous, index):
-            inherited = before_of.get(previous)
-            if inherited is not None:
-                places = tuple(Place((), place.sides, place.levels) for place in inherited.places if place.specific)
-                before_of[index] = inherited
-        attached[index] = places
-        previous = index
-    return attached
-
-
-def _adjective_places(
-    items: list[Item], groups: dict[int, Group], index: int, before: Group | None
-) -> tuple[Place, ...]:
-    follower = _adjacent_after(items, groups, index)
-    if before is not None and before.last == index - 1:
-        return before.places
-    if (index and items[index - 1][2].kind is VERB) or follower is None:
-        subject = _subject(items, groups, index)
-        if subject is not None:
-            return subject.places
-    if follower is not None:
-        return follower.places
-    after = _group_after(items, groups, index)
-    return _combine(before, after)
-
-
-def _group_before(items: list[Item], groups: dict[int, Group], index: int) -> Group | None:
-    """The anatomy phrase in front of a finding, in the same noun phrase."""
-    first = items[index][0]
-    for place in range(index - 1, max(-1, index - LOOK_AHEAD), -1):
-        _, end, term = items[place]
-        if first - end > _GAP + 1:
-            return None
-        if term.kind is ANATOMY:
-            return groups[place]
-        if term.kind not in (FINDING, RESTART, LIKELY_BEFORE, POSSIBLE_BEFORE, CHANGE):
-            return None
-        first = items[place][0]
-    return None
-
-
-def _adjacent_after(items: list[Item], groups: dict[int, Group], index: int) -> Group | None:
-    """The anatomy phrase that directly follows ("enlarged heart", also "calcified left hilar node")."""
-    end = items[index][1]
-    for place in range(index + 1, min(len(items), index + LOOK_AHEAD)):
-        first, stop, term = items[place]
-        if first - end > 1:
-            return None
-        if term.kind is ANATOMY:
-            return groups[place]
-        if not (term.kind is FINDING and term.adjective) and term.kind is not RESTART:
-            return None
-        end = stop
-    return None
-
-
-def _group_after(items: list[Item], groups: dict[int, Group], index: int) -> Group | None:
-    """The anatomy phrase behind a finding: "in the left base", "is seen at …", "bilaterally"."""
-    preposition = verb = False
-    end = items[index][1]
-    for place in range(index + 1, min(len(items), index + LOOK_AHEAD)):
-        first, stop, term = items[place]
-        kind = term.kind
-        if kind is ANATOMY:
-            group = groups[place]
-            if preposition and first - end <= _GAP + 2:
-                return group
-            only_side = not any(place.organs for place in group.places)
-            if (verb and not only_side) or first - end > 1 or _modifies_next(items, group.last):
-                return None
-            return group
-        if kind is PREPOSITION:
-            preposition = True
-        elif kind is VERB and not preposition:
-            verb = True
-        elif kind is CONJUNCTION and not (verb or preposition):
-            # "atelectasis and effusion in the left base", not "no effusion with small opacity in the left base"
-            following = items[place + 1][2] if place + 1 < len(items) else None
-            if term.value not in _SHARING or following is None or following.kind not in (FINDING, CONJUNCTION):
-                return None
-        elif kind is FINDING and not (verb or preposition):
-            if term.value.kind == "normal":
-                return None
-        elif kind not in (RESTART, CHANGE, LIKELY_BEFORE, POSSIBLE_BEFORE):
-            return None
-        end = stop
-    return None
-
-
-def _subject(items: list[Item], groups: dict[int, Group], index: int) -> Group | None:
-    """The anatomy phrase of which a predicate is said: "the heart and aorta are …"."""
-    verb = False
-    for place in range(index - 1, max(-1, index - LOOK_AHEAD), -1):
-        term = items[place][2]
-        if term.kind is ANATOMY:
-            if verb:
-                group = groups[place]
-                # "opacity in the left base is unchanged": said of the opacity, which lies there.
-                return group
-            return None
-        if term.kind is VERB:
-            verb = True
-        elif term.kind is STOP and term.value != "but":
-            return None
-        elif term.kind is FINDING:
-            if not term.adjective:
-                return None
-        elif term.kind is PREPOSITION and not verb:
-            return None
-    return None
-
-
-def _is_stated_of_subject(items: list[Item], index: int) -> bool:
-    """Whether a noun is what its subject has or shows: "the lungs demonstrate …"."""
-    for place in range(index - 1, max(-1, index - LOOK_AHEAD), -1):
-        term = items[place][2]
-        if term.kind is VERB:
-            return term.value in _STATES
-        if term.kind not in (RESTART, ABSENT_BEFORE, FINDING):
-            return False
-    return False
-
-
-def _coordinated(items: list[Item], previous: int, index: int) -> bool:
-    """Whether only commas, "and" or "or" stand between two findings."""
-    between = items[previous + 1 : index]
-    return bool(between) and all(term.kind in (CONJUNCTION, RESTART) for _, _, term in between)
-
-
-def _combine(before: Group | None, after: Group | None) -> tuple[Place, ...]:
-    """Where a noun lies that has a place before and one behind: "pleural thickening at the left apex"."""
-    if before is None or after is None or before is after:
-        group = before or after
-        return group.places if group else ()
-    if any(place.sides for place in before.places):
-        return before.places
-    organs = tuple(organ for place in before.places for organ in place.organs if organ.name not in _GENERIC)
-    return tuple(Place(organs + place.organs, place.sides, place.levels) for place in after.places)
+def _is_zone(place: Place) -> bool:
+    """Whether a place is a part of one lung: the side before "right perihilar and upper lobe" is that of both."""
+    return bool(place.organs) and (
+        bool(place.levels) or {organ.name for organ in place.organs} <= {"lung_base", "lung_apex"}
+    )

@@ -1,4 +1,9 @@
-"""Reading RadGraph's JSON study by study into columns, without holding the file in memory."""
+"""Reading RadGraph's JSON study by study into columns, without holding the file in memory.
+
+Two forms are read: the published graphs of MIMIC-CXR (RadGraph 1.0, labels ``OBS-DP`` …) and what the ``radgraph``
+package (version 0.1.18) writes for its models, RadGraph-XL's among them (labels ``Observation::definitely present``,
+``Anatomy::measurement::definitely present`` …).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,7 @@ import codecs
 import json
 import re
 from array import array
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +21,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 ANATOMY, DEFINITELY_PRESENT, DEFINITELY_ABSENT, UNCERTAIN = 0, 1, 2, 3
-# The published files' labels, and those that the radgraph package writes for its newer models.
-_LABELS = {
+MODIFIES, LOCATED_AT, SUGGESTIVE_OF = 0, 1, 2
+"""Kinds of relation; ``modify``, and any that is neither of the others, is the first."""
+
+_PUBLISHED_LABELS = {
     "ANAT-DP": ANATOMY,
     "OBS-DP": DEFINITELY_PRESENT,
     "OBS-DA": DEFINITELY_ABSENT,
     "OBS-U": UNCERTAIN,
+}
+_PACKAGE_LABELS = {
     "Anatomy::definitely present": ANATOMY,
     "Anatomy::definitely absent": ANATOMY,
     "Anatomy::uncertain": ANATOMY,
@@ -28,7 +38,10 @@ _LABELS = {
     "Observation::definitely absent": DEFINITELY_ABSENT,
     "Observation::uncertain": UNCERTAIN,
 }
-_MEASUREMENT = "Observation::measurement::"  # a size ("3 cm") is no finding
+_LABELS = _PUBLISHED_LABELS | _PACKAGE_LABELS
+_MEASUREMENT = "::measurement::"  # a size ("3 cm") is no finding, a distance ("2 cm above") no anatomy
+_RELATIONS = {"located_at": LOCATED_AT, "suggestive_of": SUGGESTIVE_OF}
+_LONGEST_LABEL = 60
 _ENDS = frozenset([".", "!", "?"])
 _PIECE = 1 << 23
 _LARGEST_STUDY = 1 << 27
@@ -47,7 +60,9 @@ class StudyBatch:
 
     Entity rows: ``study`` (in ``studies``), ``token`` (in ``tokens``, lower case), ``label`` (the
     module's codes), ``sentence`` (numbered through the batch). Relation rows: ``source`` and
-    ``target`` entity rows (target -1 where the JSON has no such entity), ``located_at``.
+    ``target`` entity rows (target -1 where the JSON has no such entity), ``relation`` (the module's
+    codes). ``phrases``: some entity has a label of the package, whose models mark whole phrases ("et
+    tube") where the published graphs mark words.
     """
 
     ANATOMY: ClassVar[int] = ANATOMY
@@ -60,10 +75,16 @@ class StudyBatch:
     sentence: NDArray[np.int64]
     source: NDArray[np.int64]
     target: NDArray[np.int64]
-    located_at: NDArray[np.bool_]
+    relation: NDArray[np.int8]
+    phrases: bool
 
 
-def read_batches(path: str | Path, digest: Digest | None = None, batch_size: int = 20_000) -> Iterator[StudyBatch]:
+def read_batches(
+    path: str | Path,
+    digest: Digest | None = None,
+    batch_size: int = 20_000,
+    unknown_labels: Counter[str] | None = None,
+) -> Iterator[StudyBatch]:
     """Batches of studies from RadGraph's JSON.
 
     Args:
@@ -72,6 +93,10 @@ def read_batches(path: str | Path, digest: Digest | None = None, batch_size: int
             (the test split's gold standard) have no ``entities`` of their own and are read as empty.
         digest: updated with the file's bytes.
         batch_size: studies a batch.
+        unknown_labels: counts labels that are none of RadGraph's; their entities are left out.
+
+    An entity that is left out (a measurement, an unknown label) hands its relations on: what is
+    located at "2 cm above", which modifies "carina", is located at the carina.
 
     Raises:
         FileNotFoundError: no such file.
@@ -80,58 +105,78 @@ def read_batches(path: str | Path, digest: Digest | None = None, batch_size: int
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; expected RadGraph's JSON (MIMIC-CXR_graphs.json)")
-    columns = _Columns()
+    unknown = Counter[str]() if unknown_labels is None else unknown_labels
+    columns = _Columns(unknown)
     for key, study in _studies(path, digest):
         try:
             columns.add(key, study)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ValueError(
-                f"{path}: study number {columns.seen} is not of RadGraph's form ({type(error).__name__}: {error}); "
+                f"{path}: study number {columns.seen} is not of RadGraph's form ({_reason(error)}); "
                 "expected text and entities with tokens, label, start_ix, relations"
             ) from None
         if len(columns.studies) == batch_size:
             yield columns.batch()
-            columns = _Columns(columns.seen)
+            columns = _Columns(unknown, columns.seen)
     if columns.studies:
         yield columns.batch()
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong; Python's own messages here name keys and types, never values."""
+    return str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
 
 
 class _Columns:
     """Collects a batch."""
 
-    def __init__(self, seen: int = 0) -> None:
+    def __init__(self, unknown_labels: Counter[str], seen: int = 0) -> None:
         self.seen = seen
+        self.unknown_labels = unknown_labels
+        self.phrases = False
         self.studies: list[str] = []
         self.codes: dict[str, int] = {}
         self.study, self.token, self.label, self.start = array("q"), array("q"), array("q"), array("q")
         self.ends = array("q")
-        self.source, self.target, self.located_at = array("q"), array("q"), array("b")
+        self.source, self.target, self.relation = array("q"), array("q"), array("b")
 
     def add(self, key: str, study: dict[str, Any]) -> None:
         self.seen += 1
+        words = study["text"].split()
         entities = study.get("entities") or {}
         number = len(self.studies)
         base = number << 32
-        kept = {name: item for name, item in entities.items() if not item["label"].startswith(_MEASUREMENT)}
+        kept: dict[str, tuple[dict[str, Any], int]] = {}
+        left_out: dict[str, list[str]] = {}
+        for name, entity in entities.items():
+            label = _LABELS.get(entity["label"])
+            if label is not None:
+                kept[name] = entity, label
+                self.phrases = self.phrases or entity["label"] in _PACKAGE_LABELS
+            else:
+                left_out[name] = [target for _, target in _relations(entity)]
+                if _MEASUREMENT not in entity["label"]:
+                    self.unknown_labels[entity["label"][:_LONGEST_LABEL]] += 1
         rows = {name: row for row, name in enumerate(kept, len(self.token))}
         codes = self.codes
-        for name, entity in kept.items():
+        for name, (entity, label) in kept.items():
             word = entity["tokens"].lower()
             code = codes.get(word)
             if code is None:
                 code = codes[word] = len(codes)
-            label = _LABELS.get(entity["label"])
-            if label is None:
-                raise ValueError(f"unknown label {entity['label'][:40]!r}")
+            start = entity["start_ix"]
+            if not 0 <= start < len(words):
+                raise ValueError(f"a start_ix outside its text of {len(words)} words")
             self.token.append(code)
             self.label.append(label)
             self.study.append(number)
-            self.start.append(base + entity["start_ix"])
-            for relation, target in entity["relations"]:
-                self.source.append(rows[name])
-                self.target.append(rows.get(target, -1))
-                self.located_at.append(relation == "located_at")
-        words = study["text"].split()
+            self.start.append(base + start)
+            for relation, target in _relations(entity):
+                kind = _RELATIONS.get(relation, MODIFIES)
+                for final in (target,) if target not in left_out else _handed_on(target, left_out):
+                    self.source.append(rows[name])
+                    self.target.append(rows.get(final, -1))
+                    self.relation.append(kind)
         self.ends.extend([base + i for i, word in enumerate(words) if word[-1] in _ENDS and _ends_sentence(words, i)])
         self.ends.append(base + len(words))
         self.studies.append(key)
@@ -146,8 +191,32 @@ class _Columns:
             sentence=np.searchsorted(np.asarray(self.ends), np.asarray(self.start)).astype(np.int64),
             source=np.asarray(self.source, dtype=np.int64),
             target=np.asarray(self.target, dtype=np.int64),
-            located_at=np.asarray(self.located_at, dtype=bool),
+            relation=np.asarray(self.relation, dtype=np.int8),
+            phrases=self.phrases,
         )
+
+
+def _relations(entity: dict[str, Any]) -> list[tuple[str, str]]:
+    """An entity's (kind, key of the other entity) pairs."""
+    relations: list[tuple[str, str]] = entity["relations"]
+    if not isinstance(relations, list) or any(not isinstance(pair, list) or len(pair) != 2 for pair in relations):
+        raise ValueError("relations that are no list of [kind, entity] pairs")
+    return relations
+
+
+def _handed_on(key: str, left_out: dict[str, list[str]]) -> list[str]:
+    """The entities that a left-out entity's relations lead to, through others that are left out."""
+    seen, waiting, found = {key}, list(left_out[key]), []
+    while waiting:
+        target = waiting.pop(0)
+        if target in seen:
+            continue
+        seen.add(target)
+        if target in left_out:
+            waiting += left_out[target]
+        else:
+            found.append(target)
+    return found
 
 
 def _ends_sentence(words: list[str], index: int) -> bool:

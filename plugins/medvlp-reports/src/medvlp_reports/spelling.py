@@ -18,6 +18,7 @@ class SpellingIndex:
 
     def __init__(self, vocabulary: Iterable[str]) -> None:
         self._words = frozenset(word for word in vocabulary if len(word) >= SHORTEST and word.isalpha())
+        self._longest = max(map(len, self._words), default=0)
         self._words_without: dict[str, list[str]] = {}
         for word in sorted(self._words):
             for shorter in _deletions(word):
@@ -25,7 +26,7 @@ class SpellingIndex:
 
     def correct(self, word: str) -> str | None:
         """The vocabulary's word that is one edit away, or None if there is none or more than one."""
-        if len(word) < SHORTEST - 1 or word in self._words:
+        if not SHORTEST - 1 <= len(word) <= self._longest + 1 or word in self._words:
             return None
         candidates = set(self._words_without.get(word, ()))
         for shorter in _deletions(word):

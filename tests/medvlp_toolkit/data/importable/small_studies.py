@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +38,21 @@ class EffusionFilter:
             presence = {"no": Presence.ABSENT, "possible": Presence.UNCERTAIN}.get(match[1], Presence.PRESENT)
             found.append(Finding("effusion", presence, match[2], match.span(3)))
         return found
+
+
+class CountingFilter(EffusionFilter):
+    """Counts the reports it reads, and something that it did before it read any."""
+
+    def __init__(self) -> None:
+        self.tally = Counter({"files read": 1})
+
+    def __call__(self, reports: Sequence[Report]) -> list[list[Finding]]:
+        self.tally["reports read"] += len(reports)
+        return super().__call__(reports)
+
+    def take_tally(self) -> Counter[str]:
+        taken, self.tally = self.tally, Counter()
+        return taken
 
 
 class HeartLinker:

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from small_studies import TEXTS, EffusionFilter, HeartLinker, KillingSource, SmallSource, write_images
+from small_studies import TEXTS, CountingFilter, EffusionFilter, HeartLinker, KillingSource, SmallSource, write_images
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from medvlp_toolkit.data.preparing.prepare import Prepare, PrepareError, Summary
@@ -533,6 +533,14 @@ class TestWorkers:
         for workers in (0, 1, 3):
             prepare(large, tmp_path / str(workers), workers=workers)
         assert content(tmp_path / "0") == content(tmp_path / "1") == content(tmp_path / "3")
+
+    @pytest.mark.parametrize("workers", [0, 2])
+    def test_what_the_report_filter_counted_is_in_the_summary(
+        self, large: SmallSource, tmp_path: Path, workers: int
+    ) -> None:
+        summary = prepare(large, tmp_path / "store", workers=workers, report_filter=CountingFilter())
+        assert summary.tally == ("files read: 1", "reports read: 148")
+        assert str(summary).endswith("\nfiles read: 1\nreports read: 148")
 
     def test_image_that_kills_its_worker_is_rejected_alone(self, large: SmallSource, tmp_path: Path) -> None:
         source = KillingSource(large.folder, killers=("study5", "study80"))

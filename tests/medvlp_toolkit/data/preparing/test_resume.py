@@ -1,4 +1,4 @@
-"""A prepare that is killed goes on where it stopped, and gives the same bytes."""
+"""A killed prepare resumes where it stopped, and gives the same bytes."""
 
 from __future__ import annotations
 

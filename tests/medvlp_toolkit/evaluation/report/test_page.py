@@ -103,7 +103,7 @@ def test_labels_of_too_few_images_are_shown_as_such(folder: Path) -> None:
     page = read(folder)
     assert "hernia not in the mean" in page.text
     assert "Not in the mean, because too few images show them or lack them: hernia." in page.text
-    assert "hernia not in the mean, too few images present or absent." in page.text
+    assert "hernia not in the mean: too few images present or absent." in page.text
 
 
 def test_without_another_split_no_operating_point_is_given(make_results) -> None:

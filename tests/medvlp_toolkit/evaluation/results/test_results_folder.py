@@ -182,7 +182,7 @@ def rewritten(folder: Path, **changes: object) -> None:
 
 def test_a_folder_whose_record_names_no_files_is_refused(folder: Path) -> None:
     rewritten(folder, files={})
-    with pytest.raises(ResultsError, match=r"does not speak of scores\.parquet, metrics\.json"):
+    with pytest.raises(ResultsError, match=r"does not list scores\.parquet, metrics\.json"):
         Results.read(folder)
 
 
@@ -192,7 +192,7 @@ def test_scores_of_another_data_set_are_refused_even_with_their_hash_in_place(fo
     run = json.loads((folder / "run.json").read_text())
     run["files"]["scores.parquet"] = hashlib.sha256((folder / "scores.parquet").read_bytes()).hexdigest()
     rewritten(folder, files=run["files"])
-    with pytest.raises(ResultsError, match="of another data set or split"):
+    with pytest.raises(ResultsError, match="from another data set or split"):
         Results.read(folder)
 
 

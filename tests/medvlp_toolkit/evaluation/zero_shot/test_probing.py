@@ -148,8 +148,8 @@ def test_outcomes_say_what_a_model_that_understands_nothing_does() -> None:
     text = " ".join(metrics["cautions"])
     assert "wording matters: mean AUC 1.00 with “description”" in text
     assert "as if the “no” were not there" in text
-    assert "on a blank image it claims Effusion" in text
-    assert "left and right are not told apart" in text
+    assert "on a blank image it predicts Effusion" in text
+    assert "left and right are not distinguished" in text
 
 
 def test_a_model_that_understands_is_not_cautioned_against() -> None:

@@ -1,1 +1,1 @@
-"""`medvlp bench`: one file a measurement."""
+"""`medvlp bench`: one file per measurement."""

@@ -1,4 +1,4 @@
-"""``medvlp bench``: how fast the parts are on this machine."""
+"""``medvlp bench``: measures the speed of the parts on this machine."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def bench() -> None:
 
 @dataclass(frozen=True)
 class _Sizes:
-    """How much is measured, and on what."""
+    """The amount of work to measure, and its input."""
 
     store: Path | None
     reports: Path | None
@@ -66,9 +66,9 @@ def data(
     timeout: Annotated[float, typer.Option(min=1, help="Seconds that one part may take.")] = 1800.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Measure the way of the data: packed store, JPEG files, `prepare`, report filters.
+    """Measure the data path: packed store, JPEG files, `prepare`, report filters.
 
-    Each part is measured in a process of its own. Exit status 1 when one cannot be measured.
+    Each part is measured in a separate process. Exit status 1 if a measurement fails.
     """
     unknown = [part for part in only or () if part not in PARTS]
     if unknown:
@@ -93,7 +93,7 @@ def data(
 
 
 def _measure(parts: list[str], sizes: _Sizes) -> Iterator[tuple[str, Outcome]]:
-    """Each part's outcome, in the order of the parts; what it needs is made before, in other processes."""
+    """Each part's outcome, in order; its inputs are made before, in other processes."""
     if {"store", "memory-map"} & set(parts):
         with _folder() as folder:
             path, made = sizes.store, None
@@ -131,15 +131,15 @@ def _folder() -> Iterator[Path]:
 
 
 def _after(made: Outcome | None, function: str, sizes: _Sizes, **options: Any) -> Outcome:
-    """The outcome of a function, or of what should have made its data and could not."""
+    """The outcome of a function, or of the failed preparation of its data."""
     return made if made is not None and not made.ok else _call(function, sizes, **options)
 
 
 def _call(function: str, sizes: _Sizes, **options: Any) -> Outcome:
     given = {"batch_size": sizes.batch_size, "repeats": sizes.repeats, **options}
-    told = json.dumps(given, default=str)  # paths
+    payload = json.dumps(given, default=str)  # paths
     with progress_console().status(function.partition(":")[2].replace("_", " ")):
-        return call_isolated(f"medvlp_bench.{function}", told, timeout=sizes.timeout)
+        return call_isolated(f"medvlp_bench.{function}", payload, timeout=sizes.timeout)
 
 
 def _print(machine: dict[str, Any], measured: dict[str, dict[str, Any]], failed: dict[str, str]) -> None:

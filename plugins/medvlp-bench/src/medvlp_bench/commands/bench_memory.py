@@ -1,4 +1,4 @@
-"""``medvlp bench memory``: what training on a large store takes, over epochs and per process."""
+"""``medvlp bench memory``: memory use of training on a large store, over epochs and per process."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def memory(
     timeout: Annotated[float, typer.Option(min=1, help="Seconds that one training may take.")] = 3600.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Train a small model on a large store of small images, and note the memory after every epoch.
+    """Train a small model on a large store of small images, and record the memory after every epoch.
 
     ``own`` is what a process holds for itself, ``proportional`` counts pages it shares by their share.
     """
@@ -35,20 +35,20 @@ def memory(
         _call("make_small_store", {"folder": store, "studies": studies, "size": size}, timeout)
         measured = []
         for count in ranks or [1]:
-            told = {"store": store, "epochs": epochs, "batch_size": max(batch // count, 1), "ranks": count}
-            measured.append({"ranks": count, "processes": _train(Path(name), told, timeout)})
+            task = {"store": store, "epochs": epochs, "batch_size": max(batch // count, 1), "ranks": count}
+            measured.append({"ranks": count, "processes": _train(Path(name), task, timeout)})
     if as_json:
         print_json({"studies": studies, "size": size, "batch": batch, "measured": measured})
     else:
         _print(studies, measured)
 
 
-def _train(folder: Path, told: dict[str, Any], timeout: float) -> list[dict[str, Any]]:
-    """What each process noted."""
+def _train(folder: Path, task: dict[str, Any], timeout: float) -> list[dict[str, Any]]:
+    """The records of each process."""
     own = Path(tempfile.mkdtemp(dir=folder))
     asked = [
-        {**told, "rank": rank, "rendezvous": str(own / "rendezvous"), "folder": str(own)}
-        for rank in range(told["ranks"])
+        {**task, "rank": rank, "rendezvous": str(own / "rendezvous"), "folder": str(own)}
+        for rank in range(task["ranks"])
     ]
     with ThreadPoolExecutor(len(asked)) as pool:
         return list(pool.map(lambda options: _call("train_epochs", options, timeout), asked))

@@ -1,4 +1,4 @@
-"""``medvlp bench step``: how fast a bundle trains on this machine."""
+"""``medvlp bench step``: measures the training speed of a bundle on this machine."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ def step(
         folder = Path(name)
         store = _prepare(bundle, overlay or (), common, folder)
         sides = []
-        for number, told in enumerate(compare or ("",)):
-            checkout, own = _side(told)
+        for number, setting in enumerate(compare or ("",)):
+            checkout, own = _side(setting)
             fixed = {"dataset_dir": str(store), "output_dir": str(folder / f"run{number}")}
             configs = _configs("train", bundle, overlay or (), checkout)
             # What only prepare.yaml knows is not for the training.
@@ -90,12 +90,12 @@ def _settings(option: str, pairs: Sequence[str]) -> dict[str, Any]:
     return {key: read_value(f"{option} {key}", text) for key, text in split_pairs(pairs, option).items()}
 
 
-def _side(told: str) -> tuple[Path | None, dict[str, Any]]:
+def _side(setting: str) -> tuple[Path | None, dict[str, Any]]:
     """The other checkout, if one is named, and the settings."""
-    words = shlex.split(told)
+    words = shlex.split(setting)
     folders = [Path(word) for word in words if "=" not in word]
     if len(folders) > 1 or any(not (folder / "medvlp_toolkit").is_dir() for folder in folders):
-        raise ValueError(f"--compare '{told}': expected ID=VALUE …, and at most one folder of a checkout")
+        raise ValueError(f"--compare '{setting}': expected ID=VALUE …, and at most one folder of a checkout")
     return (folders[0].resolve() if folders else None), _settings("--compare", [word for word in words if "=" in word])
 
 
@@ -104,7 +104,7 @@ def _configs(task: str, bundle: str, overlays: Sequence[str], checkout: Path | N
     own = Path(bundle) if (Path(bundle) / "configs").is_dir() else shipped_bundle(bundle).folder
     folder = own if checkout is None else checkout / "bundles" / own.name
     if not (own / "configs" / f"{OVERLAY}.yaml").is_file():
-        raise FileNotFoundError(f"{own}/configs has no {OVERLAY}.yaml, which says what to measure the bundle on")
+        raise FileNotFoundError(f"{own}/configs has no {OVERLAY}.yaml, which defines the benchmark of the bundle")
     files = [folder / "configs" / f"{task}.yaml"]
     for name in (OVERLAY, *overlays):
         theirs = folder / "configs" / f"{name}.yaml"
@@ -158,5 +158,5 @@ def _print(machine: dict[str, Any], bundle: str, measured: list[dict[str, Any]])
         out.print(f"\nthe second is {ratio:.2f} times as fast as the first, by the clock's medians", highlight=False)
     for result in measured:
         shares = result["details"]["shares"]
-        told = ", ".join(f"{part} {share:.1%}" for part, share in shares.items()) or "not told apart when compiled"
-        out.print(f"\n{escape(result['name'])}: {told}", highlight=False, soft_wrap=True)
+        parts = ", ".join(f"{part} {share:.1%}" for part, share in shares.items()) or "no breakdown when compiled"
+        out.print(f"\n{escape(result['name'])}: {parts}", highlight=False, soft_wrap=True)

@@ -1,1 +1,1 @@
-"""The graph of entities that a corpus speaks of: chosen, embedded and kept in one file."""
+"""The knowledge graph of the entities in a corpus: selection, embedding and storage in one file."""

@@ -1,4 +1,4 @@
-"""From a store with linked entities to the knowledge graph that training reads."""
+"""Builds the knowledge graph that training reads from a store with linked entities."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class BuildGraph:
-    """Chooses the entities that the store's reports speak of, the triples among them, and embeds the entities.
+    """Selects the entities mentioned in the store's reports and the triples among them, and embeds the entities.
 
     Args:
         store: folder of a packed store prepared with an entity linker, or the store.
@@ -57,7 +57,7 @@ class BuildGraph:
         """Build and write the graph.
 
         Raises:
-            GraphError: when no entity or no triple is left; the message has the mend.
+            GraphError: when no entity or no triple is left; the message says how to fix it.
         """
         store = self.store if isinstance(self.store, PackedStore) else PackedStore.open(self.store)
         splits = (self.splits,) if isinstance(self.splits, str) else tuple(self.splits)

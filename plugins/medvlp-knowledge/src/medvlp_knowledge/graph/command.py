@@ -1,4 +1,4 @@
-"""``medvlp graph``: the knowledge graph of the entities that a store's reports name."""
+"""``medvlp graph``: the knowledge graph of the entities named in a store's reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which entities and triples of a knowledge source a corpus needs (Chen et al. 2022, ARL, section 3.1)."""
+"""Selects the entities and triples of a knowledge source that a corpus needs (Chen et al. 2022, ARL, section 3.1)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Selection:
 
 
 def count_mentions(store: PackedStore, splits: Sequence[str] = ()) -> Counter[str]:
-    """How often each entity is linked in the reports of the splits (all splits when none is given).
+    """Number of links to each entity in the reports of the splits (default: all splits).
 
     Raises:
         GraphError: when the store was prepared without an entity linker.
@@ -36,7 +36,7 @@ def count_mentions(store: PackedStore, splits: Sequence[str] = ()) -> Counter[st
     rows = store.rows(*splits)
     if not len(rows):
         raise GraphError(f"{store.path}: no study in split {', '.join(splits)}; the links of none can be counted")
-    of_splits = np.isin(table.column("study").to_numpy(), rows)
+    of_splits = np.isin(table.column("study").to_numpy(), store.first_images(rows))
     encoded = table.column("entity").combine_chunks().dictionary_encode()
     counts = np.bincount(encoded.indices.to_numpy()[of_splits], minlength=len(encoded.dictionary))
     return Counter(dict(zip(encoded.dictionary.to_pylist(), counts.tolist(), strict=True)))

