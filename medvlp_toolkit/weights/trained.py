@@ -16,8 +16,8 @@ from torch import nn
 from medvlp_toolkit.errors import unwrapped
 from medvlp_toolkit.shipped_bundles import shipped_bundles
 from medvlp_toolkit.weights.configuration import running_configuration
-from medvlp_toolkit.weights.description import FILE, ROOTS, Description
-from medvlp_toolkit.weights.nested import SEPARATOR, get, is_place, leaves, references, top_of
+from medvlp_toolkit.weights.description import FILE, Description
+from medvlp_toolkit.weights.nested import ROOTS, SEPARATOR, get, is_place, leaves, references, top_of
 from medvlp_toolkit.weights.weights import NONE, load_weights, read_weights
 
 logger = logging.getLogger(__name__)
@@ -312,7 +312,7 @@ def _differences(description: Description, running: Mapping[str, Any], top: str)
     found = []
     for id_ in [*(id_ for id_ in theirs if id_ in ours or not partial), *(id_ for id_ in ours if id_ not in theirs)]:
         own, other = ours.get(id_, _ABSENT), theirs.get(id_, _ABSENT)
-        if own != other and own != description.values.get(id_, _ABSENT):
+        if own != other and (own is _ABSENT or own != description.values.get(id_, _ABSENT)):
             found.append((id_, own, description.value(id_) if other is not _ABSENT else other))
     return found
 
