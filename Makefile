@@ -10,7 +10,7 @@ DEMO := runs/demo
 RUN := $(BIN)/python -m monai.bundle run --config_file
 MANIFESTS := requirements.txt constraints.txt pyproject.toml $(wildcard plugins/*/pyproject.toml)
 
-.PHONY: demo test test-slow lint docs clean
+.PHONY: demo test test-slow lint docs size clean
 
 $(VENV)/.installed: $(MANIFESTS)
 	$(PYTHON) -m venv $(VENV)
@@ -37,6 +37,10 @@ lint: $(VENV)/.installed
 # The documentation's site, in site/; a broken link is an error.
 docs: $(VENV)/.installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# Lines of code of the kernel and of the whole, without comments, blank lines and docstrings.
+size: $(VENV)/.installed
+	$(BIN)/python -m tests.architecture.size
 
 clean:
 	rm -rf $(VENV) runs build dist site .pytest_cache .mypy_cache .ruff_cache

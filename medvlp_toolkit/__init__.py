@@ -20,14 +20,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from medvlp_toolkit.moved import answer_old_paths
 from medvlp_toolkit.registry import PluginError, PluginRef, Registry
+from medvlp_toolkit.version import __version__
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from medvlp_toolkit.loaded_bundle import LoadedBundle
+    from medvlp_toolkit.inference.loaded_bundle import LoadedBundle
 
-__version__ = "0.1.0"
+answer_old_paths()
 
 report_filters = Registry("report_filters")
 knowledge_sources = Registry("knowledge_sources")
@@ -52,9 +54,9 @@ registries: dict[str, Registry] = {
 
 
 def load_bundle(folder: str | Path, **options: Any) -> LoadedBundle:
-    """A trained bundle as an object that scores image files and says where it looked.
+    """A trained bundle as an object that scores image files and draws heat maps.
 
-    ``options`` are those of :class:`medvlp_toolkit.loaded_bundle.LoadedBundle`.
+    ``options`` are those of :class:`medvlp_toolkit.inference.LoadedBundle`.
 
     Example::
 
@@ -62,7 +64,7 @@ def load_bundle(folder: str | Path, **options: Any) -> LoadedBundle:
         bundle.score("radiograph.dcm")["effusion"]
         bundle.heat_map("radiograph.dcm", "effusion")  # an array of the radiograph's height and width
     """
-    from medvlp_toolkit.loaded_bundle import LoadedBundle
+    from medvlp_toolkit.inference.loaded_bundle import LoadedBundle
 
     return LoadedBundle(folder, **options)
 

@@ -1,4 +1,4 @@
-"""Reads the parts of a docstring that users of a plugin rely on: its example, and its arguments."""
+"""Reads the parts of a docstring that plugin users rely on: its example and its arguments."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _HEADING = re.compile(r"^[ \t]*Examples?[ \t]*(?:::?)?[ \t]*$", re.MULTILINE)
 
 
 def has_example(documentation: str) -> bool:
-    """Whether there is an ``Example`` heading with something beneath it."""
+    """Whether there is an ``Example`` heading with content."""
     return example_of(documentation) is not None
 
 

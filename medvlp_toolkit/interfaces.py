@@ -3,78 +3,39 @@
 Symbols in shapes: B batch, C channels, N image tokens, L text tokens, Q entity queries, P positions,
 K candidates or masked tokens, M linked entities, E graph entities, D width of the fused space.
 
-The batch
----------
-A batch is a dict. A loss names the keys it reads in ``needs``; a loss draws only what is absent.
-Every random choice that changes a loss is drawn when the batch is made, from (seed, epoch, study id),
-so that it depends neither on the number of ranks nor on the number of workers.
+Contracts hold what every part of the toolkit may rely on. What a plugin may offer beyond its contract is a small protocol
+of its own (``ShiftsTokens``, ``PoolsPairs`` …): where it is asked for, ``isinstance`` finds it, and the conformance
+suites check it where it is offered. Attributes that are numbers or booleans are plain attributes of the module.
 
-===================================================  ============================  =========================================
-key                                                  shape, dtype                  meaning
-===================================================  ============================  =========================================
-image                                                (B, C, *spatial) uint8/int16  float32 after augmentation
-study_id, patient_id                                 list of str
-augmentation_draws                                   (B, R) float32 in [0, 1)      what the device augmentation makes random
-input_ids, attention_mask                            (B, L) int64                  report tokens
-entity_presence                                      (B, Q) int8                   1 present, 0 absent, -1 not mentioned,
-                                                                                   2 uncertain (the last two carry no loss)
-entity_position_candidates                           (B, Q, K) int64               the positive position, then K-1 negatives
-linked_entities                                      (B, M) int64                  entity ids, padding -100
-linked_entity_alignment                              (B, M, L)                     which tokens an entity covers
-masked_input_ids, masked_positions, masked_labels    (B, L), (B, K), (B, K)        labels with -100; K is static
-masked_linked_entities, …_alignment                  as above                      entities that touch a mask removed
-image_entities, text_entities                        (B, E) multi-hot              alignment targets
-patch_noise                                          (B, N) float32                order in which patches are kept
-is_pair                                              (B,)                          image and text belong together
-negative_image                                       (B or K, C, *spatial)         the image of a pair that does not: one a
-                                                                                   row, or only those of the K rows
-                                                                                   that are no pairs, in their order
-targets                                              (B, L) int8                   a source's own labels, 1, 0 or -1 unknown
-mask                                                 (B, 1, H, W) uint8            1 inside the annotated finding
-===================================================  ============================  =========================================
+The batch is a dict with keys of :data:`BATCH` (:mod:`medvlp_toolkit.data.batches.batch_table`).
 """
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Optional, Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, Optional, Protocol, runtime_checkable
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from medvlp_toolkit.data.records import Concept, Finding, Report, Study, Triple
+from medvlp_toolkit.data.batches.batch_table import ABSENT as ABSENT
+from medvlp_toolkit.data.batches.batch_table import BATCH as BATCH
+from medvlp_toolkit.data.batches.batch_table import BATCH_KEYS as BATCH_KEYS
+from medvlp_toolkit.data.batches.batch_table import NOT_MENTIONED as NOT_MENTIONED
+from medvlp_toolkit.data.batches.batch_table import PRESENT as PRESENT
+from medvlp_toolkit.data.batches.batch_table import UNCERTAIN as UNCERTAIN
+from medvlp_toolkit.data.contracts import CountsMissing as CountsMissing
+from medvlp_toolkit.data.contracts import DataSource as DataSource
+from medvlp_toolkit.data.contracts import Fingerprinted as Fingerprinted
+from medvlp_toolkit.data.contracts import KnowledgeSource as KnowledgeSource
+from medvlp_toolkit.data.contracts import ReadsImages as ReadsImages
+from medvlp_toolkit.data.contracts import ReadsMasks as ReadsMasks
+from medvlp_toolkit.data.contracts import RejectsRecords as RejectsRecords
+from medvlp_toolkit.data.contracts import ReportFilter as ReportFilter
+from medvlp_toolkit.data.contracts import StartsWithin as StartsWithin
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from medvlp_toolkit.model import Encodings, PretrainingModel
-
-#: Keys of the batch table above.
-BATCH_KEYS = frozenset(
-    {
-        "image",
-        "study_id",
-        "patient_id",
-        "augmentation_draws",
-        "input_ids",
-        "attention_mask",
-        "entity_presence",
-        "entity_position_candidates",
-        "linked_entities",
-        "linked_entity_alignment",
-        "masked_input_ids",
-        "masked_positions",
-        "masked_labels",
-        "masked_linked_entities",
-        "masked_linked_entity_alignment",
-        "image_entities",
-        "text_entities",
-        "patch_noise",
-        "is_pair",
-        "negative_image",
-        "targets",
-        "mask",
-    }
-)
-
-#: Values of ``entity_presence``.
-PRESENT, ABSENT, NOT_MENTIONED, UNCERTAIN = 1, 0, -1, 2
+#: Views of a batch's image and text that :class:`Encodings` offers, and the parts of a fused output.
+ImageView = Literal["full", "masked", "negative", "matching"]
+TextView = Literal["report", "masked", "entities"]
+FusedPart = Literal["all", "text", "image", "pooled"]
 
 
 # NamedTuples with every field annotated script in TorchScript (dataclasses do not), and TorchScript
@@ -106,46 +67,18 @@ class FusionOutput(NamedTuple):
 
 
 @runtime_checkable
-class ReportFilter(Protocol):
-    """Turns reports into findings, one list per report, in the order of the reports."""
-
-    entities: "Sequence[str]"
-    positions: "Sequence[str]"
-
-    def __call__(self, reports: "Sequence[Report]") -> "list[list[Finding]]": ...
-
-
-@runtime_checkable
-class KnowledgeSource(Protocol):
-    """Concepts with names and definitions, and the triples among them (may be none)."""
-
-    @property
-    def concepts(self) -> "Sequence[Concept]": ...
-
-    @property
-    def triples(self) -> "Sequence[Triple]": ...
-
-
-@runtime_checkable
-class DataSource(Protocol):
-    """Studies of one data set. A source that holds its pixels itself also offers ``read_image(study)``."""
-
-    def __iter__(self) -> "Iterator[Study]": ...
-
-
-@runtime_checkable
 class ImageEncoder(Protocol):
     """``forward(image (B, C, *spatial), keep: Optional (B, K)) -> (B, N, num_features)``.
 
-    ``keep`` holds the patch indices a masked pass sees; it is allowed where ``supports_masking``. An encoder whose tokens
-    do not look at the middle of their cells may say so with ``token_shift()``: per axis, in cells; heat maps heed it.
+    ``keep`` holds the patch indices a masked pass sees; it is allowed where ``supports_masking``. An encoder may also be
+    one that :class:`ShiftsTokens`.
     """
 
     num_features: int
     num_prefix_tokens: int
     supports_masking: bool
 
-    def grid_size(self, image_shape: "Sequence[int]") -> tuple[int, ...]:
+    def grid_size(self, image_shape: Sequence[int]) -> tuple[int, ...]:
         """Tokens per spatial axis for an image of ``image_shape`` (spatial axes only)."""
         ...
 
@@ -157,8 +90,49 @@ class ImageEncoder(Protocol):
 
 
 @runtime_checkable
+class ShiftsTokens(Protocol):
+    """An image encoder whose tokens are not centred in their grid cells; heat maps are drawn accordingly."""
+
+    def token_shift(self) -> tuple[float, ...]:
+        """Per axis, in cells: how far a token's receptive field is centred from the middle of its cell."""
+        ...
+
+
+@runtime_checkable
+class GivesFeatureMaps(Protocol):
+    """An image encoder whose stages serve as skip connections, as segmentation networks need them.
+
+    ``feature_channels`` and ``feature_strides`` have an entry for each map: its channels, and how much coarser than the
+    image it is. ``in_channels`` are those of the image, a single one being repeated to fit, and ``spatial_dims`` its axes.
+    """
+
+    spatial_dims: int
+    in_channels: int
+    feature_channels: Sequence[int]
+    feature_strides: Sequence[int]
+
+    def feature_maps(self, image: Tensor) -> list[Tensor]:
+        """(B, C, *spatial) -> maps (B, feature_channels[i], *spatial / feature_strides[i]), finest first."""
+        ...
+
+
+@runtime_checkable
+class FitsPositions(Protocol):
+    """A module with a parameter ``positional_embedding`` that can be resampled to its own image size."""
+
+    def fit_positions(self, positions: Tensor) -> Tensor:
+        """Position embeddings (N', D) of another image size -> (N, D)."""
+        ...
+
+
+@runtime_checkable
 class TextEncoder(Protocol):
-    """``forward(input_ids (B, L), attention_mask (B, L)) -> (B, L, num_features)``."""
+    """``forward(input_ids (B, L), attention_mask (B, L)) -> (B, L, num_features)``.
+
+    ``tokenizer`` is a fast tokenizer of transformers, or works as they do. Called on texts it gives ``input_ids`` and
+    ``attention_mask``; ``len(tokenizer)`` is how many tokens it knows, and the encoder takes every id below. Losses that
+    score the vocabulary are built with that number.
+    """
 
     num_features: int
     num_prefix_tokens: int
@@ -173,11 +147,10 @@ class TextEncoder(Protocol):
 
 @runtime_checkable
 class FusionModule(Protocol):
-    """Lets text (report tokens or entity queries) and image tokens see one another.
+    """Attends between text (report tokens or entity queries) and image tokens.
 
-    Optional attributes: ``reads_knowledge`` False says that linked entities need not be embedded for it;
-    ``computes_parts`` True that ``forward`` takes ``compute``, the only part of its output that will be read (``all``,
-    ``text``, ``image`` or ``pooled``; ``published`` computes what the published code does, read or not).
+    It may also be one that :class:`PoolsPairs`, :class:`ChoosesKnowledge` or :class:`ComputesParts`. ``attention`` may be
+    None also where it is asked for: heat maps are then left out.
     """
 
     width: int
@@ -193,20 +166,143 @@ class FusionModule(Protocol):
     ) -> FusionOutput: ...
 
 
+# Methods only: from Python 3.12 on a runtime check does not see the submodules of a torch.nn.Module.
+@runtime_checkable
+class GivesAttention(Protocol):
+    """A network that scores entities and returns the attention for each of them.
+
+    ``image_encoder``, its submodule, made the tokens that attention covers. The fusion module may give no attention
+    although it is asked for; heat maps are then left out.
+    """
+
+    def fuse(self, image: Tensor, need_attention: bool = False) -> FusionOutput:
+        """(B, C, *spatial) -> features of the entities in ``text`` (B, Q, D), and their ``attention`` on request."""
+        ...
+
+    def score(self, features: Tensor) -> Tensor:
+        """(B, Q, D) -> (B, Q) probability of presence."""
+        ...
+
+    def attend(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(B, C, *spatial) -> scores (B, Q), and attention (B, layers, Q, N) or None."""
+        ...
+
+
+@runtime_checkable
+class PoolsPairs(Protocol):
+    """A fusion module that returns one feature for an image and a text together: ``pooled`` (B, pooled_width)."""
+
+    pooled_width: int
+
+
+@runtime_checkable
+class ChoosesKnowledge(Protocol):
+    """A fusion module that states whether it reads ``knowledge``; if not, linked entities are not embedded.
+
+    A module that does not state it receives them.
+    """
+
+    reads_knowledge: bool
+
+
+@runtime_checkable
+class ComputesParts(Protocol):
+    """A fusion module that skips unused outputs, if ``computes_parts`` is true.
+
+    Its ``forward`` takes ``compute``: ``all``, or the only part of the output that will be read (``text``, ``image`` or
+    ``pooled``), the rest of which may be anything; ``published`` computes what the published code does, read or not.
+    """
+
+    computes_parts: bool
+
+
+class ModelParts(Protocol):
+    """The parts of a model that a loss may inspect; None if the model has no such part.
+
+    :class:`medvlp_toolkit.model.VisionLanguageModel` defines the data flow between them.
+    """
+
+    image_encoder: Any
+    image_projection: Any
+    text_encoder: Any
+    text_projection: Any
+    knowledge_encoder: Any
+    fusion: Any
+    entity_projection: Any
+    entity_bank: Tensor | None
+
+
+class Encodings(Protocol):
+    """One step's view of a batch: every tower and every fused feature, computed on first use.
+
+    :class:`medvlp_toolkit.model.Encodings` is what training and evaluation hand to a loss. ``share`` False asks for
+    everything as published code computes it, in full and again at each request.
+    """
+
+    model: Any
+    batch: Mapping[str, Any]
+    share: bool
+
+    def image_tokens(self, view: ImageView = "full") -> Tensor:
+        """(B, N, D) projected tokens of the image; ``masked`` (B, prefix + K, D) of its visible patches."""
+        ...
+
+    def text_tokens(self, view: Literal["report", "masked"] = "report") -> Tensor:
+        """(B, L, D) projected tokens of the report."""
+        ...
+
+    def image_summary(self) -> Tensor:
+        """(B, D): the image before fusion."""
+        ...
+
+    def text_summary(self) -> Tensor:
+        """(B, D): the report before fusion."""
+        ...
+
+    def entity_embeddings(self) -> Tensor:
+        """(E, Dk) of the knowledge graph, else (Q, D) of the entity bank."""
+        ...
+
+    def linked_entity_embeddings(self, prefix: Literal["", "masked_"] = "") -> Tensor:
+        """(B, M, Dk) of the entities linked to each report; padding is zero."""
+        ...
+
+    def fused(
+        self, text: TextView = "report", image: ImageView = "full", stop_after: int = -1, compute: FusedPart = "all"
+    ) -> FusionOutput:
+        """The fusion module's output for one pairing of text and image views."""
+        ...
+
+
 @runtime_checkable
 class PretextLoss(Protocol):
     """A loss that owns its head.
 
     ``needs`` names the batch keys it reads; ``reads`` names the parts of the model that its gradient
-    reaches (attributes of ``VisionLanguageModel``). ``forward`` returns the sum over the terms that the
-    loss averages and how many there were; with no term the sum is a zero still connected to the head.
+    reaches (attributes of ``VisionLanguageModel``): what no loss names is frozen, and a model that lacks one is refused
+    before training. A loss of entity queries names ``entity_projection``, also where the model has none of its own and
+    takes ``text_projection``. ``forward`` returns the sum over the terms that the loss averages and how many there were;
+    with no term the sum is a zero still connected to the head. It may also be one that :class:`RequiresMore`.
     """
 
     needs: frozenset[str]
     reads: frozenset[str]
     head: Any
 
-    def __call__(self, encodings: "Encodings") -> tuple[Tensor, Tensor]: ...
+    def __call__(self, encodings: Encodings) -> tuple[Tensor, Tensor]: ...
+
+
+@runtime_checkable
+class RequiresMore(Protocol):
+    """A pretext loss that requires more of the model's parts than their contracts."""
+
+    def requires(self, model: ModelParts) -> Sequence[str]:
+        """What the loss cannot do without and the model lacks: one clause each that names the class of the part and the
+        attribute, such as "leaves out patches, and ResNetTokens sees whole images (supports_masking is False)".
+
+        :class:`medvlp_toolkit.model.PretrainingModel` asks before any data is read, and refuses with the loss's name.
+        """
+        ...
 
 
 @runtime_checkable
@@ -214,9 +310,78 @@ class CheckpointImporter(Protocol):
     """Builds a ``PretrainingModel`` from a published state dict; strict about every key.
 
     Arguments named ``entity_embeddings`` and ``position_embeddings`` are filled by ``medvlp import`` with embedded
-    descriptions. The model may carry a ``key_report`` (:class:`medvlp_toolkit.engines.key_report.KeyReport`), and the
-    importer a function ``text_width(state_dict)``, the width of those embeddings, and a function
-    ``network_def(model)``, the tower whose weights inference reads (by default one that scores described entities).
+    descriptions. What it gives is a :class:`medvlp_toolkit.model.PretrainingModel`, which may be one that
+    :class:`CarriesKeyReport`; the importer may be one that :class:`StatesTextWidth` or :class:`MakesNetwork`.
     """
 
-    def __call__(self, state_dict: dict[str, Tensor], **options: Any) -> "PretrainingModel": ...
+    def __call__(self, state_dict: dict[str, Tensor], **options: Any) -> nn.Module: ...
+
+
+@runtime_checkable
+class StatesTextWidth(Protocol):
+    """A checkpoint importer that knows how wide the embedded descriptions are: it is tried on zeros of that width
+    before a text model is loaded."""
+
+    def text_width(self, state_dict: Mapping[str, Any]) -> int: ...
+
+
+@runtime_checkable
+class MakesNetwork(Protocol):
+    """A checkpoint importer that makes the network whose weights inference reads; of the others it is one that scores
+    described entities."""
+
+    def network_def(self, model: Any) -> nn.Module: ...
+
+
+@runtime_checkable
+class ExplainsMisfit(Protocol):
+    """A module that can explain in one line why a state dict does not fit, for example a graph of other entities."""
+
+    def explain_misfit(self, state_dict: Mapping[str, Any], prefix: str = "") -> str | None:
+        """The reason, or None; the module's entries begin with ``prefix``."""
+        ...
+
+
+@runtime_checkable
+class DescribesItself(Protocol):
+    """A part that can be rebuilt without the inputs of its construction: hub weights, a corpus, a graph.
+
+    An encoder with a ``pretrained`` argument should be one: what training writes beside its weights then rebuilds it
+    offline, and a checkpoint fills it.
+    """
+
+    def architecture(self) -> dict[str, Any]:
+        """Keyword arguments (plain values) that build an identical part with other weights."""
+        ...
+
+
+@dataclass(frozen=True)
+class KeyReport:
+    """The report that a checkpoint importer leaves as ``key_report`` on its model.
+
+    ``used`` maps a published key to the parameter it became; ``unused`` maps a key, or an entry of the file, to why
+    nothing needs it; ``made`` maps a parameter that the checkpoint lacks to where it came from; ``notes`` are
+    sentences that the user has to know.
+    """
+
+    used: Mapping[str, str]
+    unused: Mapping[str, str] = field(default_factory=dict)
+    made: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class CarriesKeyReport(Protocol):
+    """An imported model that reports what happened to every key."""
+
+    key_report: KeyReport
+
+
+@runtime_checkable
+class StatesSettings(Protocol):
+    """A checkpoint importer that knows what the ``train.yaml`` of the bundle of its name has to be given to compose the
+    model of a checkpoint: ``medvlp import`` then describes the model beside its weights."""
+
+    def settings(self, state_dict: Mapping[str, Any]) -> "dict[str, Any]":
+        """id -> value, such as ``{"image_encoder::depth": 18}``; ids of other weights to read are set to None."""
+        ...

@@ -1,4 +1,4 @@
-"""What to install for a plugin that is known but absent."""
+"""What to install for a known plugin that is missing."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ KNOWN_PLUGINS: dict[str, dict[str, str]] = {
         (
             *("csv", "open_i", "joined", "mimic_cxr", "edema_severity", "chestxray14", "chexpert", "rsna_pneumonia"),
             *("siim_pneumothorax", "covidx_cxr2", "covid_rural", "roco", "medicat", "melinda", "vqa_rad", "slake"),
-            *("vqa_med_2019", "vqa_med_2021", "phantom", "phantom_questions"),
+            *("vqa_med_2019", "vqa_med_2021"),
         ),
         "medvlp-datasets",
-    ),
+    )
+    | dict.fromkeys(("phantom", "phantom_questions"), "medvlp-phantom"),
     "checkpoint_importers": {"medklip": "medvlp-medklip", **dict.fromkeys(("arl", "m3ae", "meter"), "medvlp-arl")},
 }

@@ -23,24 +23,25 @@ from typing import Any
 from packaging.requirements import Requirement
 
 from medvlp_toolkit.known_plugins import KNOWN_PLUGINS
+from medvlp_toolkit.version import __version__
 
 CORE_DISTRIBUTION = "medvlp-toolkit"
 _GROUP = "medvlp_toolkit."
 
 
 class PluginError(LookupError):
-    """A plugin cannot be had: unknown, ambiguous or broken."""
+    """A plugin cannot be resolved: unknown, ambiguous or broken."""
 
 
 class PluginNotFoundError(PluginError, KeyError):
-    """No installed distribution offers the name (a ``KeyError`` too, so that ``Mapping.get`` gives its default)."""
+    """No installed distribution offers the name (also a ``KeyError``, so that ``Mapping.get`` returns its default)."""
 
     def __str__(self) -> str:  # KeyError would show the message in quotes
         return str(self.args[0])
 
 
 class PluginConflictError(PluginError):
-    """Several distributions offer the name, or a registration would hide another plugin."""
+    """Several distributions offer the name, or a registration would shadow another plugin."""
 
 
 class PluginLoadError(PluginError):
@@ -49,7 +50,7 @@ class PluginLoadError(PluginError):
 
 @dataclass(frozen=True)
 class PluginRef:
-    """Where a plugin comes from, known without importing it."""
+    """The origin of a plugin, known without importing it."""
 
     kind: str
     name: str
@@ -62,7 +63,7 @@ class PluginRef:
 
     @property
     def import_path(self) -> str:
-        """The dotted path that works as ``_target_`` whatever other distributions offer."""
+        """The dotted path that works as ``_target_`` regardless of other distributions."""
         return self.target.replace(":", ".")
 
     def load(self) -> Any:
@@ -79,13 +80,11 @@ class PluginRef:
         except Exception as error:
             raise PluginLoadError(
                 f"{self.kind} plugin '{self.name}' of {self.distribution} {self.version} cannot be imported from "
-                f"{self.target}: {type(error).__name__}: {error}. Mend or uninstall {self.distribution}."
+                f"{self.target}: {type(error).__name__}: {error}. Fix or uninstall {self.distribution}."
             ) from error
 
     def _check_contract(self) -> None:
         """A plugin's contract version is its distribution's requirement on the toolkit."""
-        from medvlp_toolkit import __version__
-
         for line in self._requires:
             requirement = Requirement(line)
             if requirement.name.replace("_", "-").lower() != CORE_DISTRIBUTION:
@@ -110,7 +109,7 @@ def _scan() -> dict[str, list[PluginRef]]:
         for distribution in distributions():
             try:
                 refs = list(_offers(distribution, seen))
-            except Exception as error:  # metadata that cannot be read: of this one distribution, and of no other
+            except Exception as error:  # unreadable metadata affects this distribution only
                 where = getattr(distribution, "_path", "an installed distribution")
                 warnings.warn(f"{where} is left out: its metadata is damaged ({error}); install it again", stacklevel=2)
                 continue
@@ -147,7 +146,7 @@ class Registry(Mapping[str, Any]):
     >>> import medvlp_toolkit as mv
     >>> mv.encoders.resnet                # as an attribute
     >>> mv.encoders["resnet"]             # by name
-    >>> mv.encoders["medvlp-encoders:resnet"]   # of one distribution
+    >>> mv.encoders["my-encoders:resnet"]   # of one distribution
     """
 
     def __init__(self, kind: str) -> None:
@@ -157,7 +156,7 @@ class Registry(Mapping[str, Any]):
     # -- what there is ------------------------------------------------------------------------
 
     def refs(self) -> list[PluginRef]:
-        """Every offered plugin, conflicting ones included, sorted by name; imports nothing."""
+        """All plugins offered, including conflicting ones, sorted by name; imports nothing."""
         refs = [ref for ref in _scan().get(self.kind, []) if ref.name not in self._registered]
         return sorted([*refs, *self._registered.values()], key=lambda ref: (ref.name, ref.distribution))
 
@@ -201,7 +200,7 @@ class Registry(Mapping[str, Any]):
         return self.ref(name).load()
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):  # Python's own protocols (pickling, copying, inspection) ask for these
+        if name.startswith("_"):  # queried by Python's own protocols (pickling, copying, inspection)
             raise AttributeError(name)
         return self[name]
 
@@ -210,7 +209,7 @@ class Registry(Mapping[str, Any]):
 
         Raises:
             PluginConflictError: when the name is taken and ``override`` is False.
-            ValueError: when the name is no identifier or belongs to the registry itself.
+            ValueError: when the name is not an identifier or belongs to the registry itself.
         """
         _check_name(self.kind, name)
         if not override and name in self:
@@ -223,7 +222,7 @@ class Registry(Mapping[str, Any]):
         return obj
 
     def unregister(self, name: str) -> None:
-        """Take back what :meth:`register` offered."""
+        """Undo :meth:`register`."""
         self._registered.pop(name, None)
 
     def describe(self, name: str) -> dict[str, str]:

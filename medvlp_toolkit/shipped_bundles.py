@@ -1,4 +1,4 @@
-"""The bundles that come with the toolkit: package data of a wheel, or the ``bundles/`` folder of a checkout."""
+"""The bundles shipped with the toolkit: package data of a wheel, or the ``bundles/`` folder of a checkout."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MADE_BY_RUNS = ("models", "eval", "runs", "output", "__pycache__")
 
 @dataclass(frozen=True)
 class ShippedBundle:
-    """A bundle's folder and what its ``configs/metadata.json`` says; empty strings where there is none."""
+    """A bundle's folder and the content of its ``configs/metadata.json``; empty strings if there is none."""
 
     name: str
     folder: Path
@@ -60,7 +60,7 @@ def shipped_bundle(name: str) -> ShippedBundle:
 
 
 def copy_bundle(name: str, destination: Path, as_json: bool = False) -> list[Path]:
-    """Copy a shipped bundle into a new or empty folder and give the files written.
+    """Copy a shipped bundle into a new or empty folder; returns the files written.
 
     Args:
         name: of the bundle.

@@ -1,4 +1,4 @@
-"""A small store of pictures with questions, in which only the picture can tell the answer."""
+"""A small store of pictures with questions, in which only the picture determines the answer."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 from PIL import Image
 
 from medvlp_datasets.questions import VqaMed2019Source
-from medvlp_toolkit.data.prepare import Prepare
+from medvlp_toolkit.data.preparing.prepare import Prepare
 from medvlp_toolkit.data.records import Report, Study
-from medvlp_toolkit.data.store import PackedStore
+from medvlp_toolkit.data.store.store import PackedStore
 
 QUESTIONS = {"plane": "Which half is bright?", "modality": "Is the top bright?"}
 #: Of the picture of a number: which half is bright, in turn.

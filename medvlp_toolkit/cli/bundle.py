@@ -36,7 +36,7 @@ def list_bundles(
 @app.command()
 def copy(
     name: Annotated[str, typer.Argument(help="A shipped bundle, see `medvlp bundle list`.")],
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to; a new or empty folder.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Destination; a new or empty folder.")],
     as_json: Annotated[
         bool, typer.Option("--json", help="Configurations as JSON, without comments, for monai.bundle.load.")
     ] = False,

@@ -1,4 +1,4 @@
-"""``medvlp doctor``: does what is installed fit together, and on what does it run."""
+"""``medvlp doctor``: checks that the installed packages fit together, and shows the hardware they run on."""
 
 from __future__ import annotations
 
@@ -23,13 +23,16 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for torch and the others to be imported.")] = 180.0,
 ) -> None:
-    """Check versions, imports, accelerator, bfloat16 and DICOM decoders; exit status 1 when something does not fit."""
+    """Check versions, imports, accelerator, bfloat16, and that DICOM decoders read samples.
+
+    Exit status 1 when something does not fit.
+    """
     requirements = check_requirements()
     with progress_console().status("importing torch, monai, ignite and transformers"):
         stack, devices, decoders = _probe(timeout)
     problems = [
         *check_python(),
-        *(f"{r.problem} Mend: {r.mend}" for r in requirements if not r.ok),
+        *(f"{r.problem} Fix: {r.fix}" for r in requirements if not r.ok),
         *_stack_problems(stack),
         *_device_problems(devices),
         *_decoder_problems(decoders),
@@ -64,23 +67,23 @@ def _probe(timeout: float) -> tuple[Outcome, Outcome, Outcome]:
 
 def _stack_problems(stack: Outcome) -> list[str]:
     if not stack.ok:
-        return [f"importing {', '.join(_STACK)} together: {stack.error}. Mend: reinstall them under constraints.txt"]
+        return [f"importing {', '.join(_STACK)} together: {stack.error}. Fix: reinstall them under constraints.txt"]
     return [
-        f"{name} cannot be imported: {why}. Mend: pip install --force-reinstall {name}"
+        f"{name} cannot be imported: {why}. Fix: pip install --force-reinstall {name}"
         for name, why in stack.value.items()
         if why
     ]
 
 
 def _device_problems(devices: Outcome) -> list[str]:
-    return [] if devices.ok else [f"torch cannot tell its devices: {devices.error}. Mend: reinstall torch"]
+    return [] if devices.ok else [f"torch cannot list its devices: {devices.error}. Fix: reinstall torch"]
 
 
 def _decoder_problems(decoders: Outcome) -> list[str]:
-    mend = "Mend: pip install pylibjpeg pylibjpeg-openjpeg pylibjpeg-rle python-gdcm"
+    fix = "Fix: pip install pylibjpeg pylibjpeg-openjpeg pylibjpeg-rle pyjpegls python-gdcm"
     if not decoders.ok:
-        return [f"pydicom cannot tell its decoders: {decoders.error}. {mend}"]
-    return [f"no decoder for DICOM files in {syntax}. {mend}" for syntax, found in decoders.value.items() if not found]
+        return [f"pydicom cannot list its decoders: {decoders.error}. {fix}"]
+    return [f"no decoder for DICOM files in {syntax}. {fix}" for syntax, found in decoders.value.items() if not found]
 
 
 def _print(

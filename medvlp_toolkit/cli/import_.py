@@ -1,4 +1,4 @@
-"""``medvlp import``: a published checkpoint into a bundle's ``models/``."""
+"""``medvlp import``: converts a published checkpoint into a bundle's ``models/``."""
 
 from __future__ import annotations
 
@@ -27,17 +27,18 @@ def import_(
         int, typer.Option(min=2, help="Tokens per description: MedKLIP trained with 128 and evaluated with 64.")
     ] = 128,
     lower_case: Annotated[
-        bool, typer.Option(help="Lower the descriptions before tokenising; MedKLIP does, its vocabulary is cased.")
+        bool, typer.Option(help="Lower-case the descriptions before tokenising; MedKLIP does, its vocabulary is cased.")
     ] = True,
     trailing_separator: Annotated[
         bool, typer.Option(help="Keep the tokenizer's last special token; MedKLIP's tokenizer adds none.")
     ] = False,
 ) -> None:
-    """Bring a published checkpoint into a bundle: weights for inference and a checkpoint to go on with.
+    """Convert a published checkpoint for a bundle: weights for inference and a checkpoint to resume from.
 
     Nothing in the file is executed, and every entry of it is accounted for.
     """
-    from medvlp_toolkit.engines.importing import (
+    from medvlp_toolkit.weights.description import FILE as DESCRIPTION_FILE
+    from medvlp_toolkit.weights.importing import (
         PRETRAINING_FILE,
         DescribedEntities,
         import_checkpoint,
@@ -60,5 +61,6 @@ def import_(
             "descriptions: this toolkit's own. The published figures were obtained with the published texts, which "
             "carry no licence: bring them with --descriptions FILE to compare"
         )
-    for file in ("model.pt", "model.safetensors", PRETRAINING_FILE):
-        typer.echo(f"written: {out / file}")
+    for file in ("model.pt", "model.safetensors", PRETRAINING_FILE, DESCRIPTION_FILE):
+        if (out / file).is_file():
+            typer.echo(f"written: {out / file}")

@@ -1,4 +1,4 @@
-"""``medvlp info``: what one plugin is, and how to write it in YAML."""
+"""``medvlp info``: documentation of one plugin, and how to write it in YAML."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ def info(
 ) -> None:
     """Show a plugin's signature, documentation, source file and an example in YAML."""
     registry = mv.registries[known_kind(kind)]
-    told = registry.describe(name)
+    described = registry.describe(name)
     plugin = registry[name]
     target = _target(registry, name)
     example = example_yaml(plugin, registry.ref(name).name, target)
     if as_json:
-        print_json({**told, "arguments": arguments(plugin), "example": example})
+        print_json({**described, "arguments": arguments(plugin), "example": example})
         return
     out = console()
-    out.print(f"[bold]{escape(told['kind'])}.{escape(told['name'])}[/]  {escape(told['summary'])}\n")
+    out.print(f"[bold]{escape(described['kind'])}.{escape(described['name'])}[/]  {escape(described['summary'])}\n")
     for label in ("distribution", "target", "source"):
-        version = f" {told['version']}" if label == "distribution" else ""
-        out.print(f"[dim]{label:<13}[/]{escape(told[label] + version) or '(unknown)'}", soft_wrap=True)
+        version = f" {described['version']}" if label == "distribution" else ""
+        out.print(f"[dim]{label:<13}[/]{escape(described[label] + version) or '(unknown)'}", soft_wrap=True)
     out.print("\n[bold]Arguments[/]")
     for line in arguments(plugin) or ["(none)"]:
         out.print(f"  {escape(line)}", highlight=False, soft_wrap=True)
     out.print("\n[bold]Documentation[/]")
-    out.print(escape(told["documentation"]) or "(none)", highlight=False, soft_wrap=True)
+    out.print(escape(described["documentation"]) or "(none)", highlight=False, soft_wrap=True)
     out.print("\n[bold]YAML[/]")
     out.print(Syntax(example, "yaml", background_color="default") if out.is_terminal else escape(example))
 
@@ -72,14 +72,14 @@ def _parameters(plugin: Any) -> list[inspect.Parameter]:
 
 
 def _target(registry: mv.Registry, name: str) -> str:
-    """What to write as ``_target_``: the registry's path, or the import path where another offers the same name."""
+    """The ``_target_`` to write: the registry's path, or the import path if the name is ambiguous."""
     ref = registry.ref(name)
     alone = sum(other.name == ref.name for other in registry.refs()) == 1
     return f"medvlp_toolkit.{ref.kind}.{ref.name}" if alone else ref.import_path
 
 
 def example_yaml(plugin: Any, name: str, target: str) -> str:
-    """The YAML of the plugin's documentation, else one made from its signature."""
+    """The YAML example of the plugin's documentation, else one generated from its signature."""
     documented = example_of(inspect.getdoc(plugin) or "")
     if documented is not None and "_target_" in documented:
         return documented
@@ -96,7 +96,7 @@ def example_yaml(plugin: Any, name: str, target: str) -> str:
 
 
 def _value(default: Any) -> str:
-    """A default as YAML on one line; what YAML cannot hold is written as Python shows it, in quotes."""
+    """A default as one line of YAML; a value that YAML cannot hold is its quoted ``repr``."""
     plain = list(default) if isinstance(default, tuple | frozenset | set) else default
     try:
         written: str = yaml.safe_dump(plain, default_flow_style=True, width=10_000)

@@ -1,4 +1,4 @@
-"""``medvlp inspect``: what is in a packed store."""
+"""``medvlp inspect``: the contents of a packed store."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def inspect(
     verify: Annotated[bool, typer.Option("--verify", help="Compare every file with its recorded SHA-256.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """Show a store's counts, splits, labels, findings, tokens, and what was left out of it.
+    """Show a store's counts, splits, labels, findings, tokens and rejected items.
 
     With --out, examples.png and example_001.png … are drawn: images with their findings and boxes, without ids or text.
     """
-    from medvlp_toolkit.data.store import PackedStore
-    from medvlp_toolkit.data.store_summary import summarise
+    from medvlp_toolkit.data.store.store import PackedStore
+    from medvlp_toolkit.data.store.store_summary import summarise
 
     opened = PackedStore.open(store)
     if verify:
@@ -39,20 +39,24 @@ def inspect(
         return
     _print(summary, console())
     if verify:
-        typer.echo("\nevery file is as it was written")
+        typer.echo("\nevery file matches its SHA-256")
     if written:
         typer.echo(f"\n{len(written) - 1} examples: {written[0]}")
 
 
 def _draw(store: Any, split: str | None, count: int, folder: Path) -> list[Path]:
-    from medvlp_toolkit.data.store_examples import write_examples
+    from medvlp_toolkit.data.store.store_examples import write_examples
 
     return write_examples(store, folder, count, split)
 
 
 def _print(summary: Mapping[str, Any], out: Console) -> None:
     counts = summary["counts"]
-    out.print(f"[bold]{escape(summary['store'])}[/]  {counts['studies']:,} studies of {counts['listed']:,} listed")
+    stored = counts.get("images", counts["studies"])
+    what = "studies" if stored == counts["studies"] else "images"
+    out.print(f"[bold]{escape(summary['store'])}[/]  {stored:,} {what} of {counts['listed']:,} listed")
+    if what == "images":
+        out.print(f"studies: {counts['studies']:,}")
     of = f" of split {summary['split']}" if summary["split"] else ""
     if of:
         out.print(f"counted below: {summary['studies']:,} studies{escape(of)}, {summary['patients']:,} patients")
@@ -78,7 +82,7 @@ def _print(summary: Mapping[str, Any], out: Console) -> None:
             highlight=False,
         )
     studies = summary["studies"]
-    _values_table(out, "label of the source", summary["labels"], studies, ("present", "absent", "uncertain"))
+    _values_table(out, "label of the source", summary["labels"], summary["rows"], ("present", "absent", "uncertain"))
     _values_table(out, "entity in the reports", summary["entities"], studies, ("present", "absent", "uncertain"))
     _values_table(out, "position of present entities", summary["positions"], studies, ("studies", "findings"))
     silent = len(summary["entities"]) - sum(any(values.values()) for values in summary["entities"].values())

@@ -1,4 +1,4 @@
-"""Calls a function in a process of its own: what it imports, prints or breaks there stays there."""
+"""Calls a function in a separate process, so that its imports, output and crashes stay there."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ os._exit(0)
 
 @dataclass(frozen=True)
 class Outcome:
-    """``value`` as JSON gives it back, or ``error``: one sentence on why there is none."""
+    """``value`` after a JSON round trip, or ``error``: one sentence on why there is none."""
 
     value: Any
     error: str

@@ -1,4 +1,4 @@
-"""``medvlp``: the commands, each in a file of its own.
+"""``medvlp``: the commands, one file each.
 
 A new command is a file with one function, and one line below.
 """
@@ -10,12 +10,10 @@ from typing import Annotated
 import typer
 
 import medvlp_toolkit as mv
-from medvlp_toolkit.cli import bench, bundle, doctor, import_, info, plugins
+from medvlp_toolkit.cli import bundle, doctor, import_, info, plugins
 from medvlp_toolkit.cli.errors import Commands
-from medvlp_toolkit.cli.filter import filter_reports
-from medvlp_toolkit.cli.graph import graph
+from medvlp_toolkit.cli.found_commands import add_found_commands
 from medvlp_toolkit.cli.inspect import inspect
-from medvlp_toolkit.cli.label import label_table
 from medvlp_toolkit.cli.new import new
 from medvlp_toolkit.cli.prepare import prepare
 from medvlp_toolkit.cli.report import report
@@ -35,18 +33,15 @@ app = typer.Typer(
 app.command()(plugins.plugins)
 app.command()(info.info)
 app.command()(doctor.doctor)
-app.command("filter")(filter_reports)
-app.command("label")(label_table)
 app.command()(prepare)
 app.command()(inspect)
-app.command()(graph)
 app.command()(submit)
 app.command()(verify)
 app.command()(new)
 app.command()(report)
 app.command("import")(import_.import_)
-app.add_typer(bench.app, name="bench")
 app.add_typer(bundle.app, name="bundle")
+add_found_commands(app)
 
 
 def _print_version(wanted: bool) -> None:
@@ -62,7 +57,7 @@ def options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Options of every command; ``traceback`` is read where errors are told (:mod:`medvlp_toolkit.cli.errors`)."""
+    """Options of every command; ``traceback`` is read where errors are reported (:mod:`medvlp_toolkit.cli.errors`)."""
 
 
 def main() -> None:

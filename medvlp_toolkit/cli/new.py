@@ -1,4 +1,4 @@
-"""``medvlp new``: a plugin package that installs and passes its tests, to be changed into one's own."""
+"""``medvlp new``: writes a plugin package that installs and passes its tests, as a starting point."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from medvlp_toolkit.cli.plugins import known_kind
 def new(
     name: Annotated[str, typer.Argument(help="Of the distribution, e.g. my-filter; the plugin is then my_filter.")],
     kind: Annotated[str, typer.Option("--kind", help="What it is: report_filter, encoder, …, see `medvlp plugins`.")],
-    folder: Annotated[Path, typer.Option("--in", metavar="DIR", help="Where its folder is made.")] = Path(),
+    folder: Annotated[Path, typer.Option("--in", metavar="DIR", help="Where to create its folder.")] = Path(),
 ) -> None:
     """Write a complete package with one plugin: entry point, YAML overlay, conformance test, README."""
     from medvlp_toolkit.scaffold.kinds import KINDS

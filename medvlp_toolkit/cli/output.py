@@ -1,4 +1,4 @@
-"""How the commands print: tables for people, JSON for programs."""
+"""Output of the commands: tables for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 import typer
 from rich.console import Console
 
-#: Columns where the output is no terminal: names in a pipe or a log are not to be folded.
+#: Width where the output is not a terminal: names in a pipe or a log must not be wrapped.
 _PLAIN_WIDTH = 200
 
 
 def console() -> Console:
-    """A console on stdout; wide where stdout is no terminal."""
+    """A console on stdout; wide if stdout is not a terminal."""
     made = Console()
     return made if made.is_terminal else Console(width=_PLAIN_WIDTH)
 

@@ -19,13 +19,13 @@ _NUMBERS = {int: "a whole number", float: "a number", bool: "true or false"}
 
 
 def make_plugin(kind: str, name: str, pairs: Sequence[str]) -> Any:
-    """The plugin ``name`` of a kind, called with the options that ``key=value`` pairs give.
+    """The plugin ``name`` of a kind, called with the options given as ``key=value`` pairs.
 
-    A value is YAML, read as the plugin's signature says: text stays text, one value becomes a list where a list is
+    A value is YAML, converted by the plugin's signature: text stays text, one value becomes a list where a list is
     expected, and a mapping with ``_target_`` is built first, as in a bundle.
 
     Raises:
-        PluginError: when the plugin cannot be had.
+        PluginError: when the plugin cannot be resolved.
         ValueError: when an option is unknown, missing, or of another type.
     """
     plugin = mv.registries[kind][name]
@@ -40,7 +40,7 @@ def make_plugin(kind: str, name: str, pairs: Sequence[str]) -> Any:
 
 
 def split_pairs(pairs: Iterable[str], option: str) -> dict[str, str]:
-    """``["a=1", "b=2"]`` as a mapping; raises ValueError for what has no ``=``, or comes twice."""
+    """``["a=1", "b=2"]`` as a mapping; raises ValueError for pairs without ``=`` and for duplicates."""
     split: dict[str, str] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")

@@ -1,4 +1,4 @@
-"""``medvlp plugins``: every plugin that is installed, and whether it can be imported."""
+"""``medvlp plugins``: lists all installed plugins, and whether each can be imported."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MOST_AT_ONCE = 4
 
 def plugins(
     kind: Annotated[str, typer.Argument(help="One kind only, e.g. encoders.", show_default=False)] = "",
-    check: Annotated[bool, typer.Option("--check", help="Import each in a process of its own.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Import each in a separate process.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     timeout: Annotated[float, typer.Option(help="With --check: seconds to wait for one plugin.")] = 120.0,
 ) -> None:
@@ -41,7 +41,7 @@ def plugins(
 
 
 def known_kind(kind: str) -> str:
-    """The registry's name for what the user typed; hyphens and a missing plural are let pass."""
+    """The registry's name for the user's input; hyphens and a missing plural are accepted."""
     name = kind.replace("-", "_")
     for candidate in (name, f"{name}s", f"{name}es"):
         if candidate in mv.registries:
@@ -104,13 +104,13 @@ def _print_table(refs: list[mv.PluginRef], outcomes: dict[int, Outcome]) -> None
         if rivals:
             conflict = "[yellow]conflict[/]"
             other = " and ".join(rivals)
-            told = (
+            shadowed = (
                 f"{ref.kind} plugin '{ref.name}' of {ref.distribution}: {other} offers it too; write {ref.import_path}"
             )
-            notes.append(f"[yellow]![/] {escape(told)}")
+            notes.append(f"[yellow]![/] {escape(shadowed)}")
         table.add_row(*mark, *map(escape, (ref.kind, ref.name, ref.distribution, ref.version)), conflict)
     out = console()
-    out.print(table if refs else "no plugin is installed; the built-in ones: pip install -r requirements.txt")
+    out.print(table if refs else "no plugin is installed; for the built-in ones: pip install -r requirements.txt")
     for note in notes:
         out.print(note, highlight=False, soft_wrap=True)
     if outcomes:

@@ -1,21 +1,20 @@
-"""``medvlp prepare``: the packed store that a ``prepare.yaml`` describes."""
+"""``medvlp prepare``: builds the packed store that a ``prepare.yaml`` describes."""
 
 from __future__ import annotations
 
 import difflib
 import logging
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import yaml
 
-from medvlp_toolkit.cli.errors import USER_ERROR, user_message
 from medvlp_toolkit.cli.output import progress_console
 from medvlp_toolkit.cli.plugin_options import read_value, split_pairs
-from medvlp_toolkit.console import readable_message
+from medvlp_toolkit.errors import USER_ERROR, causes, user_message
 
 #: Exit status when the store was not written: too much left out, a leak between splits, a full disk.
 FAILED = 1
@@ -30,18 +29,23 @@ def prepare(
     ],
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override an id of the config, e.g. source::count=240."),
+        typer.Option("--set", metavar="KEY=VALUE", help="Override an id of the configuration, e.g. source::count=240."),
     ] = None,
     workers: Annotated[int | None, typer.Option(min=0, help="Processes; 0 is this one.")] = None,
     scheduler: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler that does the work.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a store made otherwise.")] = False,
+    series: Annotated[
+        str | None, typer.Option(metavar="NUMBER", help="Which volume of a folder with several; 'largest' too.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a store made from other data or settings.")
+    ] = False,
     max_rejected: Annotated[int | None, typer.Option(min=0, help="Stop when more than this is left out.")] = None,
 ) -> None:
     """Prepare a packed store, as `python -m monai.bundle run --config_file CONFIG` does.
 
-    An interrupted run goes on where it stopped.
+    An interrupted run resumes where it stopped.
 
     Exit status: 0 complete; 1 not written (too much left out, a patient or image in two splits, a full disk);
     2 a mistake in the call, the configuration or its paths.
@@ -50,12 +54,13 @@ def prepare(
     _check_files(files)
     pairs = {key: read_value(f"--set {key}", text) for key, text in split_pairs(settings or (), "--set").items()}
     given = {"workers": workers, "scheduler": scheduler, "max_rejected": max_rejected, "overwrite": overwrite or None}
+    given["series"] = series
     options = {f"{_SECTION}::{key}": value for key, value in given.items() if value is not None}
     try:
         for summary in _run(files, pairs, options):
             _tell(summary)
     except KeyboardInterrupt:
-        typer.echo("medvlp: interrupted; the same command goes on where this one stopped", err=True)
+        typer.echo("medvlp: interrupted; run the same command to resume", err=True)
         raise typer.Exit(INTERRUPTED) from None
     except Exception as error:
         message, status = _explain(error, files)
@@ -75,11 +80,11 @@ def _check_files(files: Sequence[str]) -> None:
 
 
 def _run(files: list[str], pairs: dict[str, Any], options: dict[str, Any]) -> list[Any]:
-    """What the configuration's ``run`` gave: the summaries of the stores prepared."""
+    """The return value of the configuration's ``run``: the summaries of the stores prepared."""
     with progress_console().status("loading MONAI"):
         from monai.bundle import ConfigWorkflow
     logging.basicConfig(format="%(message)s")
-    # It tells of files that a bundle need not have.
+    # It warns about files that a bundle need not have.
     logging.getLogger("monai.bundle.workflows").setLevel(logging.CRITICAL)
     workflow = ConfigWorkflow(config_file=files, logging_file=False, workflow_type="train")
     if options and not isinstance(workflow.parser.get(_SECTION), dict):
@@ -95,7 +100,7 @@ def _run(files: list[str], pairs: dict[str, Any], options: dict[str, Any]) -> li
 
 
 def _check_id(config: dict[str, Any], key: str, files: Sequence[str]) -> None:
-    """An id that the configuration has, or a further argument of something it builds: a typing error is no new id."""
+    """Reject ids that are neither in the configuration nor an argument of something it builds: they are typos."""
     *path, last = key.replace("#", "::").split("::")
     parent: Any = config
     for depth, name in enumerate([*path, last]):
@@ -114,7 +119,7 @@ def _check_id(config: dict[str, Any], key: str, files: Sequence[str]) -> None:
 
 
 def _tell(summary: Any) -> None:
-    from medvlp_toolkit.data.prepare import Summary
+    from medvlp_toolkit.data.preparing.prepare import Summary
 
     if isinstance(summary, Summary):
         typer.echo(str(summary))
@@ -124,27 +129,25 @@ def _tell(summary: Any) -> None:
 
 def _explain(error: Exception, files: Sequence[str]) -> tuple[str | None, int]:
     """The message for the user (None: a bug) and the exit status."""
-    from medvlp_toolkit.data.prepare import PrepareError
-    from medvlp_toolkit.data.splits import LeakError
+    from medvlp_toolkit.data.preparing.prepare import PrepareError
+    from medvlp_toolkit.data.preparing.splits import LeakError
 
-    chain = list(_chain(error))
+    chain = list(causes(error))
     for link in chain:
         if isinstance(link, PrepareError | LeakError):
             return str(link), FAILED
-    message = readable_message(error)
+    message = user_message(error)
     if message is None:
-        message = next((told for link in chain if (told := _told(link, files))), None)
+        message = next((explained for link in chain if (explained := _configuration_error(link, files))), None)
     return message, USER_ERROR
 
 
-def _told(link: BaseException, files: Sequence[str]) -> str | None:
+def _configuration_error(link: BaseException, files: Sequence[str]) -> str | None:
     """The message for an error that a configuration causes outside the toolkit's own code."""
     if isinstance(link, yaml.YAMLError):
         mark = getattr(link, "problem_mark", None)
         where = f"{mark.name}, line {mark.line + 1}" if mark is not None else ", ".join(files)
         return f"{where}: not readable as YAML ({getattr(link, 'problem', None) or 'damaged'})"
-    if isinstance(link, LookupError | ValueError | OSError) and (own := user_message(link)) is not None:
-        return own
     frames = traceback.extract_tb(link.__traceback__)
     innermost = frames[-1].filename.replace("\\", "/") if frames else ""
     raised_by_monai = "/monai/" in innermost
@@ -156,12 +159,3 @@ def _told(link: BaseException, files: Sequence[str]) -> str | None:
 def _first_line(error: BaseException) -> str:
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     return text.strip().splitlines()[0] if text.strip() else type(error).__name__
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    link: BaseException | None = error
-    seen: set[int] = set()
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
-        yield link
-        link = link.__cause__ or link.__context__

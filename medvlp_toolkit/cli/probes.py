@@ -1,4 +1,4 @@
-"""What runs in a process of its own (see ``isolated``): these functions may import anything and return JSON values."""
+"""Functions that run in a separate process (see ``isolated``): they may import anything and return JSON values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def load_plugin(kind: str, name: str) -> str:
 
 
 def import_modules(*names: str) -> dict[str, str]:
-    """Module name -> '' when it imports, else why not. One after the other: sets that do not fit fail here."""
+    """Module name -> '' when it imports, else the reason. One after the other: incompatible sets fail here."""
     outcome = {}
     for name in names:
         try:
@@ -28,7 +28,7 @@ def import_modules(*names: str) -> dict[str, str]:
 
 
 def accelerator() -> dict[str, Any]:
-    """Devices that torch sees, and whether each computes in bfloat16 by itself rather than by emulation."""
+    """Devices that torch sees, and whether each supports bfloat16 natively."""
     import torch
 
     devices = []
@@ -55,17 +55,7 @@ def accelerator() -> dict[str, Any]:
 
 
 def dicom_decoders() -> dict[str, list[str]]:
-    """Compressed transfer syntax -> the installed decoders for it (none: such files cannot be read)."""
-    from pydicom import uid
-    from pydicom.pixels import get_decoder
+    """Compressed transfer syntax -> the decoders that read a small picture in it (none: such files cannot be read)."""
+    from medvlp_toolkit.data.images.syntax_samples import working_decoders
 
-    syntaxes = (
-        uid.JPEGBaseline8Bit,
-        uid.JPEGExtended12Bit,
-        uid.JPEGLosslessSV1,
-        uid.JPEGLSLossless,
-        uid.JPEG2000Lossless,
-        uid.JPEG2000,
-        uid.RLELossless,
-    )
-    return {syntax.name: list(get_decoder(syntax).available_plugins) for syntax in syntaxes}
+    return working_decoders()

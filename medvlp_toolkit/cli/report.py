@@ -1,4 +1,4 @@
-"""``medvlp report``: one HTML page of an evaluation."""
+"""``medvlp report``: one HTML page for an evaluation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the installed distributions satisfy what the toolkit and its plugins require."""
+"""Checks whether the installed distributions satisfy the requirements of the toolkit and its plugins."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from medvlp_toolkit.registry import CORE_DISTRIBUTION
 
 @dataclass(frozen=True)
 class CheckedRequirement:
-    """One package, what is asked of it and by whom, and what is there (``installed`` '' when nothing is)."""
+    """One package, the requirements on it and their sources, and the version (``installed`` '' when missing)."""
 
     package: str
     installed: str
@@ -49,7 +49,7 @@ class CheckedRequirement:
         return f"{self.package} {self.installed} is installed; {unmet}."
 
     @property
-    def mend(self) -> str:
+    def fix(self) -> str:
         if self.package == CORE_DISTRIBUTION:  # the plugins follow the toolkit, not the other way round
             return f"pip install --upgrade {' '.join(self._unmet)}, or uninstall what has no version for this toolkit"
         return f"pip install '{self.package}{self.required}'"
@@ -70,7 +70,7 @@ class CheckedRequirement:
 
 
 def check_requirements() -> list[CheckedRequirement]:
-    """Every requirement of the toolkit and of the distributions that offer plugins, sorted by package."""
+    """All requirements of the toolkit and of the distributions that provide plugins, sorted by package."""
     asked: dict[str, dict[str, str]] = {}
     for name in _distributions():
         for line in distribution(name).requires or ():
@@ -81,12 +81,12 @@ def check_requirements() -> list[CheckedRequirement]:
 
 
 def check_python() -> list[str]:
-    """A line when this Python is not one that the toolkit is made for."""
+    """A problem line if the toolkit does not support this Python version."""
     required = distribution(CORE_DISTRIBUTION).metadata["Requires-Python"] or ""
     version = platform.python_version()
     if SpecifierSet(required).contains(version, prereleases=True):
         return []
-    return [f"Python {version} runs here; {CORE_DISTRIBUTION} needs {required}. Mend: make an environment with one"]
+    return [f"Python {version} runs here; {CORE_DISTRIBUTION} needs {required}. Fix: make an environment with one"]
 
 
 def _distributions() -> list[str]:

@@ -1,4 +1,4 @@
-"""``medvlp submit``: a batch file for a training on a cluster."""
+"""``medvlp submit``: a batch file for training on a cluster."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Annotated
 import typer
 
 _TIME = re.compile(r"(\d+-)?\d{1,2}:\d{2}(:\d{2})?")
-#: What a run notes of itself in its output folder (`medvlp_toolkit.engines.checkpoints`, which would import torch).
+#: What a run notes of itself in its output folder (`medvlp_toolkit.weights.weights`, which would import torch).
 TRAINING_NOTE = "training.json"
-#: Seconds before the end of the time that the training is told, so that it can save.
+#: Seconds before the time limit at which the training is signalled, so that it can save.
 _GRACE = 120
 
 
@@ -21,7 +21,7 @@ def submit(
     configs: Annotated[
         list[str], typer.Argument(metavar="CONFIG...", help="train.yaml, its overlays, multi_gpu_train.yaml last.")
     ],
-    slurm: Annotated[bool, typer.Option("--slurm", help="For SLURM; there is no other kind yet.")] = False,
+    slurm: Annotated[bool, typer.Option("--slurm", help="Write a SLURM batch file; the only kind supported.")] = False,
     out: Annotated[Path, typer.Option(help="The batch file to write.")] = Path("train.sbatch"),
     name: Annotated[str, typer.Option(help="Name of the job.")] = "medvlp",
     nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
@@ -40,9 +40,9 @@ def submit(
         list[str] | None, typer.Option("--set", metavar="ID=VALUE", help="Override an id of the config; repeatable.")
     ] = None,
 ) -> None:
-    """Write a batch file that trains on a cluster, goes on after pre-emption, and ends when one process fails.
+    """Write a batch file that trains on a cluster, resumes after pre-emption, and ends when one process fails.
 
-    The job is told two minutes before its time is over, saves, and is queued again until the training is complete.
+    The job is signalled two minutes before its time limit, saves, and is requeued until training is complete.
     """
     if not slurm:
         raise ValueError("name the batch system: --slurm")
@@ -101,7 +101,7 @@ def _directives(
 
 
 def _command(configs: Sequence[str], pairs: dict[str, str], cpus: int) -> list[str]:
-    """One process for each task (SLURM's variables say which): its signals reach them directly."""
+    """One process per task (identified by SLURM's variables), so that signals reach it directly."""
     files = "[" + ",".join(f"'{file}'" for file in configs) + "]"
     overrides = [f"--{key} {shlex.quote(value)}" for key, value in {"resume": "auto", **pairs}.items()]
     note = Path(pairs.get("output_dir", _output_dir(configs))) / TRAINING_NOTE
@@ -114,7 +114,7 @@ def _command(configs: Sequence[str], pairs: dict[str, str], cpus: int) -> list[s
             ["srun --kill-on-bad-exit=1 python -m monai.bundle run", f"--config_file {shlex.quote(files)}", *overrides]
         ),
         "status=$?",
-        "# Stopped before the training's end, all saved: the same job again, which goes on.",
+        "# Stopped and saved before the end of training: requeue the same job, which resumes.",
         f"if [ $status -eq 0 ] && ! grep -q '\"complete\": true' {shlex.quote(str(note))}; then",
         '  scontrol requeue "$SLURM_JOB_ID"',
         "fi",
@@ -123,7 +123,7 @@ def _command(configs: Sequence[str], pairs: dict[str, str], cpus: int) -> list[s
 
 
 def _output_dir(configs: Sequence[str]) -> str:
-    """What the last of the configurations to say so gives."""
+    """The value from the last configuration that sets it."""
     import yaml
 
     found = "."

@@ -1,4 +1,4 @@
-"""``medvlp verify``: a bundle's mistakes, found without running it."""
+"""``medvlp verify``: finds a bundle's mistakes without running it."""
 
 from __future__ import annotations
 
@@ -17,19 +17,23 @@ def verify(
     bundle: Annotated[Path, typer.Argument(help="The folder of a bundle, or one of its configurations.")],
     config: Annotated[
         list[str] | None,
-        typer.Option("--config", metavar="FILE", help="Check these, laid over one another; repeat or join by commas."),
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            help="Check these files together, later ones overlaying earlier ones; repeat or join by commas.",
+        ),
     ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An override, as a run would get it.")
     ] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Refuse what is not known to be harmless: for other people's bundles.")
+        bool, typer.Option("--strict", help="Reject what is not known to be harmless, and what nothing reads.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of lines.")] = False,
 ) -> None:
-    """Check a bundle without running it: nothing of it is evaluated or imported.
+    """Check a bundle without running it: nothing in it is evaluated or imported.
 
-    Exit status: 0 no problem; 1 problems, all of them listed with file, line, id and mend; 2 a mistake in the call.
+    Exit status: 0 no problem; 1 problems, all of them listed with file, line, id and fix; 2 a mistake in the call.
     """
     folder, files = bundle, [Path(name) for given in config or () for name in given.split(",") if name]
     if bundle.is_file():
@@ -46,7 +50,8 @@ def verify(
             {
                 "bundle": str(folder),
                 "ok": not found.problems,
-                "problems": [asdict(problem) for problem in found.problems],
+                # ``mend`` is the earlier name of ``fix``, for programs that read it.
+                "problems": [{**asdict(problem), "mend": problem.fix} for problem in found.problems],
                 "notices": found.notices,
                 "checked": found.compositions,
             }
@@ -58,8 +63,8 @@ def verify(
         for notice in found.notices:
             out.print(f"[yellow]![/] {escape(notice)}", highlight=False, soft_wrap=True)
         count = len(found.problems)
-        told = f"{count} problem{'s' if count != 1 else ''}" if count else "[green]✓[/] no problem"
-        out.print(f"{told} in {escape(str(folder))} ({len(found.compositions)} configurations)", highlight=False)
+        outcome = f"{count} problem{'s' if count != 1 else ''}" if count else "[green]✓[/] no problem"
+        out.print(f"{outcome} in {escape(str(folder))} ({len(found.compositions)} configurations)", highlight=False)
     if found.problems:
         raise typer.Exit(1)
 

@@ -1,1 +1,6 @@
-"""From raw reports and images to batches: records, images, the packed store, batching, augmentation."""
+"""Everything between a study and a training step: records, images, the packed store, its preparation, and batches."""
+
+import lazy_loader
+
+#: The public names are listed in ``__init__.pyi``; each is imported when it is first used.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

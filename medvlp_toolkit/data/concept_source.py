@@ -11,7 +11,7 @@ _TEMPLATE_FIELDS = ("id", "name", "definition")
 
 
 class ConceptSource:
-    """What recipes ask of the source of their entities, beyond the contract: an order of ids, and texts to embed.
+    """What recipes need from the source of their entities, beyond the contract: ordered ids, and texts to embed.
 
     A subclass gives ``concepts``, and ``triples`` where it has some.
     """

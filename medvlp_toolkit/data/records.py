@@ -1,4 +1,4 @@
-"""The records that pass between data sources, report filters and knowledge sources.
+"""The records exchanged between data sources, report filters and knowledge sources.
 
 Plain dataclasses without torch, so that everything from a raw report to its findings runs
 without loading the deep-learning stack.
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 
 class Presence(StrEnum):
-    """What a report says about an entity."""
+    """A report's statement about an entity."""
 
     PRESENT = "present"
     ABSENT = "absent"
@@ -74,7 +74,7 @@ class Concept:
 
 @dataclass(frozen=True, slots=True)
 class Triple:
-    """``head`` stands in ``relation`` to ``tail``; head and tail are concept ids."""
+    """``head`` has ``relation`` to ``tail``; head and tail are concept ids."""
 
     head: str
     relation: str
@@ -97,7 +97,7 @@ class Question:
     """A question about an image, with its answer.
 
     ``category`` is what the data set calls the question's kind (modality, organ, …); ``answer_type`` is
-    ``open`` or ``closed`` where the data set says so; ``split`` differs from the image's where the data set
+    ``open`` or ``closed`` if the data set states it; ``split`` differs from the image's where the data set
     splits questions rather than images.
     """
 
@@ -111,7 +111,11 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """One image with what is known about it.
+    """One image with what is known about the study it belongs to.
+
+    Records of one ``id`` are the images of one study: they share patient, report and findings, and differ in
+    ``image``, in ``metadata["view"]`` and in ``image_id``. ``image_id`` None is the study's id for its first image
+    and gets a number behind it for others.
 
     ``labels`` maps a label to 1 (present), 0 (absent) or -1 (uncertain) where the source carries
     annotations of its own. ``metadata`` holds columns worth keeping for subgroup tables
@@ -127,3 +131,4 @@ class Study:
     boxes: tuple[Box, ...] = ()
     metadata: dict[str, Any] = field(default_factory=dict)
     questions: tuple[Question, ...] = ()
+    image_id: str | None = None

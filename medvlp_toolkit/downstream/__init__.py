@@ -1,1 +1,6 @@
-"""What a pre-trained image encoder is fine-tuned into: a classifier of labels, a segmenter of masks."""
+"""Networks that start from pre-trained parts: classifiers, segmenters, models of image and text pairs."""
+
+import lazy_loader
+
+#: The public names are listed in ``__init__.pyi``; each is imported when it is first used.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,9 +1,10 @@
-"""Parameter groups of fine-tuning a vision-language model: towers learn slowly, the head and the fusion fast."""
+"""The optimiser of fine-tuning a vision-language model: towers learn slowly, the head and the fusion fast."""
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
+import torch
 from torch import nn
 
 Rule = Literal["matrices", "published"]
@@ -24,7 +25,7 @@ def finetuning_groups(
     for retrieval; fusion ×5; decay 0.01).
 
     Args:
-        network: with ``pairs`` (:class:`~medvlp_toolkit.downstream.pair_encoder.PairEncoder`) and ``head``.
+        network: with ``pairs`` (:class:`~medvlp_toolkit.downstream.PairEncoder`) and ``head``.
         learning_rate: of the towers.
         head_factor, fusion_factor: times that rate.
         weight_decay: of the parameters that decay.
@@ -48,6 +49,23 @@ def finetuning_groups(
         for (part, decay), parameters in groups.items()
         if parameters
     ]
+
+
+def finetuning_optimizer(
+    network: nn.Module,
+    learning_rate: float,
+    betas: tuple[float, float] = (0.9, 0.98),
+    eps: float = 1e-8,
+    **groups: Any,
+) -> torch.optim.AdamW:
+    """AdamW over :func:`finetuning_groups` with the published betas (Chen et al. 2022).
+
+    Args:
+        network, learning_rate, groups: arguments of :func:`finetuning_groups`.
+        betas, eps: of AdamW.
+    """
+    parameters = finetuning_groups(network, learning_rate, **groups)
+    return torch.optim.AdamW(parameters, lr=learning_rate, betas=(betas[0], betas[1]), eps=eps)
 
 
 def _part(name: str) -> str:

@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medvlp_toolkit.data.answers import UNSEEN, AnswerVocabulary
+from medvlp_toolkit.data.batches.answers import UNSEEN, AnswerVocabulary
 from medvlp_toolkit.downstream.pair_encoder import PairEncoder
 from medvlp_toolkit.downstream.tokenizer_state import tokenizer_to_tensor
-from medvlp_toolkit.engines.checkpoints import load_weights, read_weights
 from medvlp_toolkit.interfaces import FusionOutput
+from medvlp_toolkit.weights.weights import load_weights, read_weights
 
 
 class AnswerHead(nn.Module):
@@ -51,7 +51,7 @@ class AnswerHead(nn.Module):
 class PairClassifier(nn.Module):
     """A pre-trained model with a head that answers questions about images, or classifies images with their captions.
 
-    ``forward(batch)`` takes a batch of :class:`~medvlp_toolkit.data.pairs.PairDataset` and gives logits (B, answers).
+    ``forward(batch)`` takes a batch of :class:`~medvlp_toolkit.data.PairDataset` and gives logits (B, answers).
 
     Args:
         pairs: the pre-trained model.
@@ -69,6 +69,16 @@ class PairClassifier(nn.Module):
         self.pairs = pairs
         self.head = AnswerHead(pairs.width, vocabulary, dropout)
         self.register_buffer("tokenizer", tokenizer_to_tensor(pairs.tokenizer if tokenizer is None else tokenizer))
+
+    @property
+    def image_encoder(self) -> nn.Module:
+        """What made the image tokens that attention covers."""
+        return self.pairs.model.image_encoder
+
+    @property
+    def fusion(self) -> nn.Module:
+        """What gives that attention."""
+        return self.pairs.model.fusion
 
     @property
     def vocabulary(self) -> AnswerVocabulary:

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from medvlp_toolkit.interfaces import FusionOutput, Knowledge
-from medvlp_toolkit.model import Encodings, VisionLanguageModel
+from medvlp_toolkit.interfaces import FusionOutput, Knowledge, PoolsPairs
+from medvlp_toolkit.model.encodings import Encodings, computes_parts, reads_knowledge
+from medvlp_toolkit.model.vision_language import VisionLanguageModel
 
 
 class PairEncoder(nn.Module):
@@ -18,8 +19,8 @@ class PairEncoder(nn.Module):
     Args:
         model: with a text encoder.
         text_encoder: takes its place where the model has none, as after MedKLIP's pre-training, whose text model
-            made the entity bank and is no part of it: give that text model, and the model's ``text_projection``
-            maps its tokens as it mapped the descriptions.
+            made the entity bank and is no part of it: give that text model, and what projected the descriptions
+            maps its tokens.
 
     ``width`` is that of the pair feature: the fusion module's ``pooled`` (ARL's two class tokens), or else the first
     text token and the mean image token side by side.
@@ -31,17 +32,20 @@ class PairEncoder(nn.Module):
     def __init__(self, model: VisionLanguageModel, text_encoder: nn.Module | None = None) -> None:
         super().__init__()
         if text_encoder is not None:
+            if model.text_encoder is None:
+                model.text_projection = model.bank_projection
             model.text_encoder = text_encoder
         if model.text_encoder is None:
             raise ValueError(
                 "this pre-trained model has no text encoder, so it cannot read a question or a caption; give one "
                 "(text_encoder), for MedKLIP the text model of its descriptions"
             )
-        model.entity_bank = None  # descriptions are no pairs
+        model.entity_bank, model.entity_projection = None, None  # descriptions are no pairs
         self.model = model
-        width = getattr(model.fusion, "pooled_width", None)
-        self.pools = width is not None
-        self.width = int(width) if width is not None else 2 * int(model.fusion.width)  # type: ignore[arg-type]
+        if isinstance(model.fusion, PoolsPairs):
+            self.width = model.fusion.pooled_width
+        else:
+            self.width = 2 * int(model.fusion.width)  # type: ignore[arg-type]
 
     @property
     def tokenizer(self) -> Any:
@@ -58,8 +62,8 @@ class PairEncoder(nn.Module):
 
     def knowledge(self, batch: Mapping[str, Any]) -> Knowledge | None:
         """The linked entities of a batch, where it has any and the model a graph."""
-        reads_knowledge = getattr(self.model.fusion, "reads_knowledge", True)
-        if self.model.knowledge_encoder is None or not reads_knowledge or "linked_entities" not in batch:
+        read = self.model.knowledge_encoder is not None and reads_knowledge(self.model.fusion)
+        if not read or "linked_entities" not in batch:
             return None
         embeddings = Encodings(self.model, batch).linked_entity_embeddings()
         return Knowledge(embeddings, batch["linked_entities"] >= 0, batch["linked_entity_alignment"])
@@ -74,7 +78,7 @@ class PairEncoder(nn.Module):
     ) -> FusionOutput:
         """Tokens of B images (B, N, D) and B texts (B, L, D) -> the fusion module's output, ``pooled`` (B, width)."""
         # Nothing else of the last layer is read; attention maps need all of its tokens.
-        parts = getattr(self.model.fusion, "computes_parts", False) and not need_attention
+        parts = computes_parts(self.model.fusion) and not need_attention
         options = {"compute": "pooled"} if parts else {}
         fused: FusionOutput = self.model.fusion(
             image, text, text_mask=text_mask, knowledge=knowledge, need_attention=need_attention, **options
@@ -84,7 +88,7 @@ class PairEncoder(nn.Module):
         return fused._replace(pooled=torch.cat([fused.text[:, 0], fused.image.mean(dim=1)], dim=-1))
 
     def forward(self, batch: Mapping[str, Any], need_attention: bool = False) -> FusionOutput:
-        """A batch of :class:`~medvlp_toolkit.data.pairs.PairDataset` -> the fusion module's output per text."""
+        """A batch of :class:`~medvlp_toolkit.data.PairDataset` -> the fusion module's output per text."""
         image = self.images(batch["image"])
         if "image_index" in batch:
             image = image[batch["image_index"]]

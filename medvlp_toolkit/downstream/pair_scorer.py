@@ -11,10 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medvlp_toolkit.downstream.pair_encoder import PairEncoder
-from medvlp_toolkit.downstream.pretrained import NONE
 from medvlp_toolkit.downstream.tokenizer_state import tokenizer_to_tensor
-from medvlp_toolkit.engines.checkpoints import load_weights
 from medvlp_toolkit.interfaces import Knowledge
+from medvlp_toolkit.weights.weights import NONE, load_weights
 
 
 class PairScorer(nn.Module):

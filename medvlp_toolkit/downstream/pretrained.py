@@ -3,23 +3,47 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
-from medvlp_toolkit.engines.checkpoints import read_weights
+from medvlp_toolkit.interfaces import FitsPositions
+from medvlp_toolkit.weights.trained import TrainedModel
+from medvlp_toolkit.weights.weights import NONE, read_weights
 
 logger = logging.getLogger(__name__)
 
-#: What stands for no checkpoint: a `null` on a command line arrives as text.
-NONE = (None, "", "null", "None")
-
 #: Where the image encoder sits in a pre-training checkpoint, and in the weights that inference reads.
 PREFIXES = ("model.image_encoder.", "image_encoder.")
-
+_ENCODER = "image_encoder"
 
 Network = TypeVar("Network", bound=nn.Module)
+
+
+def pretrained_encoder(
+    trained: TrainedModel, image_size: Any = None, last_stage: int | None = None, **arguments: Any
+) -> nn.Module:
+    """The image encoder that was pre-trained, for fine-tuning; its weights are not loaded yet.
+
+    Args:
+        trained: the model as pre-training described it, or as the bundle's configuration does.
+        image_size: of fine-tuning; as pre-trained when None.
+        last_stage: of encoders that have stages, such as residual networks: stages after the pre-trained ones begin at
+            random. None keeps those pre-trained.
+        arguments: further ones of the encoder, for weights without a description.
+
+    Raises:
+        ValueError: when an argument contradicts the description.
+    """
+    overrides = {} if image_size is None else {"image_size": image_size}
+    for name, value in arguments.items():
+        trained.check(f"{_ENCODER}::{name}", value)
+        overrides[f"{_ENCODER}::{name}"] = value
+    added = {} if last_stage is None else {f"{_ENCODER}::last_stage": last_stage}
+    encoder: nn.Module = trained.varied(overrides, added)[_ENCODER]
+    return encoder
 
 
 def load_pretrained(network: Network, checkpoint: str | Path | None) -> Network:
@@ -49,6 +73,7 @@ def load_pretrained(network: Network, checkpoint: str | Path | None) -> Network:
         )
     given = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     expected = encoder.state_dict()
+    given = {name: fitted(name, value, expected, encoder) for name, value in given.items()}
     parts = {name.partition(".")[0] for name in given}
     problems = [f"  {name}: not part of this encoder" for name in given if name not in expected]
     problems += [f"  {name}: missing" for name in expected if name not in given and name.partition(".")[0] in parts]
@@ -68,3 +93,19 @@ def load_pretrained(network: Network, checkpoint: str | Path | None) -> Network:
         "%d tensors of the image encoder are pre-trained%s", len(given), f"; {', '.join(new)} random" if new else ""
     )
     return network
+
+
+def fitted(name: str, value: Tensor, expected: Mapping[str, Tensor], module: nn.Module) -> Tensor:
+    """Position embeddings brought to the configured image size, where the encoder knows how; else unchanged.
+
+    Args:
+        name: of the entry in the state dict of ``module``, which is ``expected``.
+        value: what a checkpoint has there.
+    """
+    if name not in expected or expected[name].shape == value.shape:
+        return value
+    owner, _, parameter = name.rpartition(".")
+    part = module.get_submodule(owner)
+    if parameter == "positional_embedding" and isinstance(part, FitsPositions):
+        return part.fit_positions(value)
+    return value

@@ -10,10 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from medvlp_toolkit.data.augmentation import EvaluationTransform
-from medvlp_toolkit.downstream.pretrained import NONE
-from medvlp_toolkit.engines.checkpoints import mismatches, read_weights
-from medvlp_toolkit.model import VisionLanguageModel
+from medvlp_toolkit.data.batches.augmentation import EvaluationTransform
+from medvlp_toolkit.downstream.pretrained import fitted
+from medvlp_toolkit.interfaces import DescribesItself
+from medvlp_toolkit.model.vision_language import VisionLanguageModel
+from medvlp_toolkit.weights.description import ROOTS, Description
+from medvlp_toolkit.weights.nested import is_place, top_of
+from medvlp_toolkit.weights.trained import TrainedModel
+from medvlp_toolkit.weights.weights import NONE, mismatches, read_weights
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +31,9 @@ class PretrainedBundle:
     :class:`~medvlp_toolkit.model.VisionLanguageModel`), and where that reads no text, ``text_model``, which gives the
     text encoder that made its entity bank.
 
+    A checkpoint with a ``model.json`` beside it describes its model itself; overlays may then be left out, and one that
+    contradicts it is refused.
+
     Args:
         bundle: folder of the bundle.
         overlays: further configuration files, as the pre-training run was given: paths, or names of files in the
@@ -35,10 +42,12 @@ class PretrainedBundle:
             the model as the configuration makes it, which is random unless that names pre-trained parts.
         overrides: id -> value in that configuration, such as ``image_size`` or ``dataset_dir``.
         config: name of the configuration in ``configs``.
+        description: what :meth:`architecture` gave, instead of all but the bundle.
 
     Raises:
         FileNotFoundError: when the bundle, a configuration or the checkpoint is not there.
-        ValueError: when the configuration describes no model, or the checkpoint does not fit it, with the whole list.
+        ValueError: when the configuration describes no model, contradicts the checkpoint's own description, or the
+            checkpoint does not fit it, with the whole list.
     """
 
     def __init__(
@@ -48,6 +57,7 @@ class PretrainedBundle:
         checkpoint: str | Path | None = None,
         overrides: Mapping[str, Any] | None = None,
         config: str = "train.yaml",
+        description: Mapping[str, Any] | None = None,
     ) -> None:
         self.folder = Path(bundle)
         self.checkpoint = None if checkpoint in NONE else Path(str(checkpoint))
@@ -57,24 +67,48 @@ class PretrainedBundle:
                 f"{self.checkpoint} is no pre-training checkpoint (it has no entries {_MODEL}…); give the best.pt of a "
                 "pre-training run, or bring a published one with `medvlp import` first"
             )
-        self.parser = self._parser([config, *overlays], dict(overrides or {}))
+        self._text_model: nn.Module | None = None
+        self.trained = (
+            TrainedModel(description=description, overrides=overrides, running={})
+            if description is not None
+            else self._as_trained(config, overlays, dict(overrides or {}))
+        )
+        self.parser = self.trained.parser
         self.model = self._model()
         self._load()
 
-    def _parser(self, configs: Sequence[str | Path], overrides: dict[str, Any]) -> Any:
+    def _as_trained(self, config: str, overlays: Sequence[str | Path], overrides: dict[str, Any]) -> TrainedModel:
         from monai.bundle import ConfigParser
 
-        files = [self._file(name) for name in configs]
-        parser = ConfigParser()
-        parser.read_config([str(file) for file in files])
-        parser.update({"bundle_root": str(self.folder), **overrides})
-        if "model" not in parser:
-            raise ValueError(f"{files[0]} has no id `model`; a pre-training bundle names its vision-language model so")
-        bank = self.state.get(f"{_MODEL}entity_bank")
-        if bank is not None and "entity_bank" in parser:
-            # The checkpoint's own: descriptions need not be embedded again.
-            parser["entity_bank"] = bank
-        return parser
+        described = self.checkpoint is not None and Description.beside(self.checkpoint) is not None
+        files = [str(self._file(name).resolve()) for name in (overlays if described else [config, *overlays])]
+        running: dict[str, Any] = {}
+        if described:
+            parser = ConfigParser()
+            parser.read_config(files)
+            # What lies elsewhere now is no other model.
+            running = {**parser.get(), **{id_: value for id_, value in overrides.items() if is_place(id_)}}
+            overrides = {id_: value for id_, value in overrides.items() if not is_place(id_)}
+        else:
+            overrides = {"bundle_root": str(self.folder), **overrides}
+        trained = TrainedModel(self.checkpoint, self.folder, overrides=overrides, config=files, running=running)
+        if "model" not in trained:
+            raise ValueError(
+                f"{trained.description.source} has no id `model`; a pre-training bundle names its vision-language "
+                "model so"
+            )
+        return trained
+
+    def architecture(self) -> dict[str, Any]:
+        """Arguments that make the same model without checkpoint, bundle, and what else its making read."""
+        made = Description.of(self.parser, also=())
+        if self._text_model is not None and isinstance(self._text_model, DescribesItself):
+            kind = type(self._text_model)
+            values = {id_: value for id_, value in made.values.items() if top_of(id_) != "text_model"}
+            values["text_model"] = {"_target_": f"{kind.__module__}.{kind.__qualname__}"}
+            values["text_model"] |= self._text_model.architecture()
+            made = Description(made.config, values, made.source)
+        return {"bundle": str(self.folder), "description": made.as_mapping([*ROOTS, "text_model"])}
 
     def _file(self, name: str | Path) -> Path:
         inside = self.folder / "configs" / name
@@ -87,7 +121,7 @@ class PretrainedBundle:
         raise FileNotFoundError(f"{inside}: the pre-trained bundle has no such configuration")
 
     def _model(self) -> VisionLanguageModel:
-        model = self.parser.get_parsed_content("model", instantiate=True)
+        model = self.trained["model"]
         if not isinstance(model, VisionLanguageModel):
             raise ValueError(f"the id `model` of {self.folder} is a {type(model).__name__}, not a VisionLanguageModel")
         return model
@@ -104,11 +138,11 @@ class PretrainedBundle:
 
     def text_model(self) -> nn.Module | None:
         """The text model that made the entity bank, for a model that reads no text itself; None if there is none."""
-        if self.model.text_encoder is not None or "text_model" not in self.parser:
+        if self.model.text_encoder is not None or "text_model" not in self.trained:
             return None
-        made = self.parser.get_parsed_content("text_model", instantiate=True)
-        text_model: nn.Module = made if isinstance(made, nn.Module) else made()
-        return text_model
+        made = self.trained["text_model"]
+        self._text_model = made if isinstance(made, nn.Module) else made()
+        return self._text_model
 
     def _load(self) -> None:
         if not self.state:
@@ -116,7 +150,7 @@ class PretrainedBundle:
             return
         given = {name.removeprefix(_MODEL): value for name, value in self.state.items() if name.startswith(_MODEL)}
         expected = self.model.state_dict()
-        given = {name: _fitted(name, value, expected, self.model) for name, value in given.items()}
+        given = {name: fitted(name, value, expected, self.model) for name, value in given.items()}
         problems = mismatches(expected, given)
         if problems:
             raise ValueError(
@@ -140,12 +174,3 @@ class PretrainedBundle:
             head.weight.copy_(weight)
             head.bias.copy_(bias)
         return head
-
-
-def _fitted(name: str, value: Tensor, expected: Mapping[str, Tensor], model: nn.Module) -> Tensor:
-    """Position embeddings brought to the configured image size, where the encoder knows how; else unchanged."""
-    if name not in expected or expected[name].shape == value.shape:
-        return value
-    owner, _, parameter = name.rpartition(".")
-    fit = getattr(model.get_submodule(owner), "fit_positions", None)
-    return fit(value) if fit is not None and parameter == "positional_embedding" else value

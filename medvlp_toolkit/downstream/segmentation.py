@@ -10,6 +10,8 @@ from monai.networks.blocks import Convolution, UpSample
 from monai.networks.nets.basic_unet import TwoConv
 from torch import Tensor, nn
 
+from medvlp_toolkit.interfaces import GivesFeatureMaps
+
 _ACT, _NORM = "RELU", "BATCH"
 
 
@@ -53,8 +55,8 @@ class UShapedSegmenter(nn.Module):
     steps have 512, 256, 128 and 64 channels.
 
     Args:
-        image_encoder: offers ``feature_maps(image)``, ``feature_channels``, ``feature_strides``, ``in_channels``
-            and ``spatial_dims``, as ``medvlp_toolkit.encoders.resnet`` does.
+        image_encoder: one that :class:`~medvlp_toolkit.interfaces.GivesFeatureMaps`, as
+            ``medvlp_toolkit.encoders.resnet`` does.
         classes: of the output.
         widths: channels of the steps up, the coarsest first; half the encoder's, a quarter, … when None.
         dropout: after each convolution of the decoder, published 0.2.
@@ -70,18 +72,18 @@ class UShapedSegmenter(nn.Module):
         freeze: bool = False,
     ) -> None:
         super().__init__()
-        if not hasattr(image_encoder, "feature_maps"):
+        if not isinstance(image_encoder, GivesFeatureMaps):
             raise ValueError(
                 f"{type(image_encoder).__name__} offers no feature_maps for skip connections; "
                 "segmentation needs an encoder such as medvlp_toolkit.encoders.resnet"
             )
-        channels = (int(image_encoder.in_channels), *image_encoder.feature_channels)  # type: ignore[arg-type, misc]
-        strides = (1, *image_encoder.feature_strides)  # type: ignore[misc]
+        channels = (image_encoder.in_channels, *image_encoder.feature_channels)
+        strides = (1, *image_encoder.feature_strides)
         steps = len(channels) - 1
         widths = [max(channels[-1] // 2 ** (n + 1), 8) for n in range(steps)] if widths is None else list(widths)
         if len(widths) != steps:
             raise ValueError(f"widths has {len(widths)} entries; this encoder has {steps} steps up")
-        dims = int(image_encoder.spatial_dims)  # type: ignore[arg-type]
+        dims = image_encoder.spatial_dims
         self.image_encoder = image_encoder
         self.freeze = freeze
         self.bridge = TwoConv(dims, channels[-1], channels[-1], act=_ACT, norm=_NORM, bias=False, dropout=dropout)

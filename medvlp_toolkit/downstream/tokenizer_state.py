@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from medvlp_toolkit.data.tokens import load_backend
-from medvlp_toolkit.engines.checkpoints import read_weights
+from medvlp_toolkit.data.store.tokens import load_backend
+from medvlp_toolkit.weights.weights import NONE, read_weights
 
 #: Its name in the state dict of a network.
 BUFFER = "tokenizer"
@@ -42,9 +42,11 @@ def tokenizer_from_state(state: Mapping[str, Any]) -> Any:
     return tokenizers.Tokenizer.from_str(bytes(state[BUFFER].cpu().tolist()).decode("utf-8"))
 
 
-def checkpoint_tokenizer(checkpoint: str | Path) -> Any:
-    """The tokenizer of a fine-tuned checkpoint."""
-    return tokenizer_from_state(read_weights(checkpoint, key="model"))
+def checkpoint_tokenizer(checkpoint: str | Path | None) -> Any:
+    """The tokenizer of a fine-tuned checkpoint; None where there is no checkpoint."""
+    if checkpoint in NONE:
+        return None
+    return tokenizer_from_state(read_weights(str(checkpoint), key="model"))
 
 
 def tokenizer_size(tokenizer: Any) -> int:

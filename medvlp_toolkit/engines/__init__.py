@@ -1,1 +1,6 @@
-"""Training and evaluation on MONAI's engines: the step, the handlers, checkpoints, learning-rate schedules."""
+"""Training: steps, handlers, checkpoints, ranks."""
+
+import lazy_loader
+
+#: The public names are listed in ``__init__.pyi``; each is imported when it is first used.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,4 +1,4 @@
-"""The checkpoints in a run's folder: their names and order, and whether one is whole."""
+"""The checkpoint files of a run: names, order, and whether one is complete."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from typing import Any
 
 import torch
 
-from medvlp_toolkit.data.atomic_files import UNFINISHED, write_whole
+from medvlp_toolkit.files import UNFINISHED, write_whole
+from medvlp_toolkit.weights.description import FILE
 
 _NAME = re.compile(r"checkpoint_epoch=(\d+)(?:_iteration=(\d+))?\.pt")
 
 
 class BrokenCheckpointError(ValueError):
-    """A file cannot be gone on from: it is torn, or of something else."""
+    """A file cannot be resumed from: it is truncated, or belongs to another model."""
 
 
 @dataclass(frozen=True, order=True)
 class Progress:
-    """How far a training was: complete epochs, and iterations of the epoch that was begun (0: none)."""
+    """Progress of a training run: complete epochs, and iterations of the current epoch (0: none)."""
 
     epochs: int
     iterations: int = 0
@@ -50,14 +51,14 @@ def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     """Write a checkpoint, whole or not at all.
 
     Raises:
-        OSError: with the mend, when it cannot be written; the checkpoints before it are as they were.
+        OSError: when it cannot be written, with the fix; earlier checkpoints are unchanged.
     """
     try:
         write_whole(path, lambda file: torch.save(dict(state), file))
-    except (OSError, RuntimeError) as error:  # torch tells of a full disk by a RuntimeError
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
         raise OSError(
-            f"{path} could not be written ({_reason(error)}); the checkpoints before it are whole. Make room, then go "
-            "on with resume.yaml"
+            f"{path} could not be written ({_reason(error)}); the earlier checkpoints are intact. Free some space, "
+            "then continue with resume.yaml"
         ) from error
 
 
@@ -95,7 +96,7 @@ def read_checkpoint(path: Path, parts: Sequence[str], device: torch.device | str
 
 
 def remove_unfinished(folder: str | Path) -> None:
-    """Delete what a run that was killed while it saved has left."""
+    """Delete the partial files of a run killed while saving."""
     for path in Path(folder).glob(f"*{UNFINISHED}"):
         path.unlink(missing_ok=True)
 
@@ -107,8 +108,8 @@ def put_aside(folder: str | Path) -> Path | None:
         Where they are now; None where there were none.
     """
     folder = Path(folder)
-    old = [*checkpoints_in(folder), *([folder / "best.pt"] if (folder / "best.pt").is_file() else [])]
-    if not old:
+    old = [*checkpoints_in(folder), *(folder / name for name in ("best.pt", FILE) if (folder / name).is_file())]
+    if not any(path.suffix == ".pt" for path in old):
         return None
     number = 1 + max((int(p.name) for p in (folder / "previous").glob("*") if p.name.isdigit()), default=0)
     aside = folder / "previous" / str(number)

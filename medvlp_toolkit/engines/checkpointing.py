@@ -16,7 +16,7 @@ import torch.distributed as dist
 from ignite.engine import Engine, Events
 from torch import nn
 
-from medvlp_toolkit.data.atomic_files import write_whole
+from medvlp_toolkit.data.contracts import StartsWithin
 from medvlp_toolkit.engines.checkpoint_files import (
     BrokenCheckpointError,
     Progress,
@@ -26,7 +26,6 @@ from medvlp_toolkit.engines.checkpoint_files import (
     remove_unfinished,
     write_checkpoint,
 )
-from medvlp_toolkit.engines.checkpoints import mismatches
 from medvlp_toolkit.engines.guards import NonFiniteGuard
 from medvlp_toolkit.engines.parallel import (
     load_network_state,
@@ -43,6 +42,9 @@ from medvlp_toolkit.engines.ranks import (
     of_all_ranks,
     of_first_rank,
 )
+from medvlp_toolkit.engines.run_configuration import RunConfiguration
+from medvlp_toolkit.files import write_whole
+from medvlp_toolkit.weights.weights import mismatches
 
 logger = logging.getLogger(__name__)
 
@@ -121,6 +123,14 @@ class Checkpointing:
             self._load_newest(engine, [Path(path) for path in found])
         elif is_first_rank() and (aside := put_aside(self.folder)) is not None:
             logger.warning("checkpoints of an earlier run were moved to %s", aside)
+        self._describe()
+
+    def _describe(self) -> None:
+        """Write how the model was composed beside its checkpoints."""
+        for part in self.state.values():
+            description = part.description() if isinstance(part, RunConfiguration) else None
+            if description is not None and is_first_rank():
+                description.write(self.folder)
 
     def _load_newest(self, engine: Any, candidates: list[Path]) -> None:
         problems: list[str] = []
@@ -166,8 +176,8 @@ class Checkpointing:
                 target.load_state_dict({**saved, "iteration": done, "epoch_length": length, "max_epochs": epochs})
             else:
                 target.load_state_dict(checkpoint[name])
-        sampler: Any = getattr(engine.data_loader, "sampler", None)
-        if within and hasattr(sampler, "start_at"):
+        sampler = getattr(engine.data_loader, "sampler", None)
+        if within and isinstance(sampler, StartsWithin):
             sampler.start_at(within * int(engine.data_loader.batch_size))
 
     # -- saving -----------------------------------------------------------------------------------
@@ -238,8 +248,9 @@ class Checkpointing:
 class BestCheckpoint:
     """Writes the weights whenever the evaluator's key metric is better than ever before.
 
-    Attach it to the evaluator on every process. Its own state belongs into a checkpoint: a run that goes on does not
-    replace the best weights by worse ones. Not a number is not better.
+    Attach it to the evaluator on every process. Its own state belongs into a checkpoint: a run that is resumed does not
+    replace the best weights by worse ones. Not a number is not better; where the metric never was a number, as it
+    happens with a validation split that is too small for it, :meth:`fall_back` writes the last weights.
 
     Args:
         folder: of the run.
@@ -256,6 +267,8 @@ class BestCheckpoint:
         self.lower_is_better = lower_is_better
         self.score: float | None = None
         self.epoch = -1
+        self._metric = ""
+        self._validations = 0
         self._engine: Any = None
 
     def attach(self, engine: Engine) -> None:
@@ -263,13 +276,28 @@ class BestCheckpoint:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._compare)
 
     def _compare(self, engine: Any) -> None:
-        score = float(engine.state.metrics[engine.state.key_metric_name])
+        self._metric = engine.state.key_metric_name
+        self._validations += 1
+        score = float(engine.state.metrics[self._metric])
         if self._is_better(score):
             self.score, self.epoch = score, int(engine.state.epoch)
             state = network_state(self.network)
             if is_first_rank():
                 write_whole(self.path, lambda file: torch.save(state, file))
         self._show()
+
+    def fall_back(self, engine: Any) -> None:
+        """At the end of training: write the last weights where no validation chose any, and say so. Collective."""
+        if self.score is not None:
+            return
+        state = network_state(self.network)
+        if not is_first_rank():
+            return
+        write_whole(self.path, lambda file: torch.save(state, file))
+        why = "no validation was run"
+        if self._validations:
+            why = f"{self._metric} was not a number in any of {self._validations} validations (is the split too small?)"
+        logger.warning("%s: %s holds the weights of the last epoch", why, self.path)
 
     def _is_better(self, score: float) -> bool:
         if math.isnan(score) or self.score is None:

@@ -1,4 +1,4 @@
-"""Where and how precisely to compute."""
+"""Device and precision of a computation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def best_device() -> torch.device:
-    """The CUDA device of this process (its local rank under torchrun) where there is one, else the CPU."""
+    """The CUDA device of this process (its local rank under torchrun) if available, else the CPU."""
     import os
 
     if torch.cuda.is_available():
@@ -34,18 +34,18 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
 
 
 def gradient_scaler(device: torch.device, precision: Precision) -> torch.amp.GradScaler:
-    """What keeps small gradients of float16 from vanishing; does nothing in the other precisions."""
+    """Gradient scaler for float16, which keeps small gradients from underflowing; a no-op in other precisions."""
     return torch.amp.GradScaler(device.type, enabled=precision == "fp16")
 
 
 def check_precision(precision: str) -> None:
-    """Raise ``ValueError`` for a precision that is none."""
+    """Raise ``ValueError`` for an unknown precision."""
     if precision not in get_args(Precision):
         raise ValueError(f"precision '{precision}' is not one of {', '.join(get_args(Precision))}")
 
 
 def set_tf32(enabled: bool) -> None:
-    """Let float32 matrix products and convolutions of NVIDIA GPUs from Ampere on round to TensorFloat-32, or not."""
+    """Allow or forbid TensorFloat-32 for float32 matrix products and convolutions (NVIDIA GPUs since Ampere)."""
     torch.set_float32_matmul_precision("high" if enabled else "highest")
     torch.backends.cudnn.allow_tf32 = enabled
 

@@ -11,9 +11,9 @@ import torch
 from ignite.engine import Engine, Events
 from torch import Tensor
 
-from medvlp_toolkit.data.atomic_files import write_whole
-from medvlp_toolkit.data.store import PackedStore
+from medvlp_toolkit.data.store.store import PackedStore
 from medvlp_toolkit.engines.ranks import of_all_ranks, rank
+from medvlp_toolkit.files import write_whole
 
 
 class NonFiniteLossError(RuntimeError):

@@ -16,10 +16,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from medvlp_toolkit.data.atomic_files import write_whole
-from medvlp_toolkit.engines.checkpoints import TRAINING_NOTE
 from medvlp_toolkit.engines.parallel import unwrap
 from medvlp_toolkit.engines.ranks import world_size
+from medvlp_toolkit.files import write_whole
+from medvlp_toolkit.weights.weights import TRAINING_NOTE
 
 logger = logging.getLogger(__name__)
 

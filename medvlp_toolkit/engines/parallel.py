@@ -1,16 +1,51 @@
-"""One network over several processes: replicated (DDP) or sharded (FSDP2)."""
+"""One network on several processes: replicated (DDP) or sharded (FSDP2)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.checkpoint import checkpoint
+
+from medvlp_toolkit.engines.ranks import is_distributed
+
+
+def place_network(
+    network: nn.Module,
+    device: torch.device,
+    memory_format: torch.memory_format | str = "contiguous_format",
+    activation_checkpointing: Sequence[str] = (),
+    sharded_blocks: Sequence[str] = (),
+) -> nn.Module:
+    """The network as it is trained: on its device, and over the processes where a process group stands.
+
+    Args:
+        device: where to.
+        memory_format: of its parameters: ``contiguous_format``, ``channels_last`` (what convolutions are fastest in) or
+            ``channels_last_3d``.
+        activation_checkpointing: see :func:`checkpoint_activations`.
+        sharded_blocks: see :func:`shard`; without any the network is replicated (:func:`replicate`).
+
+    Raises:
+        ValueError: for a memory format that torch does not have, or a pattern that matches no module.
+    """
+    if isinstance(memory_format, str):
+        known = ("contiguous_format", "channels_last", "channels_last_3d")
+        if memory_format not in known:
+            raise ValueError(f"memory_format is {memory_format}; expected one of {', '.join(known)}")
+        memory_format = getattr(torch, memory_format)
+    placed: nn.Module = network.to(device, memory_format=memory_format)  # type: ignore[call-overload]
+    network = checkpoint_activations(placed, activation_checkpointing)
+    if sharded_blocks:
+        return shard(network, sharded_blocks)
+    return replicate(network, device) if is_distributed() else network
 
 
 def replicate(network: nn.Module, device: torch.device, synchronise_batch_norm: bool = True) -> DistributedDataParallel:
@@ -28,7 +63,7 @@ def replicate(network: nn.Module, device: torch.device, synchronise_batch_norm: 
 
 
 def shard(network: nn.Module, blocks: Sequence[str]) -> nn.Module:
-    """The network with its parameters, gradients and optimiser states split over the processes (FSDP2), in place.
+    """The network with parameters, gradients and optimiser states sharded over the processes (FSDP2), in place.
 
     For towers that are too large for one device. Each block is gathered when it computes and freed after; what is in
     no block is one more. Give it to the optimiser after this.
@@ -72,7 +107,7 @@ def unwrap(network: nn.Module) -> nn.Module:
 
 @contextmanager
 def gradients_synchronised(network: nn.Module, wanted: bool) -> Iterator[None]:
-    """Whether the backward pass within talks to other processes; between the batches of an accumulation it need not."""
+    """Whether the backward pass synchronises gradients; between the batches of an accumulation it need not."""
     if isinstance(network, DistributedDataParallel) and not wanted:
         with network.no_sync():
             yield
@@ -123,3 +158,22 @@ def load_optimizer_state(network: nn.Module, optimizer: torch.optim.Optimizer, s
         set_optimizer_state_dict(network, optimizer, dict(state), options=options)
     else:
         optimizer.load_state_dict(dict(state))
+
+
+def checkpoint_activations(network: nn.Module, blocks: Sequence[str] = ()) -> nn.Module:
+    """Make blocks keep only their inputs (Chen et al. 2016); losses, gradients and names are unchanged.
+
+    Args:
+        blocks: patterns of module names, such as ``model.text_encoder.*.layer.*``; nothing is changed when empty.
+
+    Raises:
+        ValueError: when a pattern matches nothing, or a block holds batch normalisation, whose running statistics
+            would be updated twice.
+    """
+    for name, module in matching_modules(network, blocks).items():
+        if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules()):
+            raise ValueError(
+                f"{name} holds batch normalisation, which would count every batch twice; checkpoint other blocks"
+            )
+        module.forward = partial(checkpoint, module.forward, use_reentrant=False)  # type: ignore[method-assign]
+    return network

@@ -1,4 +1,4 @@
-"""The random states of Python, NumPy and torch, of every process of a training."""
+"""The random states of Python, NumPy and torch in every process of a training run."""
 
 from __future__ import annotations
 

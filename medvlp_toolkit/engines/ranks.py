@@ -1,4 +1,4 @@
-"""The processes of one training: who is the first, what they agree on, what they gather."""
+"""The processes of a training run: rank, agreement and gathering."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from torch import Tensor
+from torch.distributed.nn.functional import all_gather
 
 #: A group that talks over the CPU whatever the gradients' backend is, by the process group it belongs to.
 _control: dict[int, dist.ProcessGroup] = {}
@@ -31,7 +33,7 @@ def is_first_rank() -> bool:
 
 
 def is_distributed() -> bool:
-    """Whether a process group stands."""
+    """Whether a process group is initialised."""
     return dist.is_available() and dist.is_initialized()
 
 
@@ -53,7 +55,7 @@ def start_ranks() -> None:
 
 
 def seed_rank(seed: int) -> None:
-    """Give every process random numbers of its own, for dropout; models are initialised before, alike on all."""
+    """Seed every process differently, for dropout; models are initialised before that, identically on all."""
     own = int(np.random.SeedSequence([seed, rank()]).generate_state(1)[0])
     random.seed(own)
     np.random.seed(own)
@@ -73,53 +75,60 @@ def control_group() -> dist.ProcessGroup | None:
 
 
 def of_all_ranks(value: Any) -> list[Any]:
-    """What every process has, in the order of their ranks. Collective; of plain values and tensors on the CPU."""
+    """The values of all processes, in rank order. Collective; for plain values and CPU tensors."""
     if world_size() == 1:
         return [value]
-    told: list[Any] = [None] * world_size()
-    dist.all_gather_object(told, value, group=control_group())
-    return told
+    gathered: list[Any] = [None] * world_size()
+    dist.all_gather_object(gathered, value, group=control_group())
+    return gathered
 
 
 def any_rank(flag: bool) -> bool:
     """Whether ``flag`` is true on any process. Collective."""
     if world_size() == 1:
         return flag
-    told = torch.tensor(int(flag))
-    dist.all_reduce(told, op=dist.ReduceOp.MAX, group=control_group())
-    return bool(told)
+    highest = torch.tensor(int(flag))
+    dist.all_reduce(highest, op=dist.ReduceOp.MAX, group=control_group())
+    return bool(highest)
 
 
 def of_first_rank(value: Any) -> Any:
-    """What the first process has. Collective; of plain values only."""
+    """The value of the first process. Collective; for plain values only."""
     if world_size() == 1:
         return value
-    told = [value]
-    dist.broadcast_object_list(told, src=0, group=control_group())
-    return told[0]
+    values = [value]
+    dist.broadcast_object_list(values, src=0, group=control_group())
+    return values[0]
 
 
 def gather_rows(rows: Tensor) -> Tensor:
-    """(B, …) of each process -> (N B, …) of all, in the order of their ranks, with a gradient. Collective.
+    """(B, …) of each process -> (N B, …) of all, in rank order, with gradients. Collective.
 
     The gradient of a row is the sum of what all processes made of it, so that a contrastive loss over all pairs has the
     gradient it has on one process (Ignite's ``all_gather`` has none). Shares must be of one size.
     """
     if world_size() == 1:
         return rows
-    gathered: Tensor = _GatherRows.apply(rows)
-    return gathered
+    return torch.cat(all_gather(rows))
 
 
-class _GatherRows(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor) -> Tensor:
-        shares = [torch.empty_like(rows) for _ in range(world_size())]
-        dist.all_gather(shares, rows.contiguous())
-        return torch.cat(shares)
+def contrastive_sums(image: Tensor, text: Tensor, scale: Tensor | float) -> tuple[Tensor, Tensor]:
+    """InfoNCE in both directions (van den Oord et al. 2018; Radford et al. 2021, figure 3), as a pretext loss counts.
 
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
-        summed = gradient.contiguous()
-        dist.all_reduce(summed)
-        return summed.chunk(world_size())[rank()]
+    Each process scores its own rows against the rows of all (the local loss), so that its share of the score matrix is
+    (B, N B) and not (N B, N B). Gathered rows carry a gradient: the sums of all processes over their counts are the
+    loss and the gradient of one process with the joined batch.
+
+    Args:
+        image, text: (B, D) embeddings, row i of both the same study; they are brought to length 1 here.
+        scale: inverse temperature.
+
+    Returns:
+        The sum over this process's 2 B rows, and how many rows there were.
+    """
+    image, text = F.normalize(image, dim=-1), F.normalize(text, dim=-1)
+    own = torch.arange(image.shape[0], device=image.device) + rank() * image.shape[0]
+    image_scores = scale * image @ gather_rows(text).T
+    text_scores = scale * text @ gather_rows(image).T
+    total = F.cross_entropy(image_scores, own, reduction="sum") + F.cross_entropy(text_scores, own, reduction="sum")
+    return total, torch.tensor(2 * image.shape[0], device=image.device)

@@ -1,50 +1,39 @@
-"""Which configuration a run was made with, and how another one differs."""
+"""The configuration that a run was started with, and its differences from another one."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import logging
-import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from medvlp_toolkit.engines.ranks import world_size
+from medvlp_toolkit.weights.configuration import running_parser
+from medvlp_toolkit.weights.description import Description
 
 logger = logging.getLogger(__name__)
 
-#: Ids that say where and how a run is started, not what it computes.
+#: Ids that set where and how a run is started, not what it computes.
 NOT_COMPARED = ("resume", "output_dir", "bundle_root", "initialize", "run", "finalize", "imports", "device")
 
 
-def running_configuration() -> dict[str, Any]:
-    """The configuration that MONAI's workflow is running at this moment, unresolved; empty outside of one.
-
-    An expression in a configuration has no name for the whole of it: it is found among the callers.
-    """
-    from monai.bundle import ConfigParser
-
-    frame = sys._getframe(1)
-    while frame is not None:
-        owner = frame.f_locals.get("self")
-        if isinstance(owner, ConfigParser):
-            config = owner.get()
-            return dict(config) if isinstance(config, Mapping) else {}
-        frame = frame.f_back  # type: ignore[assignment]
-    return {}
-
-
 class RunConfiguration:
-    """Kept in a checkpoint; when that is loaded into another configuration, the differences are logged.
+    """Stored in a checkpoint; when loaded under another configuration, the differences are logged.
 
     Args:
         config: nested mapping; what MONAI's workflow is running when None.
     """
 
     def __init__(self, config: Mapping[str, Any] | None = None) -> None:
-        found = running_configuration() if config is None else config
+        self.parser = running_parser() if config is None else None
+        found = (self.parser.get() if self.parser is not None else {}) if config is None else config
         self.values = dict(flattened({key: value for key, value in found.items() if key not in NOT_COMPARED}))
         self.values["processes"] = world_size()
+
+    def description(self) -> Description | None:
+        """Of the model that the run trains; None where no configuration is running."""
+        return None if self.parser is None else Description.of(self.parser)
 
     @property
     def hash(self) -> str:
@@ -55,7 +44,7 @@ class RunConfiguration:
         return {"values": json.dumps(self.values, sort_keys=True), "sha256": self.hash}
 
     def load_state_dict(self, state: Mapping[str, str]) -> None:
-        """Log what has changed since; nothing is loaded."""
+        """Log the differences; nothing is loaded."""
         changes = differences(json.loads(state["values"]), self.values)
         if changes:
             logger.warning("the configuration has changed since the checkpoint:\n  %s", "\n  ".join(changes))

@@ -1,4 +1,4 @@
-"""One training at a time in an output folder."""
+"""A lock that allows one training run at a time in an output folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _held: dict[Path, IO[str]] = {}
 
 
 def lock_run(output_dir: str | Path) -> None:
-    """Keep other processes from training into this folder until this one ends, however it ends.
+    """Prevent other processes from training into this folder until this one ends, however it ends.
 
     The lock is the operating system's on an open file: a killed run leaves none behind. Asking again from the same
     process changes nothing.
@@ -38,7 +38,7 @@ def lock_run(output_dir: str | Path) -> None:
         holder = _holder(file)
         file.close()
         raise ValueError(
-            f"another run is training into {output_dir}{holder}; wait for it, or give this one an output_dir of its own"
+            f"another run is training into {output_dir}{holder}; wait for it, or give this one its own output_dir"
         ) from None
     file.truncate(0)
     file.write(json.dumps({"process": os.getpid(), "host": platform.node()}) + "\n")
@@ -46,17 +46,10 @@ def lock_run(output_dir: str | Path) -> None:
     _held[path] = file
 
 
-def release_run(output_dir: str | Path) -> None:
-    """Let other processes train into this folder."""
-    file = _held.pop(Path(output_dir).resolve() / LOCK_FILE, None)
-    if file is not None:
-        file.close()
-
-
 def _holder(file: IO[str]) -> str:
     try:
         file.seek(0)
-        told = json.loads(file.read())
-        return f" (process {int(told['process'])} on {told['host']})"
+        holder = json.loads(file.read())
+        return f" (process {int(holder['process'])} on {holder['host']})"
     except (OSError, ValueError, KeyError, TypeError):
         return ""

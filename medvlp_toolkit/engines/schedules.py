@@ -1,4 +1,4 @@
-"""Learning rate as a factor of the optimiser's, for ``torch.optim.lr_scheduler.LambdaLR`` stepped every iteration."""
+"""Learning-rate factors for ``torch.optim.lr_scheduler.LambdaLR``, stepped every iteration."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""What one iteration does: the functions that MONAI's engines call for every batch."""
+"""The work of one iteration: the functions that MONAI's engines call for every batch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -10,16 +11,17 @@ from monai.engines.utils import IterationEvents
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from medvlp_toolkit.engines.accumulation import place_of
 from medvlp_toolkit.engines.device import Precision, autocast, check_precision, gradient_scaler, to_device
 from medvlp_toolkit.engines.parallel import gradients_synchronised, unwrap
-from medvlp_toolkit.evaluation.entity_scorer import EntityScorer
+from medvlp_toolkit.moved import old_names
+
+__getattr__ = old_names(__name__)
 
 Transform = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
 class OptimisationStep:
-    """What training steps share: precision, accumulation, clipping, compilation, an average of the weights.
+    """Base of training steps: precision, accumulation, clipping, compilation, averaged weights.
 
     Nothing in it waits for the device. With ``accumulation_steps`` the gradients of so many batches are averaged before
     the optimiser steps; processes talk with the last of them only, and the end of an epoch ends the group. Each batch's
@@ -62,7 +64,7 @@ class OptimisationStep:
         self._compiled: nn.Module | None = None
 
     def optimise(self, engine: Any, forward: Callable[[nn.Module], Any], loss: Callable[[Any], Tensor]) -> Any:
-        """Forward, backward and, at the end of a group, the optimiser's step; what ``forward`` gave.
+        """Forward, backward and, at the end of a group, the optimiser step; returns the result of ``forward``.
 
         Args:
             forward: calls the network, in the precision that was asked for.
@@ -98,7 +100,7 @@ class OptimisationStep:
             self.ema.update_parameters(unwrap(engine.network))
 
     def _ready(self, network: nn.Module) -> nn.Module:
-        """Compiled in place where that is asked for: names in its state dict stay as they are."""
+        """The network, compiled in place on request: names in its state dict are unchanged."""
         if self.compile and self._compiled is not network:
             unwrap(network).compile()
             self._compiled = network
@@ -131,58 +133,38 @@ class PretrainingStep(OptimisationStep):
 
     def __call__(self, engine: Any, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         prepared = self.transform(to_device(batch, engine.state.device))
-        # A compiled step would be compiled anew for every list of study ids.
+        # A compiled step would be recompiled for every list of study ids.
         tensors = {key: value for key, value in prepared.items() if isinstance(value, Tensor)}
         losses = self.optimise(engine, lambda network: engine.inferer(tensors, network), lambda losses: losses["loss"])
         return {name: value.detach() for name, value in losses.items()}
 
 
-class ScoringStep:
-    """Score every entity of the bank on one batch, and where asked, say where it looked.
+@dataclass(frozen=True)
+class Place:
+    """The position of a batch within a gradient accumulation group.
 
-    Given to MONAI's ``SupervisedEvaluator`` as ``iteration_update``; the network is an
-    :class:`~medvlp_toolkit.evaluation.entity_scorer.EntityScorer`. The output holds ``scores`` (B, Q), what the
-    batch brought along of ``entity_presence``, ``targets``, ``row`` and ids, and on request ``attention``
-    (B, layers, Q, N) and ``position_scores`` (B, Q, P).
-
-    Args:
-        transform: from the stored batch to the model's.
-        precision: ``fp32``, ``bf16`` or ``fp16``.
-        need_attention: keep the fusion module's attention.
-        position_loss: a trained loss with ``scores(features) -> (B, Q, P)``, for positions.
+    ``index`` counts from 0; ``size`` is how many there are, fewer in the last group of an epoch.
     """
 
-    _KEPT = ("entity_presence", "targets", "row", "study_id", "patient_id")
+    index: int
+    size: int
 
-    def __init__(
-        self,
-        transform: Transform,
-        precision: Precision = "fp32",
-        need_attention: bool = False,
-        position_loss: nn.Module | None = None,
-    ) -> None:
-        self.transform = transform
-        self.precision = precision
-        self.need_attention = need_attention
-        self.position_loss = position_loss
+    @property
+    def first(self) -> bool:
+        return self.index == 0
 
-    @torch.no_grad()
-    def __call__(self, engine: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
-        device = engine.state.device
-        prepared = self.transform(to_device(batch, device))
-        network: EntityScorer = engine.network
-        network.eval()
-        output: dict[str, Any] = {key: batch[key] for key in self._KEPT if key in batch}
-        with autocast(device, self.precision):
-            if self.need_attention or self.position_loss is not None:
-                fused = network.fuse(prepared["image"], self.need_attention)
-                output["scores"] = network.score(fused.text)
-                if self.need_attention:
-                    output["attention"] = fused.attention
-                if self.position_loss is not None:
-                    output["position_scores"] = self.position_loss.to(device).scores(fused.text)  # type: ignore[operator]
-            else:
-                output["scores"] = engine.inferer(prepared["image"], network)
-        engine.fire_event(IterationEvents.FORWARD_COMPLETED)
-        engine.fire_event(IterationEvents.MODEL_COMPLETED)
-        return output
+    @property
+    def last(self) -> bool:
+        return self.index == self.size - 1
+
+
+def place_of(iteration: int, epoch_length: int | None, steps: int) -> Place:
+    """The place of an iteration (counted from 1 over all epochs) with ``steps`` batches a group.
+
+    The last group of an epoch ends with the epoch: no gradient is carried over or lost.
+    """
+    if epoch_length is None:
+        return Place((iteration - 1) % steps, steps)
+    within = (iteration - 1) % epoch_length
+    start = within - within % steps
+    return Place(within - start, min(steps, epoch_length - start))

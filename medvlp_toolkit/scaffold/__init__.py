@@ -1,1 +1,1 @@
-"""Writes a plugin package that installs and keeps its contract, for somebody to change into their own."""
+"""Writes a plugin package that installs and satisfies its contract, as a starting point."""

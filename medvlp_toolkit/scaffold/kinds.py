@@ -1,15 +1,18 @@
-"""What a package of each kind of plugin needs beyond the common files."""
+"""Files that a package of each plugin kind needs beyond the common ones."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-_RECIPE = "Lay `overlay.yaml` over a recipe's {configs}, and the recipe takes it; no line of the recipe changes."
+_RECIPE = "Lay `overlay.yaml` over a recipe's {configs} to use it; the recipe's own files do not change."
 
 
 @dataclass(frozen=True)
 class Kind:
-    """``registry`` is the entry-point group without ``medvlp_toolkit.``; ``noun`` names one plugin in prose."""
+    """``registry`` is the entry-point group without ``medvlp_toolkit.``; ``noun`` names one plugin in prose.
+
+    ``requires`` are distributions that its template imports, beside those of the plugins that it uses.
+    """
 
     registry: str
     noun: str
@@ -41,7 +44,7 @@ KINDS: dict[str, Kind] = {
             "checkpoint_importers",
             "checkpoint importer",
             "`train.yaml`",
-            ("torch>=2.8", "medvlp-encoders>=0.1,<0.2", "medvlp-medklip>=0.1,<0.2"),
+            ("torch>=2.8",),
             is_function=True,
         ),
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from medvlp_toolkit import __version__, registries
+from medvlp_toolkit.known_plugins import KNOWN_PLUGINS
 from medvlp_toolkit.registry import RESERVED_NAMES
 from medvlp_toolkit.scaffold.kinds import Kind, class_name
 
@@ -33,8 +34,11 @@ def package_files(distribution: str, kind: Kind) -> dict[str, str]:
         "plugin": plugin,
         "kind": kind,
         "class_name": class_name(plugin),
-        "contract": _contract(0),
-        "next_contract": _contract(1),
+        "requirements": [
+            f"medvlp-toolkit{_contract()}",
+            *kind.requires,
+            *(f"{used}{_contract()}" for used in _distributions_used(kind)),
+        ],
     }
 
     def written(template: str) -> str:
@@ -52,7 +56,7 @@ def package_files(distribution: str, kind: Kind) -> dict[str, str]:
 
 
 def write_package(distribution: str, kind: Kind, parent: Path) -> list[Path]:
-    """Write a package into ``parent/<distribution>`` and give the files written.
+    """Write a package into ``parent/<distribution>``; returns the files written.
 
     Raises:
         ValueError: as :func:`package_files`.
@@ -69,9 +73,9 @@ def write_package(distribution: str, kind: Kind, parent: Path) -> list[Path]:
 
 
 def names_of(distribution: str, kind: Kind) -> tuple[str, str]:
-    """The module's name and the plugin's, made of the distribution's."""
+    """The names of the module and the plugin, derived from the distribution's."""
     if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", distribution):
-        raise ValueError(f"'{distribution}' is no name for a distribution; use letters, digits and -, e.g. my-filter")
+        raise ValueError(f"'{distribution}' is not a distribution name; use letters, digits and -, e.g. my-filter")
     module = re.sub(r"[-_.]+", "_", distribution).lower()
     plugin = module.removeprefix(_PREFIX) or module
     for name in (module, plugin):
@@ -89,7 +93,14 @@ def names_of(distribution: str, kind: Kind) -> tuple[str, str]:
     return module, plugin
 
 
-def _contract(step: int) -> str:
-    """The toolkit's minor version, which is the contracts'; ``step`` 1 is the one after it."""
+def _distributions_used(kind: Kind) -> list[str]:
+    """Whose plugins the template of a kind uses, ``mv.encoders.resnet``."""
+    text = (TEMPLATES / "kinds" / f"{kind.registry}.py.j2").read_text(encoding="utf-8")
+    used = re.findall(rf"\bmv\.({'|'.join(KNOWN_PLUGINS)})\.(\w+)", text)
+    return sorted({KNOWN_PLUGINS[registry][name] for registry, name in used if name in KNOWN_PLUGINS[registry]})
+
+
+def _contract() -> str:
+    """The toolkit's minor version, which is the contracts', up to the one after it."""
     major, minor = (int(part) for part in __version__.split(".")[:2])
-    return f"{major}.{minor + step}"
+    return f">={major}.{minor},<{major}.{minor + 1}"

@@ -1,4 +1,4 @@
-"""For the tests of plugins, one's own included: conformance suites, and synthetic studies.
+"""Conformance suites for the tests of plugins, including third-party ones.
 
 A package that ships a plugin subclasses the suite of its kind in one line, and pytest runs it::
 
@@ -8,7 +8,7 @@ A package that ships a plugin subclasses the suite of its kind in one line, and 
         plugin = "my_filter"
 
 A plugin that breaks its contract fails with a sentence that names the plugin and the rule. The suites need pytest;
-:mod:`medvlp_toolkit.testing.phantom` draws synthetic studies and does not. Importing this package loads neither.
+importing this package does not load it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``medvlp verify``: every mistake of a bundle that can be seen without running it, all at once."""
+"""``medvlp verify``: all mistakes of a bundle that are visible without running it, in one pass."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from medvlp_toolkit.verification.expressions import check_names, read_expression
 from medvlp_toolkit.verification.located_file import SUFFIXES, IdPath, LocatedFile, read_located
 from medvlp_toolkit.verification.metadata import check_metadata
 from medvlp_toolkit.verification.modules import Modules
+from medvlp_toolkit.verification.moved_ids import instead_of
+from medvlp_toolkit.verification.old_paths import old_paths
+from medvlp_toolkit.verification.parameter_use import ParameterUse
 from medvlp_toolkit.verification.paths import check_paths
 from medvlp_toolkit.verification.problem import Problem, nearest_id, shown
 from medvlp_toolkit.verification.references import (
@@ -27,6 +30,8 @@ from medvlp_toolkit.verification.references import (
 from medvlp_toolkit.verification.requirements import check_requirements
 from medvlp_toolkit.verification.strict import check_strictly, is_allowed
 from medvlp_toolkit.verification.targets import Targets
+from medvlp_toolkit.verification.unread_ids import UnreadIds
+from medvlp_toolkit.verification.unused_arguments import check_unused_arguments, parameter_use
 from medvlp_toolkit.verification.workflow_ids import (
     KNOWN_IDS,
     RUN_IDS,
@@ -42,7 +47,7 @@ _OVERLAY_SHARE = 0.3
 
 @dataclass
 class Verification:
-    """What was found: ``problems`` to mend, ``notices`` to know, ``compositions`` that were looked at."""
+    """What was found: ``problems`` to fix, ``notices`` to know, ``compositions`` that were looked at."""
 
     problems: list[Problem] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
@@ -69,7 +74,7 @@ def verify_bundle(
     """
     folder = Path(bundle)
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is no folder; give the folder of a bundle, which holds configs/")
+        raise FileNotFoundError(f"{folder} is not a folder; give the folder of a bundle, which holds configs/")
     return _Verifier(folder, strict).verify([Path(name) for name in config_files], dict(settings or {}))
 
 
@@ -90,7 +95,10 @@ class _Verifier:
         for file in self.files.values():
             problems += file.problems
         if given:
-            self._check([self.files[self._name(path)] for path in given], settings)
+            stack = [self.files[self._name(path)] for path in given]
+            self._check(stack, settings)
+            if self.strict:
+                self._check_read({file.name: stack for file in stack})
         else:
             self._check_all(settings)
         self.found.problems = sorted(set(problems))
@@ -136,12 +144,16 @@ class _Verifier:
                 self.found.problems.append(Problem(file.name, 1, "", "holds no ids", "a configuration is a mapping"))
         lacking = {file.name: self._lacking(file) for file in readable}
         bases = [file for file in readable if not self._is_overlay(file, *lacking[file.name])]
+        stacks = {file.name: [file] for file in bases}
         for file in bases:
             self._check([file], {})
         for file in readable:
             if file not in bases:
                 under = self._base_of(file, bases)
-                self._check([file] if under is None else [under, file], {}, only=file.name)
+                stacks[file.name] = [file] if under is None else [under, file]
+                self._check(stacks[file.name], {}, only=file.name)
+        if self.strict:
+            self._check_read(stacks)
         for key, value in settings.items():
             self._check_setting(key, value, bases or readable)
 
@@ -199,7 +211,8 @@ class _Verifier:
         if file.path.stem in ("train", "inference"):
             return False
         if "run" not in file.value:
-            return lacking > 0 or not any(self._runs(value) for value in file.value.values())
+            runs = (value for key, value in file.value.items() if key not in ("initialize", "finalize"))
+            return lacking > 0 or not any(map(self._runs, runs))
         return lacking > _OVERLAY_SHARE * max(references, 1)
 
     @staticmethod
@@ -241,10 +254,21 @@ class _Verifier:
         if kind is not None and not only:
             check_required_ids(composition, kind)
         self.found.notices += check_paths(composition, self.bundle)
+        self.found.notices += old_paths(composition, expressions)
         if self.strict:
             check_strictly(composition, expressions, self.targets)
+            check_unused_arguments(composition, expressions, self.targets, self._uses)
         self._check_unread(files, composition)
         self.found.problems += [p for p in composition.problems if not only or p.file == only]
+
+    def _check_read(self, stacks: Mapping[str, Sequence[LocatedFile]]) -> None:
+        """Strictly: everything that a file sets is read in one of the stacks that it can be part of."""
+        readable = [file for file in self.others.values() if isinstance(file.value, dict)]
+        bases = [file for file in readable if not self._is_overlay(file, *self._lacking(file))]
+        overlays = [file for file in readable if file not in bases]
+        unread = UnreadIds([*bases, *self._beside], overlays, lambda stack: self._composed(stack, {}))
+        for name, stack in stacks.items():
+            self.found.problems += unread.check(self.files[name], stack)
 
     def _check_unread(self, files: Sequence[LocatedFile], composition: Composition) -> None:
         """Ids that an overlay sets, and no file has or refers to: typing errors."""
@@ -267,9 +291,13 @@ class _Verifier:
                 if len(as_path(name)) > 1 or name in known | referred or self._runs(value):
                     continue
                 line = file.lines.get((str(key),), 0)
-                mend = nearest_id(name, known) or "leave it out, or refer to it"
+                fix = instead_of(name) or nearest_id(name, known) or "leave it out, or refer to it"
                 message = "is set here, and no configuration of the bundle has it or refers to it"
-                self.found.problems.append(Problem(file.name, line, name, message, mend))
+                self.found.problems.append(Problem(file.name, line, name, message, fix))
+
+    @cached_property
+    def _uses(self) -> ParameterUse:
+        return parameter_use(self.others.values())
 
     @cached_property
     def _elsewhere(self) -> set[str]:
@@ -304,7 +332,7 @@ def accepts_override(composition: Composition, key: str) -> bool:
     parent = composition.get(path[:-1]) if len(path) > 1 else None
     if isinstance(parent, dict) and "_target_" in parent:
         return True
-    # What is referred to and not there yet is what such an override is for.
+    # An override may supply an id that is referred to but missing.
     if len(path) == 1:
         return any(key in references_in(value) for _, value in composition.walk() if isinstance(value, str))
     return False
@@ -314,4 +342,5 @@ def unknown_override(key: str, ids: Iterable[str], files: Sequence[str]) -> Prob
     """An override that no configuration has: MONAI would add it, read it nowhere, and go on."""
     name = SEPARATOR.join(as_path(key))
     message = f"no id '{name}' in {', '.join(files) or 'the bundle'}"
-    return Problem(COMMAND_LINE, 0, name, message, nearest_id(name, ids) or "look for the id in the configuration")
+    fix = instead_of(name) or nearest_id(name, ids) or "look for the id in the configuration"
+    return Problem(COMMAND_LINE, 0, name, message, fix)

@@ -1,4 +1,4 @@
-"""Files of a bundle beside its configurations: licence, model card, logging.conf, weights, large_files.yml."""
+"""Checks of a bundle's other files: licence, model card, logging.conf, weights, large_files.yml."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def check_layout(bundle: Path) -> Iterator[Problem]:
 
 
 def check_logging(path: Path, bundle: Path) -> Iterator[Problem]:
-    """``logging.conf``: without it a run says nothing of its progress."""
+    """``logging.conf``: without it a run shows no progress."""
     name = shown(path, bundle)
     if not path.is_file():
         yield Problem(name, 0, "", "is missing: runs would show no progress", "copy a shipped bundle's")
@@ -49,11 +49,11 @@ def check_logging(path: Path, bundle: Path) -> Iterator[Problem]:
             continue
         for key in filter(None, (part.strip() for part in parser.get(section, "keys").split(","))):
             if not parser.has_section(f"{prefix}_{key}"):
-                yield Problem(name, 0, section, f"names {key}, and there is no section [{prefix}_{key}]")
+                yield Problem(name, 0, section, f"names {key}, but there is no section [{prefix}_{key}]")
     for section in parser.sections():
         for key in filter(None, map(str.strip, parser.get(section, "handlers", fallback="").split(","))):
             if section.startswith("logger_") and not parser.has_section(f"handler_{key}"):
-                yield Problem(name, 0, section, f"writes to {key}, and there is no section [handler_{key}]")
+                yield Problem(name, 0, section, f"writes to {key}, but there is no section [handler_{key}]")
 
 
 def check_large_files(file: LocatedFile) -> Iterator[Problem]:
@@ -67,7 +67,7 @@ def check_large_files(file: LocatedFile) -> Iterator[Problem]:
         path = ("large_files", str(number))
         line, id_ = file.lines.get(path, 0), "::".join(path)
         if not isinstance(entry, dict):
-            yield Problem(file.name, line, id_, "is no mapping; expected path and url")
+            yield Problem(file.name, line, id_, "is not a mapping; expected path and url")
             continue
         for key in ("path", "url"):
             if not entry.get(key):
@@ -108,7 +108,7 @@ def _read(path: Path) -> tuple[tuple[str, str] | None, set[str] | None]:
         return _read_safetensors(path)
     if path.suffix == ".ts":
         whole = zipfile.is_zipfile(path)
-        return (None if whole else ("is no TorchScript archive, or not a whole one", "export it again")), None
+        return (None if whole else ("is not a TorchScript archive, or is incomplete", "export it again")), None
     return _read_torch(path)
 
 
@@ -130,7 +130,7 @@ def _read_torch(path: Path) -> tuple[tuple[str, str] | None, set[str] | None]:
     try:
         state: Any = torch.load(path, map_location="meta", weights_only=True)
     except UnpicklingError:
-        what = "holds more than tensors and plain containers, or is no checkpoint; nothing in it was executed"
+        what = "holds more than tensors and plain containers, or is not a checkpoint; nothing in it was executed"
         return (what, "save a state dict with torch.save"), None
     except Exception as error:
         return (f"cannot be read as weights ({type(error).__name__})", "write or download it again"), None

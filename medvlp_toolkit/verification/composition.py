@@ -1,4 +1,4 @@
-"""Configuration files laid over one another and overridden, as MONAI's parser does it, with the place of every item.
+"""Overlays and overrides configuration files as MONAI's parser does, keeping the place of every item.
 
 Nothing is evaluated: ``@`` and ``$`` stay text; ``%`` is replaced by the text it names.
 """
@@ -29,16 +29,16 @@ def as_path(id_: str) -> IdPath:
 
 @dataclass
 class Composition:
-    """``config`` as MONAI would compose it; ``places`` tells where each item comes from."""
+    """``config`` as MONAI would compose it; ``places`` holds where each item comes from."""
 
     config: dict[str, Any] = field(default_factory=dict)
     places: dict[IdPath, Place] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
 
-    def add(self, path: IdPath, message: str, mend: str = "", place: Place | None = None) -> None:
+    def add(self, path: IdPath, message: str, fix: str = "", place: Place | None = None) -> None:
         place = place or self.place(path)
-        self.problems.append(Problem(place.file, place.line, SEPARATOR.join(path), message, mend))
+        self.problems.append(Problem(place.file, place.line, SEPARATOR.join(path), message, fix))
 
     def place(self, path: IdPath) -> Place:
         """Of the item, or of the nearest one around it."""
@@ -102,8 +102,8 @@ class Composition:
         there = self.get(path, default=_ABSENT)
         if there is _ABSENT:
             if len(self.files) > 1:
-                mend = nearest_id(SEPARATOR.join(path), self.ids()) or "leave out the + to set it anew"
-                self.add(path, f"+{SEPARATOR.join(path)} extends an id that no file before it has", mend, place)
+                fix = nearest_id(SEPARATOR.join(path), self.ids()) or "remove the + to set it"
+                self.add(path, f"+{SEPARATOR.join(path)} extends an id that no file before it has", fix, place)
             self._set(path, value, places, place)
         elif isinstance(there, dict) and isinstance(value, dict):
             for inner, item in value.items():

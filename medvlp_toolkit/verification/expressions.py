@@ -1,4 +1,4 @@
-"""``$`` expressions, read as syntax trees and never evaluated: their syntax, and the names they use."""
+"""Checks ``$`` expressions as syntax trees, never evaluated: their syntax, and the names they use."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _import_in(composition: Composition, path: IdPath, text: str) -> ast.stmt | 
         return first if isinstance(first, ast.Import | ast.ImportFrom) else None
     if REFERENCE.search(text):
         message = "has the word import beside a reference: MONAI takes it for an import statement and stops"
-        composition.add(path, message, "rename what is called so")
+        composition.add(path, message, "rename it")
         return "reported"
     return None
 
@@ -70,7 +70,7 @@ def _note_import(
     alias = statement.names[0]
     if isinstance(statement, ast.ImportFrom):
         if statement.level:
-            composition.add(path, "imports relative to nothing", "name the module in full")
+            composition.add(path, "has a relative import", "name the module in full")
             return
         dotted = f"{statement.module}.{alias.name}"
     else:
@@ -91,8 +91,8 @@ def _tree(composition: Composition, path: IdPath, text: str) -> ast.Expression |
     tree = _parsed(replaced.strip(), "eval")
     if isinstance(tree, ast.Expression):
         return tree
-    beside = "; an @ inside text is taken for a reference" if names and ("'" in text or '"' in text) else ""
-    composition.add(path, f"is not a Python expression: {tree}{beside}", "look for brackets and quotes")
+    beside = "; an @ inside text is parsed as a reference" if names and ("'" in text or '"' in text) else ""
+    composition.add(path, f"is not a Python expression: {tree}{beside}", "check brackets and quotes")
     return None
 
 
@@ -116,7 +116,7 @@ def check_names(
 ) -> None:
     """Whether every import leads somewhere, every name is imported, and attributes of modules exist.
 
-    ``excused`` says of a name that nothing imports whether it is let pass at that place.
+    ``excused`` decides whether a name that is not imported is accepted at a place.
     """
     broken = set()
     for name, path in expressions.import_places.items():
@@ -124,15 +124,17 @@ def check_names(
             modules.resolve(expressions.imported[name])
         except UnresolvedError as error:
             broken.add(name)
-            composition.add(path, str(error), error.mend)
+            composition.add(path, str(error), error.fix)
     known = {*expressions.imported, *dir(builtins), REFERENCES}
     for path, tree in expressions.trees.items():
         bound = set(_bound(tree))
         for name in dict.fromkeys(_loaded(tree)):
             if name not in known and name not in bound and not excused(path, name):
-                mend = nearest(name, known - set(dir(builtins))) or f"add `$import {name}` or the like to imports"
-                composition.add(path, f"uses the name {name}, which nothing imports", mend)
-        for dotted, call in _chains(tree, {n: d for n, d in expressions.imported.items() if n not in bound | broken}):
+                fix = nearest(name, known - set(dir(builtins))) or f"add `$import {name}` or the like to imports"
+                composition.add(path, f"uses the name {name}, which is not imported", fix)
+        for dotted, call in dotted_paths(
+            tree, {n: d for n, d in expressions.imported.items() if n not in bound | broken}
+        ):
             _check_chain(composition, path, dotted, call, modules)
 
 
@@ -151,7 +153,7 @@ def _bound(tree: ast.AST) -> Iterator[str]:
             yield node.arg
 
 
-def _chains(tree: ast.AST, imported: dict[str, str]) -> Iterator[tuple[str, ast.Call | None]]:
+def dotted_paths(tree: ast.AST, imported: dict[str, str]) -> Iterator[tuple[str, ast.Call | None]]:
     """Dotted paths beneath imported names (``torch.cuda.set_device``), with the call made of each."""
     inner = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     calls = {id(node.func): node for node in ast.walk(tree) if isinstance(node, ast.Call)}
@@ -170,7 +172,7 @@ def _check_chain(composition: Composition, path: IdPath, dotted: str, call: ast.
     try:
         found = modules.resolve(dotted)
     except UnresolvedError as error:
-        composition.add(path, str(error), error.mend)
+        composition.add(path, str(error), error.fix)
         return
     if call is None or found.signature is None:
         return

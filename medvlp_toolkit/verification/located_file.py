@@ -1,4 +1,4 @@
-"""A YAML or JSON file as plain values, with the line of every item."""
+"""A YAML or JSON file as plain values, with the line number of every item."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 
 @dataclass
 class LocatedFile:
-    """``value`` is None where the file could not be read; then ``problems`` says why."""
+    """``value`` is None where the file could not be read; then ``problems`` holds the reason."""
 
     path: Path
     name: str
@@ -35,12 +35,12 @@ class LocatedFile:
     lines: dict[IdPath, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
-    def add(self, line: int, path: IdPath, message: str, mend: str = "") -> None:
-        self.problems.append(Problem(self.name, line, "::".join(path), message, mend))
+    def add(self, line: int, path: IdPath, message: str, fix: str = "") -> None:
+        self.problems.append(Problem(self.name, line, "::".join(path), message, fix))
 
 
 class _UnreadableError(Exception):
-    """Stops reading after a problem that leaves nothing to go on with."""
+    """Stops reading after a problem that prevents further checks."""
 
 
 def read_located(path: Path, name: str) -> LocatedFile:
@@ -79,8 +79,8 @@ def _read_yaml(text: str, found: LocatedFile) -> Any:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         line = 0 if mark is None else mark.line + 1
         what = getattr(error, "problem", None) or str(error).splitlines()[0]
-        mend = "quote a value that begins with @ or %" if re.search(r"cannot start any token", what) else ""
-        found.add(line, (), f"is not readable as YAML: {what}", mend)
+        fix = "quote a value that begins with @ or %" if re.search(r"cannot start any token", what) else ""
+        found.add(line, (), f"is not readable as YAML: {what}", fix)
         raise _UnreadableError from None
 
 
@@ -113,7 +113,7 @@ class _Nodes:
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):
-                self.found.add(line, path, "has a key that is no text", "name it with a word")
+                self.found.add(line, path, "has a key that is not text", "name it with a word")
                 continue
             key = self.scalar(key_node, path)
             inner = (*path, str(key))
@@ -137,12 +137,12 @@ class _Nodes:
             self.found.add(node.start_mark.line + 1, path, f"cannot be read: {what}", "write plain YAML")
             return None
         if isinstance(value, str) and node.style is None and _FLOAT.fullmatch(value):  # type: ignore[attr-defined]
-            mend = f"write {float(value)!r}" if "e" not in repr(float(value)) else f"write {_with_point(value)}"
+            fix = f"write {float(value)!r}" if "e" not in repr(float(value)) else f"write {_with_point(value)}"
             self.found.add(
                 node.start_mark.line + 1,
                 path,
                 f"{value} is text in YAML 1.1, not a number",
-                f"{mend}, or quote the text",
+                f"{fix}, or quote the text",
             )
         return value
 

@@ -1,4 +1,4 @@
-"""``configs/metadata.json``: its form, its version and changelog, and whether the environment has what it names.
+"""Checks ``configs/metadata.json``: schema, version and changelog, and whether the environment has what it names.
 
 The form is checked against a schema of this project's own, written after MONAI's bundle specification, so that the
 check needs no network; ``python -m monai.bundle verify_metadata`` compares with the schema that the file names.
@@ -43,10 +43,10 @@ def _form(file: LocatedFile) -> Iterator[Problem]:
             if not (nested and fits):
                 break
         path = tuple(map(str, error.absolute_path))
-        mend = ""
+        fix = ""
         if error.validator == "required":
             missing = next(name for name in error.validator_value if name not in error.instance)
-            mend = nearest(missing, [n for n in error.instance if n not in error.validator_value], 0.7)
+            fix = nearest(missing, [n for n in error.instance if n not in error.validator_value], 0.7)
             path, message = (*path, missing), "is missing"
         elif error.validator == "type":
             wanted = (
@@ -59,9 +59,9 @@ def _form(file: LocatedFile) -> Iterator[Problem]:
             message = {
                 "minLength": "is empty",
                 "minProperties": "is empty",
-                "pattern": "is no address of a schema",
+                "pattern": "is not the address of a schema",
             }.get(str(error.validator), error.message[:200])
-        yield Problem(file.name, _line(file, path), "::".join(path), message, mend)
+        yield Problem(file.name, _line(file, path), "::".join(path), message, fix)
 
 
 def _json_type(value: Any) -> str:
@@ -73,7 +73,7 @@ def _version(file: LocatedFile) -> Iterator[Problem]:
     metadata = file.value
     version, changelog = metadata.get("version"), metadata.get("changelog")
     if isinstance(version, str) and not _VERSION.fullmatch(version):
-        yield Problem(file.name, _line(file, ("version",)), "version", f"'{version}' is no version", "write 0.1.0")
+        yield Problem(file.name, _line(file, ("version",)), "version", f"'{version}' is not a version", "write 0.1.0")
     elif isinstance(version, str) and isinstance(changelog, dict) and version not in changelog:
         line = _line(file, ("changelog",))
         yield Problem(file.name, line, "changelog", f"has no entry for version {version}", f'add "{version}": "…"')

@@ -1,4 +1,4 @@
-"""What a dotted path leads to: read from installed distributions by import, from any other file as a syntax tree.
+"""Resolves dotted paths: installed distributions by import, all other files as syntax trees.
 
 A bundle's own modules are never imported, and its folder never joins ``sys.path``.
 """
@@ -33,11 +33,11 @@ _MOST_HOPS = 6  # of names passed on from module to module
 
 
 class UnresolvedError(Exception):
-    """A dotted path leads nowhere; ``mend`` says what to do."""
+    """A dotted path leads nowhere; ``fix`` is what to do."""
 
-    def __init__(self, message: str, mend: str = "") -> None:
+    def __init__(self, message: str, fix: str = "") -> None:
         super().__init__(message)
-        self.mend = mend
+        self.fix = fix
 
 
 @dataclass(frozen=True)
@@ -79,10 +79,6 @@ class Modules:
         if isinstance(found, UnresolvedError):
             raise found
         return found
-
-    def is_local(self, dotted: str) -> bool:
-        """Whether the path's first part is a module of the bundle's own."""
-        return self._local(dotted.partition(".")[0]) is not None
 
     # -- finding --------------------------------------------------------------------------------
 
@@ -184,7 +180,7 @@ class Modules:
                     raise UnresolvedError(f"{module} has no {part}", hint) from None
                 value = self._import(f"{module}.{part}", dotted)
             except Exception as error:  # a module's own __getattr__, a property: anybody's code
-                raise UnresolvedError(f"{dotted} cannot be had: {_told(error)}", "mend or leave it out") from None
+                raise UnresolvedError(f"{dotted} cannot be resolved: {_reason(error)}", "fix or leave it out") from None
         return Resolved(dotted, value, signature_of(value), imported=True)
 
     def _import(self, module: str, dotted: str) -> Any:
@@ -192,9 +188,9 @@ class Modules:
             with _silence():
                 return import_module(module)
         except (Exception, SystemExit) as error:
-            told = _told(error)
+            reason = _reason(error)
             raise UnresolvedError(
-                f"{dotted} cannot be imported: {told}", "install what it lacks, or mend its package"
+                f"{dotted} cannot be imported: {reason}", "install its missing dependency, or fix its package"
             ) from None
 
     # -- as text --------------------------------------------------------------------------------
@@ -215,7 +211,7 @@ class Modules:
         except (SyntaxError, ValueError, OSError, RecursionError) as error:
             line = getattr(error, "lineno", None)
             where = f"{file.name}:{line}" if line else file.name
-            raise UnresolvedError(f"{dotted}: {where} is not readable as Python", "mend the file") from None
+            raise UnresolvedError(f"{dotted}: {where} is not readable as Python", "fix the file") from None
         if not names:
             return Resolved(dotted)
         definitions = _definitions(tree)
@@ -280,7 +276,7 @@ def _has_submodule(module: Any, name: str) -> bool:
         return False
 
 
-def _told(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
 
@@ -340,7 +336,7 @@ def _definitions(tree: ast.Module) -> dict[str, ast.AST]:
 
 
 def _signature_in(node: ast.AST) -> inspect.Signature | None:
-    """The signature of a definition, where its text alone says it."""
+    """The signature of a definition, if its source alone determines it."""
     if isinstance(node, ast.FunctionDef) and not node.decorator_list:
         return _signature(node.args)
     if isinstance(node, ast.ClassDef) and not node.decorator_list and not node.keywords:

@@ -1,4 +1,4 @@
-"""Paths in a configuration that lead to nothing.
+"""Checks for paths in a configuration that do not exist.
 
 A relative path among the first ids of a file is a default for the command line to replace, so that only what can be
 judged is: absolute paths, arguments of something that is built, and files of the bundle itself.
@@ -41,7 +41,7 @@ def _check_in_bundle(composition: Composition, path: IdPath, bundle: Path, name:
     if (bundle / name).exists() or _OUTPUT.search(path[-1]):
         return
     if PurePath(name).parts[0] == "models":
-        yield f"{composition.place(path)}: {'::'.join(path)}: {name} is not there yet: train, import or download it"
+        yield f"{composition.place(path)}: {'::'.join(path)}: {name} does not exist yet: train, import or download it"
     elif PurePath(name).parts[0] != "eval":
         composition.add(path, f"{name} is not in the bundle", "put it there, or name another")
 
@@ -54,8 +54,8 @@ def _check_literal(composition: Composition, path: IdPath, value: str, bundle: P
     looks_like_one = "/" in value or _FILE.search(value) is not None
     judged = value.startswith("/") or (is_argument and looks_like_one) or place.file == COMMAND_LINE
     if judged and not any(_exists(folder / value) for folder in (Path(), bundle)):
-        mend = f"--set {'::'.join(path)}=… names another" if place.file != COMMAND_LINE else "look for a typing error"
-        composition.add(path, f"{value}: no such file or folder", mend)
+        fix = f"--set {'::'.join(path)}=… names another" if place.file != COMMAND_LINE else "check for a typo"
+        composition.add(path, f"{value}: no such file or folder", fix)
 
 
 def _exists(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""What is wrong, where, and how to mend it."""
+"""A problem: what is wrong, where, and how to fix it."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ class Problem:
         line: in that file, from 1; 0 where it is the file as a whole.
         id: of the configuration item, ``train::trainer::max_epochs``; empty where there is none.
         message: what was found and what was expected.
-        mend: what to do.
+        fix: what to do.
     """
 
     file: str
     line: int
     id: str
     message: str
-    mend: str = ""
+    fix: str = ""
 
     def __str__(self) -> str:
         where = str(Place(self.file, self.line))
-        told = f"{where}: {self.id}: {self.message}" if self.id else f"{where}: {self.message}"
-        return f"{told}; {self.mend}" if self.mend else told
+        report = f"{where}: {self.id}: {self.message}" if self.id else f"{where}: {self.message}"
+        return f"{report}; {self.fix}" if self.fix else report
 
 
 def nearest(name: str, known: Iterable[Any], cutoff: float = 0.6) -> str:
@@ -70,7 +70,7 @@ def nearest_id(wanted: str, ids: Iterable[str]) -> str:
 
 
 def shown(path: Path, bundle: Path) -> str:
-    """A path as it is told: relative to the bundle where it is inside."""
+    """A path for messages: relative to the bundle where it is inside."""
     try:
         return path.resolve().relative_to(bundle.resolve()).as_posix()
     except ValueError:

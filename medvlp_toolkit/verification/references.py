@@ -1,4 +1,4 @@
-"""``@`` references: whether each leads somewhere, and none back to itself."""
+"""Checks ``@`` references: each has a target, and none forms a circle."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 from medvlp_toolkit.verification.composition import SEPARATOR, Composition, as_path
 from medvlp_toolkit.verification.located_file import IdPath
-from medvlp_toolkit.verification.problem import nearest_id
+from medvlp_toolkit.verification.moved_ids import HOME, MOVED_IDS, instead_of
+from medvlp_toolkit.verification.problem import Problem, nearest_id
 
 REFERENCE = re.compile(r"@(?:\w*)(?:::\w*)*")
 
@@ -41,17 +42,35 @@ def report_missing(composition: Composition, missing: Iterable[tuple[IdPath, str
     ids = composition.ids()
     for path, wanted in missing:
         if not wanted:
-            mend = "write torch.matmul for a product of matrices, and no @ in text"
-            composition.add(path, "an @ without a name stands for the whole configuration", mend)
+            fix = "write torch.matmul for a product of matrices, and no @ in text"
+            composition.add(path, "an @ without a name stands for the whole configuration", fix)
         else:
-            composition.add(path, f"@{wanted} refers to an id that is not there", nearest_id(wanted, ids))
+            fix = instead_of(wanted) or nearest_id(wanted, ids)
+            composition.add(path, f"@{wanted} refers to an id that does not exist", fix)
+
+
+def moved_ids_set(composition: Composition) -> list[Problem]:
+    """A problem for each id of the first layout that a training of the present one is given, where nothing reads it."""
+    if HOME not in composition.config:
+        return []
+    read = {
+        as_path(wanted)[0]
+        for _, value in composition.walk()
+        if isinstance(value, str)
+        for wanted in references_in(value)
+    }
+    places = {id_: composition.place((id_,)) for id_ in MOVED_IDS if id_ in composition.config and id_ not in read}
+    return [
+        Problem(place.file, place.line, id_, "has moved and is never read", MOVED_IDS[id_])
+        for id_, place in places.items()
+    ]
 
 
 def report_circles(composition: Composition) -> None:
     """A problem for every circle of references: MONAI stops at the first."""
     needs = _needs(composition)
     state: dict[str, int] = {}  # 1 on the way, 2 done
-    told: set[str] = set()  # one circle runs through several mappings around its items
+    reported: set[str] = set()  # one circle runs through several mappings around its items
     for start in needs:
         if state.get(start):
             continue
@@ -68,10 +87,10 @@ def report_circles(composition: Composition) -> None:
                 stack.pop()
             elif state.get(following) == 1:
                 circle = [*way[way.index(following) :], following]
-                if not told & set(circle):
+                if not reported & set(circle):
                     at = as_path(way[-1])
-                    composition.add(at, f"refers in a circle: {' → '.join(circle)}", "break it at one place")
-                told |= set(circle)
+                    composition.add(at, f"is a circular reference: {' → '.join(circle)}", "break the circle")
+                reported |= set(circle)
             elif not state.get(following):
                 state[following] = 1
                 way.append(following)

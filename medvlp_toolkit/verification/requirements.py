@@ -1,4 +1,4 @@
-"""``requirements``: distributions that a configuration names because its plugins come from them."""
+"""Checks ``requirements``: the distributions that a configuration's plugins come from."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ ID = "requirements"
 def check_requirements(composition: Composition) -> None:
     """A problem for each distribution that is not installed, or in another version, with how to install it.
 
-    ``requirements: [my-filter>=0.2]`` in an overlay tells whoever runs it what to install; a plugin's name alone
-    does not say which distribution offers it.
+    ``requirements: [my-filter>=0.2]`` in an overlay declares what to install; a plugin's name alone
+    does not show which distribution provides it.
     """
     listed = composition.get((ID,), [])
     if not isinstance(listed, list):
-        composition.add((ID,), "is no list of distributions", "write [my-filter>=0.2]")
+        composition.add((ID,), "is not a list of distributions", "write [my-filter>=0.2]")
         return
     for number, line in enumerate(listed):
         path = (ID, str(number))
         try:
             requirement = Requirement(str(line))
         except InvalidRequirement:
-            composition.add(path, f"'{line}' is no requirement", "write my-filter>=0.2")
+            composition.add(path, f"'{line}' is not a requirement", "write my-filter>=0.2")
             continue
         try:
             version = importlib.metadata.version(requirement.name)

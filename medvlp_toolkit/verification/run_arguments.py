@@ -1,4 +1,4 @@
-"""The checks of ``medvlp verify`` at the start of ``python -m monai.bundle run``, on what the process was given.
+"""Checks of ``medvlp verify`` at the start of ``python -m monai.bundle run``, on the arguments of the process.
 
 MONAI adds an override that it does not know and trains on without it; a typing error then costs days.
 """
@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from medvlp_toolkit.verification.bundle import METADATA, _Needed, accepts_override, unknown_override
-from medvlp_toolkit.verification.composition import compose
+from medvlp_toolkit.verification.composition import Composition, compose
 from medvlp_toolkit.verification.expressions import check_names, read_expressions
 from medvlp_toolkit.verification.located_file import SUFFIXES, read_located
 from medvlp_toolkit.verification.modules import Modules
 from medvlp_toolkit.verification.problem import Problem
-from medvlp_toolkit.verification.references import missing_references, report_missing
+from medvlp_toolkit.verification.references import missing_references, moved_ids_set, report_missing
 from medvlp_toolkit.verification.requirements import ID as REQUIREMENTS
 from medvlp_toolkit.verification.requirements import check_requirements
 from medvlp_toolkit.verification.targets import Targets
@@ -35,6 +35,8 @@ _OWN_OPTIONS = frozenset(
     )
 )
 _COMMANDS = ("run", "run_workflow")
+_TRAINING = "train.yaml"
+_TRAINED = ("medvlp_toolkit.weights.TrainedModel", "medvlp_toolkit.weights.trained.TrainedModel")
 
 
 @dataclass
@@ -113,7 +115,12 @@ def problems_of_run(arguments: RunArguments) -> list[Problem]:
     plain = compose(files)
     known = {key: value for key, value in arguments.overrides.items() if accepts_override(plain, key)}
     names = [path.name for path in paths]
-    problems += [unknown_override(key, plain.ids(), names) for key in arguments.overrides if key not in known]
+    known_of_model = _ids_of_training(plain, paths[0].parent)
+    problems += [
+        unknown_override(key, plain.ids(), names)
+        for key in arguments.overrides
+        if key not in known and key not in known_of_model
+    ]
     composition = compose(files, known)
     metadata = read_located(paths[0].parent / METADATA, METADATA).value
     composition.config.setdefault("_meta_", metadata if isinstance(metadata, dict) else {})
@@ -125,11 +132,20 @@ def problems_of_run(arguments: RunArguments) -> list[Problem]:
     check_names(composition, read_expressions(composition), modules, lambda path, name: path not in needed)
     Targets(modules).check(composition)
     check_requirements(composition)
+    problems += moved_ids_set(composition)
     inside = {"::".join(path) for path, _ in composition.walk() if path in needed}
     problems += [
         p for p in composition.problems if not p.id or p.id in inside or _around(p.id, inside) or _is_requirement(p)
     ]
     return sorted(set(problems))
+
+
+def _ids_of_training(composition: Composition, configs: Path) -> set[str]:
+    """Ids that the bundle's training has, where a configuration takes its model from one: it compares them."""
+    training = read_located(configs / _TRAINING, _TRAINING) if (configs / _TRAINING).is_file() else None
+    takes = any(isinstance(value, dict) and value.get("_target_") in _TRAINED for _, value in composition.walk())
+    # MONAI sets nothing within an id that is not there.
+    return {str(key) for key in training.value} if takes and training and isinstance(training.value, dict) else set()
 
 
 def _around(id_: str, inside: set[str]) -> bool:

@@ -1,4 +1,4 @@
-"""``--strict``: for people who run other people's bundles. What is not known to be harmless is refused.
+"""``--strict``: rejects whatever is not known to be harmless, for running other people's bundles.
 
 Allowed are targets of MONAI, torch, Ignite, transformers and of the installed plugins' packages, without what runs
 code, loads pickles or downloads; and expressions made of references, attributes, arithmetic and calls of the above.
@@ -30,8 +30,8 @@ REFUSED = (
     *("transformers.pipeline", "transformers.dynamic_module_utils", "transformers.utils", "transformers.tools"),
     *("transformers.agents", "transformers.commands", "ignite.contrib", "medvlp_toolkit.cli", "medvlp_toolkit.testing"),
 )
-#: Of the toolkit's tests, only what draws synthetic studies.
-_EXCEPTIONS = ("medvlp_toolkit.testing.phantom", "monai.utils.misc.set_determinism")
+#: Of refused modules, what is harmless.
+_EXCEPTIONS = ("monai.utils.misc.set_determinism",)
 _BUILTINS = frozenset(
     (
         *("abs", "all", "any", "bool", "dict", "divmod", "enumerate", "filter", "float", "frozenset", "int", "len"),
@@ -67,7 +67,7 @@ _NODES = (
 
 
 def allowed_packages() -> frozenset[str]:
-    """Packages whose targets are let pass: the well-known ones, and those of installed plugins."""
+    """Packages whose targets are accepted: the well-known ones, and those of installed plugins."""
     plugins = (ref.import_path for registry in mv.registries.values() for ref in registry.refs())
     return frozenset(ALLOWED_PACKAGES) | {path.partition(".")[0] for path in plugins}
 

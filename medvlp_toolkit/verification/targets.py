@@ -1,4 +1,4 @@
-"""``_target_`` mappings: whether each leads to something callable, and whether its arguments fit."""
+"""Checks ``_target_`` mappings: each resolves to a callable, and its arguments fit."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Targets:
         target = mapping["_target_"]
         mode = mapping.get("_mode_", "default")
         if mode not in MODES and not _is_open(mode):
-            composition.add((*path, "_mode_"), f"'{mode}' is no mode", f"one of {', '.join(MODES)}")
+            composition.add((*path, "_mode_"), f"'{mode}' is not a mode", f"one of {', '.join(MODES)}")
         if not isinstance(target, str) or not target.strip():
             kind = type(target).__name__ if not isinstance(target, str) else "nothing"
             composition.add(here, f"_target_ is {kind}; expected a dotted path", "write package.module.name")
@@ -50,10 +50,10 @@ class Targets:
         try:
             found = self.resolve(target)
         except UnresolvedError as error:
-            composition.add(here, str(error), error.mend)
+            composition.add(here, str(error), error.fix)
             return
         if found.imported and not callable(found.object):
-            composition.add(here, f"{target} is a {type(found.object).__name__}, nothing that can be called")
+            composition.add(here, f"{target} is a {type(found.object).__name__}, which is not callable")
             return
         arguments = {str(key): item for key, item in mapping.items() if key not in RESERVED}
         check_arguments(composition, path, found, arguments, complete=mode == "default")
@@ -70,7 +70,7 @@ class Targets:
         if homes:
             return self.modules.resolve(f"{homes[0]}.{target}")
         if not target.isidentifier():
-            raise UnresolvedError(f"'{target}' is no name", "write package.module.name")
+            raise UnresolvedError(f"'{target}' is not a name", "write package.module.name")
         if hasattr(builtins, target):
             return Resolved(target, getattr(builtins, target), imported=True)
         hint = nearest(target, self.monai_names) or "write package.module.name"
@@ -127,7 +127,7 @@ def _unfit(value: Any, hint: Any) -> str:
     if _is_open(value) or isinstance(value, dict | list):
         return ""
     choices = list(get_args(hint)) if get_origin(hint) in (Union, UnionType) else [hint]
-    told = []
+    accepted = []
     for choice in choices:
         if choice is NoneType:
             if value is None:
@@ -135,12 +135,12 @@ def _unfit(value: Any, hint: Any) -> str:
         elif get_origin(choice) is Literal:
             if value in get_args(choice):
                 return ""
-            told.append(f"one of {', '.join(map(repr, get_args(choice)))}")
+            accepted.append(f"one of {', '.join(map(repr, get_args(choice)))}")
         elif choice in (int, float, bool) and isinstance(value, str):
-            told.append({int: "a whole number", float: "a number", bool: "true or false"}[choice])
+            accepted.append({int: "a whole number", float: "a number", bool: "true or false"}[choice])
         else:
             return ""
-    return " or ".join(told)
+    return " or ".join(accepted)
 
 
 def _is_open(value: Any) -> bool:

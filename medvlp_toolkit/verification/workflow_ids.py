@@ -1,4 +1,4 @@
-"""Ids that MONAI asks of a training or an inference workflow."""
+"""Checks the ids that MONAI requires of training and inference workflows."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def check_required_ids(composition: Composition, kind: Kind) -> None:
         path = as_path(id_)
         if required and path not in composition and not _is_open(composition, path):
             what = {"train": "training", "infer": "inference"}[kind]
-            mend = nearest_id(id_, composition.ids() - {id_}) if len(path) == 1 else ""
-            composition.add(path, f"is missing: MONAI asks it of every {what} workflow", mend or f"add {id_}")
+            fix = nearest_id(id_, composition.ids() - {id_}) if len(path) == 1 else ""
+            composition.add(path, f"is missing: MONAI requires it in every {what} workflow", fix or f"add {id_}")
 
 
 def _is_open(composition: Composition, path: IdPath) -> bool:

@@ -12,11 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
-from medvlp_toolkit.console import readable_message
-from medvlp_toolkit.data.store import PackedStore
-from medvlp_toolkit.engines.checkpoints import read_weights
-from medvlp_toolkit.evaluation.results import Results
-from medvlp_toolkit.knowledge_graph.graph import KnowledgeGraph
+from medvlp_toolkit.data.knowledge_graph import KnowledgeGraph
+from medvlp_toolkit.data.store.store import PackedStore
+from medvlp_toolkit.errors import user_message
+from medvlp_toolkit.evaluation.results.results import Results
+from medvlp_toolkit.weights.weights import read_weights
 from tests.bundles.running import make_workflow, run_bundle
 
 ABLATIONS = ("no_alignment", "no_injection", "no_whole_entities", "no_knowledge")
@@ -166,7 +166,7 @@ def test_every_property_that_monai_asks_for_is_there(
 def failure(*configs: str, **options: Any) -> str:
     with pytest.raises(Exception) as caught:
         run_bundle(*configs, bundle="arl", **options)
-    message = readable_message(caught.value) or ""
+    message = user_message(caught.value) or ""
     assert "\n" not in message
     return message
 

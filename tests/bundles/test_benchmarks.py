@@ -9,8 +9,8 @@ import pytest
 import torch
 import yaml
 
-from medvlp_toolkit.data.store import PackedStore
-from medvlp_toolkit.evaluation.results import Results
+from medvlp_toolkit.data.store.store import PackedStore
+from medvlp_toolkit.evaluation.results.results import Results
 from tests.bundles.benchmark_files import BENCHMARKS
 from tests.bundles.running import make_workflow, run_bundle
 

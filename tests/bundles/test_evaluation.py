@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from medvlp_toolkit.evaluation.report.page import write_report
-from medvlp_toolkit.evaluation.results import Results
+from medvlp_toolkit.evaluation.results.results import Results
 from tests.bundles.running import demo_overrides, run_bundle
 
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from medvlp_toolkit.console import readable_message
-from medvlp_toolkit.data.store import PackedStore
-from medvlp_toolkit.engines.checkpoints import read_weights
-from medvlp_toolkit.evaluation.results import Results
+from medvlp_toolkit.data.store.store import PackedStore
+from medvlp_toolkit.errors import user_message
+from medvlp_toolkit.evaluation.results.results import Results
+from medvlp_toolkit.weights.weights import read_weights
 from tests.bundles.running import demo_overrides, make_workflow, run_bundle
 
 CLASSIFICATION = ("finetune_classification", "demo", "finetune_demo")
@@ -157,7 +157,7 @@ def test_a_mistake_ends_in_one_line(
 ) -> None:
     with pytest.raises(Exception) as caught:
         run_bundle(*CLASSIFICATION, **classification_overrides(demo_run, **overrides))
-    message = readable_message(caught.value)
+    message = user_message(caught.value)
     assert message is not None
     assert expected in message
 
@@ -224,7 +224,7 @@ def test_segmentation_starts_from_the_pretrained_encoder(demo_run: Path, mask_st
 def test_a_store_without_masks_is_refused_in_one_line(demo_run: Path, elsewhere: Path) -> None:
     with pytest.raises(Exception) as caught:
         run_bundle(*SEGMENTATION, **segmentation_overrides(demo_run / "store"))
-    assert "this store has no masks" in (readable_message(caught.value) or "")
+    assert "this store has no masks" in (user_message(caught.value) or "")
 
 
 def test_the_best_epoch_of_validation_is_the_one_evaluated(mask_store: Path, elsewhere: Path) -> None:
@@ -251,3 +251,110 @@ def test_the_segmentation_demo_outlines_consolidation(elsewhere: Path) -> None:
     run_bundle(*SEGMENTATION)
     measured = Results.read(elsewhere / "runs" / "segmentation_demo" / "evaluation").metrics["segmentation"]
     assert measured["dice_positives"] >= 0.80
+
+
+# -- the encoder is named once, at pre-training ---------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def transformer_run(demo_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a pre-training whose one overlay names another image encoder."""
+    folder = tmp_path_factory.mktemp("transformer")
+    overlay = folder / "mine.yaml"
+    overlay.write_text(
+        "image_size: 32\n"
+        "image_encoder: {_target_: medvlp_toolkit.encoders.clip_vit, image_size: '@image_size', patch_size: 8,"
+        " width: 32, layers: 2, heads: 2, in_channels: 1}\n"
+    )
+    overrides = {**demo_overrides(demo_run, output_dir=str(folder), epochs=1, attention_images=0)}
+    del overrides["image_size"]
+    run_bundle("train", "demo", str(overlay.with_suffix("")), **overrides)
+    return folder
+
+
+def small_overrides(demo_run: Path, pretraining: Path, **more: Any) -> dict[str, Any]:
+    """What a user of the pre-trained weights sets: nothing of the model."""
+    known = {"dataset_dir": str(demo_run / "store"), "checkpoint": str(pretraining / "best.pt"), "output_dir": "run"}
+    return {**known, "epochs": 1, "batch_size": 16, **more}
+
+
+@pytest.mark.parametrize("freeze", [False, True])
+def test_an_encoder_without_stages_is_fine_tuned_as_pretraining_described_it(
+    freeze: bool, transformer_run: Path, demo_run: Path, elsewhere: Path
+) -> None:
+    overrides = small_overrides(demo_run, transformer_run, freeze=freeze)
+    workflow = run_bundle("finetune_classification", **overrides)
+    assert type(workflow.network_def.image_encoder).__name__ == "ClipVisionTransformer"
+    transform = workflow.parser.get_parsed_content("evaluation_transform")
+    assert (transform.image_size, transform.mean.tolist()) == (32, pytest.approx([0.45]))
+    assert workflow.parser.get_parsed_content("augmentation").mean.tolist() == pytest.approx([0.45])
+    assert Results.read(elsewhere / "run" / "evaluation").metrics["fine_tuned"]["macro"]
+
+
+def test_another_image_size_resamples_what_was_pretrained(
+    transformer_run: Path, demo_run: Path, elsewhere: Path
+) -> None:
+    workflow = make_workflow("finetune_classification", **small_overrides(demo_run, transformer_run, image_size=64))
+    assert workflow.network_def.image_encoder.positional_embedding.shape == (65, 32)
+    start = workflow.network_def.image_encoder.state_dict()
+    pretrained = encoder_of(transformer_run / "best.pt", "model.image_encoder.")
+    assert torch.equal(start["blocks.0.ln_1.weight"], pretrained["blocks.0.ln_1.weight"])
+
+
+def test_a_residual_network_gains_its_fourth_stage_where_it_has_one(demo_run: Path, elsewhere: Path) -> None:
+    """The demo's has three; the published one four, of which three are pre-trained."""
+    overrides = small_overrides(demo_run, demo_run)
+    small = make_workflow("finetune_classification", **overrides).network_def.image_encoder
+    assert small.feature_channels == (32, 32, 64, 128)
+    wide = elsewhere / "wide.yaml"
+    wide.write_text(
+        "image_encoder: {_target_: medvlp_toolkit.encoders.resnet, depth: 10, in_channels: 1, widths: [8, 8, 8, 16]}\n"
+    )
+    pretraining = demo_overrides(demo_run, output_dir="wide", epochs=1, attention_images=0)
+    run_bundle("train", "demo", str(wide.with_suffix("")), **pretraining)
+    overrides["checkpoint"] = "wide/best.pt"
+    whole = make_workflow("finetune_classification", **overrides).network_def.image_encoder
+    assert whole.feature_channels == (8, 8, 8, 8, 16)
+    probe = make_workflow("finetune_classification", freeze=True, **overrides).network_def.image_encoder
+    assert probe.feature_channels == (8, 8, 8, 8)
+
+
+def test_a_fine_tuned_encoder_is_fine_tuned_further(transformer_run: Path, demo_run: Path, elsewhere: Path) -> None:
+    run_bundle("finetune_classification", **small_overrides(demo_run, transformer_run))
+    shutil.move("run", "first")
+    further = make_workflow("finetune_classification", **small_overrides(demo_run, elsewhere / "first"))
+    learned = encoder_of(elsewhere / "first" / "best.pt", "image_encoder.")
+    start = further.network_def.image_encoder.state_dict()
+    assert all(torch.equal(start[name], value) for name, value in learned.items())
+
+
+@pytest.mark.parametrize(
+    ("given", "both"),
+    [
+        ({"image_encoder::depth": 18}, ("image_encoder::depth is 18", "trained with 10")),
+        ({"image_encoder": {"_target_": "medvlp_toolkit.encoders.resnet"}}, ("image_encoder::depth is absent", "10")),
+        ({"evaluation_transform": {"mean": [0.2]}}, ("mean::0 is 0.2", "trained with 0.45")),
+    ],
+)
+def test_an_encoder_that_contradicts_pretraining_is_refused(
+    given: dict[str, Any], both: tuple[str, str], demo_run: Path, elsewhere: Path
+) -> None:
+    with pytest.raises(Exception) as caught:
+        make_workflow("finetune_classification", **small_overrides(demo_run, demo_run, **given))
+    message = user_message(caught.value)
+    assert message is not None
+    assert "\n" not in message
+    assert all(part in message for part in both)
+
+
+def test_segmentation_takes_the_encoder_as_pretraining_described_it(
+    demo_run: Path, transformer_run: Path, mask_store: Path, elsewhere: Path
+) -> None:
+    overrides = {**small_overrides(demo_run, demo_run), "dataset_dir": str(mask_store)}
+    workflow = run_bundle("finetune_segmentation", **overrides)
+    assert workflow.network_def.image_encoder.feature_channels == (32, 32, 64, 128)
+    assert "segmentation" in Results.read(elsewhere / "run" / "evaluation").metrics
+    overrides["checkpoint"] = str(transformer_run / "best.pt")
+    with pytest.raises(Exception) as caught:
+        make_workflow("finetune_segmentation", **overrides)
+    assert "offers no feature_maps" in (user_message(caught.value) or "")

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from medvlp_toolkit.console import readable_message
-from medvlp_toolkit.data.store import PackedStore
-from medvlp_toolkit.evaluation.results import Results
+from medvlp_toolkit.data.store.store import PackedStore
+from medvlp_toolkit.errors import user_message
+from medvlp_toolkit.evaluation.results.results import Results
 from tests.bundles.running import CONFIGS, demo_overrides, make_workflow, run_bundle
 
 
@@ -91,7 +91,7 @@ def test_resume_goes_on_where_the_run_was_cut_off(demo_run: Path, tmp_path: Path
 def test_resume_without_a_checkpoint_says_so(demo_run: Path, tmp_path: Path) -> None:
     with pytest.raises(Exception) as caught:
         run_bundle("train", "demo", "resume", **demo_overrides(demo_run, output_dir=str(tmp_path)))
-    assert "nothing to resume" in (readable_message(caught.value) or "")
+    assert "nothing to resume" in (user_message(caught.value) or "")
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_resuming_from_a_damaged_or_unfitting_checkpoint_is_one_message(
     (tmp_path / "checkpoint_epoch=2.pt").write_bytes(content[: int(kept * len(content))])
     with pytest.raises(Exception) as caught:
         run_bundle("train", "demo", "resume", **demo_overrides(demo_run, output_dir=str(tmp_path), width=width))
-    assert message in (readable_message(caught.value) or "")
+    assert message in (user_message(caught.value) or "")
 
 
 @pytest.fixture
@@ -230,7 +230,7 @@ def test_a_mistake_in_the_configuration_ends_in_one_line(
 ) -> None:
     with pytest.raises(Exception) as caught:
         run_bundle("train", "demo", **{**demo_overrides(demo_run, output_dir="run"), **overrides})
-    message = readable_message(caught.value)
+    message = user_message(caught.value)
     assert message is not None
     assert expected in message
     assert len(message.splitlines()) <= 2
@@ -337,7 +337,7 @@ def test_a_described_disease_that_the_model_has_already_is_refused(
             "inference", "demo", workflow_type="infer",
             **{**inference_overrides(demo_run, dicom), "entities": "mine.yaml"},
         )  # fmt: skip
-    assert "repeat the model's own: effusion" in (readable_message(caught.value) or "")
+    assert "repeat the model's own: effusion" in (user_message(caught.value) or "")
 
 
 def test_an_unknown_format_of_maps_is_named(demo_run: Path, dicom: Path, elsewhere: Path) -> None:
@@ -345,4 +345,4 @@ def test_an_unknown_format_of_maps_is_named(demo_run: Path, dicom: Path, elsewhe
         run_bundle(
             "inference", "demo", workflow_type="infer", **{**inference_overrides(demo_run, dicom), "save_maps": "tiff"}
         )
-    assert "'tiff'; expected any of png, npy, nifti" in (readable_message(caught.value) or "")
+    assert "'tiff'; expected any of png, npy, nifti" in (user_message(caught.value) or "")

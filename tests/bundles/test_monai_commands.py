@@ -16,16 +16,16 @@ import torch
 from safetensors.torch import load_file
 
 import medvlp_toolkit as mv
-from medvlp_toolkit.engines.checkpoints import write_weights
 from medvlp_toolkit.shipped_bundles import bundles_folder, copy_bundle
 from medvlp_toolkit.verification import metadata
+from medvlp_toolkit.weights.weights import write_weights
 
 SCHEMA = Path(metadata.__file__).with_name("metadata_schema.json")
 
 
 def knowledge_graph(folder: Path) -> None:
     """What ARL's bundle keeps beside its weights: here of six entities; the metadata says how many."""
-    from medvlp_toolkit.knowledge_graph.graph import KnowledgeGraph
+    from medvlp_toolkit.data.knowledge_graph import KnowledgeGraph
 
     names = ("effusion", "pneumothorax", "consolidation", "nodule", "edema", "lung")
     edges = np.array([[0, 1, 2, 3, 4], [5, 5, 5, 5, 5]])
@@ -58,8 +58,13 @@ class Recipe:
 
 
 RECIPES = [
-    Recipe("medklip", {"image_encoder::depth": 18, "width": 32, "fusion::layers": 2}),
-    Recipe("arl", {"image_encoder::layers": 1, "width": 48}, knowledge_graph, draws=False),
+    Recipe("medklip", {"undescribed::image_encoder": {"depth": 18}, "width": 32, "undescribed::fusion": {"layers": 2}}),
+    Recipe(
+        "arl",
+        {"undescribed::image_encoder": {"pretrained": None, "layers": 1}, "width": 48},
+        knowledge_graph,
+        draws=False,
+    ),
 ]
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from medvlp_toolkit.engines.checkpoints import read_weights
-from tests.bundles.running import CONFIGS, demo_overrides, run_bundle
+from medvlp_toolkit.weights.weights import read_weights
+from tests.bundles.running import CONFIGS, demo_overrides, make_workflow, run_bundle
 
 
 def launch(folder: Path, overlays: tuple[str, ...], overrides: dict[str, object]) -> subprocess.CompletedProcess[str]:
@@ -64,6 +64,25 @@ def test_the_average_of_weights_is_validated_kept_and_exported(demo_run: Path, e
     assert torch.equal(state["ema"]["module.model.fusion.norm.weight"], kept["model.fusion.norm.weight"])
 
 
+def test_a_handler_of_ones_own_joins_the_training_and_its_checkpoints(demo_run: Path, elsewhere: Path) -> None:
+    own = {"_target_": "medvlp_toolkit.engines.StoreGuard", "store": "$@train::dataset.store"}
+    added = {"train::handlers": [own], "training::state": {"reader": "@train::handlers::0"}}
+    overrides = demo_overrides(demo_run, output_dir="run", epochs=1, attention_images=0)
+    workflow = make_workflow("train", "demo", **overrides, **added)
+    assert workflow.check_properties() == []
+    workflow.run()
+    state = torch.load(elsewhere / "run" / "checkpoint_epoch=1.pt", weights_only=True)
+    assert state["reader"] == state["store"]
+
+
+def test_a_validation_too_small_for_its_metric_leaves_weights_to_evaluate(demo_run: Path, elsewhere: Path) -> None:
+    overrides = demo_overrides(demo_run, output_dir="run", epochs=1, attention_images=0, min_positives=1000)
+    run_bundle("train", "demo", **overrides)
+    last = torch.load(elsewhere / "run" / "checkpoint_epoch=1.pt", weights_only=True)["model"]
+    kept = read_weights(elsewhere / "run" / "best.pt")
+    assert all(torch.equal(value, last[name]) for name, value in kept.items())
+
+
 def test_images_on_the_device_and_recomputed_blocks_train_alike(demo_run: Path, elsewhere: Path) -> None:
     overrides = demo_overrides(demo_run, epochs=1, precision="fp32", attention_images=0)
     run_bundle("train", "demo", **{**overrides, "output_dir": "plain"})
@@ -79,7 +98,7 @@ def test_images_on_the_device_and_recomputed_blocks_train_alike(demo_run: Path, 
 
 @pytest.mark.slow
 def test_a_failing_rank_ends_a_run_of_two_with_one_message(demo_run: Path, elsewhere: Path) -> None:
-    """The second process alone is given a setting that it cannot go on with."""
+    """The second process alone is given a setting that makes it fail."""
     broken = "$1 if torch.distributed.get_rank() == 0 else 0"
     overrides = demo_overrides(demo_run, output_dir="run", epochs=1, accumulation_steps=broken)
     done = launch(elsewhere, ("multi_gpu_train",), overrides)

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from medvlp_toolkit.console import readable_message
-from medvlp_toolkit.data.answers import AnswerVocabulary
+from medvlp_toolkit.data.batches.answers import AnswerVocabulary
 from medvlp_toolkit.downstream.pretrained_bundle import PretrainedBundle
-from medvlp_toolkit.evaluation.results import Results
+from medvlp_toolkit.errors import user_message
+from medvlp_toolkit.evaluation.results.results import Results
 from medvlp_toolkit.shipped_bundles import shipped_bundles
 from medvlp_toolkit.verification.bundle import verify_bundle
 from tests.question_store import HALVES, QUESTIONS, caption_store, question_store, write_questions
@@ -48,7 +48,7 @@ def run(bundle: str, *configs: str, **overrides: Any) -> None:
 
 @pytest.fixture(scope="module")
 def answered(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a short training and evaluation on pictures whose answer only the picture tells."""
+    """Folder of a short training and evaluation on pictures where only the picture determines the answer."""
     folder = tmp_path_factory.mktemp("vqa")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -120,7 +120,7 @@ def test_what_is_missing_is_one_line(answered: Path, tmp_path: Path, given: dict
     options = {"finetuned": str(answered / "best.pt"), "output_dir": str(tmp_path), **paths}
     with pytest.raises(Exception) as caught:
         run("vqa", "inference", "small", **options)
-    message = readable_message(caught.value)
+    message = user_message(caught.value)
     assert message is not None
     assert said in message
     assert "\n" not in message
@@ -141,7 +141,7 @@ def test_questions_of_another_data_set_are_one_line(answered: Path, tmp_path: Pa
             output_dir=str(answered),
             results_dir=str(tmp_path),
         )
-    message = readable_message(caught.value)
+    message = user_message(caught.value)
     assert message is not None
     assert "it is of another data set" in message
     assert "\n" not in message
@@ -263,7 +263,7 @@ def test_what_ranking_lacks_is_one_line(retrieved: Path, tmp_path: Path, given: 
     paths = {key: value if " " in value else str(retrieved / value) for key, value in given.items()}
     with pytest.raises(Exception) as caught:
         rank_files(retrieved, tmp_path, **paths)
-    message = readable_message(caught.value)
+    message = user_message(caught.value)
     assert message is not None
     assert said in message
     assert "\n" not in message

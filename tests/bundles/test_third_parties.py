@@ -61,7 +61,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folder_of_studies(folder: Path) -> None:
     from PIL import Image
 
-    from medvlp_toolkit.testing.phantom import Phantom
+    from medvlp_phantom import Phantom
 
     phantom = Phantom(seed=3, size=64)
     for index in range(12):

@@ -12,8 +12,8 @@ import pytest
 import torch
 from nibabel.testing import data_path
 
-from medvlp_toolkit.data.store import PackedStore
-from medvlp_toolkit.evaluation.results import Results
+from medvlp_toolkit.data.store.store import PackedStore
+from medvlp_toolkit.evaluation.results.results import Results
 from tests.bundles.running import make_workflow, run_bundle
 
 OVERLAYS = ("demo", "volume", "volume_demo")

@@ -45,13 +45,12 @@ class TestMaskedImageModelling(PretextLossSuite):
     arguments = {
         "width": WIDTH,
         "grid": (SIZES.image // SIZES.patch, SIZES.image // SIZES.patch),
-        "patch_size": SIZES.patch,
+        "image_size": SIZES.image,
         "in_channels": 1,
         "stop_after": 1,
         "decoder_width": 12,
         "decoder_layers": 2,
         "decoder_heads": 2,
-        "prefix_tokens": 0,
     }
 
 

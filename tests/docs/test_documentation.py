@@ -70,7 +70,7 @@ def own_data(folder: Path) -> None:
 
     from PIL import Image
 
-    from medvlp_toolkit.testing.phantom import Phantom
+    from medvlp_phantom import Phantom
 
     phantom = Phantom(seed=3, size=64)
     (folder / "my").mkdir()

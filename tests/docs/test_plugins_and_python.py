@@ -70,7 +70,7 @@ def beside_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     from monai.bundle import ConfigParser
     from PIL import Image
 
-    from medvlp_toolkit.testing.phantom import Phantom
+    from medvlp_phantom import Phantom
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bundles").symlink_to(ROOT / "bundles")

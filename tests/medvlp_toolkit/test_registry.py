@@ -238,6 +238,7 @@ def test_every_plugin_of_this_project_has_an_install_hint_and_no_other_has(repos
         for file in (repository / "plugins").glob("*/pyproject.toml")
         if (project := tomllib.loads(file.read_text()))["project"]["name"] != "medvlp-example"
         for group, names in project["project"]["entry-points"].items()
+        if group.removeprefix("medvlp_toolkit.") in mv.registries
         for name in names
     }
     hints = {(kind, name, where) for kind, names in KNOWN_PLUGINS.items() for name, where in names.items()}

@@ -26,7 +26,8 @@ from seeded_weights import state_dict, tensor
 import medvlp_toolkit as mv
 from medvlp_arl.published_names import our_names, reason_unused
 from medvlp_toolkit.interfaces import FusionOutput
-from medvlp_toolkit.model import Encodings, PretrainingModel
+from medvlp_toolkit.model.encodings import Encodings
+from medvlp_toolkit.model.pretraining import PretrainingModel
 
 OUTPUT_TOLERANCE = 1e-5
 GRADIENT_TOLERANCE = 1e-4

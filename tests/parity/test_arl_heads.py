@@ -12,7 +12,7 @@ from safetensors import safe_open
 from seeded_weights import state_dict
 from torch import Tensor
 
-from medvlp_toolkit.data.answers import AnswerVocabulary
+from medvlp_toolkit.data.batches.answers import AnswerVocabulary
 from medvlp_toolkit.downstream.pair_classifier import PairClassifier
 from medvlp_toolkit.downstream.pair_encoder import PairEncoder
 from medvlp_toolkit.downstream.pair_scorer import PairScorer

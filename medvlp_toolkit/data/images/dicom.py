@@ -1,47 +1,94 @@
-"""DICOM radiographs as pictures to look at: modality and VOI transformations, photometric interpretation, 8 bits."""
+"""DICOM files with one frame: header, stored values, and the picture to look at."""
 
 from __future__ import annotations
 
 import logging
+import struct
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from medvlp_toolkit.data.images.decoder_process import decode as decode_here
+from medvlp_toolkit.data.images.decoders import DecodeError, decode_frame
+from medvlp_toolkit.data.images.dicom_display import grey_to_uint8, palette_to_uint8, photometric_interpretation
 from medvlp_toolkit.data.images.errors import ImageReadError
-from medvlp_toolkit.data.images.fit import Fit, fit_picture, stretch_to_uint8
+from medvlp_toolkit.data.images.fit import Fit, fit_picture
+from medvlp_toolkit.data.images.transfer_syntax import transfer_syntax
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 MAX_PIXELS = 178_956_970  # Pillow's limit for pictures, so that a damaged header cannot ask for all memory
+#: Bytes that a deflated file may grow to: the largest picture of 16 bits, and a generous header.
+MOST_INFLATED = 2 * MAX_PIXELS + 2**26
+HEAD = 132  # bytes of a file that show whether it is DICOM
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
+_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+#: What decoders have to know, by pydicom's names for it.
+_OPTIONS = {
+    "rows": "Rows",
+    "columns": "Columns",
+    "samples_per_pixel": "SamplesPerPixel",
+    "bits_allocated": "BitsAllocated",
+    "bits_stored": "BitsStored",
+    "pixel_representation": "PixelRepresentation",
+    "photometric_interpretation": "PhotometricInterpretation",
+    "planar_configuration": "PlanarConfiguration",
+}
+Array = npt.NDArray[Any]
 
 
 def is_dicom(head: bytes) -> bool:
-    """Whether a file's first 132 bytes are a DICOM preamble and prefix (PS3.10, 7.1)."""
-    return head[128:132] == b"DICM"
+    """Whether a file's first 132 bytes are a DICOM preamble and prefix (PS3.10, 7.1), or a data set without them."""
+    return head[128:132] == b"DICM" or any(_begins_data_set(head, order) for order in "<>")
+
+
+def _begins_data_set(head: bytes, order: str) -> bool:
+    """Whether two elements stand at the beginning, of group 2 or 8 first, in ascending order."""
+    place, tags = 0, [(0, 0)]
+    while len(tags) < 3:
+        if place + 12 > len(head):
+            return len(tags) == 2  # the first element fills what was read
+        tag = struct.unpack_from(f"{order}HH", head, place)
+        if tag <= tags[-1] or tag[0] not in (2, 8) or not (tag[1] < 0x3000 or tag[1] in (0x9007, 0x9215)):
+            return False
+        tags.append(tag)
+        if not head[place + 4 : place + 6].isalpha():  # implicit: the length stands there
+            (length,) = struct.unpack_from(f"{order}I", head, place + 4)
+            place += 8
+        elif head[place + 4 : place + 6] in (b"OB", b"OW", b"SQ", b"UN", b"UT"):
+            (length,) = struct.unpack_from(f"{order}I", head, place + 8)
+            place += 12
+        else:
+            (length,) = struct.unpack_from(f"{order}H", head, place + 6)
+            place += 8
+        if length > 4096:
+            return False
+        place += length
+    return True
 
 
 def read_dicom(
-    file: IO[bytes], path: Path, size: tuple[int, int] | None, channels: int, fit: Fit
+    file: BinaryIO, path: Path, size: tuple[int, int] | None, channels: int, fit: Fit
 ) -> tuple[npt.NDArray[np.uint8], tuple[int, int]]:
     """The picture as uint8 ``(channels, height, width)``, and its original ``(height, width)``.
 
     Grey: stored values go through the modality transformation (rescale or LUT), then the first VOI LUT or
     window (PS3.3, C.11.2), and MONOCHROME1 is turned over so that bright is dense. Without a window the
-    image's own range is used. Colour is converted to RGB.
+    image's own range is used; padding is black. Colour is converted to RGB.
     """
     with quiet_pydicom():
         dataset = read_header(file, path)
         pixels = decode(path, dataset)
         try:
-            grey = pixels.ndim == 2
-            shown = grey_to_uint8(path, pixels, dataset) if grey else colour_to_uint8(path, pixels, dataset)
+            shown = to_uint8(path, pixels, dataset)
         except ImageReadError:
             raise
         except Exception as error:
@@ -63,27 +110,81 @@ def quiet_pydicom() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def read_header(file: IO[bytes], path: Path) -> Dataset:
-    """The dataset, checked to hold one frame of 8 to 16 bits; pixel data is not decoded yet."""
+def read_header(file: BinaryIO, path: Path) -> Dataset:
+    """The dataset, checked to hold one frame of 8 to 16 bits; pixel data is not decoded yet.
+
+    What a file may leave out, or leaves out although it should not, has its usual value afterwards.
+    """
+    dataset = read_dataset(file, path)
+    try:
+        check_size(dataset, path)
+        settle(dataset)
+    except ImageReadError:
+        raise
+    except Exception as error:
+        raise ImageReadError(path, f"the DICOM header is damaged ({type(error).__name__})") from None
+    return dataset
+
+
+def read_dataset(file: BinaryIO, path: Path, tags: list[str] | None = None) -> Dataset:
+    """What pydicom reads of a file; with ``tags`` only those, and no pixel data."""
     import pydicom
     from pydicom.errors import InvalidDicomError
 
     try:
-        dataset = pydicom.dcmread(file)
-        if not any(keyword in dataset for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
-            raise ImageReadError(path, "the DICOM file has no pixel data")
-        if "PixelData" not in dataset:
-            raise ImageReadError(path, "floating-point DICOM pixel data; 8 to 16 bit integers are expected")
-        frames = int(dataset.get("NumberOfFrames", 1) or 1)
-        rows, columns = int(dataset.get("Rows", 0) or 0), int(dataset.get("Columns", 0) or 0)
-        allocated, stored = int(dataset.get("BitsAllocated", 0) or 0), int(dataset.get("BitsStored", 0) or 0)
-        length = len(dataset.PixelData or b"")
+        check_inflated(file, path)
+        return pydicom.dcmread(file, force=True, stop_before_pixels=tags is not None, specific_tags=tags)  # type: ignore[arg-type]
     except ImageReadError:
         raise
     except InvalidDicomError:
         raise ImageReadError(path, "not a DICOM file") from None
     except Exception as error:
         raise ImageReadError(path, f"the DICOM header is damaged ({type(error).__name__})") from None
+
+
+def check_inflated(file: BinaryIO, path: Path) -> None:
+    """Raise `ImageReadError` for a deflated file of more than the largest picture: pydicom inflates it at once."""
+    start = file.tell()
+    head = file.read(4096)
+    try:
+        if _DEFLATED not in head:
+            return
+        file.seek(start + _after_meta(head))
+        inflate, inflated = zlib.decompressobj(-zlib.MAX_WBITS), 0
+        while part := file.read(2**16):
+            while part:
+                inflated += len(inflate.decompress(part, 2**20))
+                part = inflate.unconsumed_tail
+            if inflated > MOST_INFLATED:
+                raise ImageReadError(path, f"a deflated DICOM file of more than {MOST_INFLATED:,} bytes")
+    except zlib.error:
+        pass  # not deflated after all, or damaged: pydicom says so
+    finally:
+        file.seek(start)
+
+
+def _after_meta(head: bytes) -> int:
+    """Where the elements of group 2 end, which are never deflated."""
+    place = HEAD
+    while head[place : place + 2] == b"\x02\0" and place + 12 <= len(head):
+        long = head[place + 4 : place + 6] in (b"OB", b"OW", b"SQ", b"UN", b"UT")
+        length = struct.unpack_from("<I" if long else "<H", head, place + (8 if long else 6))[0]
+        place += (12 if long else 8) + int(length)
+    return place
+
+
+def check_size(dataset: Dataset, path: Path) -> None:
+    """Raise `ImageReadError` for anything but one frame of 8 to 16 bits that is neither empty nor too large."""
+    if not any(keyword in dataset for keyword in _PIXELS):
+        raise ImageReadError(path, "the DICOM file has no pixel data")
+    if "PixelData" not in dataset:
+        raise ImageReadError(path, "floating-point DICOM pixel data; 8 to 16 bit integers are expected")
+    frames = number_of_frames(dataset, path)
+    rows, columns = int(dataset.get("Rows", 0) or 0), int(dataset.get("Columns", 0) or 0)
+    allocated = int(dataset.get("BitsAllocated", 0) or 0)
+    stored = dataset.get("BitsStored")
+    stored = allocated if stored is None else int(stored)
+    length = len(dataset.PixelData or b"")
     if frames != 1:
         raise ImageReadError(path, f"a multi-frame DICOM of {frames} frames; a single frame is expected")
     if rows < 1 or columns < 1 or length == 0:
@@ -92,87 +193,71 @@ def read_header(file: IO[bytes], path: Path) -> Dataset:
         raise ImageReadError(path, f"more than {MAX_PIXELS:,} pixels")
     if allocated not in (8, 16) or not 1 <= stored <= allocated:
         raise ImageReadError(path, f"{stored} of {allocated} bits per DICOM pixel; 8 to 16 bits are expected")
-    return dataset
 
 
-def decode(path: Path, dataset: Dataset) -> npt.NDArray[np.generic]:
-    """Stored values ``(rows, columns)``, or RGB ``(rows, columns, 3)``."""
-    from pydicom.pixels import pixel_array
-
+def number_of_frames(dataset: Dataset, path: Path) -> int:
+    """The frames of an image; 1 where the attribute is absent or empty. Raises `ImageReadError` for no number."""
     try:
-        pixels = pixel_array(dataset)
-    except (RuntimeError, NotImplementedError):
-        # pydicom's words for "no plugin can decode this transfer syntax", and for a broken code stream
-        syntax = dataset.file_meta.get("TransferSyntaxUID", "") if hasattr(dataset, "file_meta") else ""
-        name = getattr(syntax, "name", "") or "unknown"
-        raise ImageReadError(path, f"pixel data of transfer syntax {name!r} cannot be decoded") from None
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:  # the RLE decoder's panics (Rust) are no Exception
+        value = dataset.get("NumberOfFrames")
+        number = 1.0 if value is None or value == "" else float(value)
+        if number != int(number):
+            raise ValueError
+    except (TypeError, ValueError, OverflowError):
+        raise ImageReadError(path, "NumberOfFrames is no whole number") from None
+    return int(number) or 1
+
+
+def settle(dataset: Dataset) -> None:
+    """Give the usual values to what describes pixels and is not there, the transfer syntax among it."""
+    from pydicom.dataset import FileMetaDataset
+
+    for keyword, value in (("SamplesPerPixel", 1), ("PixelRepresentation", 0), ("BitsStored", dataset.BitsAllocated)):
+        if dataset.get(keyword) is None:
+            setattr(dataset, keyword, value)
+    if int(dataset.SamplesPerPixel) > 1 and dataset.get("PlanarConfiguration") is None:
+        dataset.PlanarConfiguration = 0
+    photometric = photometric_interpretation(dataset)
+    if dataset.get("PhotometricInterpretation") != photometric:
+        dataset.PhotometricInterpretation = photometric
+    if not hasattr(dataset, "file_meta"):
+        dataset.file_meta = FileMetaDataset()
+    syntax = transfer_syntax(dataset)
+    if dataset.file_meta.get("TransferSyntaxUID") != syntax:
+        dataset.file_meta.TransferSyntaxUID = syntax
+
+
+def decode(path: Path, dataset: Dataset) -> Array:
+    """Pixel cells ``(rows, columns)`` with all their bits, or RGB ``(rows, columns, 3)``."""
+    syntax = dataset.file_meta.TransferSyntaxUID
+    attributes = {name: _option(dataset, keyword) for name, keyword in _OPTIONS.items() if keyword in dataset}
+    attributes |= {"number_of_frames": 1, "pixel_vr": dataset["PixelData"].VR}
+    content = bytes(dataset.PixelData)
+    try:
+        if syntax.is_encapsulated:
+            pixels, _ = decode_frame(syntax, content, attributes)
+        else:
+            pixels = decode_here(syntax, "", content, attributes)
+    except DecodeError as error:
+        what = f"pixel data of transfer syntax {syntax.name!r}"
+        raise ImageReadError(path, f"{what} cannot be decoded ({error})") from None
+    except Exception as error:
         raise ImageReadError(path, f"the DICOM pixel data cannot be decoded ({type(error).__name__})") from None
     if pixels.size == 0 or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))):
         raise ImageReadError(path, f"DICOM pixel data of shape {pixels.shape}; one grey or colour frame is expected")
     return pixels
 
 
-def grey_to_uint8(path: Path, pixels: npt.NDArray[np.generic], dataset: Dataset) -> npt.NDArray[np.uint8]:
-    """The display pipeline, computed once for each stored value that can occur and then looked up per pixel."""
-    from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut
-
-    photometric = str(dataset.get("PhotometricInterpretation", "MONOCHROME2"))
-    if photometric == "PALETTE COLOR":
-        return colour_to_uint8(path, apply_color_lut(pixels, dataset), dataset)
-    if photometric not in ("MONOCHROME1", "MONOCHROME2"):
-        raise ImageReadError(path, f"photometric interpretation {photometric!r} with one value per pixel")
-    low, high = int(pixels.min()), int(pixels.max())
-    values = np.arange(low, high + 1, dtype=pixels.dtype)
-    modality = apply_modality_lut(values, dataset)
-    if has_voi(dataset):
-        voi = apply_voi_lut(modality, dataset)
-        bottom, top = voi_range(dataset)
-        table = np.rint(np.clip((voi - bottom) / (top - bottom), 0.0, 1.0) * 255.0).astype(np.uint8)
-    else:
-        table = stretch_to_uint8(modality)
-    if photometric == "MONOCHROME1":
-        table = 255 - table
-    index = pixels if low == 0 else pixels.astype(np.int32) - low
-    return table[index]
+def _option(dataset: Dataset, keyword: str) -> str | int:
+    value = dataset[keyword].value
+    return str(value) if isinstance(value, str) else int(value)
 
 
-def has_voi(dataset: Dataset) -> bool:
-    """Whether a VOI LUT or a window of positive width is there to apply."""
-    if dataset.get("VOILUTSequence"):
-        return True
-    width, center = dataset.get("WindowWidth"), dataset.get("WindowCenter")
-    if width is None or center is None:
-        return False
-    first = width[0] if isinstance(width, (list, tuple)) or hasattr(width, "__len__") else width
-    return float(first) >= 1
-
-
-def voi_range(dataset: Dataset) -> tuple[float, float]:
-    """Smallest and largest value that pydicom's VOI transformation gives for this dataset.
-
-    A LUT gives its own bits; a window spans the range of the stored bits after the modality transformation.
-    """
-    sequence = dataset.get("VOILUTSequence")
-    if sequence:
-        return 0.0, float(2 ** int(sequence[0].LUTDescriptor[2]) - 1)
-    if dataset.get("ModalityLUTSequence"):
-        return 0.0, float(2 ** int(dataset.ModalityLUTSequence[0].LUTDescriptor[2]) - 1)
-    bits = int(dataset.BitsStored)
-    signed = int(dataset.PixelRepresentation) == 1
-    bottom, top = (-(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1) if signed else (0.0, 2.0**bits - 1)
-    if "RescaleSlope" in dataset and "RescaleIntercept" in dataset:
-        slope, intercept = float(dataset.RescaleSlope), float(dataset.RescaleIntercept)
-        bottom, top = bottom * slope + intercept, top * slope + intercept
-    return bottom, top
-
-
-def colour_to_uint8(path: Path, pixels: npt.NDArray[np.generic], dataset: Dataset) -> npt.NDArray[np.uint8]:
-    """RGB values at 8 bits; 16-bit colour keeps its upper stored bits."""
+def to_uint8(path: Path, pixels: Array, dataset: Dataset) -> npt.NDArray[np.uint8]:
+    """``(rows, columns)``, or RGB ``(rows, columns, 3)``, as it is looked at; 16-bit colour keeps its upper bits."""
+    if pixels.ndim == 2:
+        palette = dataset.PhotometricInterpretation == "PALETTE COLOR"
+        return palette_to_uint8(path, pixels, dataset) if palette else grey_to_uint8(path, pixels, dataset)
     colour = pixels[..., :3]
-    if colour.dtype == np.uint8:
-        return np.ascontiguousarray(colour)
-    bits = 16 if str(dataset.get("PhotometricInterpretation", "")) == "PALETTE COLOR" else int(dataset.BitsStored)
-    return np.ascontiguousarray(np.right_shift(colour.astype(np.uint16), max(bits - 8, 0)).astype(np.uint8))
+    if colour.dtype != np.uint8:
+        colour = np.right_shift(colour.astype(np.uint16), max(int(dataset.BitsStored) - 8, 0)).astype(np.uint8)
+    return np.ascontiguousarray(colour)

@@ -1,4 +1,4 @@
-"""The one error that reading an image raises."""
+"""The one error that reading an image raises, and why an image has nothing to show."""
 
 from __future__ import annotations
 
@@ -19,3 +19,7 @@ class ImageReadError(ValueError):
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"
+
+
+class NoContrastError(ValueError):
+    """The values of an image are all the same, or none is a number."""

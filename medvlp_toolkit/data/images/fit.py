@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from medvlp_toolkit.data.images.errors import NoContrastError
+
 Fit = Literal["stretch", "pad", "crop"]
 Size = int | tuple[int, int]
-Array = npt.NDArray[np.generic]
+Array = npt.NDArray[Any]
+#: Pillow's modes of grey values deeper than 8 bits.
+DEEP = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
+#: Pixels that are converted at once.
+_BLOCK = 1 << 20
 
 
 def height_and_width(size: Size | list[int]) -> tuple[int, int]:
@@ -22,28 +29,72 @@ def height_and_width(size: Size | list[int]) -> tuple[int, int]:
 
 
 def stretch_to_uint8(values: Array) -> npt.NDArray[np.uint8]:
-    """Map the smallest value to 0 and the largest to 255; a constant image becomes 0.
+    """Map the smallest value to 0 and the largest to 255; a constant image becomes 0, and NaN too.
 
     For depths without a display window of their own (16-bit PNG, DICOM without window): radiographs fill
     10 to 14 of the 16 bits, so dividing by 257 would give a nearly black picture.
+
+    Raises:
+        NoContrastError: when no value is finite.
     """
-    finite = np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    low, high = float(finite.min()), float(finite.max())
+    if values.dtype.kind in "iu":
+        low, high = float(values.min()), float(values.max())
+    else:
+        finite = values[np.isfinite(values)]
+        if not finite.size:
+            raise NoContrastError("no pixel has a finite value")
+        low, high = float(finite.min()), float(finite.max())
+    if values.dtype.kind in "iu" and high - low < 65536 < values.size:
+        table = stretch_to_uint8(np.arange(low, high + 1, dtype=np.int64))
+        return looked_up(table, values, int(low))
     if high <= low:
-        return np.zeros(finite.shape, np.uint8)
-    return np.rint((finite - low) * (255.0 / (high - low))).astype(np.uint8)
+        return np.zeros(values.shape, np.uint8)
+    scale = 255.0 / (high - low)
+    return _by_rows(
+        lambda part: np.rint(np.clip(np.nan_to_num(part.astype(np.float64), nan=low) - low, 0, high - low) * scale),
+        values,
+        values.shape,
+    )
+
+
+def looked_up(table: npt.NDArray[np.uint8], values: Array, first: int) -> npt.NDArray[np.uint8]:
+    """``table[values - first]``, for integers of any shape; a table of colours adds an axis."""
+    shape = values.shape + table.shape[1:]
+    if not first and values.dtype.kind == "u":
+        return _by_rows(lambda part: table[part], values, shape)
+    return _by_rows(lambda part: table[part.astype(np.int32) - first], values, shape)
+
+
+def _by_rows(change: Callable[[Array], Array], values: Array, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    """``change`` of some rows at a time: of all at once, large pictures take many times their size in memory."""
+    result = np.empty(shape, np.uint8)
+    rows = max(1, _BLOCK * len(values) // max(1, values.size))
+    for start in range(0, len(values), rows):
+        result[start : start + rows] = change(values[start : start + rows])
+    return result
 
 
 def to_channels(picture: Image.Image, channels: int) -> Image.Image:
-    """Grey (1) or colour (3) picture of 8 bits; colour becomes grey by ITU-R 601 luma, transparency is dropped."""
-    if picture.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
+    """Grey (1) or colour (3) picture of 8 bits; colour becomes grey by ITU-R 601 luma, what is transparent black."""
+    if picture.mode in DEEP:
         picture = Image.fromarray(stretch_to_uint8(np.asarray(picture)))
+    elif picture.has_transparency_data:
+        picture = on_black(picture)
     mode = "L" if channels == 1 else "RGB"
     if picture.mode == mode:
         return picture
-    if picture.mode == "P":  # a palette maps to colours first, else grey values would be palette indices
+    # A palette maps to colours first, else grey values would be its indices; Lab has no way to grey of its own.
+    if picture.mode in ("P", "LAB"):
         picture = picture.convert("RGB")
     return picture.convert(mode)
+
+
+def on_black(picture: Image.Image) -> Image.Image:
+    """A picture laid on black: what a transparent pixel hides is not meant to be seen."""
+    layered = picture.convert("RGBA")
+    if layered.getchannel("A").getextrema() == (255, 255):
+        return layered.convert("RGB")
+    return Image.alpha_composite(Image.new("RGBA", layered.size, (0, 0, 0, 255)), layered).convert("RGB")
 
 
 def resize(picture: Image.Image, size: tuple[int, int] | None, fit: Fit) -> Image.Image:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from medvlp_toolkit.data.images.dicom import is_dicom, read_dicom
+from medvlp_toolkit.data.images.dicom import HEAD, is_dicom, read_dicom
 from medvlp_toolkit.data.images.errors import ImageReadError
 from medvlp_toolkit.data.images.fit import Fit, Size, height_and_width
+from medvlp_toolkit.data.images.nifti import NIFTI_SUFFIXES
+from medvlp_toolkit.data.images.opening import opened
 from medvlp_toolkit.data.images.raster import read_raster
 
 
@@ -33,23 +34,12 @@ def read_image_and_size(
     """As `read_image`, with the ``(height, width)`` the image had in its file."""
     path = path if isinstance(path, Path) else Path(path)
     target = None if size is None else height_and_width(size)
-    try:
-        with path.open("rb") as file:
-            head = file.read(132)
-            if path.name.lower().endswith((".nii", ".nii.gz")):
-                raise ImageReadError(path, "a volume; give three sizes (D, H, W) to pack volumes")
-            if not head:
-                raise ImageReadError(path, "the file is empty")
-            file.seek(0)
-            read = read_dicom if is_dicom(head) else read_raster
-            return read(file, path, target, channels, fit)
-    except FileNotFoundError:
-        raise ImageReadError(path, "the file does not exist") from None
-    except IsADirectoryError:
-        raise ImageReadError(path, "a folder, not an image file") from None
-    except PermissionError:
-        raise ImageReadError(path, "the file may not be read (permissions)") from None
-    except OSError as error:
-        if error.errno in (errno.EMFILE, errno.ENFILE):
-            raise  # this process's trouble, not the image's
-        raise ImageReadError(path, f"the file cannot be read ({error.strerror or type(error).__name__})") from None
+    with opened(path) as file:
+        head = file.read(HEAD)
+        if path.name.lower().endswith(NIFTI_SUFFIXES):
+            raise ImageReadError(path, "a volume; give three sizes (D, H, W) to pack volumes")
+        if not head:
+            raise ImageReadError(path, "the file is empty")
+        file.seek(0)
+        read = read_dicom if is_dicom(head) else read_raster
+        return read(file, path, target, channels, fit)

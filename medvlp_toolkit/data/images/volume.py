@@ -1,4 +1,4 @@
-"""Volumes: NIfTI files and folders of a DICOM series, through MONAI's readers."""
+"""Volumes: NIfTI files and folders of a DICOM series, brought to one grid."""
 
 from __future__ import annotations
 
@@ -10,34 +10,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from medvlp_toolkit.data.images.errors import ImageReadError
+from medvlp_toolkit.data.images.errors import ImageReadError, NoContrastError
+from medvlp_toolkit.data.images.nifti import NIFTI_SUFFIXES, read_nifti
+from medvlp_toolkit.data.images.opening import MISSING
+from medvlp_toolkit.data.images.stored_scale import StoredScale, memory_order, scale_of, stored
 
-INT16 = np.iinfo(np.int16)
+Array = npt.NDArray[Any]
+Affine = npt.NDArray[np.float64]
+#: Voxels that are resampled at once.
+_BLOCK = 1 << 22
 
 
 def is_volume(path: Path | str) -> bool:
     """Whether a path is read as a volume: ``.nii``, ``.nii.gz`` or a folder."""
-    name = Path(path).name.lower()
-    return name.endswith((".nii", ".nii.gz")) or Path(path).is_dir()
-
-
-def read_volume(
-    path: Path | str,
-    size: Sequence[int] | None = None,
-    spacing: Sequence[float] | None = None,
-    orientation: str = "RAS",
-) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.float64]]:
-    """Read a NIfTI file or a folder with one DICOM series.
-
-    Returns int16 values ``(1, D, H, W)`` and the affine (4, 4) from voxel index to millimetres in RAS. The three
-    spatial axes follow ``orientation``: with RAS the first runs to the patient's right, the second to anterior,
-    the third to superior. With ``spacing`` (millimetres per axis) the volume is resampled; ``size`` then crops or
-    pads it around its centre (padding with its smallest value). With ``size`` alone the whole volume is resampled
-    to that grid. Values (Hounsfield units for CT, after rescale) are rounded and cut to int16.
-    Raises `ImageReadError` for whatever is wrong with the file.
-    """
-    values, affine, _ = read_volume_and_grid(path, size, spacing, orientation)
-    return values, affine
+    return Path(path).name.lower().endswith(NIFTI_SUFFIXES) or Path(path).is_dir()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,7 +34,35 @@ class VolumeGrid:
     """
 
     shape: tuple[int, int, int]
-    affine: npt.NDArray[np.float64]
+    affine: Affine
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredVolume:
+    """A volume as a store has it: the file's values are ``voxels × slope + intercept``.
+
+    ``voxels`` is int16 (1, D, H, W), ``affine`` (4, 4) maps a voxel index to millimetres in RAS, ``grid`` is that of
+    the file.
+    """
+
+    voxels: npt.NDArray[np.int16]
+    affine: Affine
+    slope: float
+    intercept: float
+    grid: VolumeGrid
+
+
+def read_volume(
+    path: Path | str,
+    size: Sequence[int] | None = None,
+    spacing: Sequence[float] | None = None,
+    orientation: str = "RAS",
+    window: Sequence[float] | None = None,
+    series: str | int | None = None,
+) -> tuple[npt.NDArray[np.int16], Affine]:
+    """The voxels and the affine of `read_stored_volume`."""
+    volume = read_stored_volume(path, size, spacing, orientation, window, series)
+    return volume.voxels, volume.affine
 
 
 def read_volume_and_grid(
@@ -56,86 +70,121 @@ def read_volume_and_grid(
     size: Sequence[int] | None = None,
     spacing: Sequence[float] | None = None,
     orientation: str = "RAS",
-) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.float64], VolumeGrid]:
+) -> tuple[npt.NDArray[np.int16], Affine, VolumeGrid]:
     """As `read_volume`, with the grid the volume had in its file."""
+    volume = read_stored_volume(path, size, spacing, orientation)
+    return volume.voxels, volume.affine, volume.grid
+
+
+def read_stored_volume(
+    path: Path | str,
+    size: Sequence[int] | None = None,
+    spacing: Sequence[float] | None = None,
+    orientation: str = "RAS",
+    window: Sequence[float] | None = None,
+    series: str | int | None = None,
+) -> StoredVolume:
+    """Read a NIfTI file or a folder with a DICOM series.
+
+    The three spatial axes follow ``orientation``: with RAS the first runs to the patient's right, the second to
+    anterior, the third to superior. Values (Hounsfield units for CT, after rescale) become int16: rounded with slope 1
+    where they fit, else scaled so that their contrast is kept (`medvlp_toolkit.data.images.stored_scale`).
+
+    Args:
+        path: of the file or the folder.
+        size: (D, H, W). Alone, the whole volume is resampled to that grid; with ``spacing``, it is cropped or padded
+            around its centre, with its smallest value.
+        spacing: millimetres per axis that the volume is resampled to.
+        orientation: axis codes.
+        window: (low, high) that values are cut to before they are stored.
+        series: which volume of a folder that holds several (`medvlp_toolkit.data.images.series.read_series`).
+
+    Raises:
+        ImageReadError: for whatever is wrong with the file.
+    """
     path = Path(path)
     if not path.exists():
-        raise ImageReadError(path, "the file does not exist")
+        raise ImageReadError(path, MISSING)
     if not is_volume(path):
         raise ImageReadError(path, "not a volume: a .nii or .nii.gz file, or a folder with a DICOM series")
-    from monai.transforms import Orientation, Resize, ResizeWithPadOrCrop, Spacing
-
-    volume = load(path)
-    depth, height, width = volume.shape[1:]
-    grid = VolumeGrid((depth, height, width), np.asarray(volume.affine.numpy(), dtype=np.float64))
+    values, affine = load(path, series)
+    grid = VolumeGrid((values.shape[0], values.shape[1], values.shape[2]), affine)
     try:
-        volume = Orientation(axcodes=orientation, labels=None)(volume)
+        scale = scale_of(values, window)
+        values, affine = oriented(values, affine, orientation)
         if spacing is not None:
-            volume = Spacing(pixdim=tuple(spacing), mode="bilinear", padding_mode="border")(volume)
-        if size is not None and spacing is not None:
-            low = float(volume.min())
-            volume = ResizeWithPadOrCrop(spatial_size=tuple(size), mode="constant", value=low)(volume)
+            resampled, affine = spaced(scale(values), affine, spacing, size)
         elif size is not None:
-            volume = Resize(spatial_size=tuple(size), mode="trilinear", anti_aliasing=True)(volume)
-        values = np.asarray(volume.numpy())
-        affine = np.asarray(volume.affine.numpy(), dtype=np.float64)
+            resampled, affine = resized(values, affine, size, scale)
+        else:
+            resampled = scale(values)
+    except NoContrastError as error:
+        raise ImageReadError(path, str(error)) from None
     except Exception as error:
         raise ImageReadError(path, f"the volume cannot be brought to the grid ({type(error).__name__})") from None
-    return np.rint(np.clip(np.nan_to_num(values), INT16.min, INT16.max)).astype(np.int16), affine, grid
+    return StoredVolume(stored(resampled)[None], affine, scale.slope, scale.intercept, grid)
 
 
-def load(path: Path) -> Any:
-    """A MONAI MetaTensor (1, i, j, k) in float32, with its affine."""
+def load(path: Path, series: str | int | None) -> tuple[Array, Affine]:
+    """Values ``(i, j, k)`` and their affine, as the file has them."""
+    if not path.is_dir():
+        return read_nifti(path)
+    from medvlp_toolkit.data.images.series import read_series
+
+    return read_series(path, series)
+
+
+def oriented(values: Array, affine: Affine, orientation: str) -> tuple[Array, Affine]:
+    """Axes turned and flipped to the axis codes; a view of the same memory."""
+    from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
+
+    change = ornt_transform(io_orientation(affine), axcodes2ornt(orientation))
+    turned: Array = apply_orientation(values, change)
+    return turned, affine @ inv_ornt_aff(change, values.shape)
+
+
+def spaced(
+    values: npt.NDArray[np.float32], affine: Affine, spacing: Sequence[float], size: Sequence[int] | None
+) -> tuple[Array, Affine]:
+    """Resampled to millimetres per axis, then cropped or padded with the smallest value."""
     import torch
     from monai.data.meta_tensor import MetaTensor
+    from monai.transforms import ResizeWithPadOrCrop, Spacing
 
-    from medvlp_toolkit.data.images.dicom import quiet_pydicom
-
-    reader, source = reader_for(path)
-    try:
-        with quiet_pydicom():
-            array, meta = reader.get_data(reader.read(source))
-    except ImageReadError:
-        raise
-    except Exception as error:
-        raise ImageReadError(path, f"the volume cannot be read ({type(error).__name__})") from None
-    if array.ndim != 3 or min(array.shape) < 1:
-        raise ImageReadError(path, f"values of shape {tuple(array.shape)}; one volume of three axes is expected")
-    return MetaTensor(torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))[None], affine=meta["affine"])
+    volume: Any = MetaTensor(torch.from_numpy(np.ascontiguousarray(values))[None], affine=torch.from_numpy(affine))
+    volume = Spacing(pixdim=tuple(spacing), mode="bilinear", padding_mode="border", dtype=np.float32)(volume)
+    if size is not None:
+        low = float(volume.min())
+        volume = ResizeWithPadOrCrop(spatial_size=tuple(size), mode="constant", value=low)(volume)
+    return volume.numpy()[0], np.asarray(volume.affine.numpy(), dtype=np.float64)
 
 
-def reader_for(path: Path) -> tuple[Any, Any]:
-    """MONAI's reader, and what to hand to it."""
-    if path.is_dir():
-        from monai.data.image_reader import PydicomReader
+def resized(values: Array, affine: Affine, size: Sequence[int], scale: StoredScale) -> tuple[Array, Affine]:
+    """Resampled to so many voxels: linear, averaged over what an output voxel covers where it shrinks.
 
-        return PydicomReader(), str(series_folder(path))
-    from monai.data.image_reader import NibabelReader
+    First within planes, some at a time, then across them. (MONAI's Resize smooths with zeros beyond the
+    edge, which darkens or, for air of -1000, brightens the outer voxels, and holds the whole volume several times.)
+    """
+    from monai.transforms.utils import scale_affine
 
-    return NibabelReader(), str(path)
+    order = memory_order(values)
+    planes = values.transpose(order)
+    depth, height, width = (int(size[axis]) for axis in order)
+    smaller = np.empty((len(planes), height * width), np.float32)
+    several = max(1, _BLOCK // planes[0].size)
+    for start in range(0, len(planes), several):
+        part = _interpolated(scale(planes[start : start + several]), (height, width))
+        smaller[start : start + several] = part.reshape(len(part), -1)
+    across = _interpolated(smaller[None], (depth, height * width))[0]
+    placed: Affine = affine @ np.asarray(scale_affine(values.shape, tuple(size)), dtype=np.float64)
+    return across.reshape(depth, height, width).transpose(np.argsort(order)), placed
 
 
-def series_folder(path: Path) -> Path:
-    """The folder itself, once it is sure that it holds exactly one series of single-frame images."""
-    import pydicom
+def _interpolated(planes: npt.NDArray[np.float32], size: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """(n, height, width) -> (n, *size)."""
+    import torch
+    from torch.nn.functional import interpolate
 
-    from medvlp_toolkit.data.images.dicom import quiet_pydicom
-
-    series: set[str] = set()
-    with quiet_pydicom():
-        for file in sorted(path.iterdir()):
-            if not file.is_file():
-                continue
-            try:
-                tags = ["SeriesInstanceUID", "NumberOfFrames"]
-                header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=tags)
-            except Exception:
-                raise ImageReadError(path, "the folder holds a file that is not DICOM, or is damaged") from None
-            if int(header.get("NumberOfFrames", 1) or 1) > 1:
-                raise ImageReadError(path, "the series holds a multi-frame DICOM; single-frame images are expected")
-            series.add(str(header.get("SeriesInstanceUID", "")))
-    if not series:
-        raise ImageReadError(path, "the folder is empty; a DICOM series is expected")
-    if len(series) > 1:
-        raise ImageReadError(path, f"the folder holds {len(series)} DICOM series; one is expected")
-    return path
+    content = torch.from_numpy(np.ascontiguousarray(planes))[:, None]
+    changed = interpolate(content, size=size, mode="bilinear", antialias=True, align_corners=False)
+    return np.asarray(changed[:, 0].numpy(), dtype=np.float32)

@@ -1,5 +1,5 @@
-"""One HTML page of a results folder: everything in it, nothing fetched, no server.
+"""One HTML page for a results folder: self-contained, no server, no requests.
 
-``page`` puts the parts together; ``overview`` says in words what stands out, ``charts`` draws curves and intervals as
+``page`` puts the parts together; ``overview`` summarises in words, ``charts`` draws curves and intervals as
 SVG, ``gallery`` the cases. Markup, style and script are in ``templates/``.
 """

@@ -1,4 +1,4 @@
-"""Charts as inline SVG. Colours are classes that the page's style sheet fills, so that they follow light and dark."""
+"""Charts as inline SVG. Colours are classes of the page's style sheet, so that they follow light and dark mode."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from medvlp_toolkit.evaluation.intervals import wilson
-from medvlp_toolkit.evaluation.summary import number
+from medvlp_toolkit.evaluation.results.tables import number
+from medvlp_toolkit.evaluation.statistics.intervals import wilson
 
 #: Side of the drawing area of a square chart, and the margins that hold its ticks and names.
 _SIDE, _LEFT, _BOTTOM, _TOP, _RIGHT = 200, 36, 34, 8, 10
@@ -54,7 +54,7 @@ def square_chart(
     Args:
         curves: drawn in their order.
         x_name, y_name: names of the axes.
-        description: what a screen reader says in place of the chart.
+        description: text for screen readers in place of the chart.
         diagonal: draw the line of chance, or of perfect calibration.
         level: draw a horizontal line here.
     """
@@ -98,7 +98,7 @@ def interval_bar(
         rows: (figure, interval or None), one for each of the results.
         low, high: ends of the axis.
         references: thin marks, such as chance.
-        description: what a screen reader says.
+        description: text for screen readers.
         first: number of the first row's colour.
     """
     width, height = 180, 10 + 10 * len(rows)

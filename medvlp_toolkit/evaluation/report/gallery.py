@@ -1,4 +1,4 @@
-"""The gallery: images with a heat map that can be faded, true boxes, and what the report says."""
+"""The gallery: images with a heat map that can be faded, true boxes, and the report's statements."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medvlp_toolkit.evaluation.heat_maps import upsample
-from medvlp_toolkit.evaluation.overlays import heat_colours
+from medvlp_toolkit.evaluation.maps.heat_maps import upsample
+from medvlp_toolkit.evaluation.maps.overlays import heat_colours
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,10 +38,10 @@ _SAYS = {"present": "stated present", "absent": "stated absent", "uncertain": "s
 def gallery(
     cases: pa.Table | None, thresholds: Mapping[str, float | None], budget: int = 16_000_000
 ) -> tuple[list[dict[str, Any]], int]:
-    """The cases as the template shows them, and how many were left out.
+    """The cases for the template, and the number left out.
 
     Args:
-        cases: of :func:`~medvlp_toolkit.evaluation.cases.case_table`.
+        cases: of :func:`~medvlp_toolkit.evaluation.case_table`.
         thresholds: finding -> the operating point's; without one a picture is not called right or wrong.
         budget: characters that all pictures together may take; of every finding and kind the first cases come first.
     """
@@ -66,9 +66,9 @@ def gallery(
 
 
 def marked_text(text: str, marks: Sequence[Mapping[str, Any]], entity: str) -> str:
-    """HTML of the sentences that speak of an entity, the findings in them marked; all of it where none does.
+    """HTML of the sentences that mention an entity, with marked findings; the whole text if none does.
 
-    Marks of the entity itself stand out; every mark says in words what was extracted.
+    Marks of the entity itself are highlighted; every mark states in words what was extracted.
     """
     kept = _sentences(text, [m for m in marks if m["entity"] == entity]) or [(0, len(text))]
     parts = []

@@ -1,11 +1,11 @@
-"""What stands out, in words: a sentence on the whole, and what to be careful about. Nothing here is computed anew."""
+"""The page's summary in words: one sentence on the result, and cautions. Nothing here is recomputed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from medvlp_toolkit.evaluation.summary import interval, number
+from medvlp_toolkit.evaluation.results.tables import interval, number
 
 Metrics = Mapping[str, Any]
 
@@ -33,7 +33,7 @@ def key_figures(metrics: Metrics) -> list[dict[str, str]]:
     row = groups.get("focal") or groups.get("all")
     if row and row.get("pointing") is not None:
         which = "focal findings" if "focal" in groups else "all findings"
-        detail = f"{which}, {row['n']:,} images · best fixed place {number(row['best_fixed_point'])}"
+        detail = f"{which}, {row['n']:,} images · best fixed point {number(row['best_fixed_point'])}"
         figures.append({"name": "Attention points at it", "value": number(row["pointing"]), "detail": detail})
     for evidence, result in (metrics.get("laterality") or {}).items():
         row = result["all"]
@@ -49,22 +49,28 @@ def key_figures(metrics: Metrics) -> list[dict[str, str]]:
 
 
 def sentence(metrics: Metrics, images: int, patients: int) -> str:
-    """What the headline figure means, for a reader who does not know the measure."""
-    told = f"{images:,} images of {_count(patients, 'patient')}."
+    """Explains the headline figure to a reader who does not know the measure."""
+    pooling = metrics.get("pooling") or {}
+    counted = f"{images:,} images"
+    if pooling.get("pool"):
+        counted = (
+            f"{pooling['studies']:,} studies ({pooling['images']:,} images, the {pooling['pool']} of each study's)"
+        )
+    summary = f"{counted} of {_count(patients, 'patient')}."
     for key in ("zero_shot", "fine_tuned", "zero_shot_held_out"):
         macro = (metrics.get(key) or {}).get("macro")
         if macro and macro.get("auc") is not None:
-            told += (
+            summary += (
                 f" Of two images, one with a finding and one without it, the model scores the right one higher in "
-                f"{100 * macro['auc']:.1f} % of cases, in the mean over {_count(macro['labels'], 'finding')}"
+                f"{100 * macro['auc']:.1f} % of cases, on average over {_count(macro['labels'], 'finding')}"
                 " (50 % is chance)."
             )
             break
-    return told
+    return summary
 
 
 def cautions(metrics: Metrics) -> list[str]:
-    """What a reader should not overlook, the gravest first."""
+    """Cautions for the reader, the most serious first."""
     found: list[str] = []
     for key, title in CLASSIFICATIONS.items():
         block = metrics.get(key) or {}
@@ -77,16 +83,16 @@ def cautions(metrics: Metrics) -> list[str]:
         if below:
             found.append(f"{title}: {_names(below)} scored worse than chance.")
         if chance:
-            found.append(f"{title}: {_names(chance)} cannot be told from chance.")
+            found.append(f"{title}: {_names(chance)} cannot be distinguished from chance.")
         if poor:
             found.append(f"{title}: {_names(poor)} ranked poorly (AUC below {_POOR_AUC}).")
         if block.get("excluded"):
-            found.append(f"{title}: {_names(block['excluded'])} not in the mean, too few images present or absent.")
+            found.append(f"{title}: {_names(block['excluded'])} not in the mean: too few images present or absent.")
         if few:
             found.append(f"{title}: {_names(few)} rest on fewer than 10 images present or absent.")
         crooked = [label for label, row in judged.items() if (row.get("ece") or 0) > _POOR_CALIBRATION]
         if crooked:
-            found.append(f"{title}: probabilities of {_names(crooked)} are off by more than 10 points in the mean.")
+            found.append(f"{title}: probabilities of {_names(crooked)} are off by more than 10 points on average.")
     found += _grounding_cautions(metrics.get("grounding") or {})
     found += [f"Probe: {text}" for text in (metrics.get("probes") or {}).get("cautions") or []]
     return found
@@ -101,7 +107,7 @@ def _grounding_cautions(grounding: Metrics) -> list[str]:
     ]
     if not blind:
         return []
-    return [f"Attention points at {_names(blind)} no better than one fixed place in every image would."]
+    return [f"Attention points at {_names(blind)} no better than one fixed point in every image."]
 
 
 def _holds(ends: Any, value: float) -> bool:

@@ -1,4 +1,4 @@
-"""Puts the page together: from one results folder, or two, to one HTML file."""
+"""Renders the page: one or two results folders to one HTML file."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import medvlp_toolkit as mv
-from medvlp_toolkit.evaluation.comparison import compare_results
 from medvlp_toolkit.evaluation.report import charts, overview
 from medvlp_toolkit.evaluation.report.gallery import gallery
-from medvlp_toolkit.evaluation.results import Results
-from medvlp_toolkit.evaluation.summary import duration, interval, number
+from medvlp_toolkit.evaluation.results.results import Results
+from medvlp_toolkit.evaluation.results.tables import duration, interval, number
+from medvlp_toolkit.evaluation.statistics.comparison import compare_results
 
 #: The page is kept below this, in bytes; the gallery gives way.
 LARGEST = 25_000_000
@@ -248,7 +248,7 @@ def _is_there(value: object) -> bool:
 
 
 def _signed(value: float, digits: int = 3) -> str:
-    """A difference with its sign; one that rounds to nothing has none."""
+    """A difference with its sign; no sign if it rounds to zero."""
     text = number(value, digits)
     if float(text) == 0:
         return text.lstrip("-")
@@ -256,5 +256,5 @@ def _signed(value: float, digits: int = 3) -> str:
 
 
 def _readable(name: object) -> str:
-    """A label or id as a person would write it."""
+    """A label or id in readable form."""
     return str(name).replace("_", " ")

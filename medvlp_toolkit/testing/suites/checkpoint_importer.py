@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from medvlp_toolkit.model import PretrainingModel
+from medvlp_toolkit.interfaces import CarriesKeyReport, MakesNetwork, StatesTextWidth
+from medvlp_toolkit.model.pretraining import PretrainingModel
 from medvlp_toolkit.testing.suites.plugin import PluginSuite
 
 
@@ -33,7 +34,7 @@ class CheckpointImporterSuite(PluginSuite):
             model = self.target(state, **self.arguments)
         self.check(
             isinstance(model, PretrainingModel),
-            f"it gives a {type(model).__name__}; expected medvlp_toolkit.model.PretrainingModel",
+            f"it gives a {type(model).__name__}; expected medvlp_toolkit.model.pretraining.PretrainingModel",
         )
         return model  # type: ignore[no-any-return]
 
@@ -50,6 +51,32 @@ class CheckpointImporterSuite(PluginSuite):
         self.check(len(model.losses) > 0, "the imported model has no loss")
         wrong = [name for name, value in model.state_dict().items() if not torch.isfinite(value.float()).all()]
         self.check(not wrong, f"the imported model holds numbers that are not finite: {', '.join(wrong[:5])}")
+
+    def test_says_what_became_of_every_key(self) -> None:
+        state = self.state_dict()
+        model = self.imported(state)
+        if not isinstance(model, CarriesKeyReport):
+            return
+        report = model.key_report
+        silent = sorted(set(state) - set(report.used) - set(report.unused))
+        self.check(not silent, f"its key_report does not mention {', '.join(silent[:5])}")
+
+    def test_says_how_wide_descriptions_are(self) -> None:
+        if not isinstance(self.target, StatesTextWidth):
+            return
+        with self.doing("text_width(state_dict)"):
+            width = self.target.text_width(self.state_dict())
+        self.check(isinstance(width, int) and width > 0, f"text_width gives {width!r}; expected a positive int")
+
+    def test_makes_the_network_of_inference(self) -> None:
+        if not isinstance(self.target, MakesNetwork):
+            return
+        model = self.imported(self.state_dict())
+        with self.doing("network_def(model)"):
+            network = self.target.network_def(model)
+        self.check(
+            isinstance(network, nn.Module), f"network_def gives a {type(network).__name__}; expected a torch.nn.Module"
+        )
 
     def test_same_checkpoint_gives_the_same_model(self) -> None:
         one, other = (self.imported(self.state_dict()).state_dict() for _ in range(2))

@@ -8,7 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from medvlp_toolkit.data.contracts import RejectsRecords, image_reader, mask_reader
 from medvlp_toolkit.data.records import Report, Study
+from medvlp_toolkit.data.store.rejected import Rejected
 from medvlp_toolkit.testing.suites.plugin import PluginSuite
 
 LABEL_VALUES = (1, 0, -1)
@@ -39,8 +41,15 @@ class DataSourceSuite(PluginSuite):
 
     def test_studies_are_identified(self) -> None:
         studies = self.studies(self.built())
-        self.check_unique_names([study.id for study in studies], "id of its studies")
+        images = [f"{study.id} {study.image_id or study.image or ''}" for study in studies]
+        self.check_unique_names(images, "id and image of its records")
+        patients: dict[str, str] = {}
         for study in studies:
+            self.check(study.id, "a record of it has no id")
+            self.check(
+                patients.setdefault(study.id, study.patient_id) == study.patient_id,
+                f"study '{study.id}' is of two patients; records of one id are the images of one study",
+            )
             self.check(
                 isinstance(study.patient_id, str) and study.patient_id,
                 f"study '{study.id}' has patient_id {study.patient_id!r}; a split must not "
@@ -52,7 +61,7 @@ class DataSourceSuite(PluginSuite):
             who = f"study '{study.id}'"
             self.check(study.image is None or isinstance(study.image, Path), f"{who} has an image that is no Path")
             self.check(study.report is None or isinstance(study.report, Report), f"{who} has a report that is none")
-            self.check(study.split is None or isinstance(study.split, str), f"{who} has a split that is no string")
+            self.check(study.split is None or isinstance(study.split, str), f"{who} has a split that is not a string")
             wrong = [label for label, value in study.labels.items() if value not in LABEL_VALUES]
             self.check(
                 not wrong,
@@ -90,7 +99,7 @@ class DataSourceSuite(PluginSuite):
 
     def test_pixels_it_holds_itself_are_arrays_with_channels_first(self) -> None:
         instance = self.built()
-        read_image = getattr(instance, "read_image", None)
+        read_image = image_reader(instance)
         if read_image is None:
             return
         for study in self.studies(instance)[:3]:
@@ -106,6 +115,33 @@ class DataSourceSuite(PluginSuite):
                 f"read_image gives {image.dtype}; expected whole numbers of 8 or 16 bits",
             )
             self.check(np.array_equal(image, again), "read_image gives other pixels each time")
+
+    def test_masks_are_of_two_axes(self) -> None:
+        instance = self.built()
+        read_mask = mask_reader(instance)
+        if read_mask is None:
+            return
+        for study in self.studies(instance)[:3]:
+            with self.doing("read_mask of its first studies"):
+                mask = read_mask(study)
+            self.check(
+                mask is None or (isinstance(mask, np.ndarray) and mask.ndim == 2 and mask.size > 0),
+                f"read_mask gives {getattr(mask, 'shape', type(mask).__name__)}; expected an array (H, W) or None",
+            )
+
+    def test_what_it_rejects_is_recorded(self) -> None:
+        instance = self.built()
+        if not isinstance(instance, RejectsRecords):
+            return
+        self.studies(instance)
+        for item in instance.rejected:
+            self.check(
+                isinstance(item, Rejected),
+                f"`rejected` holds a {type(item).__name__}; expected medvlp_toolkit.data.store.rejected.Rejected",
+            )
+
+    def test_fingerprint_is_plain_data(self) -> None:
+        self.check_fingerprint()
 
     def test_works_after_pickling(self) -> None:
         instance = self.built()

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from medvlp_toolkit.interfaces import FusionOutput, Knowledge
+from medvlp_toolkit.interfaces import ChoosesKnowledge, ComputesParts, FusionOutput, Knowledge, PoolsPairs
 from medvlp_toolkit.testing.suites.module import ModuleSuite
 
 
@@ -79,6 +79,43 @@ class FusionModuleSuite(ModuleSuite):
                 fused.pooled.ndim == 2 and fused.pooled.shape[0] == self.batch_size,
                 f"`pooled` is {tuple(fused.pooled.shape)}; expected ({self.batch_size}, Dp) or None",
             )
+
+    def test_pooled_feature_has_the_declared_width(self) -> None:
+        module = self.module().eval()
+        with torch.no_grad():
+            pooled = self.fused(self.run(module, *self.inputs(module, self.batch_size))).pooled
+        declared = module.pooled_width if isinstance(module, PoolsPairs) else None
+        given = None if pooled is None else pooled.shape[1]
+        self.check(
+            declared == given,
+            f"`pooled` has width {given}, and its `pooled_width` is {declared}: heads of pairs are sized by it (leave "
+            "`pooled_width` out where `pooled` is None)",
+        )
+
+    def test_says_whether_it_reads_knowledge(self) -> None:
+        module = self.module()
+        if isinstance(module, ChoosesKnowledge):
+            self.check(
+                module.reads_knowledge or self.knowledge_width is None,
+                "its `reads_knowledge` is False, so that it is never given the `knowledge_width` of the test class",
+            )
+
+    def test_a_part_computed_alone_is_the_same(self) -> None:
+        module = self.module().eval()
+        if not isinstance(module, ComputesParts) or not module.computes_parts:
+            return
+        inputs = self.inputs(module, self.batch_size)
+        with torch.no_grad():
+            whole = self.fused(self.run(module, *inputs))
+            for part in ("text", "image", "pooled"):
+                alone = self.fused(self.run(module, *inputs, compute=part, what=f"a pass with compute='{part}'"))
+                one, other = getattr(alone, part), getattr(whole, part)
+                self.check(
+                    (one is None and other is None) or self.same(one, other),
+                    f"compute='{part}' gives another {part} than computing all",
+                )
+            published = self.fused(self.run(module, *inputs, compute="published", what="compute='published'"))
+        self.check(self.same(published.text, whole.text), "compute='published' gives other text than computing all")
 
     def test_attention_is_given_only_when_asked_for(self) -> None:
         module = self.module().eval()

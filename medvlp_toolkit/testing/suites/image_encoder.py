@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from medvlp_toolkit.interfaces import FitsPositions, GivesFeatureMaps, ShiftsTokens
 from medvlp_toolkit.testing.suites.module import ModuleSuite
 
 
@@ -92,13 +93,53 @@ class ImageEncoderSuite(ModuleSuite):
         count = math.prod(module.grid_size(tuple(image.shape[2:])))  # type: ignore[operator]
         keep = torch.stack([torch.randperm(count)[: max(1, count // 4)].sort().values for _ in range(2)])
         if not module.supports_masking:
-            with self.refusing("`keep` for an encoder that says supports_masking = False", ValueError):
+            with self.refusing("`keep` for an encoder with supports_masking = False", ValueError):
                 module(image, keep)
             return
         with torch.no_grad():
             tokens = self.features(self.run(module, image, keep, what="a pass with `keep`"))
         expected = (2, keep.shape[1] + module.num_prefix_tokens, module.num_features)  # type: ignore[operator]
         self.check(tuple(tokens.shape) == expected, f"a masked pass gives {tuple(tokens.shape)}; expected {expected}")
+
+    def test_tokens_that_look_elsewhere_say_where(self) -> None:
+        module = self.module()
+        if not isinstance(module, ShiftsTokens):
+            return
+        with self.doing("token_shift()"):
+            shift = module.token_shift()
+        axes = len(self.image_shapes[0]) - 1
+        self.check(
+            isinstance(shift, tuple) and len(shift) == axes and all(abs(float(cells)) <= 1 for cells in shift),
+            f"token_shift gives {shift!r}; expected a tuple of {axes} numbers of grid cells, each within one cell",
+        )
+
+    def test_feature_maps_are_as_declared(self) -> None:
+        module = self.module().eval()
+        if not isinstance(module, GivesFeatureMaps):
+            return
+        shape = self.image_shapes[0]
+        with torch.no_grad(), self.doing("feature_maps(image)"):
+            maps = module.feature_maps(self.image(2, shape))
+        given = [(level.shape[1], *level.shape[2:]) for level in maps]
+        expected = [
+            (channels, *(-(-size // stride) for size in shape[1:]))
+            for channels, stride in zip(module.feature_channels, module.feature_strides, strict=True)
+        ]
+        self.check(
+            given == expected,
+            f"feature_maps of an image {tuple(shape)} are {given}; feature_channels and feature_strides promise "
+            f"{expected}",
+        )
+
+    def test_position_embeddings_fit_themselves(self) -> None:
+        for name, part in self.module().named_modules():
+            if not isinstance(part, FitsPositions):
+                continue
+            own: Any = part.positional_embedding  # type: ignore[attr-defined]
+            with self.doing("fit_positions of its own position embeddings"):
+                fitted = part.fit_positions(own)
+            where = name or "the encoder"
+            self.check(self.same(fitted, own), f"fit_positions changes the position embeddings of {where} itself")
 
     def test_image_of_wrong_channels_is_refused_with_a_message(self) -> None:
         module = self.module().eval()

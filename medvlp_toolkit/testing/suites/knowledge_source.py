@@ -32,7 +32,7 @@ class KnowledgeSourceSuite(PluginSuite):
                 )
             self.check(
                 isinstance(concept.definition, str),
-                f"concept '{concept.id}' has a definition that is no text; give '' where there is none",
+                f"concept '{concept.id}' has a definition that is not text; give '' where there is none",
             )
             self.check(
                 isinstance(concept.synonyms, tuple) and all(isinstance(s, str) and s for s in concept.synonyms),

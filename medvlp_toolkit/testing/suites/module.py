@@ -1,15 +1,17 @@
-"""What every plugin that is a neural module must do: learn, repeat itself, keep samples apart, be saved."""
+"""Tests of every plugin that is a neural module: it learns, is deterministic, keeps samples apart, can be saved."""
 
 from __future__ import annotations
 
 import copy
 import io
+import json
 from typing import Any, ClassVar
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from medvlp_toolkit.interfaces import DescribesItself
 from medvlp_toolkit.testing.suites.plugin import PluginSuite
 
 #: How far two float32 computations of the same thing in another order may be apart, as a share of the largest value.
@@ -159,6 +161,21 @@ class ModuleSuite(PluginSuite):
             same = self.same(self.features(self.run(module, *inputs)), self.features(self.run(restored, *inputs)))
         self.check(same, "a fresh instance with the saved state dict gives other features: some state is not in it")
 
+    def test_is_built_again_from_its_own_description(self) -> None:
+        module = self.module().eval()
+        if not isinstance(module, DescribesItself):
+            return
+        with self.doing("writing its architecture() as JSON"):
+            arguments = json.loads(json.dumps(module.architecture()))
+        with self.doing("building it again with its architecture()"):
+            again: nn.Module = self.target(**arguments).eval()
+            again.load_state_dict(module.state_dict())
+        inputs = self.inputs(module, self.batch_size)
+        with torch.no_grad():
+            ours = self.features(self.run(module, *inputs))
+            theirs = self.features(self.run(again, *inputs, what="what its architecture() builds"))
+        self.check(self.same(ours, theirs), "what its architecture() builds gives other features with the same weights")
+
     def test_copies_of_it_give_the_same(self) -> None:
         """Averages of weights are copies; processes that are spawned receive pickles."""
         module = self.module().eval()
@@ -178,7 +195,7 @@ class ModuleSuite(PluginSuite):
 
     def test_torchscript_gives_the_same(self) -> None:
         if not self.torchscript:
-            pytest.skip("TorchScript is not promised; `torchscript = True` in the test class says that it is")
+            pytest.skip("TorchScript is not promised; set `torchscript = True` in the test class if it is")
         module = self.module().eval()
         file = io.BytesIO()
         with self.doing("torch.jit.script"):

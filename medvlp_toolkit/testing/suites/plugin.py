@@ -1,8 +1,9 @@
-"""What every plugin must do, whatever its kind, and how a broken rule is told."""
+"""Tests of every plugin, whatever its kind, and how a broken rule is reported."""
 
 from __future__ import annotations
 
 import inspect
+import json
 import pickle
 import re
 import traceback
@@ -15,6 +16,7 @@ import pytest
 import yaml
 
 import medvlp_toolkit as mv
+from medvlp_toolkit.data.contracts import Fingerprinted
 from medvlp_toolkit.docstring import example_of, has_example, undocumented_arguments
 from medvlp_toolkit.registry import PluginError, Registry
 
@@ -115,7 +117,7 @@ class PluginSuite:
         documentation = inspect.getdoc(self.target) or ""
         summary = documentation.partition("\n")[0].strip()
         own = self.target.__doc__ if inspect.isclass(self.target) else documentation
-        self.check(own and summary, "it has no docstring; its first line tells users what the plugin does")
+        self.check(own and summary, "it has no docstring; its first line should say what the plugin does")
         self.check(
             has_example(documentation), "its docstring has no 'Example' block; show the YAML, or the call, to use it"
         )
@@ -145,12 +147,24 @@ class PluginSuite:
         with self.doing("pickling it and reading it back, as worker processes need"):
             return pickle.loads(pickle.dumps(instance))
 
+    def check_fingerprint(self) -> None:
+        """The fingerprint that a store keeps of its inputs: plain data, equal for two instances built alike."""
+        one, other = self.built(), self.built()
+        if not isinstance(one, Fingerprinted):
+            return
+        with self.doing("writing its `fingerprint` as JSON"):
+            written = json.dumps(one.fingerprint, sort_keys=True)
+        self.check(
+            written == json.dumps(other.fingerprint, sort_keys=True),
+            "two instances built alike have different fingerprints: an interrupted preparation would start over",
+        )
+
     def check_unique_names(self, names: Any, attribute: str) -> None:
         with self.doing(f"reading its `{attribute}`"):
             listed = list(names)
         self.check(
             not isinstance(names, str) and all(isinstance(name, str) and name for name in listed),
-            f"`{attribute}` holds something that is no non-empty string",
+            f"`{attribute}` holds something other than non-empty strings",
         )
         twice = sorted({name for name in listed if listed.count(name) > 1})
         self.check(not twice, f"`{attribute}` names {', '.join(twice)} twice")

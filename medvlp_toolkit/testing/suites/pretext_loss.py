@@ -9,12 +9,22 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from medvlp_toolkit.interfaces import BATCH_KEYS
-from medvlp_toolkit.model import Encodings, PretrainingModel, VisionLanguageModel
+from medvlp_toolkit.interfaces import BATCH_KEYS, RequiresMore
+from medvlp_toolkit.model.encodings import Encodings
+from medvlp_toolkit.model.pretraining import PretrainingModel
+from medvlp_toolkit.model.vision_language import VisionLanguageModel
 from medvlp_toolkit.testing.suites.plugin import PluginSuite
 from medvlp_toolkit.testing.suites.stand_in import Sizes, stand_in_batch, stand_in_model, without_terms
 
-PARTS = ("image_encoder", "image_projection", "text_encoder", "text_projection", "knowledge_encoder", "fusion")
+PARTS = (
+    "image_encoder",
+    "image_projection",
+    "text_encoder",
+    "text_projection",
+    "knowledge_encoder",
+    "entity_projection",
+    "fusion",
+)
 
 
 class PretextLossSuite(PluginSuite):
@@ -97,6 +107,18 @@ class PretextLossSuite(PluginSuite):
         unknown = sorted(set(loss.reads) - set(PARTS))  # type: ignore[arg-type]
         self.check(not unknown, f"`reads` names {', '.join(unknown)}; the model's parts are {', '.join(PARTS)}")
         self.check(isinstance(getattr(loss, "head", None), nn.Module), "it has no `head` that is a torch.nn.Module")
+
+    def test_says_what_it_requires_of_the_parts(self) -> None:
+        loss = self.loss()
+        if not isinstance(loss, RequiresMore):
+            return
+        with self.doing("requires(model)"):
+            lacking = loss.requires(self.model())
+        self.check(
+            not isinstance(lacking, str) and all(isinstance(clause, str) for clause in lacking),
+            f"requires(model) gives {lacking!r}; expected a list of clauses, empty where nothing is missing",
+        )
+        self.check(not lacking, f"the stand-in model has every part, and it {'; '.join(lacking)}")
 
     def test_gives_a_sum_and_how_many_terms_it_has(self) -> None:
         loss = self.loss()

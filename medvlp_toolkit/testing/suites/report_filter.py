@@ -32,7 +32,7 @@ class ReportFilterSuite(PluginSuite):
 
     Attributes:
         texts: reports in the filter's own language; at least one holds something that it finds.
-        presence: False for a linker that finds mentions and says nothing about presence.
+        presence: False for a linker that finds mentions without presence.
     """
 
     kind = "report_filters"
@@ -141,6 +141,9 @@ class ReportFilterSuite(PluginSuite):
         instance = self.built()
         alone = [self.findings(instance, [report], "one report")[0] for report in reversed(reports)][::-1]
         self.check(alone == together, "a report's findings depend on the reports that it is filtered with")
+
+    def test_fingerprint_is_plain_data(self) -> None:
+        self.check_fingerprint()
 
     def test_works_after_pickling(self) -> None:
         instance, reports = self.built(), self.reports()

@@ -1,4 +1,4 @@
-"""A small complete model and a random batch, so that a pretext loss can be tried without any other plugin."""
+"""A small complete model and a random batch, to test a pretext loss without other plugins."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from medvlp_toolkit.interfaces import FusionOutput, Knowledge
-from medvlp_toolkit.model import VisionLanguageModel
+from medvlp_toolkit.model.vision_language import VisionLanguageModel
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,12 @@ class StandInGraph(nn.Module):
 class StandInFusion(nn.Module):
     """Text attends to the image, and the image takes the mean of text and knowledge."""
 
+    reads_knowledge = True
+
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
         self.width = sizes.width
+        self.pooled_width = sizes.pooled_width
         self.attention = nn.MultiheadAttention(sizes.width, 2, batch_first=True)
         self.to_image = nn.Linear(sizes.width, sizes.width)
         self.pool = nn.Linear(sizes.width, sizes.pooled_width)
@@ -119,6 +122,7 @@ def stand_in_model(sizes: Sizes, seed: int = 0) -> VisionLanguageModel:
             image_projection=nn.Linear(sizes.encoder_width, sizes.width),
             text_encoder=StandInTextEncoder(sizes),
             text_projection=nn.Linear(sizes.encoder_width, sizes.width),
+            entity_projection=nn.Linear(sizes.encoder_width, sizes.width),
             knowledge_encoder=StandInGraph(sizes),
             fusion=StandInFusion(sizes),
             entity_bank=torch.randn(sizes.entities, sizes.encoder_width),
@@ -156,6 +160,7 @@ def stand_in_batch(needs: Iterable[str], sizes: Sizes, seed: int = 0) -> dict[st
     targets[:, 0] = 1
     batch: dict[str, Any] = {
         "image": image,
+        "image_scale": torch.tensor([[1.0, 0.0]]).repeat(size, 1),
         "study_id": [f"study-{number}" for number in range(size)],
         "patient_id": [f"patient-{number}" for number in range(size)],
         "augmentation_draws": torch.rand(size, 16, generator=generator),
@@ -182,7 +187,7 @@ def stand_in_batch(needs: Iterable[str], sizes: Sizes, seed: int = 0) -> dict[st
 
 
 def without_terms(batch: dict[str, Any]) -> dict[str, Any] | None:
-    """The batch with nothing that a loss averages; None where its keys cannot say so."""
+    """The batch without any terms for a loss; None if its keys cannot express that."""
     silent = {"entity_presence": -1, "masked_labels": -100, "targets": -1}
     if not silent.keys() & batch.keys():
         return None

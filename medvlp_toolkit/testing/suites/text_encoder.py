@@ -42,7 +42,7 @@ class TextEncoderSuite(ModuleSuite):
         return self.tokens(module, texts)
 
     def features(self, output: Any) -> Tensor:
-        # What stands at padded places is nobody's business; the first token is there for every text.
+        # Padded positions are irrelevant; the first token exists in every text.
         return super().features(output)[:, :1]
 
     def test_declares_its_attributes(self) -> None:
@@ -51,6 +51,19 @@ class TextEncoderSuite(ModuleSuite):
             value = getattr(module, attribute, None)
             self.check(isinstance(value, int), f"its `{attribute}` is {value!r}; expected an int")
         self.check(callable(getattr(module, "summary", None)), "it has no method `summary`")
+
+    def test_takes_every_token_that_its_tokenizer_knows(self) -> None:
+        module = self.module().eval()
+        with self.doing("len(tokenizer)"):
+            known = len(module.tokenizer)  # type: ignore[arg-type]
+        ids, _ = self.inputs(module, self.batch_size)
+        self.check(
+            int(ids.max()) < known,
+            f"len(tokenizer) is {known}, and it gives the token {int(ids.max())}: a loss cannot be sized for it",
+        )
+        last = torch.full((1, 2), known - 1, dtype=torch.long)
+        with torch.no_grad():
+            self.run(module, last, torch.ones_like(last), what=f"encoding token {known - 1}, the tokenizer's last")
 
     def test_gives_a_feature_for_every_token(self) -> None:
         module = self.module().eval()

@@ -1,7 +1,7 @@
-"""The filter keeps its contract, and finds what it is for."""
+"""The filter satisfies its contract, and finds its entities."""
 
 from medvlp_example.example import Example
-from medvlp_toolkit.data.records import Presence, Report
+from medvlp_toolkit.data import Presence, Report
 from medvlp_toolkit.testing import ReportFilterSuite
 
 
@@ -12,6 +12,6 @@ class TestExample(ReportFilterSuite):
 def test_negation_and_side_are_read() -> None:
     (found,) = Example()([Report("1", "Small left effusion. No pneumothorax.")])
     assert [(one.entity, one.presence, one.position) for one in found] == [
-        ("effusion", Presence.PRESENT, "left_lung"),
+        ("effusion", Presence.PRESENT, "left_lung_unspec"),
         ("pneumothorax", Presence.ABSENT, None),
     ]

@@ -1,4 +1,4 @@
-"""``medvlp doctor``: what is installed fits together, or the mend is named."""
+"""``medvlp doctor``: what is installed fits together, or the fix is named."""
 
 from __future__ import annotations
 
@@ -70,14 +70,14 @@ def test_plugin_package_for_a_later_toolkit_is_a_problem_with_a_mend() -> None:
     assert status == 1
     problem = next(line for line in shown.splitlines() if "needs medvlp-toolkit>=99" in line)
     assert "future-filters needs medvlp-toolkit>=99" in problem
-    assert "Mend: pip install --upgrade future-filters" in problem
+    assert "Fix: pip install --upgrade future-filters" in problem
 
 
 def test_stack_that_does_not_import_is_a_problem_with_a_mend(probes: Any) -> None:
     probes(stack=Outcome({"torch": "", "monai": "ImportError: libfoo.so: cannot open"}, "", 1.0))
     status, shown = run()
     assert status == 1
-    assert "monai cannot be imported: ImportError: libfoo.so: cannot open. Mend: pip install" in shown
+    assert "monai cannot be imported: ImportError: libfoo.so: cannot open. Fix: pip install" in shown
     probes(stack=Outcome(None, "its process was ended by SIGSEGV", 1.0))
     status, shown = run("--json")
     assert status == 1
@@ -88,14 +88,14 @@ def test_missing_decoder_is_a_problem_with_a_mend(probes: Any) -> None:
     probes(decoders=Outcome({"JPEG-LS": []}, "", 1.0))
     status, shown = run()
     assert status == 1
-    assert "no decoder for DICOM files in JPEG-LS. Mend: pip install pylibjpeg" in shown
+    assert "no decoder for DICOM files in JPEG-LS. Fix: pip install pylibjpeg" in shown
 
 
 def test_devices_that_cannot_be_told_are_a_problem(probes: Any) -> None:
     probes(devices=Outcome(None, "did not answer within 180 s", 180.0))
     status, shown = run()
     assert status == 1
-    assert "torch cannot tell its devices: did not answer within 180 s" in shown
+    assert "torch cannot list its devices: did not answer within 180 s" in shown
 
 
 @pytest.mark.usefixtures("probes")
@@ -127,6 +127,6 @@ def test_requirement_is_met_missing_or_unmet(installed: str, ok: bool, problem: 
     requirement = CheckedRequirement("thing", installed, {"a": ">=1", "b": "<2"})
     assert requirement.ok is ok
     assert requirement.required == ">=1,<2"
-    assert requirement.mend == "pip install 'thing>=1,<2'"
+    assert requirement.fix == "pip install 'thing>=1,<2'"
     if problem is not None:
         assert requirement.problem == problem

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,12 @@ from typer.testing import CliRunner, Result
 
 import medvlp_toolkit as mv
 from medvlp_toolkit.cli.main import app
-from medvlp_toolkit.engines.checkpoints import load_weights
-from medvlp_toolkit.engines.importing import DescribedEntities
-from medvlp_toolkit.evaluation.entity_scorer import from_pretraining_model
+from medvlp_toolkit.downstream.pretrained_bundle import PretrainedBundle
+from medvlp_toolkit.model.entity_scorer import from_pretraining_model
+from medvlp_toolkit.weights.description import Description
+from medvlp_toolkit.weights.importing import DescribedEntities
+from medvlp_toolkit.weights.trained import TrainedModel
+from medvlp_toolkit.weights.weights import load_weights
 
 KEYS = Path(__file__).parents[2] / "golden" / "medklip_resnet18" / "keys.json"
 
@@ -95,6 +99,21 @@ def test_the_pretraining_checkpoint_loads_into_the_pretraining_model(imported: t
     assert torch.equal(model.model.entity_bank, load_file(folder / "model.safetensors")["entity_bank"])
 
 
+def test_inference_and_fine_tuning_find_the_model_beside_the_weights(
+    imported: tuple[Path, Result], published: Path, tmp_path: Path
+) -> None:
+    """A smaller model than the bundle's own: nothing says so but ``model.json``."""
+    folder = tmp_path / "elsewhere"
+    shutil.copytree(imported[0], folder)
+    trained = TrainedModel(folder / "model.pt", tmp_path / "no_bundle", running={})
+    network = trained.load(trained["network_def"])
+    assert len(list(trained["scored_entities"])) == network.entity_bank.shape[0] == 75
+    assert trained["image_encoder"].feature_channels[-1] == 256  # ResNet-18
+    assert PretrainedBundle("bundles/medklip", checkpoint=folder / "pretraining.pt").model.fusion.width == 256
+    run("medklip", published, "--out", folder, "--text-model", "no/such-model")
+    assert Description.beside(folder / "model.pt") is not None  # an import that fails leaves what was there
+
+
 def test_the_record_says_how_the_weights_came_about(imported: tuple[Path, Result], text_model: Path) -> None:
     record = json.loads((imported[0] / "import.json").read_text())
     assert record["checkpoint"]["name"] == "checkpoint_final.pth"
@@ -168,7 +187,7 @@ def test_missing_file_is_refused(tmp_path: Path) -> None:
 def test_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
     other = tmp_path / "other.pth"
     torch.save({"model": {"encoder.weight": torch.zeros(3)}}, other)
-    refused(other, tmp_path / "models", "this is no MedKLIP checkpoint")
+    refused(other, tmp_path / "models", "this is not a checkpoint of MedKLIP")
 
 
 def test_misfit_lists_every_entry(tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from typer.testing import CliRunner
 
 from medvlp_toolkit.cli.main import app
-from medvlp_toolkit.data.prepare import Prepare
+from medvlp_toolkit.data.preparing.prepare import Prepare
 from medvlp_toolkit.data.records import Box, Finding, Presence, Report, Study
-from medvlp_toolkit.data.store_examples import shown_slice
+from medvlp_toolkit.data.store.store_examples import shown_slice
 
 HEAVY = ("torch", "monai", "ignite", "transformers")
 SECRET = "Smith-4711"
@@ -181,7 +181,7 @@ def test_colour_stays_colour() -> None:
 
 
 def test_a_changed_file_is_found_by_verifying(store: Path, tmp_path: Path) -> None:
-    assert "every file is as it was written" in run(store, "--verify")[1]
+    assert "every file matches its SHA-256" in run(store, "--verify")[1]
     import shutil
 
     copy = tmp_path / "copy"

@@ -1,4 +1,4 @@
-"""The command line starts light, and tells a user's mistake in a line."""
+"""The command line starts fast, and reports a user's mistake in one line."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import typer
 from typer.testing import CliRunner
 
 import medvlp_toolkit as mv
-from medvlp_toolkit.cli.errors import USER_ERROR, Commands, user_message
+from medvlp_toolkit.cli.errors import Commands
 from medvlp_toolkit.cli.main import app
+from medvlp_toolkit.errors import USER_ERROR, user_message
 from medvlp_toolkit.registry import PluginNotFoundError
 
 HEAVY = ("torch", "monai", "ignite", "transformers", "numpy", "pandas")

@@ -1,4 +1,4 @@
-"""``medvlp prepare``: the store that ``python -m monai.bundle run`` would write, with exit statuses that tell."""
+"""``medvlp prepare``: the store that ``python -m monai.bundle run`` would write, with meaningful exit statuses."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from medvlp_toolkit.cli.main import app
-from medvlp_toolkit.data.rejected import read_rejected
-from medvlp_toolkit.data.store import PackedStore
+from medvlp_toolkit.data.store.store import PackedStore
+from tests.rejections import read_rejected
 
 CONFIG = """
 count: 12
@@ -26,7 +26,7 @@ source:
   count: "@count"
   size: "@image_size"
 prepare:
-  _target_: medvlp_toolkit.data.prepare.Prepare
+  _target_: medvlp_toolkit.data.preparing.prepare.Prepare
   source: "@source"
   report_filter:
     _target_: medvlp_toolkit.report_filters.rules
@@ -101,7 +101,7 @@ def test_a_setting_replaces_an_id_or_adds_an_argument(config: Path, tmp_path: Pa
 
 
 def test_options_reach_the_preparation(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from medvlp_toolkit.data.prepare import Prepare
+    from medvlp_toolkit.data.preparing.prepare import Prepare
 
     made: list[Any] = []
     monkeypatch.setattr(Prepare, "run", lambda self: made.append(self))
@@ -251,7 +251,7 @@ def test_a_missing_table_is_named(own_table: Path, tmp_path: Path) -> None:
 
 
 def test_a_bug_keeps_its_traceback(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from medvlp_toolkit.data.prepare import Prepare
+    from medvlp_toolkit.data.preparing.prepare import Prepare
 
     def broken(self: Prepare) -> None:
         raise ZeroDivisionError("a bug")
@@ -272,7 +272,7 @@ def test_a_users_mistake_shows_its_traceback_for_the_asking(config: Path) -> Non
 
 
 def test_an_interruption_says_how_to_go_on(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from medvlp_toolkit.data.prepare import Prepare
+    from medvlp_toolkit.data.preparing.prepare import Prepare
 
     def interrupted(self: Prepare) -> None:
         raise KeyboardInterrupt
@@ -281,5 +281,5 @@ def test_an_interruption_says_how_to_go_on(config: Path, tmp_path: Path, monkeyp
         patch.setattr(Prepare, "run", interrupted)
         status, _, said = run(config)
     assert status == 130
-    assert said == "medvlp: interrupted; the same command goes on where this one stopped\n"
+    assert said == "medvlp: interrupted; run the same command to resume\n"
     assert run(config)[0] == 0

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from medvlp_toolkit.cli.main import app
-from medvlp_toolkit.evaluation.results import Results
+from medvlp_toolkit.evaluation.results.results import Results
 
 
 @pytest.fixture

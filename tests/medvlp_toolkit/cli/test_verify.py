@@ -42,7 +42,8 @@ def test_problems_are_told_with_file_line_id_and_mend(bundle: Path) -> None:
     status, shown, _ = run(bundle, "--json")
     assert status == 1
     (problem,) = [one for one in json.loads(shown)["problems"] if one["id"] == "encoder::depht"]
-    assert (problem["file"], problem["line"], problem["mend"]) == ("configs/train.yaml", 22, "did you mean 'depth'?")
+    assert (problem["file"], problem["line"], problem["fix"]) == ("configs/train.yaml", 22, "did you mean 'depth'?")
+    assert problem["mend"] == problem["fix"]  # the key's earlier name
     assert json.loads(shown)["ok"] is False
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 import medvlp_toolkit as mv
 from medvlp_arl.projection import TypedProjection
 from medvlp_toolkit.downstream.pair_encoder import PairEncoder
-from medvlp_toolkit.model import VisionLanguageModel
+from medvlp_toolkit.model.vision_language import VisionLanguageModel
 
 TEXTS = ["Which half is bright?", "Is the top bright?", "bright left", "bright right half", "top"]
 WIDTH = 16

@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 
 import medvlp_toolkit as mv
-from medvlp_toolkit.data.answers import AnswerVocabulary
+from medvlp_toolkit.data.batches.answers import AnswerVocabulary
 from medvlp_toolkit.downstream.optimisation import finetuning_groups
 from medvlp_toolkit.downstream.pair_classifier import AnswerHead, AnswerLoss, PairClassifier, load_answerer
 from medvlp_toolkit.downstream.pair_encoder import PairEncoder
 from medvlp_toolkit.downstream.tokenizer_state import checkpoint_tokenizer
-from medvlp_toolkit.model import VisionLanguageModel
+from medvlp_toolkit.model.vision_language import VisionLanguageModel
 from tests.medvlp_toolkit.downstream.small_pairs import TEXTS, one_pair, pair_batch, small_model, small_pairs
 
 VOCABULARY = AnswerVocabulary(("left", "no", "yes"))

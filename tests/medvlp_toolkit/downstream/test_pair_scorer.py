@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from medvlp_toolkit.downstream.pair_scorer import ChoiceLoss, PairScorer, TextChoice, chosen_texts, retriever
-from medvlp_toolkit.engines.retrieval import EncodedPairs, first_stage, score_pairs, shortlist
+from medvlp_toolkit.evaluation.pairs.retrieval import EncodedPairs, first_stage, score_pairs, shortlist
 from tests.medvlp_toolkit.downstream.small_pairs import TEXTS, one_pair, pair_batch, small_pairs
 
 

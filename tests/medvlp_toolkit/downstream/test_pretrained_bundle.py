@@ -10,7 +10,7 @@ import yaml
 
 import medvlp_toolkit as mv
 from medvlp_toolkit.downstream.pretrained_bundle import PretrainedBundle
-from medvlp_toolkit.model import PretrainingModel
+from medvlp_toolkit.model.pretraining import PretrainingModel
 
 RECIPE = """
 image_size: 16
@@ -35,12 +35,12 @@ fusion:
   heads: 2
   knowledge: false
 model:
-  _target_: medvlp_toolkit.model.VisionLanguageModel
+  _target_: medvlp_toolkit.model.vision_language.VisionLanguageModel
   image_encoder: "@image_encoder"
   text_encoder: "@text_encoder"
   fusion: "@fusion"
 evaluation_transform:
-  _target_: medvlp_toolkit.data.augmentation.EvaluationTransform
+  _target_: medvlp_toolkit.data.batches.augmentation.EvaluationTransform
   image_size: "@image_size"
   mean: "@mean"
   std: [0.2]

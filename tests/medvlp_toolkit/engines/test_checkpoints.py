@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from medvlp_toolkit.console import readable_message
-from medvlp_toolkit.engines.checkpoints import load_weights, read_weights
+from medvlp_toolkit.errors import user_message
+from medvlp_toolkit.weights.weights import load_weights, read_weights
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def refused(network: nn.Module, path: Path) -> str:
     before = {name: value.clone() for name, value in network.state_dict().items()}
     with pytest.raises((ValueError, FileNotFoundError)) as caught:
         load_weights(network, path, key="model")
-    message = readable_message(caught.value)
+    message = user_message(caught.value)
     assert message is not None
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     return message

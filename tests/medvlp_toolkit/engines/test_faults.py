@@ -12,7 +12,7 @@ import pytest
 import torch
 from ignite.engine import Events
 
-from medvlp_toolkit.data.store import PackedStore
+from medvlp_toolkit.data.store.store import PackedStore
 from medvlp_toolkit.engines.checkpoint_files import checkpoints_in
 from tests.medvlp_toolkit.engines.training import (
     At,
@@ -58,7 +58,7 @@ def test_a_full_disk_ends_the_run_and_keeps_what_was_saved(store: Path, finished
     limits = {resource.RLIMIT_FSIZE: (size // 2, resource.RLIM_INFINITY)}
     assert run_training(store, folder, every=0, limits=limits) == [1]
     assert "could not be written" in log_of(folder)
-    assert "the checkpoints before it are whole" in log_of(folder)
+    assert "the earlier checkpoints are intact" in log_of(folder)
     assert names(folder) == ["checkpoint_epoch=1.pt"]
     assert all_whole(folder)
     assert not list(folder.glob("*.unfinished"))

@@ -13,8 +13,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.fsdp import FSDPModule
 
-from medvlp_toolkit.contrastive import contrastive_sums
-from medvlp_toolkit.data.dataset import StudyDataset, study_loader
+from medvlp_toolkit.data.batches.dataset import StudyDataset, study_loader
 from medvlp_toolkit.engines.parallel import (
     gradients_synchronised,
     load_network_state,
@@ -23,7 +22,15 @@ from medvlp_toolkit.engines.parallel import (
     optimizer_state,
     shard,
 )
-from medvlp_toolkit.engines.ranks import any_rank, gather_rows, of_all_ranks, rank, seed_rank, world_size
+from medvlp_toolkit.engines.ranks import (
+    any_rank,
+    contrastive_sums,
+    gather_rows,
+    of_all_ranks,
+    rank,
+    seed_rank,
+    world_size,
+)
 from tests.medvlp_toolkit.engines.training import make_store
 
 RANKS = 2

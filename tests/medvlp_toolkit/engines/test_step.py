@@ -13,14 +13,13 @@ from monai.inferers import SimpleInferer
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from medvlp_toolkit.data.dataset import StudyDataset, study_loader
-from medvlp_toolkit.data.device_images import DeviceImages, images_from
-from medvlp_toolkit.data.text_lengths import FixedLengths
-from medvlp_toolkit.engines.accumulation import Place, place_of
-from medvlp_toolkit.engines.activation_checkpointing import checkpoint_activations
+from medvlp_toolkit.data.batches.dataset import StudyDataset, study_loader
+from medvlp_toolkit.data.batches.device_images import DeviceImages, images_from
+from medvlp_toolkit.data.batches.text_lengths import FixedLengths
 from medvlp_toolkit.engines.device import autocast, set_tf32
-from medvlp_toolkit.engines.finetuning import FinetuningStep
-from medvlp_toolkit.engines.step import PretrainingStep
+from medvlp_toolkit.engines.finetuning_step import FinetuningStep
+from medvlp_toolkit.engines.parallel import checkpoint_activations
+from medvlp_toolkit.engines.step import Place, PretrainingStep, place_of
 from tests.medvlp_toolkit.engines.training import make_network, make_store
 
 CPU = torch.device("cpu")
@@ -262,7 +261,7 @@ def test_images_kept_on_the_device_are_those_of_the_memory_map(tmp_path: Path) -
 def test_images_that_do_not_fit_are_refused_before_they_are_read(
     dataset: StudyDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("medvlp_toolkit.data.device_images.free_memory", lambda device: 1000)
+    monkeypatch.setattr("medvlp_toolkit.data.batches.device_images.free_memory", lambda device: 1000)
     with pytest.raises(ValueError, match="set images: memory_map"):
         images_from("device", dataset, to_float, CPU)
     assert dataset.reads_images

@@ -18,8 +18,8 @@ from monai.engines import SupervisedTrainer
 from torch import Tensor, nn
 
 import medvlp_toolkit as mv
-from medvlp_toolkit.data.augmentation import EvaluationTransform
-from medvlp_toolkit.data.dataset import StudyDataset, study_loader
+from medvlp_toolkit.data.batches.augmentation import EvaluationTransform
+from medvlp_toolkit.data.batches.dataset import StudyDataset, study_loader
 from medvlp_toolkit.engines.checkpointing import Checkpointing
 from medvlp_toolkit.engines.guards import NonFiniteGuard, StoreGuard
 from medvlp_toolkit.engines.parallel import replicate
@@ -29,7 +29,8 @@ from medvlp_toolkit.engines.run_configuration import RunConfiguration
 from medvlp_toolkit.engines.run_lock import lock_run
 from medvlp_toolkit.engines.schedules import WarmupCosine
 from medvlp_toolkit.engines.step import PretrainingStep
-from medvlp_toolkit.model import PretrainingModel, VisionLanguageModel
+from medvlp_toolkit.model.pretraining import PretrainingModel
+from medvlp_toolkit.model.vision_language import VisionLanguageModel
 
 WIDTH, TEXT_WIDTH, SIZE, STUDIES = 16, 12, 16, 22
 
@@ -48,7 +49,7 @@ class Encoder(nn.Module):
 
 
 def make_store(folder: Path, studies: int = STUDIES, size: int = SIZE) -> Path:
-    from medvlp_toolkit.benchmarks.generated_images import write_store
+    from medvlp_bench.generated_images import write_store
 
     return write_store(folder, studies, size)
 
@@ -168,7 +169,7 @@ def _run(number: int, ranks: int, store: str, folder: str, options: dict[str, An
     """What a process does; its own log and error go into ``log-<rank>.txt``."""
     import sys
 
-    from medvlp_toolkit.console import readable_message
+    from medvlp_toolkit.errors import user_message
 
     torch.set_num_threads(1)
     Path(folder).mkdir(parents=True, exist_ok=True)
@@ -191,7 +192,7 @@ def _run(number: int, ranks: int, store: str, folder: str, options: dict[str, An
         trainer.run()
     except Exception as error:
         with log.open("a") as file:
-            file.write(f"error: {readable_message(error) or repr(error)}\n")
+            file.write(f"error: {user_message(error) or repr(error)}\n")
         sys.exit(1)
     if number == 0:
         network = trainer.network

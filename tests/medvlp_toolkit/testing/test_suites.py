@@ -1,4 +1,4 @@
-"""A plugin that breaks its contract is told so in a sentence, and one that keeps it passes."""
+"""A plugin that breaks its contract fails with a sentence, and one that satisfies it passes."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ from torch import Tensor, nn
 import medvlp_toolkit as mv
 from medvlp_toolkit import testing
 from medvlp_toolkit.data.records import Box, Concept, Finding, Presence, Report, Study, Triple
-from medvlp_toolkit.interfaces import BATCH_KEYS, FusionOutput
-from medvlp_toolkit.model import Encodings, PretrainingModel, VisionLanguageModel
+from medvlp_toolkit.interfaces import BATCH_KEYS, FusionOutput, KeyReport
+from medvlp_toolkit.model.encodings import Encodings
+from medvlp_toolkit.model.pretraining import PretrainingModel
+from medvlp_toolkit.model.vision_language import VisionLanguageModel
 from medvlp_toolkit.testing.suites.plugin import PluginSuite
 from medvlp_toolkit.testing.suites.stand_in import Sizes, StandInFusion, stand_in_batch, stand_in_model, without_terms
 
@@ -162,6 +164,27 @@ def test_broken_filter_is_told(offer: Any, plugin: Any, rule: str, sentence: str
     import re
 
     assert re.search(sentence, told(offer(testing.ReportFilterSuite, plugin), rule))
+
+
+class FingerprintOfTheMoment(GoodFilter):
+    @property
+    def fingerprint(self) -> object:
+        return id(self)
+
+
+class FingerprintThatIsNoData(GoodFilter):
+    fingerprint = {"effusion"}  # noqa: RUF012 - a set is what is wrong with it
+
+
+@pytest.mark.parametrize(
+    ("plugin", "sentence"),
+    [
+        (FingerprintOfTheMoment, "two instances built alike have different fingerprints"),
+        (FingerprintThatIsNoData, "writing its `fingerprint` as JSON raised TypeError"),
+    ],
+)
+def test_a_fingerprint_that_a_store_cannot_compare_is_told(offer: Any, plugin: Any, sentence: str) -> None:
+    assert sentence in told(offer(testing.ReportFilterSuite, plugin), "test_fingerprint_is_plain_data")
 
 
 def test_place_of_an_error_in_the_plugin_is_named(offer: Any) -> None:
@@ -333,6 +356,15 @@ class ChannelsLast(GoodData):
         return np.zeros((4, 4, 1), np.uint8)
 
 
+class MasksWithChannels(GoodData):
+    def read_mask(self, study: Study) -> Any:
+        return np.zeros((1, 4, 4), np.uint8)
+
+
+class RejectsByName(GoodData):
+    rejected = ("s7",)
+
+
 class SharedIterator(GoodData):
     def __iter__(self) -> Iterator[Study]:
         self.current = super().__iter__()
@@ -353,6 +385,8 @@ def test_good_data_source_keeps_every_rule(offer: Any) -> None:
         (PatientlessData, "test_studies_are_identified", "study 's0' has patient_id ''"),
         (PixelBoxes, "test_studies_hold_what_their_fields_say", "boxes are fractions of its size"),
         (ChannelsLast, "test_pixels_it_holds_itself_are_arrays_with_channels_first", "read_image gives (4, 4, 1)"),
+        (MasksWithChannels, "test_masks_are_of_two_axes", "read_mask gives (1, 4, 4); expected an array (H, W)"),
+        (RejectsByName, "test_what_it_rejects_is_recorded", "`rejected` holds a str; expected"),
         (
             SharedIterator,
             "test_two_passes_at_once_do_not_disturb_one_another",
@@ -481,9 +515,118 @@ def test_broken_image_encoder_is_told(offer: Any, plugin: Any, rule: str, senten
     assert sentence in told(offer(testing.ImageEncoderSuite, plugin, torchscript=True), rule)
 
 
+class LooksTooFar(GoodEncoder):
+    def token_shift(self) -> tuple[float, ...]:
+        return (0.5, 3.0)
+
+
+class WrongFeatureMaps(GoodEncoder):
+    def __init__(self) -> None:
+        super().__init__()
+        self.spatial_dims, self.in_channels = 2, 3
+        self.feature_channels, self.feature_strides = (6,), (4,)
+
+    @torch.jit.unused
+    def feature_maps(self, image: Tensor) -> list[Tensor]:
+        return [self.embed(image)]
+
+
+class ForgetsItsPositions(GoodEncoder):
+    def __init__(self) -> None:
+        super().__init__()
+        self.positional_embedding = nn.Parameter(torch.ones(64, 6))
+
+    def forward(self, image: Tensor, keep: Tensor | None = None) -> Tensor:
+        return super().forward(image) + self.positional_embedding
+
+    def fit_positions(self, positions: Tensor) -> Tensor:
+        return torch.zeros(64, 6)
+
+
+class DescribesAnotherSlope(GoodEncoder):
+    """An encoder of a slope.
+
+    Args:
+        slope: what every feature is multiplied with.
+    """
+
+    def __init__(self, slope: float = 2.0) -> None:
+        super().__init__()
+        self.slope = slope
+
+    def forward(self, image: Tensor, keep: Tensor | None = None) -> Tensor:
+        return self.slope * super().forward(image, keep)
+
+    def architecture(self) -> dict[str, Any]:
+        return {"slope": self.slope + 1}
+
+
+@pytest.mark.parametrize(
+    ("plugin", "rule", "sentence"),
+    [
+        (
+            DescribesAnotherSlope,
+            "test_is_built_again_from_its_own_description",
+            "what its architecture() builds gives other features",
+        ),
+        (
+            LooksTooFar,
+            "test_tokens_that_look_elsewhere_say_where",
+            "token_shift gives (0.5, 3.0); expected a tuple of 2",
+        ),
+        (
+            WrongFeatureMaps,
+            "test_feature_maps_are_as_declared",
+            "are [(6, 8, 8)]; feature_channels and feature_strides",
+        ),
+        (
+            ForgetsItsPositions,
+            "test_position_embeddings_fit_themselves",
+            "fit_positions changes the position embeddings",
+        ),
+    ],
+)
+def test_an_encoder_that_does_not_give_what_it_offers_is_told(
+    offer: Any, plugin: Any, rule: str, sentence: str
+) -> None:
+    assert sentence in told(offer(testing.ImageEncoderSuite, plugin), rule)
+
+
 def test_admitted_unused_parameters_are_let_pass(offer: Any) -> None:
     suite = offer(testing.ImageEncoderSuite, UnreadLayer, unused_parameters=("classifier",))
     suite.test_every_parameter_receives_a_gradient()
+
+
+class CountsTooFew:
+    """A tokenizer whose length leaves out its last tokens."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def __call__(self, *texts: Any, **options: Any) -> Any:
+        return self.inner(*texts, **options)
+
+    def __len__(self) -> int:
+        return 3
+
+
+def test_text_encoder_whose_tokenizer_counts_too_few_tokens_is_told(offer: Any) -> None:
+    def counting(**arguments: Any) -> Any:
+        encoder = mv.encoders.transformers_text(**arguments)
+        encoder.tokenizer = CountsTooFew(encoder.tokenizer)
+        return encoder
+
+    suite = offer(
+        testing.TextEncoderSuite,
+        counting,
+        arguments={
+            "config": {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8},
+            "corpus": testing.TextEncoderSuite.texts,
+        },
+    )
+    assert "len(tokenizer) is 3, and it gives the token" in told(
+        suite, "test_takes_every_token_that_its_tokenizer_knows"
+    )
 
 
 def test_text_encoder_that_ignores_the_mask_is_told(offer: Any) -> None:
@@ -544,6 +687,29 @@ class BareTuple(GoodFusion):
         return fused.image, fused.text
 
 
+class PooledWithoutAWidth(GoodFusion):
+    def __init__(self) -> None:
+        super().__init__()
+        del self.pooled_width
+
+
+class PromisesAPooledFeature(GoodFusion):
+    def forward(self, *inputs: Any, **options: Any) -> FusionOutput:
+        return super().forward(*inputs, **options)._replace(pooled=None)
+
+
+class ComputesAnotherText(GoodFusion):
+    computes_parts = True
+
+    def forward(self, *inputs: Any, compute: str = "all", **options: Any) -> FusionOutput:
+        fused = super().forward(*inputs, **options)
+        return fused._replace(text=2 * fused.text) if compute == "text" else fused
+
+
+class SaysThatItReadsNoKnowledge(GoodFusion):
+    reads_knowledge = False
+
+
 FUSION = {"unused_parameters": ("pool", "to_image")}
 
 
@@ -560,10 +726,22 @@ def test_good_fusion_module_keeps_every_rule(offer: Any) -> None:
         (TransposedAttention, "test_attention_is_given_only_when_asked_for", "attention is (3, 1, 9, 5); expected (B"),
         (BlindFusion, "test_text_features_depend_on_image_and_text", "another image leaves the text features"),
         (BareTuple, "test_gives_features_of_its_width_for_image_and_text", "its forward gives tuple; expected"),
+        (PooledWithoutAWidth, "test_pooled_feature_has_the_declared_width", "width 4, and its `pooled_width` is None"),
+        (
+            PromisesAPooledFeature,
+            "test_pooled_feature_has_the_declared_width",
+            "width None, and its `pooled_width` is 4",
+        ),
+        (ComputesAnotherText, "test_a_part_computed_alone_is_the_same", "compute='text' gives another text"),
     ],
 )
 def test_broken_fusion_module_is_told(offer: Any, plugin: Any, rule: str, sentence: str) -> None:
     assert sentence in told(offer(testing.FusionModuleSuite, plugin, **FUSION), rule)
+
+
+def test_fusion_module_that_is_tried_with_knowledge_and_says_it_reads_none_is_told(offer: Any) -> None:
+    suite = offer(testing.FusionModuleSuite, SaysThatItReadsNoKnowledge, knowledge_width=8)
+    assert "its `reads_knowledge` is False" in told(suite, "test_says_whether_it_reads_knowledge")
 
 
 class GoodLoss(nn.Module):
@@ -576,7 +754,7 @@ class GoodLoss(nn.Module):
     """
 
     needs = frozenset({"image", "entity_presence"})
-    reads = frozenset({"image_encoder", "image_projection", "text_projection", "fusion"})
+    reads = frozenset({"image_encoder", "image_projection", "entity_projection", "fusion"})
 
     def __init__(self) -> None:
         super().__init__()
@@ -617,6 +795,16 @@ class PartNotRead(GoodLoss):
     reads = GoodLoss.reads | {"text_encoder"}
 
 
+class RequiresTheImpossible(GoodLoss):
+    def requires(self, model: Any) -> list[str]:
+        return [f"reads minds, and {type(model.fusion).__name__} cannot"]
+
+
+class RequiresInOneString(GoodLoss):
+    def requires(self, model: Any) -> str:
+        return ""
+
+
 class DisconnectedZero(GoodLoss):
     def forward(self, encodings: Encodings) -> Any:
         total, count = super().forward(encodings)
@@ -647,12 +835,14 @@ def test_good_loss_keeps_every_rule(offer: Any) -> None:
         (MeanInsteadOfSum, "test_sums_and_counts_of_two_halves_add_up", "several ranks would not equal one"),
         (OneNumber, "test_gives_a_sum_and_how_many_terms_it_has", "does not give two tensors: the sum over its terms"),
         (UndeclaredKey, "test_reads_no_key_that_it_does_not_need", "it reads the batch key 'entity_presence', which"),
-        (UndeclaredPart, "test_gradient_reaches_exactly_the_parts_it_reads", "its gradient reaches text_projection"),
+        (UndeclaredPart, "test_gradient_reaches_exactly_the_parts_it_reads", "its gradient reaches entity_projection"),
         (
             PartNotRead,
             "test_gradient_reaches_exactly_the_parts_it_reads",
             "`reads` names text_encoder, and no gradient",
         ),
+        (RequiresTheImpossible, "test_says_what_it_requires_of_the_parts", "and it reads minds, and StandInFusion"),
+        (RequiresInOneString, "test_says_what_it_requires_of_the_parts", "gives ''; expected a list of clauses"),
         (DisconnectedZero, "test_batch_without_a_term_gives_a_connected_zero", "is cut off from the head"),
         (HalfPrecisionSum, "test_sum_is_float32_under_bfloat16_autocast", "autocast the sum is torch.bfloat16"),
         (DrawsItsOwn, "test_evaluation_repeats_itself", "draw only what is absent from the batch"),
@@ -747,6 +937,29 @@ def test_strict_importer_keeps_every_rule(offer: Any) -> None:
 )
 def test_lenient_importer_is_told(offer: Any, rule: str, sentence: str) -> None:
     assert sentence in told(offer(ImporterSuite, lenient_importer), rule)
+
+
+def reporting_importer(state_dict: dict[str, Tensor]) -> PretrainingModel:
+    """Says what became of one key."""
+    model = strict_importer(state_dict)
+    model.key_report = KeyReport(used={"embed.weight": "model.image_encoder.embed.weight"})  # type: ignore[assignment]
+    return model
+
+
+reporting_importer.text_width = lambda state_dict: 0  # type: ignore[attr-defined]
+reporting_importer.network_def = lambda model: "a network"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("rule", "sentence"),
+    [
+        ("test_says_what_became_of_every_key", "its key_report does not mention embed.bias, head.bias"),
+        ("test_says_how_wide_descriptions_are", "text_width gives 0; expected a positive int"),
+        ("test_makes_the_network_of_inference", "network_def gives a str; expected a torch.nn.Module"),
+    ],
+)
+def test_importer_that_does_not_give_what_it_offers_is_told(offer: Any, rule: str, sentence: str) -> None:
+    assert sentence in told(offer(ImporterSuite, reporting_importer), rule)
 
 
 def test_importer_that_leaves_a_part_as_drawn_is_told(offer: Any) -> None:

@@ -63,6 +63,7 @@ def test_arguments_of_a_file_count_too(tmp_path: Path) -> None:
         ("--config_file", TRAIN, "--image_encoder", "%other.yaml::encoder"),
         ("--config_file", TRAIN, "--loss_weights", "{'existence': 1.0}"),
         ("--config_file", str(CONFIGS / "evaluate.yaml"), "--labels", "$dict(a='b')", "--finalize", "['$print(1)']"),
+        ("--config_file", str(CONFIGS / "inference.yaml"), "--width", "96"),
         ("evaluate", "--config_file", str(CONFIGS / "finetune_classification.yaml"), "--checkpoint", "None"),
     ],
 )  # fmt: skip
@@ -81,19 +82,58 @@ def test_a_run_without_a_mistake_goes_on(
     [
         (("--max_epoch", "1"), "--max_epoch: no id 'max_epoch' in train.yaml; did you mean 'train::"),
         (("--learnin_rate=1",), "did you mean 'learning_rate'"),
+        (("--train::trainer::max_epoch", "18"), "takes no argument max_epoch; did you mean 'max_epochs'?"),
         (("--image_encoder::depht", "18"), "takes no argument depht; did you mean 'depth'?"),
         (("--image_encoder::_target_", "medvlp_toolkit.encoders.resnett"), "did you mean 'resnet'?"),
         (("--optimizr::lr", "1"), "did you mean 'optimizer::lr'"),
-        (("--width", "@widht"), "@widht refers to an id that is not there"),
+        (("--width", "@widht"), "@widht refers to an id that does not exist"),
         (("--batch_size", "$len(@bank_size)"), "@bank_size refers to an id"),
         (("--device", "$tourch.device('cpu')"), "did you mean 'torch'?"),
     ],
 )  # fmt: skip
-def test_a_mistake_stops_the_run_with_its_mend(words: tuple[str, ...], told: str) -> None:
+def test_a_mistake_stops_the_run_with_its_fix(words: tuple[str, ...], told: str) -> None:
     with pytest.raises(ValueError) as stopped:
         check("--config_file", TRAIN, *words)
     assert told in str(stopped.value)
     assert "\n" not in str(stopped.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--is_first_rank", "True"), "no id 'is_first_rank' in train.yaml; set distributed: true"),
+        (("--early_stop::patience", "3"), "no id 'early_stop::patience' in train.yaml; set patience"),
+        (("--checkpointing::keep", "3"), "set checkpoint_every, keep_checkpoints or resume"),
+        (("--log_every", "$1 if @is_first_rank else 2"), "@is_first_rank refers to an id that does not exist; set"),
+    ],
+)  # fmt: skip
+def test_an_id_that_moved_is_refused_with_what_replaced_it(words: tuple[str, ...], told: str) -> None:
+    with pytest.raises(ValueError) as stopped:
+        check("--config_file", TRAIN, *words)
+    assert told in str(stopped.value)
+    assert "\n" not in str(stopped.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("+state: {mine: 1}", "own.yaml:1: state: has moved and is never read; set training::state"),
+        (
+            "best_checkpoint: {_target_: builtins.dict}",
+            "best_checkpoint: has moved and is never read; set training",
+        ),
+    ],
+)
+def test_an_overlay_that_sets_an_id_that_moved_is_refused(content: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(content + "\n")
+    with pytest.raises(ValueError) as stopped:
+        check("--config_file", f"['{TRAIN}','{tmp_path / 'own.yaml'}']")
+    assert told in str(stopped.value)
+
+
+def test_ones_own_id_of_such_a_name_is_let_be_where_it_is_read(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("state: 0.1\nweight_decay: '@state'\n")
+    check("--config_file", f"['{TRAIN}','{tmp_path / 'own.yaml'}']")
 
 
 def test_several_mistakes_are_told_together() -> None:

@@ -1,4 +1,4 @@
-"""Each mistake put into a bundle that has none is found, at its place, with its mend."""
+"""Each mistake put into a bundle that has none is found, at its place, with its fix."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ MISTAKES = [
         TRAIN,
         "batch_size",
         "given twice, first on line 9",
-        64,
+        66,
     ),
     Mistake(
         "an id given twice in JSON",
@@ -191,7 +191,7 @@ MISTAKES = [
         replace(TRAIN, "torch.optim.Adam", "torch.float32"),
         TRAIN,
         "optimizer::_target_",
-        "nothing that can be called",
+        "which is not callable",
     ),
     Mistake(
         "a target that is no text",
@@ -271,7 +271,7 @@ MISTAKES = [
         replace(TRAIN, '"@train::loader"', '"@train::loadr"'),
         TRAIN,
         "train::trainer::train_data_loader",
-        "@train::loadr refers to an id that is not there; did you mean 'train::loader'",
+        "@train::loadr refers to an id that does not exist; did you mean 'train::loader'",
     ),
     Mistake(
         "a reference in an expression mistyped",
@@ -286,7 +286,7 @@ MISTAKES = [
         replace(TRAIN, "max_epochs: 3", 'max_epochs: "@train::trainer::max_epochs"'),
         TRAIN,
         "train::trainer::max_epochs",
-        "refers in a circle: ",
+        "is a circular reference: ",
     ),
     Mistake(
         "a handler that refers to the trainer it is of",
@@ -338,7 +338,7 @@ MISTAKES = [
         replace(TRAIN, "  - $import glob\n", ""),
         TRAIN,
         "files",
-        "uses the name glob, which nothing imports",
+        "uses the name glob, which is not imported",
     ),
     Mistake(
         "an attribute that a module lacks",
@@ -366,7 +366,7 @@ MISTAKES = [
         replace(TRAIN, "@dataset_dir + '/*.png'", "@dataset_dir + '/@x.png'"),
         TRAIN,
         "files",
-        "an @ inside text is taken for a reference",
+        "an @ inside text is parsed as a reference",
     ),
     Mistake(
         "a word that MONAI takes for an import",
@@ -434,31 +434,71 @@ MISTAKES = [
         "labels",
         "configs/labels.txt is not in the bundle",
     ),
+    # -- what nothing reads
+    Mistake("an id that nothing reads", append(TRAIN, "spare: 3\n"), TRAIN, "spare", "never read", 66, strict=True),
+    Mistake(
+        "an id within others that nothing reads",
+        replace(TRAIN, "train:\n", "train:\n  spare: {a: [1, 2], b: 3}\n"),
+        TRAIN,
+        "train::spare",
+        "never read",
+        28,
+        strict=True,
+    ),
+    Mistake(
+        "an id that only another unread one refers to",
+        append(TRAIN, 'spare: 3\nunread: "@spare"\n'),
+        TRAIN,
+        "spare",
+        "never read",
+        66,
+        strict=True,
+    ),
+    Mistake(
+        "an id of an overlay that its configuration no longer refers to",
+        replace(TRAIN, '  lr: "@learning_rate"\n', ""),
+        OVERLAY,
+        "learning_rate",
+        "never read",
+        1,
+        strict=True,
+    ),
+    Mistake(
+        "an import that no expression uses",
+        replace(TRAIN, "  - $import glob\n", "  - $import glob\n  - $import json\n"),
+        TRAIN,
+        "imports::1",
+        "imports json, which is never used",
+        3,
+        strict=True,
+    ),
     # -- what MONAI asks for
     Mistake(
         "no length of the training",
         replace(TRAIN, '    max_epochs: "@max_epochs"\n', ""),
         TRAIN,
         "train::trainer::max_epochs",
-        "MONAI asks it of every training workflow",
+        "MONAI requires it in every training workflow",
     ),
     Mistake(
         "no inferer for training",
         replace(TRAIN, "  inferer:\n    _target_: SimpleInferer\n", ""),
         TRAIN,
         "train::inferer",
-        "MONAI asks it",
+        "MONAI requires it",
     ),
     Mistake(
         "no dataset_dir for inference",
         replace(INFERENCE, '  "dataset_dir": "data",\n', ""),
         INFERENCE,
         "dataset_dir",
-        "MONAI asks it of every inference workflow",
+        "MONAI requires it in every inference workflow",
     ),
     # -- metadata
     Mistake("no version", metadata_with(version=None), METADATA, "version", "is missing"),
-    Mistake("a version that is none", metadata_with(version="latest"), METADATA, "version", "'latest' is no version"),
+    Mistake(
+        "a version that is none", metadata_with(version="latest"), METADATA, "version", "'latest' is not a version"
+    ),
     Mistake(
         "a version without a word on it",
         metadata_with(version="0.3.0"),
@@ -481,7 +521,9 @@ MISTAKES = [
         "network_data_format::inputs::image::dtype",
         "is missing",
     ),
-    Mistake("no address of the schema", metadata_with(schema="here"), METADATA, "schema", "no address of a schema"),
+    Mistake(
+        "no address of the schema", metadata_with(schema="here"), METADATA, "schema", "not the address of a schema"
+    ),
     Mistake(
         "metadata that cannot be read",
         replace(METADATA, '"name": "small",', '"name": "small"'),
@@ -607,7 +649,7 @@ def test_a_seeded_mistake_is_found_at_its_place(mistake: Mistake, bundle: Path) 
     mistake.seed(bundle)
     found = found_in(bundle, mistake)
     matching = [
-        p for p in found if (p.file, p.id) == (mistake.file, mistake.id) and mistake.told in f"{p.message}; {p.mend}"
+        p for p in found if (p.file, p.id) == (mistake.file, mistake.id) and mistake.told in f"{p.message}; {p.fix}"
     ]
     assert matching, "\n".join(["found instead:", *map(str, found)])
     if mistake.line is not None:

@@ -11,7 +11,8 @@ from torch import Tensor
 import medvlp_toolkit as mv
 from medvlp_arl.graph_encoder import GraphAttentionEncoder
 from medvlp_arl.projection import TypedProjection
-from medvlp_toolkit.model import PretrainingModel, VisionLanguageModel
+from medvlp_toolkit.model.pretraining import PretrainingModel
+from medvlp_toolkit.model.vision_language import VisionLanguageModel
 
 WIDTH, TOKENS, VOCABULARY, ENTITIES, GRID = 16, 9, 40, 11, 3
 
@@ -46,7 +47,7 @@ def build(share_encodings: bool = True, seed: int = 0) -> PretrainingModel:
     losses = {
         "masked_language": mv.pretext_losses.masked_language_modelling(WIDTH, VOCABULARY),
         "masked_image": mv.pretext_losses.masked_image_modelling(
-            WIDTH, (GRID, GRID), 4, stop_after=2, decoder_width=8, decoder_layers=1, decoder_heads=2
+            WIDTH, (GRID, GRID), 12, stop_after=2, decoder_width=8, decoder_layers=1, decoder_heads=2
         ),
         "matching": mv.pretext_losses.image_text_matching(2 * WIDTH),
         "alignment": mv.pretext_losses.knowledge_alignment(WIDTH, 8),

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from medvlp_arl.graph_encoder import GraphAttention, GraphAttentionEncoder
-from medvlp_toolkit.engines.checkpoints import load_weights
-from medvlp_toolkit.knowledge_graph.graph import KnowledgeGraph
+from medvlp_toolkit.data.knowledge_graph import KnowledgeGraph
+from medvlp_toolkit.weights.weights import load_weights
 
 EDGES = [(0, 1), (0, 1), (2, 1), (3, 3), (3, 3), (1, 0), (4, 2)]
 

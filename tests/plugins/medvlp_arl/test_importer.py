@@ -20,7 +20,7 @@ from medvlp_arl.masked_image import sine_cosine_table
 from medvlp_arl.published_names import our_names, reason_unused, to_meter
 from medvlp_arl.scorer import AlignmentScorer, ImageFeatures
 from medvlp_toolkit.cli.main import app
-from medvlp_toolkit.engines.checkpoints import load_weights
+from medvlp_toolkit.weights.weights import load_weights
 
 KEYS = Path(__file__).parents[2] / "golden" / "arl" / "keys.json"
 HEADS = ("mlm_head.", "mim_head.", "itm_head.")
@@ -121,8 +121,8 @@ def test_another_image_size_resamples_positions_and_rebuilds_the_patch_decoders(
         model.model.image_encoder.positional_embedding[0], published["vision_encoder.visual.positional_embedding"][0]
     )
     assert model.losses["masked_image"].grid == (8, 8)
-    assert torch.equal(model.losses["masked_image"].head.positions[1:], sine_cosine_table((8, 8), 96))
-    with pytest.raises(ValueError, match="image_size of 100 is no multiple of the checkpoint's patch size 16"):
+    assert torch.equal(model.losses["masked_image"].head.positions, sine_cosine_table((8, 8), 96))
+    with pytest.raises(ValueError, match="image_size of 100 is not a multiple of the checkpoint's patch size 16"):
         mv.checkpoint_importers.arl(published, image_size=100)
 
 
@@ -173,11 +173,11 @@ def test_misfit_of_a_meter_file_is_told_in_its_own_names(published: State) -> No
 def test_file_that_matches_nothing_is_an_error(published: State) -> None:
     raw = {to_meter(name): value for name, value in without_knowledge(published).items()}
     for importer in ("arl", "m3ae"):  # the published code would load nothing of it and say nothing
-        with pytest.raises(ValueError, match=r"this is no (ARL|M3AE) checkpoint: it lacks modality_type_embeddings"):
+        with pytest.raises(ValueError, match=r"not a checkpoint of (ARL|M3AE): it lacks modality_type_embeddings"):
             mv.checkpoint_importers[importer](raw)
     with pytest.raises(ValueError, match="'state_dict' is a list"):
         mv.checkpoint_importers.arl({"state_dict": [1]})
-    with pytest.raises(ValueError, match="is no tensor"):
+    with pytest.raises(ValueError, match="is not a tensor"):
         mv.checkpoint_importers.arl({**published, "mlm_head.bias": [1.0]})
 
 
@@ -249,7 +249,7 @@ def test_foreign_file_is_refused_through_the_command(tmp_path: Path) -> None:
     torch.save({"weight": torch.zeros(2)}, tmp_path / "other.pt")
     result = run("arl", tmp_path / "other.pt", "--out", tmp_path / "models")
     assert result.exit_code == 2
-    assert "this is no ARL checkpoint" in result.output
+    assert "this is not a checkpoint of ARL" in result.output
     assert "Traceback" not in result.output
     assert not (tmp_path / "models").exists()
 
@@ -258,7 +258,7 @@ def test_foreign_file_is_refused_through_the_command(tmp_path: Path) -> None:
 
 
 def test_scorer_gives_the_alignment_of_the_image_with_every_entity(complete: State) -> None:
-    from medvlp_toolkit.model import Encodings
+    from medvlp_toolkit.model.encodings import Encodings
 
     model = mv.checkpoint_importers.arl(complete).eval()
     scorer = mv.checkpoint_importers.arl.network_def(model).eval()

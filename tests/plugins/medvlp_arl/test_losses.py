@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,7 +14,9 @@ from torch import Tensor, nn
 
 import medvlp_toolkit as mv
 from medvlp_arl.masked_image import sine_cosine_table
-from medvlp_toolkit.model import Encodings, PretrainingModel
+from medvlp_toolkit.model.encodings import Encodings
+from medvlp_toolkit.model.pretraining import PretrainingModel
+from medvlp_toolkit.testing.suites.stand_in import Sizes, stand_in_batch, stand_in_model
 
 
 def gradients(model: PretrainingModel, batch: dict[str, Tensor]) -> tuple[dict[str, float], dict[str, Tensor]]:
@@ -122,7 +125,9 @@ def test_image_loss_is_the_error_of_the_masked_patches_alone(small_arl: Any, sma
 
 
 def test_image_targets_are_normalised_patches_row_by_row_with_channels_last() -> None:
-    loss = mv.pretext_losses.masked_image_modelling(8, (2, 3), 4, decoder_width=8, decoder_layers=1, decoder_heads=2)
+    loss = mv.pretext_losses.masked_image_modelling(
+        8, (2, 3), (8, 12), decoder_width=8, decoder_layers=1, decoder_heads=2
+    )
     image = torch.randn(1, 3, 8, 12, generator=torch.Generator().manual_seed(0))
     targets = loss.targets(image)
     assert targets.shape == (1, 6, 48)
@@ -199,11 +204,85 @@ def test_batch_without_any_entity_still_reaches_every_parameter(small_arl: Any, 
 def test_losses_of_a_model_without_knowledge_need_no_entities() -> None:
     for loss in (
         mv.pretext_losses.masked_language_modelling(16, 40, knowledge=False),
-        mv.pretext_losses.masked_image_modelling(16, (3, 3), 4, knowledge=False),
+        mv.pretext_losses.masked_image_modelling(16, (3, 3), 12, knowledge=False),
         mv.pretext_losses.image_text_matching(32, knowledge=False),
     ):
         assert not [key for key in loss.needs if "entit" in key]
         assert "knowledge_encoder" not in loss.reads
+
+
+def test_the_step_is_one_compiled_graph(small_arl: Any, small_batch: Any) -> None:
+    """Asking parts for what they offer breaks no graph."""
+    explained = torch._dynamo.explain(small_arl())(small_batch())
+    assert (explained.graph_count, explained.graph_break_count) == (1, 0), explained.break_reasons
+
+
+def test_the_matching_head_is_as_wide_as_the_fusion_modules_pooled_feature() -> None:
+    fusion = mv.fusion_modules.knowledge_co_attention(16, 1, 2, 24, knowledge=False)
+    assert mv.pretext_losses.image_text_matching(fusion=fusion).head.in_features == 32
+    assert not [n for n, _ in mv.pretext_losses.image_text_matching(fusion=fusion).named_children() if n != "head"]
+
+
+class Whole(nn.Module):
+    supports_masking = False
+
+
+SMALL_DECODER = {"decoder_width": 8, "decoder_layers": 1, "decoder_heads": 2}
+
+
+@pytest.mark.parametrize(
+    ("make", "part", "clause"),
+    [
+        (
+            lambda: mv.pretext_losses.masked_image_modelling(16, (3, 3), 12, **SMALL_DECODER),
+            {"image_encoder": Whole},
+            "leaves patches out, and Whole sees whole images (supports_masking is False)",
+        ),
+        (
+            lambda: mv.pretext_losses.masked_image_modelling(16, (3, 3), (12, 14), **SMALL_DECODER),
+            {},
+            "the grid 3 × 3 of ClipVisionTransformer does not divide 12 × 14 pixels",
+        ),
+        (
+            lambda: mv.pretext_losses.image_text_matching(32),
+            {"fusion": nn.Identity},
+            "Identity gives none (it has no pooled_width)",
+        ),
+        (
+            lambda: mv.pretext_losses.image_text_matching(20),
+            {},
+            "of width 20, and that of KnowledgeCoAttention has 32",
+        ),
+    ],
+    ids=["whole-images", "grid", "no-pooled-feature", "other-width"],
+)
+def test_what_a_loss_cannot_do_without_is_named(
+    make: Callable[[], Any], part: dict[str, type[nn.Module]], clause: str, small_arl: Any
+) -> None:
+    loss, model = make(), small_arl().model
+    for name, replacement in part.items():
+        setattr(model, name, replacement())
+    assert clause in "; ".join(loss.requires(model))
+    with pytest.raises(ValueError, match=rf"the loss 'mine' \({type(loss).__name__}\)"):
+        PretrainingModel(model, {"mine": loss})
+
+
+def test_an_encoder_without_a_class_token_is_masked_too() -> None:
+    """Tokens before the patches are counted by the encoder, not by the loss."""
+    sizes = Sizes()
+    loss = mv.pretext_losses.masked_image_modelling(sizes.width, (4, 4), sizes.image, 1, **SMALL_DECODER)
+    predicted, masked = loss.predictions(Encodings(stand_in_model(sizes), stand_in_batch(loss.needs, sizes)))
+    assert predicted.shape == (sizes.batch, 16, 16)
+    assert masked.sum(dim=1).tolist() == [12] * sizes.batch
+
+
+def test_images_of_other_channels_or_size_than_the_loss_was_built_for_are_refused_in_a_line() -> None:
+    loss = mv.pretext_losses.masked_image_modelling(16, (3, 3), 12, **SMALL_DECODER)
+    for shape in ((2, 2, 12, 12), (2, 3, 12, 24)):
+        with pytest.raises(
+            ValueError, match=r"rebuilds images of 3 channels and 12 × 12 pixels, and those of the batch"
+        ):
+            loss.targets(torch.zeros(shape))
 
 
 def test_step_under_bfloat16_gives_about_the_same_losses(small_arl: Any, small_batch: Any) -> None:

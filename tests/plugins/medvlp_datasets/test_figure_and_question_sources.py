@@ -10,9 +10,9 @@ from PIL import Image
 
 from medvlp_datasets.figures import MedicatSource, MelindaSource, RocoSource
 from medvlp_datasets.questions import SlakeSource, VqaMed2019Source, VqaMed2021Source, VqaRadSource
-from medvlp_toolkit.data.prepare import Prepare
-from medvlp_toolkit.data.splits import LeakError
-from medvlp_toolkit.data.store import PackedStore
+from medvlp_toolkit.data.preparing.prepare import Prepare
+from medvlp_toolkit.data.preparing.splits import LeakError
+from medvlp_toolkit.data.store.store import PackedStore
 
 
 def write(path: Path, text: str) -> Path:
@@ -136,6 +136,28 @@ class TestVqaRad:
         assert second.split == "train"
         assert first.metadata == {"organ": "HEAD"}
         assert [item.detail[:7] for item in source.rejected] == ["entry 3", "entry 4"]
+
+    @pytest.mark.parametrize("answer", [None, "", "  ", ["left", "right"], {"side": "left"}, True])
+    def test_an_answer_that_is_no_text_is_rejected_and_is_no_class(self, tmp_path: Path, answer: object) -> None:
+        entries = [
+            {"qid": 1, "image_name": "a.jpg", "question": "Where?", "answer": " left ", "question_type": "PRES "},
+            {"qid": 2, "image_name": "a.jpg", "question": "How many?", "answer": 5},
+            {"qid": 3, "image_name": "a.jpg", "question": "What?", "answer": answer},
+            {"qid": 4, "image_name": "a.jpg", "question": None, "answer": "yes"},
+        ]
+        write(tmp_path / "trainset.json", json.dumps(entries))
+        source = VqaRadSource(tmp_path)
+        (study,) = source
+        assert [(question.answer, question.category) for question in study.questions] == [("left", "PRES"), ("5", None)]
+        assert [item.detail[:8] for item in source.rejected] == ["entry 2 ", "entry 3 "]
+
+    def test_a_question_that_is_there_twice_is_asked_once(self, tmp_path: Path) -> None:
+        entry = {"qid": "1", "image_name": "a.jpg", "question": "Effusion?", "answer": "Yes"}
+        write(tmp_path / "trainset.json", json.dumps([entry, {**entry, "qid": 1, "answer": "No"}]))
+        source = VqaRadSource(tmp_path)
+        (study,) = source
+        assert [question.answer for question in study.questions] == ["Yes"]
+        assert [item.reason for item in source.rejected] == ["duplicate id"]
 
     def test_form_with_one_file_per_split(self, tmp_path: Path) -> None:
         write(tmp_path / "trainset.json", json.dumps(VQA_RAD[:1]))

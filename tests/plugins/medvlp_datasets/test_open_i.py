@@ -44,10 +44,11 @@ def test_reports_alone(tmp_path: Path) -> None:
     assert second.id == "CXR2"
 
 
-def test_each_image_is_a_study_with_the_report(tmp_path: Path) -> None:
+def test_the_images_of_a_report_are_one_study(tmp_path: Path) -> None:
     (tmp_path / "png").mkdir()
     one, two, without = OpenISource(write(tmp_path / "xml"), tmp_path / "png")
-    assert [study.id for study in (one, two)] == ["CXR1_IM-1", "CXR1_IM-2"]
+    assert one.id == two.id == "CXR1"
+    assert [study.image_id for study in (one, two)] == ["CXR1_IM-1", "CXR1_IM-2"]
     assert one.report == two.report
     assert one.patient_id == two.patient_id == "CXR1"
     assert one.image == tmp_path / "png" / "CXR1_IM-1.png"

@@ -18,9 +18,9 @@ from medvlp_datasets.edema_severity import EdemaSeveritySource
 from medvlp_datasets.mimic_cxr import MimicCxrSource
 from medvlp_datasets.rsna_pneumonia import RsnaPneumoniaSource
 from medvlp_datasets.siim_pneumothorax import SiimPneumothoraxSource, decode_runs
-from medvlp_toolkit.data.prepare import Prepare
+from medvlp_toolkit.data.preparing.prepare import Prepare
 from medvlp_toolkit.data.records import Box
-from medvlp_toolkit.data.store import PackedStore
+from medvlp_toolkit.data.store.store import PackedStore
 
 
 def write(path: Path, text: str) -> Path:
@@ -110,11 +110,12 @@ class TestChexpert:
         assert [study.split for study in (first, second, third)] == ["train", "train", "validate"]
         assert first.metadata == {"sex": "Female", "age": 68.0, "view": "AP"}
         assert second.metadata["view"] == "Lateral"
-        assert len({study.id for study in source}) == 3
+        assert first.id == second.id == "train/patient00001/study1"
+        assert len({study.image_id for study in source}) == 3
         assert [item.detail[:6] for item in source.rejected] == ["line 4"]
 
     def test_lateral_views_can_be_left_out(self, root: Path) -> None:
-        assert all("frontal" in study.id for study in ChexpertSource(root, frontal_only=True))
+        assert all("frontal" in str(study.image_id) for study in ChexpertSource(root, frontal_only=True))
 
 
 class TestCovidx:
@@ -278,7 +279,8 @@ class TestMimicCxr:
 
     def check(self, source: MimicCxrSource, folder: Path, suffix: str) -> None:
         first, second, third = source
-        assert [study.id for study in (first, second, third)] == ["d1", "d2", "d3"]
+        assert [study.id for study in (first, second, third)] == ["50414267", "50414267", "57375967"]
+        assert [study.image_id for study in (first, second, third)] == ["d1", "d2", "d3"]
         assert first.image == folder / f"files/p10/p10000032/s50414267/d1{suffix}"
         assert first.patient_id == "10000032"
         assert first.report is not None
@@ -377,14 +379,14 @@ class TestEdemaSeverity:
     def test_grade_of_a_report_holds_for_its_images(self, root: Path, grades: Path) -> None:
         source = EdemaSeveritySource(grades, MimicCxrSource(root))
         first, second = source
-        assert [first.id, second.id] == ["d1", "d2"]
+        assert [first.image_id, second.image_id] == ["d1", "d2"]
         assert first.labels == {
             "No edema": 0, "Vascular congestion": 0, "Interstitial edema": 1, "Alveolar edema": 0,
         }  # fmt: skip
         assert first.metadata["edema_severity"] == 2
-        assert sorted(item.study_id for item in source.rejected) == ["2", "d3"]
+        assert sorted(item.study_id for item in source.rejected) == ["2", "57375967"]
 
     def test_grade_of_an_image_holds_for_it_alone(self, root: Path, grades: Path) -> None:
         (study,) = EdemaSeveritySource(grades, MimicCxrSource(root), grades="consensus", split="test")
-        assert (study.id, study.split) == ("d2", "test")
+        assert (study.image_id, study.split) == ("d2", "test")
         assert study.labels["No edema"] == 1

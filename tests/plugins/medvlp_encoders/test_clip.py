@@ -130,7 +130,7 @@ def test_positions_of_the_same_grid_are_untouched_and_the_class_token_keeps_its_
     resized = resized_positions(positions, (4, 5))
     assert resized.shape == (21, 4)
     assert torch.equal(resized[0], positions[0])
-    with pytest.raises(ValueError, match="no square grid"):
+    with pytest.raises(ValueError, match="not a square grid"):
         resized_positions(torch.randn(8, 4), (3, 3))
 
 

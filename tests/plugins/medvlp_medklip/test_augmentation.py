@@ -10,7 +10,7 @@ from torch import Tensor
 
 import medvlp_toolkit as mv
 from medvlp_medklip.augmentation import OPERATIONS, MedklipAugmentation, auto_contrast, equalize, sharpen
-from medvlp_toolkit.data.augmentation import EvaluationTransform
+from medvlp_toolkit.data.batches.augmentation import EvaluationTransform
 
 DRAWS = 32
 

@@ -85,7 +85,7 @@ def test_all_problems_are_listed_at_once(published: dict[str, Tensor]) -> None:
 
 
 def test_dict_of_another_model_is_refused_with_what_it_holds() -> None:
-    with pytest.raises(ValueError, match=r"this is no MedKLIP checkpoint: .*holds 2 entries, beginning with bias"):
+    with pytest.raises(ValueError, match=r"not a checkpoint of MedKLIP: .*holds 2 entries, beginning with bias"):
         load({"weight": torch.zeros(2), "bias": torch.zeros(2)})
     with pytest.raises(ValueError, match="beginning with nothing"):
         load({})

@@ -12,7 +12,8 @@ import medvlp_toolkit as mv
 from medvlp_medklip.losses import EntityExistence, EntityPosition
 from medvlp_medklip.optimisation import PublishedSchedule, parameter_groups
 from medvlp_medklip.projection import entity_projection, image_projection
-from medvlp_toolkit.model import PretrainingModel, VisionLanguageModel
+from medvlp_toolkit.model.pretraining import PretrainingModel
+from medvlp_toolkit.model.vision_language import VisionLanguageModel
 
 BASE = 1e-4
 STEPS = 600  # per epoch

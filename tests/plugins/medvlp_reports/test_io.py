@@ -62,8 +62,8 @@ def test_findings_and_impression_columns_are_sections(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "options", "message"),
     [
-        ("name,text\n1,a\n", {}, r"no id column \(uid, id, study_id\); its columns are name, text"),
-        ("uid,body\n1,a\n", {}, r"no text column \(text, report, findings, impression\)"),
+        ("name,text\n1,a\n", {}, r"plainly the id \(.*\); its columns are name, text; set id_column"),
+        ("uid,words\n1,a\n", {}, r"plainly the text \(.*\); its columns are uid, words; set text_column"),
         ("uid,text\n1,a\n", {"id_column": "study"}, "no column 'study'"),
         ("uid,text\n1,a\n", {"text_column": "body"}, "no column 'body'"),
         ("", {}, "empty; expected a header"),
@@ -86,11 +86,19 @@ def test_repeated_ids_and_short_rows_are_rejected_and_the_rest_is_read(tmp_path:
     assert ids(reports) == ["1", "3", "5"]
     assert reader.rejected == [
         Rejected("reports.csv:3", "duplicate id"),
-        Rejected("reports.csv:4", "1 columns instead of 2"),
+        Rejected("reports.csv:4", "1 field instead of 2"),
         Rejected("reports.csv:5", "no id"),
-        Rejected("reports.csv:7", "3 columns instead of 2"),
+        Rejected("reports.csv:7", "3 fields instead of 2"),
     ]
-    assert (reader.read, reader.empty) == (3, 1)
+    assert (reader.rows, reader.read, reader.empty) == (7, 3, 1)
+
+
+def test_a_report_that_every_image_of_its_study_repeats_is_read_once(tmp_path: Path) -> None:
+    path = tmp_path / "images.csv"
+    path.write_text("study_id,image,report\n1,a.png,Clear.\n1,b.png,Clear.\n2,c.png,Edema.\n", encoding="utf-8")
+    reader, reports = read(path)
+    assert ids(reports) == ["1", "2"]
+    assert (reader.rows, reader.read, reader.repeated, reader.rejected) == (3, 2, 1, [])
 
 
 def test_latin_1_and_byte_order_marks_and_nuls_are_read(tmp_path: Path) -> None:
@@ -129,6 +137,52 @@ def test_json_lines_are_read_and_bad_lines_rejected(tmp_path: Path) -> None:
         ("reports.jsonl:4", "no JSON object"),
         ("reports.jsonl:5", "no key 'text'"),
     ]
+
+
+def test_a_value_that_is_no_text_is_rejected(tmp_path: Path) -> None:
+    path = tmp_path / "reports.jsonl"
+    lines = [
+        '{"id": 1, "text": "a"}',
+        '{"id": 2, "text": ["b"]}',
+        '{"id": {"a": 1}, "text": "c"}',
+        '{"id": 4, "text": true}',
+    ]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    reader, reports = read(path)
+    assert ids(reports) == ["1"]
+    assert [item.reason for item in reader.rejected] == ["a value that is neither text nor number"] * 3
+    assert reader.rows == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "encoding"),
+    [
+        ("r.csv", "AccessionNumber;Report Text\r\n7;Épanchement, à gauche.\r\n", "utf-16"),
+        ("r.csv", "sep=;\r\naccession;narrative\r\n7;Épanchement, à gauche.\r\n", "cp1252"),
+        ("r.tsv", "study_id\treport\n7\tÉpanchement, à gauche.\n", "utf-8-sig"),
+        ("r.csv", 'image,patient,report\n7,p,"Épanchement, à gauche."\n', "utf-8"),
+    ],
+)
+def test_tables_as_hospitals_write_them_are_read(tmp_path: Path, name: str, content: str, encoding: str) -> None:
+    (tmp_path / name).write_bytes(content.encode(encoding))
+    assert read(tmp_path / name)[1] == [Report("7", "Épanchement, à gauche.")]
+
+
+def test_an_open_quote_does_not_give_a_report_to_another_patient(tmp_path: Path) -> None:
+    path = tmp_path / "small.tsv"
+    path.write_text('id\ttext\n1\tNo "big" effusion\n2\t"Unbalanced quote effusion\n3\tSmall effusion\n')
+    reader, reports = read(path)
+    assert reports == [Report("1", 'No "big" effusion'), Report("3", "Small effusion")]
+    assert reader.rejected == [Rejected("small.tsv:3", "a quote opens in it and does not close")]
+    assert reader.rows == reader.read + len(reader.rejected) == 3
+
+
+def test_a_table_without_header_does_not_show_its_first_report(tmp_path: Path) -> None:
+    path = tmp_path / "reports.csv"
+    path.write_text('S0,"No effusion.\nPatient Ford is well."\nS1,"Edema."\n')
+    with pytest.raises(ValueError, match="does not look like the names of columns") as caught:
+        read(path)
+    assert not any(word in str(caught.value) for word in ("effusion", "Ford", "S0"))
 
 
 def test_deeply_nested_json_is_rejected(tmp_path: Path) -> None:

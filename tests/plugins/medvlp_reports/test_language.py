@@ -16,9 +16,9 @@ from medvlp_reports.language import OTHER, LanguageCheck, languages
 from medvlp_reports.lexicon import default_lexicon, shipped_lexicon
 from medvlp_reports.rules import RuleFilter
 from medvlp_toolkit.cli.main import app
-from medvlp_toolkit.data.prepare import Prepare
+from medvlp_toolkit.data.preparing.prepare import Prepare
 from medvlp_toolkit.data.records import Report
-from medvlp_toolkit.data.rejected import read_rejected
+from medvlp_toolkit.data.store.rejected import read_rejected
 
 FOREIGN = {
     "German": "Kein Pneumothorax. Herz normal groß, Konsolidierung nicht nachweisbar.",

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 import medvlp_toolkit as mv
-from medvlp_toolkit.data.prepare import Prepare, PrepareError, Summary
-from medvlp_toolkit.data.store import PackedStore
+from medvlp_toolkit.data.preparing.prepare import Prepare, PrepareError, Summary
+from medvlp_toolkit.data.store.store import PackedStore
 from tests.chat_server import chat_server, status
 
 STUDIES = 150

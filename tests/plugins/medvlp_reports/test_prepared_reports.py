@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 
 from medvlp_reports.labels import label_reports
 from medvlp_reports.rules import RuleFilter
-from medvlp_toolkit.data.packing import ChunkPacker, unpack_rows
-from medvlp_toolkit.data.prepare import Prepare, Summary
-from medvlp_toolkit.data.record_json import dump
+from medvlp_toolkit.data.preparing.packing import ChunkPacker, unpack_rows
+from medvlp_toolkit.data.preparing.prepare import Prepare, Summary
+from medvlp_toolkit.data.preparing.record_json import dump
 from medvlp_toolkit.data.records import Report, Study
-from medvlp_toolkit.data.rejected import Reason, read_rejected
 from medvlp_toolkit.data.sections import DEFAULT_SECTIONS, with_sections
-from medvlp_toolkit.data.store import PackedStore
+from medvlp_toolkit.data.store.rejected import Reason
+from medvlp_toolkit.data.store.store import PackedStore
+from tests.rejections import read_rejected
 
 RULES = RuleFilter()
 

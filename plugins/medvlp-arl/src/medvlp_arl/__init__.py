@@ -1,1 +1,1 @@
-"""ARL (Chen et al. 2022): image and report aligned through a knowledge graph, fused with it, and taught by it."""
+"""ARL (Chen et al. 2022): aligning, fusing and learning through a knowledge graph."""

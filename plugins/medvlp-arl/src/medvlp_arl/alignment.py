@@ -1,4 +1,4 @@
-"""ARL's alignment of image and report: both say which of the knowledge's entities they speak of."""
+"""ARL's alignment loss: image and report each predict which entities of the knowledge graph are mentioned."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medvlp_arl.initialisation import initialise
-from medvlp_toolkit.model import Encodings
+from medvlp_toolkit.interfaces import Encodings
 
 
 class KnowledgeAlignment(nn.Module):
-    """Which entities of the knowledge graph do an image and a report speak of? (Chen et al. 2022, section 3.2.)
+    """Predicts which entities of the knowledge graph an image and a report mention (Chen et al. 2022, section 3.2).
 
     The features of either modality before fusion, mapped to the width of the entities, against every entity:
     binary cross-entropy of the dot products, averaged over samples and entities, image and text added.

@@ -1,4 +1,4 @@
-"""The two halves of a BERT layer, normalised after each (Devlin et al. 2019)."""
+"""The two halves of a post-norm BERT layer (Devlin et al. 2019)."""
 
 from typing import Optional
 

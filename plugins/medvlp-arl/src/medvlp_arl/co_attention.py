@@ -1,4 +1,4 @@
-"""The layers of ARL's fusion module: one of either stream, and what entities do beside them."""
+"""The layers of ARL's fusion module: co-attention for each stream, and knowledge injection."""
 
 from typing import Optional
 
@@ -10,7 +10,7 @@ from medvlp_arl.attention import EPSILON, Attention, FeedForward
 class CoAttentionLayer(nn.Module):
     """Self-attention, attention to the other stream, feed-forward (METER, Dou et al. 2022).
 
-    With ``injects`` it is ARL's text layer, which takes in what its entities say before the feed-forward network:
+    With ``injects`` it is ARL's text layer, which adds the entities' messages before the feed-forward network:
     LN(drop(W (a + s)) + a), where a are the tokens after attention to the image and s the sum of the entities
     that cover each token (Chen et al. 2022, section 3.3).
     """
@@ -34,7 +34,7 @@ class CoAttentionLayer(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Update the tokens x (B, L, D) of a stream ``source`` (B, S, D), all of them or some.
 
-        ``seen`` (B, S) and ``other_seen`` (B, O) tell tokens from padding in the stream and in the ``other``
+        ``seen`` (B, S) and ``other_seen`` (B, O) distinguish tokens from padding in the stream and in the ``other``
         (B, O, D); ``said`` (B, L, D) is what entities add. Returns x (B, L, D) and its attention to the other
         stream (B, L, O), empty unless asked for.
         """
@@ -46,7 +46,7 @@ class CoAttentionLayer(nn.Module):
 
 
 class Injection(nn.Module):
-    """Adds to tokens what entities say of them; applied without entities too."""
+    """Adds the entities' messages to tokens; applied without entities too."""
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class Injection(nn.Module):
 
 
 class KnowledgeLayer(nn.Module):
-    """Entities attend to one another and to the image, and tell their tokens (Chen et al. 2022, section 3.3).
+    """Entities attend to one another and to the image, and inform their tokens (Chen et al. 2022, section 3.3).
 
     The last layer has no feed-forward network: nobody reads entities after it.
     """
@@ -87,8 +87,8 @@ class KnowledgeLayer(nn.Module):
 
     def say(self, entities: Tensor, alignment: Tensor) -> Tensor:
         """(B, M, Dk), (B, M, L) -> (B, L, D): to each token the sum of the entities that cover it."""
-        told: Tensor = self.to_text(entities)
-        return alignment.to(told.dtype).transpose(1, 2) @ told
+        injected: Tensor = self.to_text(entities)
+        return alignment.to(injected.dtype).transpose(1, 2) @ injected
 
     def onward(self, entities: Tensor) -> Tensor:
         """(B, M, Dk) -> (B, M, Dk): what the next layer reads."""

@@ -1,4 +1,4 @@
-"""ARL's parts put together, with the sizes of a checkpoint."""
+"""Builds ARL's model with the sizes of a checkpoint."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from medvlp_arl.projection import TypedProjection
 from medvlp_arl.published_names import HEADS
 from medvlp_encoders.clip import ClipVisionTransformer
 from medvlp_encoders.text import TransformersText
-from medvlp_toolkit.model import PretrainingModel, VisionLanguageModel
+from medvlp_toolkit.model.pretraining import PretrainingModel
+from medvlp_toolkit.model.vision_language import VisionLanguageModel
 
 #: RoBERTa-base's; a state dict does not carry it.
 TEXT_EPSILON = 1e-5
@@ -77,7 +78,7 @@ class Sizes:
         decoder_heads: int | None,
         mim_layer: int,
     ) -> Sizes:
-        """Read them off the tensors; heads of attention, which leave no trace, are one for 64 channels unless given.
+        """Infer them from the tensors; attention heads, which are not stored, are one per 64 channels unless given.
 
         Raises:
             ValueError: when a tensor that decides a size is missing, or the image size does not fit.
@@ -92,7 +93,7 @@ class Sizes:
         image_width, channels, patch, _ = shape("vision_encoder.visual.conv1.weight")
         side = round((shape("vision_encoder.visual.positional_embedding")[0] - 1) ** 0.5)
         if image_size is not None and image_size % patch:
-            raise ValueError(f"an image_size of {image_size} is no multiple of the checkpoint's patch size {patch}")
+            raise ValueError(f"an image_size of {image_size} is not a multiple of the checkpoint's patch size {patch}")
         vocabulary, text_width = shape("language_encoder.embeddings.word_embeddings.weight")
         decoder_width = shape("mim_head.mask_token")[-1] if "mim_head.mask_token" in tensors else 0
         knows = "align_head.x" in tensors
@@ -134,7 +135,7 @@ class Sizes:
 
 
 def composed(sizes: Sizes, weights: Mapping[str, float], share_encodings: bool) -> PretrainingModel:
-    """A model of these sizes, its weights drawn from a fixed seed."""
+    """A model of these sizes, with weights drawn from a fixed seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         losses = _losses(sizes)
@@ -191,7 +192,7 @@ def _model(sizes: Sizes) -> VisionLanguageModel:
 
 
 def _losses(sizes: Sizes) -> dict[str, nn.Module]:
-    """Those whose heads the checkpoint holds; matching alone where it holds none."""
+    """The losses whose heads the checkpoint holds; only matching if it holds none."""
     present = sizes.heads_present or ("matching",)
     losses: dict[str, nn.Module] = {}
     if "masked_language" in present:
@@ -200,7 +201,7 @@ def _losses(sizes: Sizes) -> dict[str, nn.Module]:
         losses["masked_image"] = MaskedImageModelling(
             sizes.width,
             (sizes.grid, sizes.grid),
-            sizes.patch,
+            sizes.grid * sizes.patch,
             sizes.image_channels,
             sizes.mim_layer,
             sizes.decoder_width,

@@ -1,4 +1,4 @@
-"""What pre-training taught: the pretext tasks on unseen studies, and a linear probe on frozen image features."""
+"""Evaluation of pre-training: the pretext tasks on unseen studies, and a linear probe on frozen image features."""
 
 from __future__ import annotations
 
@@ -8,20 +8,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from ignite.engine import Engine, Events
-from rich.console import Console
+from ignite.engine import Engine
 from rich.table import Table
 
 from medvlp_arl.pretext_metrics import PretextMetrics
-from medvlp_toolkit.data.dataset import StudyDataset
-from medvlp_toolkit.evaluation.linear_probe import ProbeScores, image_features, linear_probe
-from medvlp_toolkit.evaluation.results import Results
-from medvlp_toolkit.evaluation.run_record import run_record
-from medvlp_toolkit.evaluation.zero_shot import score_table
-from medvlp_toolkit.model import PretrainingModel
+from medvlp_toolkit.data.batches.dataset import StudyDataset
+from medvlp_toolkit.evaluation.finetuning.linear_probe import ProbeScores, image_features, linear_probe
+from medvlp_toolkit.evaluation.handler import Evaluation
+from medvlp_toolkit.evaluation.zero_shot.classification import score_table
+from medvlp_toolkit.model.pretraining import PretrainingModel
 
 
-class PretextEvaluation:
+class PretextEvaluation(Evaluation):
     """Prints and writes the pretext metrics of an evaluator, and the probe of its network beside an untrained one.
 
     The results folder has ``metrics.json`` (``pretext`` and ``probe``), the probe's scores of the test studies, and
@@ -34,10 +32,7 @@ class PretextEvaluation:
         transform: from the stored batch to the model's.
         output_dir: folder of the results.
         probe_limit: studies that the probe learns from; all when None.
-        title: of the tables.
-        config: kept in ``run.json``.
-        checkpoint: file whose weights are evaluated.
-        seconds: what took how long before.
+        title, config, checkpoint, seconds: see :class:`~medvlp_toolkit.evaluation.Evaluation`.
     """
 
     def __init__(
@@ -55,36 +50,29 @@ class PretextEvaluation:
         checkpoint: str | Path | None = None,
         seconds: Mapping[str, float] | None = None,
     ) -> None:
+        super().__init__(probe_test, output_dir, title, config, checkpoint, seconds, bundle="ARL")
         self.metrics = metrics
         self.trained, self.untrained = trained, untrained
         self.probe_train, self.probe_test = probe_train, probe_test
         self.transform = transform
-        self.output_dir = Path(output_dir)
         self.probe_limit = probe_limit
-        self.title = title
-        self.config = dict(config or {})
-        self.checkpoint = checkpoint
-        self.seconds = dict(seconds or {})
 
-    def attach(self, engine: Engine) -> None:
-        engine.add_event_handler(Events.COMPLETED, self._finish)
-
-    def _finish(self, engine: Engine) -> None:
+    def finish(self, engine: Engine) -> None:
         device: Any = engine.state.device
         parts = dict(self.metrics.parts)
         probes: dict[str, ProbeScores] = {}
-        labels = self.probe_test.label_names
-        if labels:
+        tables = [_pretext_table(parts, self.title)]
+        if self.probe_test.label_names:
             probes = {
                 "trained": self._probe(self.trained, device),
                 "untrained": self._probe(self.untrained, device),
             }
-        console = Console()
-        console.print(_pretext_table(parts, self.title))
-        if probes:
-            console.print(_probe_table(probes, self.title))
-        self._write(parts, probes, device)
-        console.print(f"results: {self.output_dir}", soft_wrap=True, highlight=False)
+            tables.append(_probe_table(probes, self.title))
+        metrics = {
+            "pretext": parts,
+            "probe": {name: {"mean_auc": probe.mean_auc, "auc": probe.auc} for name, probe in probes.items()},
+        }
+        self.write(device, self._table(probes), metrics, tables=tables)
 
     def _probe(self, model: PretrainingModel, device: torch.device) -> ProbeScores:
         train, test = self.probe_train, self.probe_test
@@ -94,24 +82,19 @@ class PretextEvaluation:
         unseen = image_features(model.model, test, self.transform, device)
         return linear_probe(features, train.targets[: len(features)], unseen, test.targets, test.label_names)
 
-    def _write(self, parts: Mapping[str, float], probes: Mapping[str, ProbeScores], device: Any) -> None:
+    def _table(self, probes: Mapping[str, ProbeScores]) -> Any:
         test = self.probe_test
         targets = np.zeros((len(test), 0), np.int8) if test.targets is None else test.targets
         scores = probes["trained"].scores if probes else np.zeros((len(test), 0), np.float32)
-        table = score_table(
+        return score_table(
             test.study_ids,
             targets,
             scores,
             test.label_names,
             patient_id=test.patient_ids,
             split=test.store.values("split", test.rows),
+            image_id=test.store.image_ids(test.rows) if len(set(test.study_ids)) < len(test) else None,
         )
-        metrics = {
-            "pretext": parts,
-            "probe": {name: {"mean_auc": probe.mean_auc, "auc": probe.auc} for name, probe in probes.items()},
-        }
-        run = run_record(self.config, self.checkpoint, device, self.seconds, bundle="ARL", title=self.title)
-        Results.write(self.output_dir, table, metrics, run)
 
 
 def _pretext_table(parts: Mapping[str, float], title: str) -> Table:

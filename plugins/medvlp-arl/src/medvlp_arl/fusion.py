@@ -1,4 +1,4 @@
-"""Image and text that attend to one another, and entities that inform the text: ARL's fusion module."""
+"""ARL's fusion module: co-attention of image and text, with knowledge injected into the text."""
 
 from typing import Optional
 
@@ -135,7 +135,7 @@ class KnowledgeCoAttention(nn.Module):
         knowledge: Optional[Knowledge],  # noqa: UP045
         text: Tensor,
     ) -> tuple[Tensor, Tensor, Optional[Tensor]]:  # noqa: UP045
-        """Embeddings, which of them are there, and what they cover; the last is None where nothing is injected."""
+        """Embeddings, which of them are present, and the tokens they cover; the last is None without injection."""
         if knowledge is None or not self.reads_knowledge:
             return text, text, None
         return knowledge.embeddings, knowledge.mask, knowledge.alignment

@@ -1,4 +1,4 @@
-"""The knowledge graph's entities, each informed by its neighbours: ARL's graph encoder."""
+"""ARL's graph encoder: embeds each entity of the knowledge graph from its neighbours."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medvlp_toolkit.knowledge_graph.graph import KnowledgeGraph
+from medvlp_toolkit.data.knowledge_graph import KnowledgeGraph
+from medvlp_toolkit.model.vision_language import VisionLanguageModel
 
 
 class GraphAttention(nn.Module):
@@ -108,12 +109,13 @@ class GraphAttentionEncoder(nn.Module):
         self.register_buffer("edge_index", edges.clone())
         self.embeddings = nn.Parameter(embeddings.clone())
         self.embedding_ln = nn.LayerNorm(width)
+        self.hidden, self.heads = hidden, heads
         self.dropout = nn.Dropout(dropout)
         self.conv1 = GraphAttention(width, hidden, heads, concat=True, dropout=dropout)
         self.conv2 = GraphAttention(heads * hidden, width, 1, concat=False, dropout=dropout)
 
     def forward(self) -> Tensor:
-        """() -> (E, width): every entity with what its neighbours say of it."""
+        """() -> (E, width): every entity embedded with its neighbourhood."""
         loops = torch.arange(self.num_entities, device=self.edge_index.device)
         source = torch.cat([self.edge_index[0].clamp(min=0), loops])
         target = torch.cat([self.edge_index[1].clamp(min=0), loops])
@@ -123,6 +125,17 @@ class GraphAttentionEncoder(nn.Module):
         out: Tensor = self.conv2(x, source, target, counts)
         return out
 
+    def architecture(self) -> dict[str, Any]:
+        """Arguments that build an encoder of the same sizes; the graph comes from a checkpoint."""
+        return {
+            "entities": self.num_entities,
+            "triples": self.edge_index.shape[1],
+            "width": self.num_features,
+            "hidden": self.hidden,
+            "heads": self.heads,
+            "dropout": self.dropout.p,
+        }
+
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
         misfit = self.explain_misfit(state_dict, prefix)
         if misfit is not None:
@@ -130,16 +143,33 @@ class GraphAttentionEncoder(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *arguments)
 
     def explain_misfit(self, state_dict: Mapping[str, Any], prefix: str = "") -> str | None:
-        """A sentence when a state dict is of another graph than the one that this encoder was built with."""
+        """A sentence if a state dict belongs to another graph than this encoder."""
         edges = state_dict.get(f"{prefix}edge_index")
         embeddings = state_dict.get(f"{prefix}embeddings", self.embeddings)
         if edges is None or (_same_graph(self.edge_index, edges) and len(embeddings) == self.num_entities):
             return None
-        return (
-            f"the checkpoint's knowledge graph ({len(embeddings)} entities, {edges.shape[1]} triples) is not the one "
-            f"given ({self.num_entities} entities, {self.edge_index.shape[1]} triples); give the graph file that the "
-            "model was trained with"
-        )
+        return _misfit(len(embeddings), edges.shape[1], self.num_entities, self.edge_index.shape[1])
+
+
+def checked_graph(model: VisionLanguageModel, graph: KnowledgeGraph | None) -> KnowledgeGraph | None:
+    """The graph to link batches with, as given.
+
+    Raises:
+        ValueError: when the model has another one.
+    """
+    encoder = model.knowledge_encoder
+    if graph is not None and isinstance(encoder, GraphAttentionEncoder):
+        edges, given = encoder.edge_index.cpu(), torch.from_numpy(graph.edge_index)
+        if len(graph.entity_ids) != encoder.num_entities or not torch.equal(edges, given.to(edges)):
+            raise ValueError(_misfit(encoder.num_entities, edges.shape[1], len(graph.entity_ids), given.shape[1]))
+    return graph
+
+
+def _misfit(entities: int, triples: int, given_entities: int, given_triples: int) -> str:
+    return (
+        f"the checkpoint's knowledge graph ({entities} entities, {triples} triples) is not the one given "
+        f"({given_entities} entities, {given_triples} triples); give the graph file that the model was trained with"
+    )
 
 
 def _same_graph(ours: Tensor, theirs: Tensor) -> bool:

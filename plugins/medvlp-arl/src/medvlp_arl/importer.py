@@ -1,4 +1,4 @@
-"""Checkpoints of the published ARL, M3AE and METER as :class:`~medvlp_toolkit.model.PretrainingModel`."""
+"""Imports checkpoints of the published ARL, M3AE and METER as :class:`~medvlp_toolkit.model.PretrainingModel`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from medvlp_arl.composition import Sizes, composed
 from medvlp_arl.published_names import TYPE_EMBEDDINGS, from_meter, to_meter
 from medvlp_arl.published_weights import filled, unwrapped
 from medvlp_arl.scorer import alignment_scorer, image_features
-from medvlp_toolkit.model import PretrainingModel
+from medvlp_toolkit.model.pretraining import PretrainingModel
 
 #: Weights of the losses in the total.
 ARL_WEIGHTS = {"masked_language": 1.0, "masked_image": 1.0, "matching": 0.1, "alignment": 1.0}
@@ -74,7 +74,7 @@ def m3ae(
 ) -> PretrainingModel:
     """Build M3AE (Chen et al. 2022) from its published checkpoints: ARL's model without knowledge.
 
-    Fine-tuned checkpoints hold a downstream head only; they get a fresh matching head, and the report says so.
+    Fine-tuned checkpoints hold a downstream head only; they get a fresh matching head, which the report notes.
 
     Args:
         state_dict: bare or under ``state_dict`` (Lightning).

@@ -1,4 +1,4 @@
-"""How ARL's own layers begin."""
+"""Initialisation of ARL's own layers."""
 
 from __future__ import annotations
 

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from medvlp_arl.attention import EPSILON
 from medvlp_arl.initialisation import initialise
-from medvlp_toolkit.model import Encodings
+from medvlp_toolkit.interfaces import Encodings
 
 
 class VocabularyHead(nn.Module):
-    """BERT's language head with a decoder of its own: dense, GELU, norm, then one score per token of the vocabulary."""
+    """BERT's language head with its own decoder: dense, GELU, norm, then one score per token of the vocabulary."""
 
     def __init__(self, width: int, vocabulary_size: int) -> None:
         super().__init__()
@@ -27,14 +27,14 @@ class VocabularyHead(nn.Module):
 
 
 class MaskedLanguageModelling(nn.Module):
-    """Which tokens were masked, told from the rest of the report, the image and the entities left?
+    """Predicts masked tokens from the rest of the report, the image and the remaining entities.
 
     Cross-entropy over the masked tokens (Devlin et al. 2019); which tokens are masked is drawn with the batch (whole
     entities, Chen et al. 2022, section 3.4). The vocabulary is scored at the masked positions only.
 
     Args:
         width: D of the fused text.
-        vocabulary_size: of the text encoder's tokenizer.
+        vocabulary_size: tokens that the text encoder's tokenizer knows.
         knowledge: whether entities that touch no mask are injected; False for a model without knowledge.
         init_std: of the initial weights, published 0.02; None keeps torch's own, with which narrow models learn.
 
@@ -43,7 +43,7 @@ class MaskedLanguageModelling(nn.Module):
         masked_language:
           _target_: medvlp_toolkit.pretext_losses.masked_language_modelling
           width: "@fusion.width"
-          vocabulary_size: "@text_encoder.vocabulary_size"
+          vocabulary_size: "$len(@text_encoder.tokenizer)"
     """
 
     def __init__(
@@ -65,9 +65,9 @@ class MaskedLanguageModelling(nn.Module):
     def forward(self, encodings: Encodings) -> tuple[Tensor, Tensor]:
         labels = encodings.batch["masked_labels"].to(torch.long).flatten()
         logits = self.logits(encodings).flatten(0, 1)
-        told = labels != -100
+        masked = labels != -100
         # ignore_index leaves a zero connected to the head where nothing is masked.
-        return F.cross_entropy(logits, labels, ignore_index=-100, reduction="sum"), told.sum()
+        return F.cross_entropy(logits, labels, ignore_index=-100, reduction="sum"), masked.sum()
 
     def logits(self, encodings: Encodings) -> Tensor:
         """(B, K, vocabulary_size) float32 at the K masked positions."""

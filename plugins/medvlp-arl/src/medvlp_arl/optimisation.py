@@ -1,4 +1,4 @@
-"""ARL's optimiser groups, and the form of AdamW that it was trained with."""
+"""ARL's optimiser groups, and the AdamW variant that it was trained with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 #: Heads of the losses, and the graph encoder, which the published code holds in the alignment head.
 _HEADS = ("losses.", "model.knowledge_encoder.")
 #: Type embeddings, which the projections hold here, are base.
-_MULTI_MODAL = ("model.image_projection.", "model.text_projection.", "model.fusion.")
+_MULTI_MODAL = ("model.image_projection.", "model.text_projection.", "model.entity_projection.", "model.fusion.")
 #: Parts of a name that go without weight decay. CLIP's norms are called ``ln_1``, ``ln_pre``, …: they are decayed,
 #: as published, and so is the graph encoder's ``embedding_ln``.
 _PLAIN = ("bias", "LayerNorm.", "norm.")
@@ -27,7 +27,7 @@ def parameter_groups(
     """Six groups: {base, heads, multi-modal} × {decayed, plain}, each with its learning rate and decay.
 
     Base are both encoders and the type embeddings; heads are the losses' own and the graph encoder; multi-modal are
-    both projections and the fusion module. Biases and layer norms are plain, save CLIP's and the graph encoder's.
+    the projections and the fusion module. Biases and layer norms are plain, save CLIP's and the graph encoder's.
     Frozen parameters and empty groups are left out.
 
     Args:

@@ -1,4 +1,4 @@
-"""How well a model does its pretext tasks, beside what guessing the most frequent answer would give."""
+"""Metrics of the pretext tasks, beside the baseline of guessing the most frequent answer."""
 
 from __future__ import annotations
 
@@ -11,46 +11,31 @@ from ignite.engine import Engine
 from ignite.exceptions import NotComputableError
 from ignite.metrics import Metric
 from ignite.metrics.metric import reinit__is_reduced
-from monai.engines.utils import IterationEvents
 from torch import Tensor
 
 from medvlp_arl.alignment import KnowledgeAlignment
 from medvlp_arl.masked_image import MaskedImageModelling
 from medvlp_arl.masked_language import MaskedLanguageModelling
 from medvlp_arl.matching import ImageTextMatching
-from medvlp_toolkit.engines.device import Precision, autocast, to_device
 from medvlp_toolkit.engines.parallel import unwrap
-from medvlp_toolkit.model import Encodings, PretrainingModel
+from medvlp_toolkit.evaluation.step import EvaluationStep
+from medvlp_toolkit.model.encodings import Encodings
+from medvlp_toolkit.model.pretraining import PretrainingModel
 
 #: Steps of probability in which scores are counted: areas under curves are exact to half of one.
 BINS = 256
 
 
-class PretextStep:
-    """Counts of what a :class:`~medvlp_toolkit.model.PretrainingModel` gets right in one batch.
+class PretextStep(EvaluationStep):
+    """Counts the correct predictions of a :class:`~medvlp_toolkit.model.PretrainingModel` in one batch.
 
-    Given to MONAI's ``SupervisedEvaluator`` as ``iteration_update``. The output is a dict of tensors that
+    An :class:`~medvlp_toolkit.evaluation.EvaluationStep` whose output is a dict of tensors that
     :class:`PretextMetrics` adds up: for each loss ``<name>:sum`` and ``<name>:count``, and what its kind has beside.
-
-    Args:
-        transform: from the stored batch to the model's.
-        precision: ``fp32``, ``bf16`` or ``fp16``.
     """
 
-    def __init__(self, transform: Callable[[Mapping[str, Any]], dict[str, Any]], precision: Precision = "fp32") -> None:
-        self.transform = transform
-        self.precision: Precision = precision
-
-    @torch.no_grad()
-    def __call__(self, engine: Any, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        prepared = self.transform(to_device(batch, engine.state.device))
+    def predict(self, engine: Any, batch: Mapping[str, Any], prepared: dict[str, Any]) -> dict[str, Tensor]:
         model: Any = unwrap(engine.network)
-        model.eval()
-        with autocast(engine.state.device, self.precision):
-            counts = pretext_counts(model, prepared)
-        engine.fire_event(IterationEvents.FORWARD_COMPLETED)
-        engine.fire_event(IterationEvents.MODEL_COMPLETED)
-        return counts
+        return pretext_counts(model, prepared)
 
 
 def pretext_counts(model: PretrainingModel, batch: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -77,16 +62,18 @@ def pretext_counts(model: PretrainingModel, batch: Mapping[str, Any]) -> dict[st
 
 
 def _tokens(loss: MaskedLanguageModelling, encodings: Encodings) -> dict[str, Tensor]:
-    """Right answers and the answers there were, of all masked tokens and of those of linked entities."""
+    """Correct predictions and totals, of all masked tokens and of those of linked entities."""
     batch = encodings.batch
     labels = batch["masked_labels"].to(torch.long)
     logits = loss.logits(encodings)
-    told = labels >= 0
-    right = (logits.argmax(dim=-1) == labels) & told
+    masked = labels >= 0
+    right = (logits.argmax(dim=-1) == labels) & masked
     vocabulary = logits.shape[-1]
-    found = {"token_right": right.sum(), "token_answers": torch.bincount(labels[told], minlength=vocabulary)}
+    found = {"token_right": right.sum(), "token_answers": torch.bincount(labels[masked], minlength=vocabulary)}
     if "linked_entity_alignment" in batch:
-        of_entity = (batch["linked_entity_alignment"] > 0).any(dim=1).gather(1, batch["masked_positions"].long()) & told
+        of_entity = (batch["linked_entity_alignment"] > 0).any(dim=1).gather(
+            1, batch["masked_positions"].long()
+        ) & masked
         found["entity_right"] = (right & of_entity).sum()
         found["entity_answers"] = torch.bincount(labels[of_entity], minlength=vocabulary)
     return found

@@ -1,4 +1,4 @@
-"""The maps into the fused width, with what tells image from text."""
+"""Projections to the fused width, with a modality embedding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Published parameter names of ARL, M3AE and METER, and ours."""
+"""Maps published parameter names of ARL, M3AE and METER to ours."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def our_names(published: str) -> tuple[str, ...]:
 
 
 def reason_unused(published: str, fusion_layers: int) -> str | None:
-    """Why nothing needs a published entry, or None."""
+    """The reason why a published entry is not needed, or None."""
     for pattern, reason in _UNUSED:
         if re.fullmatch(pattern, published):
             return reason

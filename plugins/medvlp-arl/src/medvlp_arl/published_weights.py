@@ -1,4 +1,4 @@
-"""Published tensors into our model, every one accounted for."""
+"""Loads published tensors into our model and accounts for every one."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch import Tensor
 from medvlp_arl.composition import Sizes
 from medvlp_arl.published_names import TYPE_EMBEDDINGS, our_names, reason_unused
 from medvlp_encoders.clip_weights import resized_positions
-from medvlp_toolkit.engines.key_report import KeyReport
-from medvlp_toolkit.model import PretrainingModel
+from medvlp_toolkit.interfaces import KeyReport
+from medvlp_toolkit.model.pretraining import PretrainingModel
 
 _POSITIONS = "vision_encoder.visual.positional_embedding"
 #: Without these a file is none of the three systems'.
@@ -26,10 +26,10 @@ def unwrapped(
     system: str,
     rename: Callable[[str], str] = str,
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors of a checkpoint, bare or in Lightning's container, and what else the container held, with why not.
+    """The tensors of a checkpoint, bare or in Lightning's container, and its skipped entries with reasons.
 
     Raises:
-        ValueError: when it is no checkpoint of these systems.
+        ValueError: when it is not a checkpoint of these systems.
     """
     inner = state_dict.get("state_dict", state_dict)
     if not isinstance(inner, Mapping):
@@ -39,10 +39,10 @@ def unwrapped(
     foreign = [key for key, value in tensors.items() if not isinstance(value, Tensor)]
     missing = [key for key in _TELLING if key not in tensors]
     if missing or foreign:
-        wrong = f"it lacks {', '.join(missing)}" if missing else f"{', '.join(foreign[:3])} is no tensor"
+        wrong = f"it lacks {', '.join(missing)}" if missing else f"{', '.join(foreign[:3])} is not a tensor"
         shown = ", ".join(sorted(tensors)[:5]) or "nothing"
         raise ValueError(
-            f"this is no {system} checkpoint: {wrong}; it holds {len(tensors)} entries, beginning with {shown}"
+            f"this is not a checkpoint of {system}: {wrong}; it holds {len(tensors)} entries, beginning with {shown}"
         )
     return tensors, around
 
@@ -56,7 +56,7 @@ def filled(
 ) -> PretrainingModel:
     """Put the published values into ``model`` and leave a ``key_report`` on it.
 
-    ``published`` turns the name of an entry back into what the file says.
+    ``published`` maps the name of an entry back to the file's name.
 
     Raises:
         ValueError: with the whole list of what does not fit.
@@ -103,7 +103,7 @@ def _fitting(key: str, value: Tensor, sizes: Sizes) -> Tensor:
 
 
 def _contradiction(key: str, value: Tensor, tensors: Mapping[str, Tensor]) -> list[str]:
-    """A tensor that is said to be there twice has to be the same twice."""
+    """Duplicate tensors must be equal."""
     for second, first in (("lin_dst", "lin_src"), ("lin_r", "lin_l")):
         if f".{second}." in key:
             twin = tensors.get(key.replace(f".{second}.", f".{first}."))

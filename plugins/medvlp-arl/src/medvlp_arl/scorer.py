@@ -1,11 +1,12 @@
-"""From an image to what a pre-trained model says of it: the towers that are verified, exported and deployed."""
+"""Maps an image to a pre-trained model's outputs: the networks that are verified, exported and deployed."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from medvlp_toolkit.model import PretrainingModel, VisionLanguageModel
+from medvlp_toolkit.model.pretraining import PretrainingModel
+from medvlp_toolkit.model.vision_language import VisionLanguageModel
 
 
 class AlignmentScorer(nn.Module):
@@ -13,7 +14,7 @@ class AlignmentScorer(nn.Module):
 
     The image side of a model, the alignment loss's head for it, and the graph encoder's entities as a buffer: in
     evaluation they do not change. Built from sizes alone, it takes its state dict from a file. Training moves the
-    entities: :meth:`refresh` reads them anew.
+    entities: :meth:`refresh` reads them again.
 
     Args:
         model: with a ``knowledge_encoder``.
@@ -36,11 +37,11 @@ class AlignmentScorer(nn.Module):
         self.image_encoder = model.image_encoder
         self.image_projection = model.image_projection
         self.head = head
-        self.class_tokens = int(getattr(model.image_encoder, "num_prefix_tokens", 0))
+        self.class_tokens = int(model.image_encoder.num_prefix_tokens)  # type: ignore[arg-type]
         self.register_buffer("entity_embeddings", _entities(model))
 
     def forward(self, image: Tensor) -> Tensor:
-        """(B, C, H, W) float image -> (B, E) float32 probability that it speaks of each entity."""
+        """(B, C, H, W) float image -> (B, E) float32 probability that its report mentions each entity."""
         tokens: Tensor = self.image_projection(self.image_encoder(image))
         summary = tokens[:, 0] if self.class_tokens > 0 else tokens.mean(dim=1)
         scores: Tensor = self.head(summary)
@@ -48,7 +49,7 @@ class AlignmentScorer(nn.Module):
 
     @torch.jit.unused
     def refresh(self, model: VisionLanguageModel) -> "AlignmentScorer":
-        """Take the graph encoder's entities as they are now; returns the scorer."""
+        """Recompute the entities from the graph encoder; returns the scorer."""
         self.entity_embeddings.copy_(_entities(model))
         return self
 
@@ -69,7 +70,7 @@ class ImageFeatures(nn.Module):
         super().__init__()
         self.image_encoder = model.image_encoder
         self.image_projection = model.image_projection
-        self.class_tokens = int(getattr(model.image_encoder, "num_prefix_tokens", 0))
+        self.class_tokens = int(model.image_encoder.num_prefix_tokens)  # type: ignore[arg-type]
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, C, H, W) float image -> (B, D)."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from medvlp_datasets.lookup import Lookup
 from medvlp_datasets.source import FileSource, existing, first_of, one_of
-from medvlp_datasets.text_files import read_table, read_text
+from medvlp_datasets.text_files import read_text
 from medvlp_datasets.values import age_of, pixel_box
 from medvlp_toolkit.data.records import Study
 
@@ -52,15 +52,12 @@ class ChestXray14Source(FileSource):
         columns = ("Image Index", "Finding Labels", "Patient ID", "Patient Age", "Patient Gender", "View Position")
         # Built before the rows are read: a missing table stops here, not after half the studies.
         with closing(self.boxes()) as boxes, closing(self.splits()) as splits, closing(self.paths()) as paths:
-            for line, row in read_table(self.table, columns, trailing=True):
-                if row is None:
-                    self.reject_row(self.table, line)
-                    continue
+            for line, row in self.rows(self.table, columns):
                 name = row["Image Index"]
                 found = [label for label in row["Finding Labels"].split("|") if label and label != "No Finding"]
                 unknown = [label for label in found if label not in LABELS]
                 if unknown:
-                    self.reject(name, self.table, f"line {line}: label {unknown[0]!r} is none of the 14")
+                    self.reject(name, self.table, f"line {line}: {len(unknown)} labels are none of the 14")
                     continue
                 path = paths.first(name)
                 yield Study(
@@ -86,10 +83,8 @@ class ChestXray14Source(FileSource):
         if table is None:
             return Lookup(())
         # The header is "Image Index,Finding Label,Bbox [x,y,w,h],,," for six columns.
-        rows = read_table(table, ("Image Index", "Finding Label"), names=("image", "label", "x", "y", "w", "h"))
-        return Lookup(
-            (row["image"], [row["label"], row["x"], row["y"], row["w"], row["h"]]) for _, row in rows if row is not None
-        )
+        rows = self.rows(table, ("Image Index", "Finding Label"), names=("image", "label", "x", "y", "w", "h"))
+        return Lookup((row["image"], [row["label"], row["x"], row["y"], row["w"], row["h"]]) for _, row in rows)
 
     def splits(self) -> Lookup:
         """Split by image."""

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from medvlp_datasets.source import FileSource, existing, first_of
-from medvlp_datasets.text_files import read_table
 from medvlp_datasets.values import age_of, labels_of
 from medvlp_toolkit.data.records import Study
 
@@ -28,8 +27,8 @@ class ChexpertSource(FileSource):
         root: the folder that holds the tables.
         frontal_only: leave lateral views out.
 
-    Labels are the 14 observations: 1, 0, -1 (uncertain); a blank field is no label. Tested on files written in this
-    layout.
+    A study's id is ``train/patient00001/study1``; its images are told apart by their file's name. Labels are the 14
+    observations: 1, 0, -1 (uncertain); a blank field is no label. Tested on files written in this layout.
 
     Example::
 
@@ -51,10 +50,7 @@ class ChexpertSource(FileSource):
 
     def studies(self) -> Iterator[Study]:
         for table in self.tables:
-            for line, row in read_table(table, ("Path",)):
-                if row is None:
-                    self.reject_row(table, line)
-                    continue
+            for line, row in self.rows(table, ("Path",)):
                 parts = PurePosixPath(row["Path"]).parts
                 begin = next((place for place, part in enumerate(parts) if part in FOLDERS), None)
                 if begin is None or len(parts) < begin + 4:
@@ -70,7 +66,8 @@ class ChexpertSource(FileSource):
                     continue
                 side = row.get("Frontal/Lateral", "")
                 yield Study(
-                    id="/".join((split, patient, study, PurePosixPath(view).stem)),
+                    id=f"{split}/{patient}/{study}",
+                    image_id=f"{split}/{patient}/{study}/{PurePosixPath(view).stem}",
                     patient_id=patient,
                     image=self.root.joinpath(*parts[begin:]),
                     split=FOLDERS[split],

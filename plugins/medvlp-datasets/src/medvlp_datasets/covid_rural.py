@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from medvlp_datasets.lookup import Lookup, table_by
 from medvlp_datasets.source import FileSource, existing
 from medvlp_datasets.values import age_of
 from medvlp_toolkit.data.images import ImageReadError
@@ -47,7 +46,7 @@ class CovidRuralSource(FileSource):
 
     def studies(self) -> Iterator[Study]:
         info = self.root / "covid_rural_patient_info.csv"
-        with closing(table_by(info, "PATIENT_ID") if info.is_file() else Lookup(())) as patients:
+        with closing(self.lookup(info if info.is_file() else None, "PATIENT_ID")) as patients:
             for path in sorted(self.images.glob("*.jpg")):
                 patient = path.stem.split("_")[0]
                 about = patients.first(patient) or {}

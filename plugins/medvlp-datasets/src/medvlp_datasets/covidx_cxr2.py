@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from medvlp_datasets.source import FileSource, existing
-from medvlp_datasets.text_files import read_text
+from medvlp_datasets.text_files import numbered_lines
 from medvlp_toolkit.data.records import Study
 
 SPLITS = {"train": "train", "val": "validate", "test": "test"}
@@ -42,10 +42,8 @@ class CovidxCxr2Source(FileSource):
 
     def studies(self) -> Iterator[Study]:
         for split, path in self.lists.items():
-            for line, text in enumerate(read_text(path).splitlines(), start=1):
+            for line, text in numbered_lines(path):
                 fields = text.split()
-                if not fields:
-                    continue
                 if len(fields) < 4 or fields[-2] not in CLASSES:
                     self.reject("", path, f"line {line} is no patient, file, positive or negative, source")
                     continue

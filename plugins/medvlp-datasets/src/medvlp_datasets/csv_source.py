@@ -1,33 +1,47 @@
-"""Studies from a CSV table."""
+"""Studies from a table: CSV, TSV or Excel."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from medvlp_datasets.lookup import Lookup, report_from, reports_by_id, table_by
+from medvlp_datasets.lookup import Lookup, report_from, reports_by_id
 from medvlp_datasets.source import FileSource, existing
-from medvlp_datasets.text_files import columns_of, read_table
 from medvlp_datasets.values import labels_of, metadata_value, numbers
+from medvlp_toolkit.data.contracts import RejectsRecords
 from medvlp_toolkit.data.records import Box, Report, Study
+from medvlp_toolkit.tables.cells import filled, identifier
+from medvlp_toolkit.tables.columns import ROLES, plain_name, section_of
+from medvlp_toolkit.tables.table import Table
+
+logger = logging.getLogger(__name__)
 
 DEMOGRAPHICS = ("sex", "age", "view")
 # Words for "no finding" in a column of joined labels.
 NO_FINDING = frozenset({"no finding", "no findings", "none", "normal"})
+TABLES = frozenset({".csv", ".tsv", ".tab", ".xlsx"})
+# What an image is called that a table names without.
+IMAGE_SUFFIXES = (".dcm", ".jpg", ".jpeg", ".png", ".nii.gz", ".nii")
 
 
 class CsvSource(FileSource):
-    """One study per row of a table (``.csv``, ``.csv.gz``, or a CSV alone in a ``.zip``).
+    """One image per row of a table (CSV, TSV, Excel; plain, gzipped, or alone in a ZIP archive).
+
+    Rows with the same study id are the images of one study. A column asked for by its usual name may have another that
+    is in use (``filepath`` for ``image``, ``subject_id`` for ``patient_id``, ``accession`` for ``study_id``), as long
+    as only one can be meant.
 
     Args:
         file: the table; its first line names the columns.
-        image_column: column with the image's path; None: studies without images.
+        image_column: column with the image's path, or its name without suffix; None: studies without images.
         image_root: folder that the paths are relative to (default: the table's).
         id_column: column with the study's id (default: ``study_id`` where it is there, else the image's path).
         patient_column: column with the patient's id; in a table without it each study is a patient of its own.
-        report_column: column with the report's text.
+        report_column: column with the report's text, or several that are its sections. ``report`` also stands for
+            columns ``findings`` and ``impression``.
         reports: where the reports come from otherwise: another data source, the path of an Open-i archive or folder,
-            or a table with columns ``id`` and ``text``.
+            or a table with an id and a text column.
         report_id_column: column that says which of ``reports`` belongs to a row (default: the study's id). A row whose
             report is not there gets none.
         join: further tables that have the id column too, whose columns are added to the row.
@@ -39,9 +53,14 @@ class CsvSource(FileSource):
         label_columns: columns that are 1, 0, -1 (uncertain) or empty, each a label.
         metadata_columns: columns kept as metadata: names, or a mapping from column to name (default: sex, age and view
             where they are there).
-        boxes: table of boxes: the id column or ``image``, then ``label``, ``x``, ``y``, ``w``, ``h`` as fractions of
-            the image.
-        delimiter: between fields.
+        boxes: table of boxes: the image column or the id column, then ``label``, ``x``, ``y``, ``w``, ``h`` as
+            fractions of the image.
+        delimiter: between fields; None finds out.
+        encoding: of the text, such as ``cp1251`` or ``gb18030``; None takes UTF-8, UTF-16 or Windows-1252.
+
+    Raises:
+        FileNotFoundError: when a file or folder is not there.
+        ValueError: in one line, when a column is not there or several may be meant.
 
     Example::
 
@@ -60,7 +79,7 @@ class CsvSource(FileSource):
         image_root: Path | str | None = None,
         id_column: str | None = None,
         patient_column: str = "patient_id",
-        report_column: str | None = None,
+        report_column: str | Sequence[str] | None = None,
         reports: Iterable[Study] | Path | str | None = None,
         report_id_column: str | None = None,
         join: Sequence[Path | str] | Path | str = (),
@@ -72,74 +91,117 @@ class CsvSource(FileSource):
         label_columns: Sequence[str] = (),
         metadata_columns: Sequence[str] | Mapping[str, str] | None = None,
         boxes: Path | str | None = None,
-        delimiter: str = ",",
+        delimiter: str | None = None,
+        encoding: str | None = None,
     ) -> None:
         super().__init__()
         self.file = existing(file, "the table")
-        self.image_column, self.patient_column, self.split_column = image_column, patient_column, split_column
-        there = columns_of(self.file, delimiter)
-        key = id_column or ("study_id" if "study_id" in there else image_column)
-        if key is None:
-            raise ValueError(f"{self.file}: a table without image_column needs an id_column")
-        self.key = key
         self.image_root = self.file.parent if image_root is None else existing(image_root, "the folder of images")
-        self.report_column, self.report_id_column = report_column, report_id_column
         if report_column is not None and reports is not None:
             raise ValueError("give report_column or reports, not both")
         self.reports = open_reports(reports)
         self.join = [existing(path, "the joined table") for path in ([join] if isinstance(join, (str, Path)) else join)]
+        self.boxes = None if boxes is None else existing(boxes, "the table of boxes")
         self.splits = None if splits is None else frozenset([splits] if isinstance(splits, str) else splits)
         self.labels_column, self.labels_separator = labels_column, labels_separator
         self.labels = None if labels is None else tuple(labels)
         self.label_columns = tuple(label_columns)
-        self.metadata_columns = metadata_columns
-        self.boxes = None if boxes is None else existing(boxes, "the table of boxes")
-        self.delimiter = delimiter
-        self.columns = self.check_columns(there)
+        self.report_id_column = report_id_column
+        self.delimiter, self.encoding = delimiter, encoding
 
-    def check_columns(self, columns: list[str]) -> list[str]:
-        """All columns of the table and those joined to it; raises ValueError naming the missing ones."""
-        own = [self.key, *([self.image_column] if self.image_column else [])]
-        for path in self.join:
-            columns += [name for name in columns_of(path) if name not in columns]
-        wanted = [*own, self.report_column, self.report_id_column, self.labels_column, *self.label_columns]
-        wanted += list(self.metadata_columns or ())
-        if self.splits is not None:
-            wanted.append(self.split_column)
-        missing = [name for name in wanted if name is not None and name not in columns]
+        given = [report_column] if isinstance(report_column, str) else list(report_column or ())
+        plain = [*given, *self.label_columns, *(metadata_columns or ()), labels_column, report_id_column]
+        named = [name for name in [image_column, id_column, *plain] if name is not None]
+        self.table = Table(self.file, delimiter=delimiter, encoding=encoding, expected=named)
+        self.joined = [name for path in self.join for name in Table(path).columns if name not in self.table.columns]
+        self.image_column, self.key = self.image_and_key(image_column, id_column)
+        self.report_columns = self.text_columns(given)
+        self.check(name for name in plain if name is not None and name not in given)
+        self.patient_column = self.column("patient", patient_column, "patient_column")
+        self.split_column = self.column("split", split_column, "split_column")
+        if self.splits is not None and self.split_column is None:
+            self.check([split_column])
+        # Images are told apart by an id of their own where there is one beside their path.
+        image_id = self.table.column("image id", further=self.joined)
+        self.image_id_column = None if image_id == self.key else image_id
+        self.metadata_columns = self.metadata(metadata_columns)
+        if self.patient_column is None and self.image_column is not None:
+            logger.warning("%s: no column says whose image a row is; each study counts as a patient", self.file)
+
+    @property
+    def columns(self) -> list[str]:
+        """All columns of the table and those joined to it."""
+        return [*self.table.columns, *self.joined]
+
+    def column(self, role: str, name: str | None, option: str, groups: int | None = None) -> str | None:
+        """The column of a role; see :meth:`medvlp_toolkit.tables.table.Table.column`."""
+        return self.table.column(role, name, option, self.joined, groups)
+
+    def check(self, names: Iterable[str]) -> None:
+        """Raise ValueError naming the columns that are not there."""
+        missing = dict.fromkeys(name for name in names if name not in self.columns)
         if missing:
-            raise ValueError(
-                f"{self.file}: no column {', '.join(map(repr, dict.fromkeys(missing)))}; there are {', '.join(columns)}"
-            )
-        return columns
+            raise self.table.column_error(f"no column {', '.join(map(repr, missing))}", further=self.joined)
 
-    def rows(self) -> Iterator[tuple[int, dict[str, str] | None]]:
+    def image_and_key(self, image: str | None, key: str | None) -> tuple[str | None, str]:
+        """The columns of the image and of the study's id."""
+        found = None if image is None else self.column("image", image, "image_column")
+        if image is not None and found is None:
+            raise self.table.column_error(f"no column {image!r}", "set image_column", self.joined)
+        # Ids of any kind name a report that has no image; of an image's columns only some say which study it is of.
+        chosen = self.column("study", key, "id_column", groups=None if image is None else 1) or found
+        if chosen is None:
+            raise self.table.column_error("a table without images needs the column of an id", "set id_column")
+        if chosen not in self.table.columns:
+            raise self.table.column_error(f"no column {chosen!r}", "set id_column")
+        return found, chosen
+
+    def text_columns(self, given: Sequence[str]) -> list[str]:
+        """The columns that the report is made of."""
+        if len(given) != 1:
+            self.check(given)
+            return list(given)
+        found = self.column("report", given[0], "report_column")
+        if found is not None:
+            return [found]
+        sections = [self.column(name, None, "report_column") for name in ("findings", "impression")]
+        if not any(sections):
+            raise self.table.column_error(f"no column {given[0]!r}", "set report_column", self.joined)
+        return [name for name in sections if name is not None]
+
+    def metadata(self, given: Sequence[str] | Mapping[str, str] | None) -> dict[str, str]:
+        """Columns to keep, with the names they get."""
+        if isinstance(given, Mapping):
+            return dict(given)
+        if given is not None:
+            return {name: name for name in given}
+        found = {role: self.column(role, None, "metadata_columns") for role in DEMOGRAPHICS}
+        return {column: role for role, column in found.items() if column is not None}
+
+    def all_rows(self) -> Iterator[tuple[int, dict[str, str]]]:
         """Rows with the joined tables' columns, of the splits asked for."""
-        joined = [table_by(path, self.key) for path in self.join]
+        joined = [self.lookup(path, self.key) for path in self.join]
         try:
-            for line, row in read_table(self.file, [self.key], self.delimiter):
-                if row is not None:
-                    for table in joined:
-                        row = {**(table.first(row[self.key]) or {}), **row}
-                    if self.splits is not None and row.get(self.split_column) not in self.splits:
-                        continue
-                yield line, row
+            for line, row in self.good_rows(self.table):
+                for table in joined:
+                    row = {**(table.first(row[self.key]) or {}), **row}
+                if self.splits is None or (self.split_column and row.get(self.split_column) in self.splits):
+                    yield line, row
         finally:
             for table in joined:
                 table.close()
 
     def studies(self) -> Iterator[Study]:
         names = self.label_names()
-        boxes = self.boxes_by_study()
+        self.rejected = []  # the pass for the names has rejected the same rows
+        boxes = self.boxes_by_image()
         reports = None if self.reports is None else reports_by_id(self.reports)
-        kept = self.metadata_names()
+        if isinstance(self.reports, RejectsRecords):
+            self.rejected += self.reports.rejected
         try:
-            for line, row in self.rows():
-                if row is None:
-                    self.reject_row(self.file, line)
-                    continue
+            for line, row in self.all_rows():
                 try:
-                    yield self.study(row, names, kept, boxes, reports)
+                    yield self.study(row, names, boxes, reports)
                 except ValueError as error:
                     self.reject(row[self.key], self.file, f"line {line}: {error}")
         finally:
@@ -147,43 +209,54 @@ class CsvSource(FileSource):
                 if lookup is not None:
                     lookup.close()
 
-    def study(
-        self,
-        row: dict[str, str],
-        names: Sequence[str],
-        kept: Mapping[str, str],
-        boxes: Lookup | None,
-        reports: Lookup | None,
-    ) -> Study:
-        key = row[self.key]
-        image = row.get(self.image_column, "") if self.image_column else ""
+    def study(self, row: dict[str, str], names: Sequence[str], boxes: Boxes | None, reports: Lookup | None) -> Study:
+        key = identifier(row[self.key], "study's id")
+        image = filled(row.get(self.image_column)) if self.image_column else ""
+        patient = identifier(row.get(self.patient_column), "patient's id") if self.patient_column else ""
         return Study(
             id=key,
-            patient_id=row.get(self.patient_column) or key,
-            image=self.image_root / image if image else None,
+            patient_id=patient or key,
+            image=self.image_path(image) if image else None,
             report=self.report(row, key, reports),
-            split=row.get(self.split_column) or None,
+            split=(filled(row.get(self.split_column)) if self.split_column else "") or None,
             labels=self.labels_from(row, names),
-            boxes=tuple(box_of(values) for values in boxes.all(key)) if boxes is not None else (),
-            metadata={name: metadata_value(name, row.get(column, "")) for column, name in kept.items()},
+            boxes=boxes.of(row) if boxes is not None else (),
+            metadata={
+                name: metadata_value(name, row.get(column, "")) for column, name in self.metadata_columns.items()
+            },
+            image_id=(filled(row.get(self.image_id_column)) if self.image_id_column else "") or None,
         )
 
+    def image_path(self, name: str) -> Path:
+        """The image's file; one named by an id alone has a suffix that the table leaves out."""
+        path = self.image_root / name
+        if "\\" in name and not path.is_file():  # written on Windows
+            path = self.image_root / name.replace("\\", "/")
+        if plain_name(self.image_column or "") in ROLES["image id"][0] and not path.suffix:
+            candidates = [path, *(path.with_name(path.name + suffix) for suffix in IMAGE_SUFFIXES)]
+            return next((candidate for candidate in candidates if candidate.is_file()), path)
+        return path
+
     def report(self, row: dict[str, str], key: str, reports: Lookup | None) -> Report | None:
-        if self.report_column is not None:
-            return Report(row.get(self.report_id_column or "", "") or key, row.get(self.report_column, ""))
+        wanted = row.get(self.report_id_column, "") if self.report_id_column else key
+        if self.report_columns:
+            texts = {column: filled(row.get(column)) for column in self.report_columns}
+            if len(texts) == 1:
+                return Report(wanted or key, next(iter(texts.values())))
+            sections = {section_of(name): text for name, text in texts.items() if text}
+            return Report(wanted or key, "\n".join(f"{n.upper()}: {text}" for n, text in sections.items()), sections)
         if reports is None:
             return None
-        wanted = row.get(self.report_id_column, "") if self.report_id_column else key
-        found = reports.first(wanted)
-        return None if found is None else report_from(found, wanted)
+        found = reports.all(wanted)
+        if any(other != found[0] for other in found):
+            raise ValueError(f"{len(found)} reports have its id")
+        return report_from(found[0], wanted) if found else None
 
     def label_names(self) -> tuple[str, ...]:
         """All labels of the joined column, sorted, unless they were given."""
         if self.labels_column is None or self.labels is not None:
             return self.labels or ()
-        found = {
-            label for _, row in self.rows() if row is not None for label in self.split_labels(row[self.labels_column])
-        }
+        found = {label for _, row in self.all_rows() for label in self.split_labels(row[self.labels_column])}
         return tuple(sorted(found))
 
     def split_labels(self, joined: str) -> list[str]:
@@ -196,23 +269,44 @@ class CsvSource(FileSource):
             present = self.split_labels(row.get(self.labels_column, ""))
             unknown = [label for label in present if label not in names]
             if unknown:
-                raise ValueError(f"label {unknown[0]!r} is none of those given")
+                raise ValueError(f"{len(unknown)} of its {len(present)} labels are none of those given")
             labels = {name: int(name in present) for name in names}
         return labels | labels_of(row, self.label_columns)
 
-    def metadata_names(self) -> dict[str, str]:
-        """Columns to keep, with the names they get."""
-        if self.metadata_columns is None:
-            return {name: name for name in DEMOGRAPHICS if name in self.columns}
-        if isinstance(self.metadata_columns, Mapping):
-            return dict(self.metadata_columns)
-        return {name: name for name in self.metadata_columns}
-
-    def boxes_by_study(self) -> Lookup | None:
+    def boxes_by_image(self) -> Boxes | None:
         if self.boxes is None:
             return None
-        key = self.key if self.key in columns_of(self.boxes) else "image"
-        return table_by(self.boxes, key, required=("label", "x", "y", "w", "h"))
+        there = Table(self.boxes).columns
+        key = next((name for name in (self.image_column, self.key, "image") if name in there), "image")
+        lookup = self.lookup(self.boxes, key, required=("label", "x", "y", "w", "h"))
+        return Boxes(lookup, key, key in (self.image_column, "image"), self.key)
+
+
+class Boxes:
+    """The boxes of a row: of its image, or of its study where the table of boxes says no more.
+
+    Args:
+        lookup: rows of the table of boxes by ``key``.
+        key: the column that both tables have.
+        by_image: ``key`` says which image.
+        study_key: the column with the study's id.
+    """
+
+    def __init__(self, lookup: Lookup, key: str, by_image: bool, study_key: str) -> None:
+        self.lookup, self.key, self.by_image, self.study_key = lookup, key, by_image, study_key
+        self.given: set[str] = set()
+
+    def of(self, row: Mapping[str, str]) -> tuple[Box, ...]:
+        """The row's boxes; raises ValueError for those that are none, or of another image of the study."""
+        values = self.lookup.all(row.get(self.key, ""))
+        if values and not self.by_image:
+            if row[self.study_key] in self.given:
+                raise ValueError("the table of boxes names its study, which has several images, and not the image")
+            self.given.add(row[self.study_key])
+        return tuple(box_of(value) for value in values)
+
+    def close(self) -> None:
+        self.lookup.close()
 
 
 def open_reports(reports: Iterable[Study] | Path | str | None) -> Iterable[Study] | None:
@@ -220,8 +314,8 @@ def open_reports(reports: Iterable[Study] | Path | str | None) -> Iterable[Study
     if not isinstance(reports, (str, Path)):
         return reports
     path = Path(reports)
-    if ".csv" in path.suffixes:
-        return CsvSource(path, image_column=None, id_column="id", report_column="text")
+    if TABLES & {suffix.lower() for suffix in path.suffixes}:
+        return CsvSource(path, image_column=None, report_column="report")
     from medvlp_datasets.open_i import OpenISource
 
     return OpenISource(path)

@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from medvlp_datasets.lookup import Lookup, table_by
+from medvlp_datasets.lookup import Lookup
 from medvlp_datasets.mimic_cxr import MimicCxrSource
 from medvlp_datasets.source import FileSource, chosen, existing
 from medvlp_toolkit.data.records import Study
@@ -59,7 +59,7 @@ class EdemaSeveritySource(FileSource):
     def studies(self) -> Iterator[Study]:
         key = "dicom_id" if self.by_image else "study_id"
         missing: dict[str, None] = {}
-        with closing(table_by(self.table, key, required=("edema_severity",))) as table:
+        with closing(self.lookup(self.table, key, required=("edema_severity",))) as table:
             missing.update(dict.fromkeys(name for name, _ in table.groups()))
             yield from self.graded(table, missing)
         for name in missing:
@@ -67,11 +67,11 @@ class EdemaSeveritySource(FileSource):
 
     def graded(self, table: Lookup, missing: dict[str, None]) -> Iterator[Study]:
         for study in self.mimic_cxr:
-            name = study.id if self.by_image else study.metadata["imaging_study"]
-            row = table.first(name)
+            name = study.image_id if self.by_image else study.id
+            row = table.first(name or "")
             if row is None:
                 continue
-            missing.pop(name, None)
+            missing.pop(name or "", None)
             grade = row["edema_severity"]
             if grade not in ("0", "1", "2", "3"):
                 self.reject(study.id, self.table, "an edema severity that is not 0, 1, 2 or 3")

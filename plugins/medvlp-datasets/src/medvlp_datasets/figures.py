@@ -9,7 +9,8 @@ from pathlib import Path
 
 from medvlp_datasets.lookup import Lookup
 from medvlp_datasets.source import FileSource, existing, one_of
-from medvlp_datasets.text_files import mend, read_table
+from medvlp_datasets.text_files import numbered_lines
+from medvlp_datasets.values import text_of
 from medvlp_toolkit.data.records import Report, Study
 
 # The names that these data sets give to their splits.
@@ -118,29 +119,25 @@ class MedicatSource(FileSource):
         self.radiology_only, self.references = radiology_only, references
 
     def studies(self) -> Iterator[Study]:
-        with self.file.open(encoding="utf-8", errors="surrogateescape") as file:
-            for line, text in enumerate(file, start=1):
-                if not text.strip():
-                    continue
-                try:
-                    entry = json.loads(mend(text))
-                    article, figure = str(entry["pdf_hash"]), str(entry["fig_uri"])
-                    caption = str(entry.get("s2_caption") or entry.get("s2orc_caption") or "")
-                    mentions = [str(sentence) for sentence in entry.get("s2orc_references") or ()]
-                except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-                    self.reject("", self.file, f"line {line} is no figure in JSON")
-                    continue
-                if self.radiology_only and not entry.get("radiology"):
-                    continue
-                yield Study(
-                    id=f"{article}_{figure}",
-                    patient_id=article,
-                    image=self.root / "figures" / f"{article}_{figure}",
-                    report=Report(
-                        f"{article}_{figure}", "\n".join([caption, *mentions] if self.references else [caption])
-                    ),
-                    metadata={"article": article},
-                )
+        for line, text in numbered_lines(self.file):
+            try:
+                entry = json.loads(text)
+                article, figure = text_of(entry["pdf_hash"]), text_of(entry["fig_uri"])
+                caption = text_of(entry.get("s2_caption") or entry.get("s2orc_caption") or "", empty=True)
+                mentions = [text_of(sentence) for sentence in entry.get("s2orc_references") or ()]
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+                self.reject("", self.file, f"line {line} is no figure in JSON")
+                continue
+            if self.radiology_only and not entry.get("radiology"):
+                continue
+            name = f"{article}_{figure}"
+            yield Study(
+                id=name,
+                patient_id=article,
+                image=self.root / "figures" / name,
+                report=Report(name, "\n".join([caption, *mentions] if self.references else [caption])),
+                metadata={"article": article},
+            )
 
 
 class MelindaSource(FileSource):
@@ -174,10 +171,7 @@ class MelindaSource(FileSource):
 
     def studies(self) -> Iterator[Study]:
         for split, table in self.tables.items():
-            for line, row in read_table(table, ("figure_file", "caption", *METHODS)):
-                if row is None:
-                    self.reject_row(table, line)
-                    continue
+            for line, row in self.rows(table, ("figure_file", "caption", *METHODS)):
                 name = f"{split}/{line}"
                 yield Study(
                     id=name,
@@ -191,7 +185,5 @@ class MelindaSource(FileSource):
 
 def tab_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Number and tab-separated fields of the lines that are not empty."""
-    with path.open(encoding="utf-8", errors="surrogateescape") as file:
-        for line, text in enumerate(file, start=1):
-            if text.strip():
-                yield line, [field.strip() for field in mend(text).split("\t")]
+    for line, text in numbered_lines(path):
+        yield line, [field.strip() for field in text.split("\t")]

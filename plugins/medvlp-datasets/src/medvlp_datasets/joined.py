@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
+from medvlp_toolkit.data.contracts import RejectsRecords, image_reader
 from medvlp_toolkit.data.records import Study
-from medvlp_toolkit.data.rejected import Rejected
+from medvlp_toolkit.data.store.rejected import Rejected
 
 
 class JoinedSource:
@@ -28,7 +28,7 @@ class JoinedSource:
         self.sources = list(sources)
         if not self.sources:
             raise ValueError("joined needs at least one data source")
-        drawing = [type(source).__name__ for source in self.sources if hasattr(source, "read_image")]
+        drawing = [type(source).__name__ for source in self.sources if image_reader(source) is not None]
         if drawing:
             raise ValueError(f"joined takes sources of files; {', '.join(drawing)} reads its images itself")
 
@@ -39,5 +39,4 @@ class JoinedSource:
     @property
     def rejected(self) -> list[Rejected]:
         """What the sources left out in the latest pass."""
-        found: list[Any] = [item for source in self.sources for item in getattr(source, "rejected", ())]
-        return found
+        return [one for source in self.sources if isinstance(source, RejectsRecords) for one in source.rejected]

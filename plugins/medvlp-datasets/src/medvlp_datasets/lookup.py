@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
-from medvlp_datasets.text_files import read_table
 from medvlp_toolkit.data.records import Report, SectionSpan, Study
 
 
@@ -51,12 +49,6 @@ class Lookup:
 def encoded(key: str) -> bytes:
     """A key as bytes: file names that are not UTF-8 come with lone surrogates, which SQLite's text refuses."""
     return key.encode("utf-8", "surrogatepass")
-
-
-def table_by(path: Path | str, *key: str, required: tuple[str, ...] = ()) -> Lookup:
-    """A table's rows under the values of its key columns, joined by ``/``."""
-    rows = read_table(path, (*key, *required))
-    return Lookup(("/".join(row[name] for name in key), row) for _, row in rows if row is not None)
 
 
 def reports_by_id(studies: Iterable[Study]) -> Lookup:

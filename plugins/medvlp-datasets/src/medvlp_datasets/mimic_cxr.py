@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from medvlp_datasets.lookup import Lookup, table_by
+from medvlp_datasets.lookup import Lookup
 from medvlp_datasets.source import FileSource, chosen, existing, first_of, one_of
-from medvlp_datasets.text_files import decode, read_table, read_text
+from medvlp_datasets.text_files import read_text
 from medvlp_datasets.values import age_of, labels_of
 from medvlp_toolkit.data.records import Report, Study
+from medvlp_toolkit.tables.content import decode
 
 LABELS = (
     "Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Enlarged Cardiomediastinum", "Fracture", "Lung Lesion",
@@ -38,11 +39,12 @@ class MimicCxrSource(FileSource):
         edition: ``jpg``, ``dicom``, or ``auto``.
         tables: folder of the JPG edition's tables, where it is not ``root`` (the DICOM edition has no splits).
         labels: ``chexpert``, ``negbio`` or None.
-        views: views to keep, such as ``["PA", "AP"]``; None keeps all.
+        views: views to keep, such as ``["PA", "AP"]``; None keeps all (`Prepare` can keep the frontal ones).
         patients: MIMIC-IV's ``patients.csv.gz``, for sex and age (columns subject_id, gender, anchor_age).
 
-    A study here is one image (its id is the dicom_id) with the report of the imaging study it belongs to; the report's
-    id is its path ``p10/p10000032/s50414267.txt``, under which RadGraph lists it. Splits are the official ones.
+    A record is one image (its ``image_id`` is the dicom_id) of a study (its id is the study_id), which has one report
+    and one to several images; the report's id is its path ``p10/p10000032/s50414267.txt``, under which RadGraph lists
+    it. Splits are the official ones.
     Tested on files written in this layout.
 
     Example::
@@ -91,17 +93,14 @@ class MimicCxrSource(FileSource):
         with ExitStack() as stack:
 
             def table(path: Path | None, *key: str) -> Lookup:
-                return stack.enter_context(closing(Lookup(()) if path is None else table_by(path, *key)))
+                return stack.enter_context(closing(self.lookup(path, *key)))
 
             splits = table(self.split_table, "dicom_id")
             labels = table(self.label_table, "study_id")
             patients = table(self.patients, "subject_id")
             views = table(self.metadata if self.edition == "dicom" else None, "dicom_id")
-            read_report = stack.enter_context(closing(Reports(self.reports)))
-            for line, row in read_table(self.records, ("subject_id", "study_id", "dicom_id")):
-                if row is None:
-                    self.reject_row(self.records, line)
-                    continue
+            read_report = stack.enter_context(closing(Reports(self.reports, self.lookup)))
+            for line, row in self.rows(self.records, ("subject_id", "study_id", "dicom_id")):
                 name, subject, study = row["dicom_id"], row["subject_id"], row["study_id"]
                 about = row if self.edition == "jpg" else views.first(name) or {}
                 view = about.get("ViewPosition") or None
@@ -112,10 +111,11 @@ class MimicCxrSource(FileSource):
                 try:
                     found = labels_of(labels.first(study) or {}, LABELS)
                 except ValueError as error:
-                    self.reject(name, self.records, f"line {line}: {error}")
+                    self.reject(study, self.records, f"line {line}: {error}")
                     continue
                 yield Study(
-                    id=name,
+                    id=study,
+                    image_id=name,
                     patient_id=subject,
                     image=self.root / "files" / folder / f"{name}{'.jpg' if self.edition == 'jpg' else '.dcm'}",
                     report=read_report(folder, f"s{study}"),
@@ -131,9 +131,9 @@ class MimicCxrSource(FileSource):
 
 
 class Reports:
-    """Reports by folder and name, from a folder, a ZIP archive or the sectioned table."""
+    """Reports by folder and name, from a folder, a ZIP archive or the sectioned table, which ``lookup`` reads."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, lookup: Callable[..., Lookup]) -> None:
         self.archive: zipfile.ZipFile | None = None
         self.table: Lookup | None = None
         self.read: Callable[[str, str], Report | None]
@@ -148,7 +148,7 @@ class Reports:
                 raise ValueError(f"{path}: not a ZIP archive, or a damaged one") from None
             self.read = self.from_archive
         else:
-            self.table = table_by(path, "study", required=("findings", "impression"))
+            self.table = lookup(path, "study", required=("findings", "impression"))
             self.read = self.from_table
 
     def __call__(self, folder: str, study: str) -> Report | None:

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 from medvlp_datasets.source import FileSource, existing
 from medvlp_toolkit.data.records import Study
 from medvlp_toolkit.data.sections import report_from_open_i
+from medvlp_toolkit.tables.content import open_bytes
 
 
 class OpenISource(FileSource):
@@ -18,12 +19,12 @@ class OpenISource(FileSource):
 
     Args:
         path: ``NLMCXR_reports.tgz``, or a folder that holds its XML files.
-        images: the folder of ``NLMCXR_png``. Each image is a study of its own, with the report it belongs to. Without
-            it each report is one study without image.
+        images: the folder of ``NLMCXR_png``. A report with several images is one study of them. Without it each report
+            is one study without image.
 
-    A study's report id is the collection's ``uId`` (``CXR1``); the XML names no patient, so the uId stands for
-    the patient as well. `report_from_open_i` tells how the text is put together. ``metadata["mesh"]`` holds the
-    human-made MeSH codes joined by ``|``.
+    A study's id is the collection's ``uId`` (``CXR1``), and so is its report's; the XML names no patient, so the uId
+    stands for the patient as well. ``image_id`` is the id of the image. `report_from_open_i` tells how the text is put
+    together. ``metadata["mesh"]`` holds the human-made MeSH codes joined by ``|``.
 
     Example::
 
@@ -59,11 +60,14 @@ class OpenISource(FileSource):
                 yield str(path), path.read_bytes()
             return
         try:
-            with tarfile.open(self.path, "r|*") as archive:
+            # tarfile's own decompression takes a truncated stream for the archive's end; gzip raises.
+            with open_bytes(self.path) as content, tarfile.open(fileobj=content, mode="r|*") as archive:
                 for member in archive:
                     file = archive.extractfile(member) if member.isfile() and member.name.endswith(".xml") else None
                     if file is not None:
                         yield member.name, file.read()
+                while content.read(1 << 20):
+                    pass
         except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
             raise ValueError(f"{self.path}: the archive is damaged ({type(error).__name__}); fetch it again") from None
 
@@ -77,5 +81,6 @@ class OpenISource(FileSource):
         if self.images is None or not pictures:
             return [Study(report.id, report.id, None, report, metadata=metadata)]
         return [
-            Study(picture, report.id, self.images / f"{picture}.png", report, metadata=metadata) for picture in pictures
+            Study(report.id, report.id, self.images / f"{name}.png", report, metadata=metadata, image_id=name)
+            for name in pictures
         ]

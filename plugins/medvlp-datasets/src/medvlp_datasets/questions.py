@@ -13,10 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from medvlp_datasets.source import FileSource, chosen, existing, first_of
-from medvlp_datasets.text_files import decode, read_table, read_text
+from medvlp_datasets.text_files import numbered_lines
+from medvlp_datasets.values import text_of, text_or_none
 from medvlp_toolkit.data.records import Question, Study
+from medvlp_toolkit.data.store.rejected import Reason
+from medvlp_toolkit.tables.content import decode
 
 Entry = tuple[str, Path, Question, dict[str, Any]]  # image id, image path, question, metadata of the image
+
+# What SLAKE says of an image, under the names that it gets here.
+ABOUT = {"modality": "modality", "organ": "location"}
 
 
 class QuestionSource(FileSource):
@@ -27,7 +33,13 @@ class QuestionSource(FileSource):
 
     def studies(self) -> Iterator[Study]:
         images: dict[str, tuple[Path, dict[str, Any], list[Question]]] = {}
+        asked: set[tuple[str | None, str, str]] = set()
         for name, path, question, metadata in self.entries():
+            key = (question.split, question.id, question.text)
+            if key in asked:
+                self.reject(name, path, f"question {question.id} is asked twice", Reason.DUPLICATE_ID)
+                continue
+            asked.add(key)
             images.setdefault(name, (path, metadata, []))[2].append(question)
         for name, (path, metadata, questions) in images.items():
             splits = {question.split for question in questions}
@@ -79,19 +91,19 @@ class VqaRadSource(QuestionSource):
         for split, path in self.files.items():
             for number, entry in enumerate(json_list(path)):
                 try:
-                    image, kind = str(entry["image_name"]), str(entry.get("phrase_type", ""))
+                    image, kind = text_of(entry["image_name"]), str(entry.get("phrase_type", ""))
                     question = Question(
-                        id=str(entry["qid"]),
-                        text=str(entry["question"]).strip(),
-                        answer=str(entry["answer"]).strip(),
-                        category=entry.get("question_type"),
+                        id=text_of(entry["qid"]),
+                        text=text_of(entry["question"]),
+                        answer=text_of(entry["answer"]),
+                        category=text_or_none(entry.get("question_type")),
                         answer_type=answer_type(entry.get("answer_type")),
                         split=split or ("test" if kind.startswith("test") else "train"),
                     )
-                except (KeyError, TypeError, AttributeError):
+                except (KeyError, TypeError, ValueError, AttributeError):
                     self.reject("", path, f"entry {number} is no question with image_name, qid, question and answer")
                     continue
-                yield Path(image).stem, self.images / image, question, {"organ": entry.get("image_organ")}
+                yield Path(image).stem, self.images / image, question, {"organ": text_or_none(entry.get("image_organ"))}
 
 
 class SlakeSource(QuestionSource):
@@ -127,20 +139,20 @@ class SlakeSource(QuestionSource):
         for split, path in self.files.items():
             for number, entry in enumerate(json_list(path)):
                 try:
-                    image, language = str(entry["img_name"]), str(entry["q_lang"])
+                    image, language = text_of(entry["img_name"]), text_of(entry["q_lang"])
                     question = Question(
-                        id=str(entry["qid"]),
-                        text=str(entry["question"]).strip(),
-                        answer=str(entry["answer"]).strip(),
-                        category=entry.get("content_type"),
+                        id=text_of(entry["qid"]),
+                        text=text_of(entry["question"]),
+                        answer=text_of(entry["answer"]),
+                        category=text_or_none(entry.get("content_type")),
                         answer_type=answer_type(entry.get("answer_type")),
                         split=split,
                     )
-                except (KeyError, TypeError, AttributeError):
+                except (KeyError, TypeError, ValueError, AttributeError):
                     self.reject("", path, f"entry {number} is no question with img_name, q_lang, qid, question, answer")
                     continue
                 if self.language in (language, "all"):
-                    metadata = {"modality": entry.get("modality"), "organ": entry.get("location")}
+                    metadata = {name: text_or_none(entry.get(key)) for name, key in ABOUT.items()}
                     yield image.split("/")[0], self.root / "imgs" / image, question, metadata
 
 
@@ -181,9 +193,9 @@ class VqaMed2019Source(QuestionSource):
         for path in self.tests:
             yield from self.lines(path, "test", images_beside(path), None)
         for path in self.tables:
-            for line, row in read_table(path, ("image", "category", "question", "answer")):
-                if row is None:
-                    self.reject_row(path, line)
+            for line, row in self.rows(path, ("image", "category", "question", "answer")):
+                if not all(row[name] for name in ("image", "question", "answer")):
+                    self.reject("", path, f"line {line} has no image, question or answer")
                     continue
                 question = Question(
                     f"{path.stem}/{line}", row["question"], row["answer"], row["category"], split=path.stem
@@ -191,11 +203,9 @@ class VqaMed2019Source(QuestionSource):
                 yield Path(row["image"]).stem, self.root / "images" / row["image"], question, {}
 
     def lines(self, path: Path, split: str, images: Path, category: str | None) -> Iterator[Entry]:
-        for line, text in enumerate(read_text(path).splitlines(), start=1):
+        for line, text in numbered_lines(path):
             fields = [field.strip() for field in text.split("|", 2 if category else 3)]
-            if not text.strip():
-                continue
-            if len(fields) != (3 if category else 4):
+            if len(fields) != (3 if category else 4) or not all(fields):
                 self.reject(
                     "", path, f"line {line} is no {'image|question|answer' if category else 'image|category|…'}"
                 )
@@ -263,11 +273,11 @@ class VqaMed2021Source(QuestionSource):
 
     def fields(self, path: Path, count: int) -> Iterator[tuple[int, list[str]]]:
         """Number and fields of the lines; the last field keeps what further bars it has."""
-        for line, text in enumerate(read_text(path).splitlines(), start=1):
+        for line, text in numbered_lines(path):
             fields = [field.strip() for field in text.split("|", count - 1)]
             if len(fields) == count and all(fields):
                 yield line, fields
-            elif text.strip():
+            else:
                 self.reject("", path, f"line {line} does not have {count} fields")
 
     def entry(

@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from medvlp_datasets.lookup import Lookup, table_by
 from medvlp_datasets.source import FileSource, existing, first_of, one_of
-from medvlp_datasets.text_files import read_table
 from medvlp_datasets.values import label_value, pixel_box
 from medvlp_toolkit.data.records import Study
 
@@ -49,15 +47,10 @@ class RsnaPneumoniaSource(FileSource):
     def studies(self) -> Iterator[Study]:
         columns = ("patientId", "x", "y", "width", "height", "Target")
         with (
-            closing(table_by(self.table, "patientId", required=columns[1:])) as rows,
-            closing(
-                table_by(self.classes, "patientId", required=("class",)) if self.classes else Lookup(())
-            ) as classes,
-            closing(table_by(self.splits, "patientId", required=("split",)) if self.splits else Lookup(())) as splits,
+            closing(self.lookup(self.table, columns[0], required=columns[1:])) as rows,
+            closing(self.lookup(self.classes, "patientId", required=("class",))) as classes,
+            closing(self.lookup(self.splits, "patientId", required=("split",))) as splits,
         ):
-            for line, row in read_table(self.table, columns):
-                if row is None:
-                    self.reject_row(self.table, line)
             for name, boxes in rows.groups():
                 try:
                     label = max(label_value("Target", row["Target"]) for row in boxes)

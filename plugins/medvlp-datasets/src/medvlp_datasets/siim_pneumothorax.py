@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medvlp_datasets.lookup import Lookup, table_by
+from medvlp_datasets.lookup import Lookup
 from medvlp_datasets.source import FileSource, existing, one_of
-from medvlp_datasets.text_files import read_table
 from medvlp_toolkit.data.images import ImageReadError
 from medvlp_toolkit.data.records import Box, Study
 
@@ -55,11 +54,8 @@ class SiimPneumothoraxSource(FileSource):
         with (
             closing(self.codes()) as codes,
             closing(self.paths()) as paths,
-            closing(table_by(self.splits, "ImageId", required=("split",)) if self.splits else Lookup(())) as splits,
+            closing(self.lookup(self.splits, "ImageId", required=("split",))) as splits,
         ):
-            for line, row in read_table(self.table, ("ImageId", PIXELS)):
-                if row is None:
-                    self.reject_row(self.table, line)
             for name, rows in codes.groups():
                 try:
                     masks = [decode_runs(code) for code in rows if code != "-1"]
@@ -78,8 +74,7 @@ class SiimPneumothoraxSource(FileSource):
 
     def codes(self) -> Lookup:
         """Run-length codes by image."""
-        rows = read_table(self.table, ("ImageId", PIXELS))
-        return Lookup((row["ImageId"], row[PIXELS] or "-1") for _, row in rows if row is not None)
+        return Lookup((row["ImageId"], row[PIXELS] or "-1") for _, row in self.rows(self.table, ("ImageId", PIXELS)))
 
     def paths(self) -> Lookup:
         """Path below the root by image."""

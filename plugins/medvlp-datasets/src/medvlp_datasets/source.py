@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from medvlp_datasets.lookup import Lookup
 from medvlp_toolkit.data.records import Study
-from medvlp_toolkit.data.rejected import Reason, Rejected
+from medvlp_toolkit.data.store.rejected import Reason, Rejected
+from medvlp_toolkit.tables.table import Table
 
 
 class FileSource:
@@ -29,12 +31,36 @@ class FileSource:
         """A new pass over the records."""
         raise NotImplementedError
 
-    def reject(self, study_id: str, path: Path | str, detail: str) -> None:
-        self.rejected.append(Rejected(study_id, str(path), Reason.MALFORMED, detail))
+    def reject(self, study_id: str, path: Path | str, detail: str, reason: Reason = Reason.MALFORMED) -> None:
+        self.rejected.append(Rejected(study_id, str(path), reason, detail))
 
-    def reject_row(self, path: Path | str, line: int) -> None:
-        """A table row that has another number of fields than the header."""
-        self.reject("", path, f"line {line} does not have as many fields as the header")
+    def rows(
+        self, path: Path | str, required: Sequence[str] = (), names: Sequence[str] = ()
+    ) -> Iterator[tuple[int, dict[str, str]]]:
+        """Line and values of the rows of a table; those that cannot be used are rejected.
+
+        ``required`` columns are looked for in the first line, whose names ``names`` then replace. Raises
+        FileNotFoundError, and ValueError for a missing column or a damaged file.
+        """
+        table = Table(path, expected=required)
+        table.require(*required)
+        table.columns = list(names) or table.columns
+        return self.good_rows(table)
+
+    def good_rows(self, table: Table) -> Iterator[tuple[int, dict[str, str]]]:
+        """As `rows`, of an open table."""
+        for row in table:
+            if row.values is None:
+                self.reject("", table.path, f"{row.place}: {row.problem}")
+            else:
+                yield row.line, {name: value.strip() for name, value in row.values.items()}
+
+    def lookup(self, path: Path | str | None, *key: str, required: Sequence[str] = ()) -> Lookup:
+        """A table's rows under the values of its key columns, joined by ``/``; empty where there is no table."""
+        if path is None:
+            return Lookup(())
+        rows = self.rows(path, (*key, *required))
+        return Lookup(("/".join(row[name] for name in key), row) for _, row in rows)
 
 
 def existing(path: Path | str, what: str) -> Path:

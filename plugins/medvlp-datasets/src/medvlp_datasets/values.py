@@ -6,6 +6,27 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from medvlp_toolkit.data.records import Box
+from medvlp_toolkit.tables.cells import filled
+
+
+def text_of(value: Any, empty: bool = False) -> str:
+    """A text or number of a JSON file as text.
+
+    Raises ValueError for anything else, for true and false, and for a blank text unless ``empty`` allows it.
+    """
+    if isinstance(value, str) or (isinstance(value, int | float) and not isinstance(value, bool)):
+        text = str(value).strip()
+        if text or empty:
+            return text
+    raise ValueError("not a text, or a blank one")
+
+
+def text_or_none(value: Any) -> str | None:
+    """As `text_of`; None for what is not there, or no text."""
+    try:
+        return text_of(value)
+    except ValueError:
+        return None
 
 
 def label_value(name: str, value: str) -> int:
@@ -21,7 +42,7 @@ def label_value(name: str, value: str) -> int:
 
 def labels_of(row: Mapping[str, str], names: Iterable[str]) -> dict[str, int]:
     """Label columns; an empty field is no label."""
-    return {name: label_value(name, row[name]) for name in names if row.get(name)}
+    return {name: label_value(name, row[name]) for name in names if filled(row.get(name))}
 
 
 def age_of(value: str) -> float | None:
@@ -53,6 +74,6 @@ def pixel_box(label: str, values: Iterable[str], width: float, height: float) ->
 
 def metadata_value(name: str, value: str) -> Any:
     """A metadata field: ages are numbers, an empty field is None."""
-    if not value:
+    if not filled(value):
         return None
     return age_of(value) if name == "age" else value

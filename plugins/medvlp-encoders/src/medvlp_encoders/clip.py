@@ -1,9 +1,10 @@
-"""CLIP's vision transformer as token encoder."""
+"""CLIP's vision transformer as a token encoder."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -66,12 +67,13 @@ class ClipVisionTransformer(nn.Module):
         self.num_features = width
         self.patch_size = patch_size
         self.in_channels = in_channels
+        self.heads = heads or max(1, width // 64)
         self.rows, self.columns = sides[0] // patch_size, sides[1] // patch_size
         self.patch_embedding = nn.Conv2d(in_channels, width, patch_size, stride=patch_size, bias=False)
         self.class_embedding = nn.Parameter(torch.randn(width) * width**-0.5)
         self.positional_embedding = nn.Parameter(torch.randn(1 + self.rows * self.columns, width) * width**-0.5)
         self.ln_pre = nn.LayerNorm(width)
-        self.blocks = nn.ModuleList(ClipBlock(width, heads or max(1, width // 64)) for _ in range(layers))
+        self.blocks = nn.ModuleList(ClipBlock(width, self.heads) for _ in range(layers))
         self.ln_post = nn.LayerNorm(width)
         for module in self.modules():
             if isinstance(module, nn.Linear) and init_std is not None:
@@ -102,13 +104,25 @@ class ClipVisionTransformer(nn.Module):
         """Patches along each spatial axis."""
         return tuple(int(size) // self.patch_size for size in image_shape)
 
+    @torch.jit.unused
+    def architecture(self) -> dict[str, Any]:
+        """Arguments that build the same tower with other weights."""
+        return {
+            "image_size": [self.rows * self.patch_size, self.columns * self.patch_size],
+            "patch_size": self.patch_size,
+            "width": self.num_features,
+            "layers": len(self.blocks),
+            "heads": self.heads,
+            "in_channels": self.in_channels,
+        }
+
     def summary(self, tokens: Tensor) -> Tensor:
         """(B, 1 + N, D) -> (B, D): the class token."""
         return summarise(tokens, self.num_prefix_tokens)
 
     @torch.jit.unused
     def load_clip(self, state: Mapping[str, Tensor], name: str = "the state dict") -> None:
-        """Take the weights of a CLIP model (OpenAI's layout or transformers'), positions resampled.
+        """Load the weights of a CLIP model (OpenAI's layout or transformers'), with resampled positions.
 
         Raises:
             ValueError: when they do not fit, with the whole list.
@@ -131,7 +145,9 @@ class ClipVisionTransformer(nn.Module):
 
     @torch.jit.unused
     def fit_positions(self, positions: Tensor) -> Tensor:
-        """Position embeddings of another image size, resampled to this one's: what a checkpoint is loaded with."""
+        """Position embeddings of another image size, resampled to this one, for loading a checkpoint."""
+        if positions.shape == self.positional_embedding.shape:
+            return positions
         return resized_positions(positions, (self.rows, self.columns))
 
     def _with_channels(self, image: Tensor) -> Tensor:
@@ -152,7 +168,7 @@ class ClipVisionTransformer(nn.Module):
 
 def _read(pretrained: str | Path, local_files_only: bool) -> dict[str, Tensor]:
     if Path(pretrained).is_file():
-        from medvlp_toolkit.engines.checkpoints import read_weights
+        from medvlp_toolkit.weights.weights import read_weights
 
         return read_weights(pretrained, key="state_dict")
     from transformers import CLIPVisionModel

@@ -1,4 +1,4 @@
-"""CLIP's transformer block: normalised before attention and before the feed-forward network."""
+"""CLIP's pre-norm transformer block."""
 
 from __future__ import annotations
 

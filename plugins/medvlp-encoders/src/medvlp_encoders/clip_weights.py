@@ -1,4 +1,4 @@
-"""Names of CLIP's vision tower in the layouts that circulate, and ours."""
+"""Maps the names of CLIP's vision tower in the common checkpoint layouts to ours."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def from_state_dict(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The vision tower of a CLIP state dict, in our names and in float32.
 
     OpenAI's layout (with or without ``visual.``) and that of the transformers library (with or without
-    ``vision_model.``) are told apart by their names. Entries that are no part of the tower are left out.
+    ``vision_model.``) are distinguished by their names. Entries outside the tower are skipped.
 
     Raises:
         ValueError: when there is no vision tower in it.
@@ -70,16 +70,16 @@ def from_state_dict(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def resized_positions(positions: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Bring position embeddings to another grid: (1 + n², D) -> (1 + rows · columns, D).
+    """Resample position embeddings to another grid: (1 + n², D) -> (1 + rows · columns, D).
 
     The first row, the class token's, stays; the square grid of the others is resampled bicubically.
 
     Raises:
-        ValueError: when the grid that they come from is no square.
+        ValueError: when their grid is not square.
     """
     side = round((positions.shape[0] - 1) ** 0.5)
     if side * side != positions.shape[0] - 1:
-        raise ValueError(f"position embeddings for {positions.shape[0] - 1} patches, which is no square grid")
+        raise ValueError(f"position embeddings for {positions.shape[0] - 1} patches, which is not a square grid")
     if (side, side) == tuple(grid):
         return positions
     picture = positions[1:].t().reshape(1, positions.shape[1], side, side)

@@ -24,7 +24,7 @@ DEPTHS: dict[int, tuple[str, tuple[int, int, int, int]]] = {
 
 
 class ResNetTokens(nn.Module):
-    """A residual network (He et al. 2016; v1.5: a bottleneck strides in its 3×3 convolution) as token encoder.
+    """A residual network (He et al. 2016; v1.5: bottlenecks stride in their 3×3 convolution) as a token encoder.
 
     MONAI's ResNet with the standard stem and biasless shortcuts, so that state dicts in the common
     ``conv1 / bn1 / layer1 …`` naming load unchanged. The map of the last kept stage is flattened row by
@@ -160,7 +160,7 @@ class ResNetTokens(nn.Module):
         return tuple(grid)
 
     def token_shift(self) -> tuple[float, ...]:
-        """How far each token's receptive field is centred from the middle of its grid cell, in cells, per axis.
+        """Offset of each token's receptive field from the centre of its grid cell, in cells, per axis.
 
         Odd kernels padded by half of themselves centre token i at pixel i · S for a total stride of S, the first
         pixel of its cell and not its middle: a heat map drawn cell by cell lies (S - 1) / 2 pixels too far
@@ -175,9 +175,9 @@ class ResNetTokens(nn.Module):
 
 
 def position_table(grid: list[int], channels: int, like: Tensor) -> Tensor:
-    """Fixed sine-cosine encodings of the places of a grid: (N, channels), row-major.
+    """Fixed sine-cosine encodings of the positions of a grid: (N, channels), row-major.
 
-    Each axis has an equal share of the channels; its wavelengths run from four times the image, which tells one
+    Each axis has an equal share of the channels; its wavelengths run from four times the image, which distinguishes one
     end from the other, to an eighth of it.
     """
     frequencies = channels // (2 * len(grid))

@@ -10,7 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from medvlp_encoders.tokens import summarise
-from medvlp_encoders.vocabulary import wordpiece_tokenizer
+from medvlp_encoders.vocabulary import tokenizer_content, tokenizer_from_content, wordpiece_tokenizer
+
+#: Entries of a configuration that speak of the file it came from.
+_OF_A_FILE = ("architectures", "transformers_version", "_name_or_path", "dtype", "torch_dtype")
 
 
 class TransformersText(nn.Module):
@@ -22,9 +25,10 @@ class TransformersText(nn.Module):
             ``model_type`` (``bert`` by default) names the architecture.
         corpus: texts from which a WordPiece vocabulary is learned when ``config`` is given.
         vocabulary_size: largest size of that vocabulary.
-        tokenizer: instead of ``corpus``, hub name or folder of the tokenizer to use with ``config``. Without either,
-            ``config`` states its ``vocab_size`` and there is no tokenizer: for weights that a checkpoint brings.
-        lower_case: lower the text before tokenising; None keeps what the tokenizer says. MedKLIP lowers
+        tokenizer: instead of ``corpus``, hub name or folder of the tokenizer to use with ``config``, or what
+            :func:`~medvlp_encoders.vocabulary.tokenizer_content` gave. Without either, ``config`` states its
+            ``vocab_size`` and there is no tokenizer: for weights that a checkpoint brings.
+        lower_case: lower-case the text before tokenising; None keeps the tokenizer's setting. MedKLIP lowers
             Bio_ClinicalBERT's input although that vocabulary is cased.
         local_files_only: never ask the hub.
         seed: initialises a model made from ``config`` the same way every time; None uses torch's state.
@@ -42,7 +46,7 @@ class TransformersText(nn.Module):
         config: Mapping[str, Any] | None = None,
         corpus: Sequence[str] | None = None,
         vocabulary_size: int = 4000,
-        tokenizer: str | Path | None = None,
+        tokenizer: str | Path | Mapping[str, Any] | None = None,
         lower_case: bool | None = None,
         local_files_only: bool = False,
         seed: int | None = None,
@@ -92,6 +96,13 @@ class TransformersText(nn.Module):
         hidden: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         return hidden
 
+    def architecture(self) -> dict[str, Any]:
+        """Arguments that build the same model with other weights, including its tokenizer."""
+        made_as: Any = self.model.config
+        config = {key: value for key, value in made_as.to_diff_dict().items() if key not in _OF_A_FILE}
+        config |= {"model_type": made_as.model_type, "vocab_size": self.vocabulary_size}
+        return {"config": config, "tokenizer": tokenizer_content(self.tokenizer)}
+
     def summary(self, tokens: Tensor) -> Tensor:
         """(B, L, D) -> (B, D): the class token."""
         return summarise(tokens, self.num_prefix_tokens)
@@ -135,7 +146,10 @@ def _without_pooler(auto_model: Any, pretrained: str, local_files_only: bool) ->
 
 
 def _tokenizer_for(
-    corpus: Sequence[str] | None, vocabulary_size: int, name: str | Path | None, local_files_only: bool
+    corpus: Sequence[str] | None,
+    vocabulary_size: int,
+    name: str | Path | Mapping[str, Any] | None,
+    local_files_only: bool,
 ) -> Any:
     if corpus and name is not None:
         raise ValueError("transformers_text takes a corpus or a tokenizer, not both")
@@ -143,6 +157,8 @@ def _tokenizer_for(
         return wordpiece_tokenizer(corpus, vocabulary_size)
     if name is None:
         return None
+    if isinstance(name, Mapping):
+        return tokenizer_from_content(name)
     from transformers import AutoTokenizer
 
     try:
@@ -155,7 +171,7 @@ def _tokenizer_for(
 
 
 def _max_tokens(model: nn.Module) -> int | None:
-    """What the table of position embeddings reaches: RoBERTa's begins after the padding index."""
+    """The number of positions in the embedding table: RoBERTa's begins after the padding index."""
     positions = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
     if not isinstance(positions, nn.Embedding):
         return None
@@ -168,7 +184,12 @@ def _build(config: dict[str, Any], tokenizer: Any, seed: int | None) -> nn.Modul
 
     model_type = config.pop("model_type", "bert")
     if tokenizer is not None:
-        config["vocab_size"] = len(tokenizer)
+        config.setdefault("vocab_size", len(tokenizer))
+        if config["vocab_size"] < len(tokenizer):
+            raise ValueError(
+                f"the config has a vocab_size of {config['vocab_size']}, and its tokenizer {len(tokenizer)} tokens; "
+                "leave vocab_size out"
+            )
         # RoBERTa counts positions from its padding token on: it has to be the tokenizer's.
         config["pad_token_id"] = tokenizer.pad_token_id
     with torch.random.fork_rng(devices=[], enabled=seed is not None):

@@ -1,4 +1,4 @@
-"""What encoders share: one vector for a sequence of tokens."""
+"""Shared by encoders: one vector for a sequence of tokens."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""A WordPiece vocabulary learned from the texts at hand, for text models without a published one."""
+"""Tokenizers: learning a WordPiece vocabulary from given texts, and serialising a tokenizer as plain values."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -51,4 +51,23 @@ def wordpiece_tokenizer(corpus: Sequence[str], vocabulary_size: int = 4000) -> A
         cls_token="[CLS]",
         sep_token="[SEP]",
         mask_token="[MASK]",
+    )
+
+
+def tokenizer_content(tokenizer: Any) -> dict[str, Any] | None:
+    """A fast tokenizer as plain values, for storing in a file; None without a fast backend or tokenizer."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return None
+    special = {name: str(token) for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
+    return {"json": backend.to_str(), "special_tokens": special}
+
+
+def tokenizer_from_content(content: Mapping[str, Any]) -> Any:
+    """The inverse of :func:`tokenizer_content`."""
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(content["json"]), **content.get("special_tokens", {})
     )

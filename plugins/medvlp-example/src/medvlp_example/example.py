@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from medvlp_toolkit.data.records import Finding, Presence, Report
+from medvlp_toolkit.data import Finding, Presence, Report
 
 #: entity -> words that name it. The ids are those of the recipe's entities, here MedKLIP's.
 WORDS: dict[str, tuple[str, ...]] = {
@@ -16,7 +16,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "cardiomegaly": ("cardiomegaly", "enlarged heart"),
     "atelectasis": ("atelectasis", "atelectases"),
 }
-POSITIONS: dict[str, str] = {"left": "left_lung", "right": "right_lung"}
+POSITIONS: dict[str, str] = {"left": "left_lung_unspec", "right": "right_lung_unspec"}
 _NEGATION = re.compile(r"\b(no|without|negative for|free of)\b", re.IGNORECASE)
 _UNCERTAINTY = re.compile(r"\b(possible|possibly|probable|may|cannot be excluded|suspected)\b", re.IGNORECASE)
 
@@ -24,7 +24,7 @@ _UNCERTAINTY = re.compile(r"\b(possible|possibly|probable|may|cannot be excluded
 class Example:
     """Finds entities by their words, sentence by sentence.
 
-    A finding is absent where a negation stands before it in its sentence, uncertain where the sentence says so, and
+    A finding is absent where a negation precedes it in its sentence, uncertain where the sentence says so, and
     on the side that the sentence names.
 
     Example::

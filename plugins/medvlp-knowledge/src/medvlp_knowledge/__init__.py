@@ -1,4 +1,4 @@
-"""Knowledge sources: where concepts, their descriptions and the relations between them come from.
+"""Knowledge sources: concepts, their descriptions and the relations between them.
 
 ``definitions`` reads a file of descriptions (two for chest radiographs are shipped), ``obo`` an OBO ontology such as
 the Human Phenotype Ontology, ``umls`` a licensed copy of the UMLS Metathesaurus, ``triples`` a table of relations,

@@ -1,4 +1,4 @@
-"""The knowledge source ``chest_lexicon``: what is shipped on chest radiographs, with the relations among it."""
+"""The knowledge source ``chest_lexicon``: the shipped chest-radiograph entities and their relations."""
 
 from __future__ import annotations
 

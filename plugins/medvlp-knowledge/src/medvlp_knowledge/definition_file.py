@@ -1,4 +1,4 @@
-"""Reading a YAML or JSON file of descriptions into :class:`Definition` records.
+"""Reads a YAML or JSON file of descriptions into :class:`Definition` records.
 
 Three layouts are read. A plain mapping::
 
@@ -42,7 +42,7 @@ _SIDES = ("left", "right", "none")
 class Definition:
     """One entry of a file of descriptions.
 
-    ``source`` says where the described fact can be looked up. ``side`` is given for positions only: ``left``, ``right``
+    ``source`` is where the described fact can be looked up. ``side`` is given for positions only: ``left``, ``right``
     or ``none``, the side of the body that the position names. ``mirror`` is then the id of the position that it becomes
     when the image is mirrored left to right, None where there is none.
     """
@@ -102,7 +102,7 @@ def _read_text(path: str | PathLike[str]) -> tuple[str, str, str]:
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """PyYAML keeps the last of two equal keys without a word; a lost description must be an error."""
+    """PyYAML silently keeps the last of two equal keys; a lost description must be an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Hashable] = set()

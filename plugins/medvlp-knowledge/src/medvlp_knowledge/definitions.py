@@ -18,7 +18,7 @@ PathOrName = str | PathLike[str]
 class Definitions(ConceptSource):
     """Concepts with a description each, from a YAML or JSON file, in the file's order.
 
-    ``path`` is the name of a file shipped with the package or the path of one's own
+    ``path`` is the name of a file shipped with the package or the path of your own
     (layouts: :mod:`medvlp_knowledge.definition_file`); a list of them is read as one. Shipped are
 
     * ``chest_entities``: the 75 entities of MedKLIP (Wu et al., ICCV 2023, arXiv:2301.02228),
@@ -78,7 +78,7 @@ class Definitions(ConceptSource):
 
     @property
     def sources(self) -> Mapping[str, str]:
-        """For each id, where the described fact can be looked up (empty where the file does not say)."""
+        """For each id, where the described fact can be looked up (empty if the file does not state it)."""
         return MappingProxyType({entry.id: entry.source for entry in self._entries})
 
     @property

@@ -20,7 +20,7 @@ class JoinedKnowledge:
 
     A concept that an earlier source already has is not repeated: one with the same id, and, unless ``by_name`` is
     false, one that has the earlier one's name as a name or synonym (without regard to case and punctuation). Its names
-    become synonyms of the earlier one, and its triples the earlier one's. So a lexicon of one's own and an ontology
+    become synonyms of the earlier one, and its triples the earlier one's. So your own lexicon and an ontology
     speak of one pleural effusion. Synonyms that two concepts share do not make them one: "edema" is short for pulmonary
     edema in one source and any edema in another.
 

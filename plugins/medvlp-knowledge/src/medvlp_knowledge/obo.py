@@ -25,7 +25,7 @@ _ESCAPED_CHARACTERS = {"n": "\n", "t": "\t", "W": " "}
 
 
 class OboOntology:
-    """Terms of an OBO file as concepts, their ``is_a`` and other relationships as triples.
+    """Terms of an OBO file as concepts, and their ``is_a`` and other relationships as triples.
 
     Reading is obonet's (OBO 1.2 and 1.4, lenient as published ontologies need). Obsolete terms, and relationships to
     terms that are not kept, are left out. Logical definitions (``intersection_of``) give no triples. Terms come in the
@@ -90,7 +90,7 @@ class OboOntology:
 
     @property
     def triples(self) -> Sequence[Triple]:
-        """``is_a`` and the other relationships between terms kept; head is the more special term of an ``is_a``."""
+        """``is_a`` and the other relationships between terms kept; head is the more specific term of an ``is_a``."""
         return self._triples
 
     def __len__(self) -> int:

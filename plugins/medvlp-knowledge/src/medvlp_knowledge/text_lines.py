@@ -1,4 +1,4 @@
-"""Reading a large text file line by line, plain or gzip-compressed."""
+"""Reads a large text file line by line, plain or gzip-compressed."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ BUNDLED = ("chest_relations",)
 
 
 class TripleTable:
-    """Triples from a tab-separated file, one a line, kept in its order with repetitions.
+    """Triples from a tab-separated file, one per line, in order and with repetitions.
 
     The concepts are those of ``names``, in its order, then heads and tails that it does not list, in order of first
     occurrence and named by their ids.

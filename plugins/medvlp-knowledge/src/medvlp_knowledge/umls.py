@@ -174,7 +174,7 @@ class UmlsMetathesaurus:
         return names, vocabularies_of_language
 
     def _read_definitions(self, among: Collection[str], vocabularies: set[str]) -> dict[str, str]:
-        # MRDEF has no language; a vocabulary has one, and MRCONSO tells which vocabularies have the language wanted.
+        # MRDEF has no language; a vocabulary has one, and MRCONSO has the vocabularies of the language wanted.
         path = find_table(self.path, "MRDEF", "; give definitions=False to do without")
         order = {name: n for n, name in enumerate(self._vocabularies or ())}
         best: dict[str, tuple[tuple[int, str], str]] = {}

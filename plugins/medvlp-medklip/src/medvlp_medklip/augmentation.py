@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from medvlp_toolkit.data.augmentation import IMAGENET_MEAN, IMAGENET_STD, TrainingAugmentation, resample
+from medvlp_toolkit.data.batches.augmentation import IMAGENET_MEAN, IMAGENET_STD, TrainingAugmentation, resample
 
 OPERATIONS = (
     "identity",
@@ -28,7 +28,7 @@ _FILL = 128 / 255
 
 
 class MedklipAugmentation(TrainingAugmentation):
-    """The augmentation MedKLIP trains with, its faults mended.
+    """MedKLIP's training augmentation, with its faults fixed.
 
     A bicubic random crop of 20 to 100 % of the area, a horizontal flip, then ``count`` operations drawn
     with replacement, each applied with probability one half at magnitude 7 of 10 (Cubuk et al. 2020,
@@ -36,7 +36,7 @@ class MedklipAugmentation(TrainingAugmentation):
     grey fill. Two published faults are not repeated: a flip swaps left and right in the position labels,
     and AutoContrast stretches the image instead of saturating it.
 
-    Args: as :class:`~medvlp_toolkit.data.augmentation.TrainingAugmentation`;
+    Args: as :class:`~medvlp_toolkit.data.TrainingAugmentation`;
         count: operations per image, published 2.
         probability: of applying each, published 0.5.
         magnitude: 0 to 10, published 7.
@@ -71,7 +71,7 @@ class MedklipAugmentation(TrainingAugmentation):
         if "mask" in batch:
             raise ValueError(
                 "MedKLIP's augmentation shears and rotates images without their masks; use "
-                "medvlp_toolkit.data.augmentation.TrainingAugmentation for segmentation"
+                "medvlp_toolkit.data.batches.augmentation.TrainingAugmentation for segmentation"
             )
         return super().forward(batch)
 
@@ -85,7 +85,7 @@ class MedklipAugmentation(TrainingAugmentation):
         return image
 
     def operate_each(self, image: Tensor, operation: Tensor, sign: Tensor) -> Tensor:
-        """(B,) operation indices and signs; every operation runs on the images that drew it."""
+        """(B,) operation indices and signs; each operation runs on the images that drew it."""
         image = image.clone()
         # Read back once per call: which images drew what decides the shapes of the work.
         drawn = operation.tolist()
@@ -95,7 +95,7 @@ class MedklipAugmentation(TrainingAugmentation):
         return image
 
     def operate(self, name: str, image: Tensor, sign: Tensor) -> Tensor:
-        """One operation on images that all drew it."""
+        """One operation on all the given images."""
         level = self.magnitude / 10
         if name == "auto_contrast":
             return auto_contrast(image)

@@ -1,4 +1,4 @@
-"""Entity queries that attend to image tokens: MedKLIP's fusion module."""
+"""MedKLIP's fusion module: entity queries that attend to image tokens."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class EntityQueryDecoderLayer(nn.Module):
     """Self-attention among queries, cross-attention to the image, feed-forward; normalised before each.
 
     Vaswani et al. 2017 in the pre-norm form of DETR's decoder (Carion et al. 2020), without position
-    encodings: queries are told apart by what they describe, image tokens by what they show.
+    encodings: queries are distinguished by their descriptions, image tokens by their content.
     """
 
     def __init__(self, width: int, heads: int, feed_forward: int, dropout: float) -> None:

@@ -1,4 +1,4 @@
-"""The published MedKLIP checkpoint as a :class:`~medvlp_toolkit.model.PretrainingModel`."""
+"""Imports the published MedKLIP checkpoint as a :class:`~medvlp_toolkit.model.PretrainingModel`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import medvlp_toolkit as mv
 from medvlp_medklip.fusion import EntityQueryDecoder
 from medvlp_medklip.losses import EntityExistence, EntityPosition
 from medvlp_medklip.projection import entity_projection, image_projection
-from medvlp_toolkit.engines.key_report import KeyReport
-from medvlp_toolkit.model import PretrainingModel, VisionLanguageModel
+from medvlp_toolkit.interfaces import KeyReport
+from medvlp_toolkit.model.pretraining import PretrainingModel
+from medvlp_toolkit.model.vision_language import VisionLanguageModel
 
 #: Heads of the published decoder; a state dict does not carry the number.
 HEADS = 4
@@ -87,10 +88,8 @@ def medklip(
           position_embeddings: "@position_bank"
     """
     tensors = _unwrap(state_dict)
-    depth = _depth(tensors)
-    width = tensors["disease_embedding_layer.weight"].shape[0]
-    text_width = tensors["disease_embedding_layer.weight"].shape[1]
-    layers = len({int(m.group(1)) for k in tensors if (m := re.match(r"decoder\.layers\.(\d+)\.", k))})
+    depth, layers = _depth(tensors), _layers(tensors)
+    width, text_width = tensors["disease_embedding_layer.weight"].shape
     feed_forward = tensors["decoder.layers.0.linear1.weight"].shape[0]
     for label, bank in (("entity_embeddings", entity_embeddings), ("position_embeddings", position_embeddings)):
         if bank is not None and (bank.ndim != 2 or bank.shape[1] != text_width):
@@ -131,21 +130,38 @@ def text_width(state_dict: Mapping[str, Any]) -> int:
     """Width of the text embeddings that a published checkpoint reads.
 
     Raises:
-        ValueError: when it is no MedKLIP checkpoint.
+        ValueError: when it is not a checkpoint of MedKLIP.
     """
     return int(_unwrap(state_dict)["disease_embedding_layer.weight"].shape[1])
 
 
+def settings(state_dict: Mapping[str, Any]) -> dict[str, Any]:
+    """What composes the model of a published checkpoint from the bundle's ``train.yaml``.
+
+    Raises:
+        ValueError: when it is no MedKLIP checkpoint.
+    """
+    tensors = _unwrap(state_dict)
+    return {
+        "width": int(tensors["disease_embedding_layer.weight"].shape[0]),
+        "image_encoder::depth": _depth(tensors),
+        "fusion::layers": _layers(tensors),
+        "fusion::heads": HEADS,
+        "fusion::feed_forward": int(tensors["decoder.layers.0.linear1.weight"].shape[0]),
+    }
+
+
 medklip.text_width = text_width  # type: ignore[attr-defined]
+medklip.settings = settings  # type: ignore[attr-defined]
 
 
 def _notes(depth: int, layers: int) -> tuple[str, ...]:
-    """What the bundle's configurations have to be told of an unusual checkpoint."""
+    """Settings that the bundle's configurations need for an unusual checkpoint."""
     if (depth, layers) == (50, 4):
         return ()
     return (
-        f"ResNet-{depth} and {layers} decoder layers: give the bundle --image_encoder::depth {depth} "
-        f"--fusion::layers {layers}",
+        f"ResNet-{depth} and {layers} decoder layers: model.json says so to evaluation, inference and fine-tuning; to "
+        f"continue pre-training, give train.yaml --image_encoder::depth {depth} --fusion::layers {layers}",
     )
 
 
@@ -159,10 +175,14 @@ def _unwrap(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
     if missing:
         shown = ", ".join(sorted(tensors)[:5]) or "nothing"
         raise ValueError(
-            f"this is no MedKLIP checkpoint: it lacks {', '.join(missing)}; it holds {len(tensors)} entries, "
+            f"this is not a checkpoint of MedKLIP: it lacks {', '.join(missing)}; it holds {len(tensors)} entries, "
             f"beginning with {shown}"
         )
     return tensors
+
+
+def _layers(tensors: Mapping[str, Tensor]) -> int:
+    return len({int(m.group(1)) for k in tensors if (m := re.match(r"decoder\.layers\.(\d+)\.", k))})
 
 
 def _depth(tensors: Mapping[str, Tensor]) -> int:

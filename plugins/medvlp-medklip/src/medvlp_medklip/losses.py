@@ -1,4 +1,4 @@
-"""MedKLIP's two pretext losses: does an entity exist, and where."""
+"""MedKLIP's two pretext losses: whether an entity exists, and where."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medvlp_medklip.fusion import initialise
-from medvlp_toolkit.interfaces import ABSENT, PRESENT
-from medvlp_toolkit.model import Encodings
+from medvlp_toolkit.interfaces import ABSENT, PRESENT, Encodings
 
-_READS = frozenset({"image_encoder", "image_projection", "text_projection", "fusion"})
+_READS = frozenset({"image_encoder", "image_projection", "entity_projection", "fusion"})
 
 
 class EntityExistence(nn.Module):
-    """Is each entity present? Two-way cross-entropy over the entities the report speaks of.
+    """Existence of each entity: two-way cross-entropy over the entities that the report mentions.
 
     Wu et al. 2023, section 3.3: softmax over (absent, present); entities not mentioned, or mentioned as
     uncertain, carry no loss.
@@ -41,9 +40,9 @@ class EntityExistence(nn.Module):
     def forward(self, encodings: Encodings) -> tuple[Tensor, Tensor]:
         logits = self.head(encodings.fused(text="entities").text).float()  # (B, Q, 2)
         presence = encodings.batch["entity_presence"].to(torch.long)
-        told = (presence == PRESENT) | (presence == ABSENT)
+        stated = (presence == PRESENT) | (presence == ABSENT)
         terms = F.cross_entropy(logits.flatten(0, 1), presence.clamp(0, 1).flatten(), reduction="none")
-        return torch.where(told.flatten(), terms, 0.0).sum(), told.sum()
+        return torch.where(stated.flatten(), terms, 0.0).sum(), stated.sum()
 
     def scores(self, features: Tensor) -> Tensor:
         """(B, Q, D) fused entity features -> (B, Q) probability that the entity is present."""
@@ -51,7 +50,7 @@ class EntityExistence(nn.Module):
 
 
 class EntityPosition(nn.Module):
-    """Where is each present entity? Contrast its true position against sampled other ones.
+    """Position of each present entity: contrasts its true position against other sampled ones.
 
     Wu et al. 2023, section 3.3: the dot product of the projected entity feature with the text embedding
     of each candidate position, cross-entropy with the true one first; only present entities count.

@@ -1,4 +1,4 @@
-"""The maps into the width that entity queries and image tokens share."""
+"""Projections to the width shared by entity queries and image tokens."""
 
 from __future__ import annotations
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from medvlp_toolkit.tables.table import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +62,19 @@ def together(per_label: Mapping[str, Agreement]) -> Agreement:
 
 
 def read_labels(path: str | Path) -> dict[str, dict[str, str]]:
-    """A label table by the id in its first column; values without a trailing ``.0``."""
-    with Path(path).open(newline="", encoding="utf-8-sig") as stream:
-        rows = csv.reader(stream)
-        header = next(rows, None)
-        if not header:
-            raise ValueError(f"{path}: empty; expected a label table with a header line")
-        return {
-            row[0]: {name: value.removesuffix(".0") for name, value in zip(header[1:], row[1:], strict=False)}
-            for row in rows
-            if row
-        }
+    """A label table by the id in its first column; values without a trailing ``.0``.
+
+    Raises ValueError for an empty table, and for a row that cannot be read, naming its line.
+    """
+    table = Table(path)
+    if not table.columns:
+        raise ValueError(f"{path}: empty; expected a label table with a header line")
+    labels: dict[str, dict[str, str]] = {}
+    for row in table:
+        if row.values is None:
+            raise ValueError(f"{path}, {row.place}: {row.problem}")
+        labels[row.values[table.columns[0]]] = {name: row.values[name].removesuffix(".0") for name in table.columns[1:]}
+    return labels
 
 
 def _ratio(part: int, whole: int) -> float:

@@ -6,29 +6,27 @@ and why. No text of a report is in any message.
 
 from __future__ import annotations
 
-import codecs
 import csv
 import gzip
 import json
 import os
-import sys
 import tarfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, TextIO, cast
+from typing import Any, TextIO
 
 from medvlp_reports.labels import LabelledReport
 from medvlp_toolkit.data.records import Finding, Presence, Report
 from medvlp_toolkit.data.sections import report_from_open_i
+from medvlp_toolkit.tables.cells import filled, identifier
+from medvlp_toolkit.tables.columns import Columns, section_of
+from medvlp_toolkit.tables.content import Line, decode, open_bytes, open_lines
+from medvlp_toolkit.tables.table import Table
 
-ID_COLUMNS = ("uid", "id", "study_id")
-TEXT_COLUMNS = ("text", "report")
-SECTION_COLUMNS = ("findings", "impression")
-
-_TABLES = {".csv": ",", ".tsv": "\t"}
+_TABLES = (".csv", ".tsv", ".tab", ".xlsx")
 _ARCHIVES = (".tgz", ".tar.gz", ".tar")
 
 
@@ -44,16 +42,20 @@ class Rejected:
 class ReportReader:
     """Iterates over the reports of a file or folder; afterwards ``rejected`` and ``empty`` say the rest.
 
-    ``source`` may be a ``.txt`` file (its id is the file's name), a ``.csv``, ``.tsv`` or ``.jsonl``
+    ``source`` may be a ``.txt`` file (its id is the file's name), a table (``.csv``, ``.tsv``, ``.xlsx``) or ``.jsonl``
     (also ``.gz``), an Open-i ``.xml``, a ``.tgz`` or ``.tar`` of such files, or a folder of them
-    (MIMIC-CXR's ``files/p10/p10000032/s50414267.txt``). Text is UTF-8, or Latin-1 where it is not;
-    NULs become spaces. A repeated id is rejected; a report without text is read and counted in
-    ``empty``. ``place`` is where the last report stood.
+    (MIMIC-CXR's ``files/p10/p10000032/s50414267.txt``). Text is UTF-8, or Windows-1252 where it is not; tables are
+    read by :class:`~medvlp_toolkit.tables.table.Table`. NULs become spaces. A report that is there again
+    under the same id (tables with a row an image) is read once and counted in ``repeated``; another report of that
+    id is rejected; a report without text is read and counted in ``empty``. Every row, line or file that is passed is
+    counted: ``rows == read + repeated + len(rejected)``. ``place`` is where the last report
+    stood.
 
     Args:
         source: file or folder.
-        id_column, text_column: columns (keys) of a table; otherwise the first of ``uid``, ``id``,
-            ``study_id`` and of ``text``, ``report``, or else ``findings`` and ``impression``.
+        id_column, text_column: columns (keys) of a table; otherwise those that are plainly meant, such as
+            ``study_id``, ``accession``, ``uid`` and ``report``, ``text``, or else ``findings`` and ``impression``.
+        encoding: of a table or ``.jsonl``; None finds out.
 
     Raises (on iteration): FileNotFoundError, or ValueError for a source of another kind, a table
     without the columns, or an archive that is damaged.
@@ -62,9 +64,13 @@ class ReportReader:
     source: str | Path
     id_column: str | None = None
     text_column: str | None = None
+    encoding: str | None = None
     rejected: list[Rejected] = field(default_factory=list, init=False)
+    rows: int = field(default=0, init=False)
     empty: int = field(default=0, init=False)
     read: int = field(default=0, init=False)
+    repeated: int = field(default=0, init=False)
+    unit: str = field(default="files", init=False)
     id_name: str = field(default="id", init=False)
     place: str = field(default="", init=False)
 
@@ -72,13 +78,17 @@ class ReportReader:
         path = Path(self.source)
         if not path.exists():
             raise FileNotFoundError(f"{path}: no such file or folder")
-        self.rejected, self.empty, self.read = [], 0, 0
-        seen: set[str] = set()
+        self.rejected, self.rows, self.empty, self.read, self.repeated = [], 0, 0, 0, 0
+        seen: dict[str, int] = {}
         for place, report in self._reports(path):
+            text = hash(report.text)
             if report.id in seen:
-                self.rejected.append(Rejected(place, "duplicate id"))
+                if seen[report.id] == text:
+                    self.repeated += 1
+                else:
+                    self.rejected.append(Rejected(place, "duplicate id"))
                 continue
-            seen.add(report.id)
+            seen[report.id] = text
             self.read += 1
             self.place = place
             if not report.text.strip():
@@ -95,7 +105,7 @@ class ReportReader:
             return
         kind = _kind(path.name)
         if kind in _TABLES:
-            yield from self._table(path, _TABLES[kind])
+            yield from self._table(path)
         elif kind == ".jsonl":
             yield from self._json_lines(path)
         elif kind == ".tar":
@@ -106,7 +116,7 @@ class ReportReader:
         else:
             raise ValueError(
                 f"{path}: cannot read reports from this kind of file; "
-                "expected .txt, .csv, .tsv, .jsonl, .xml, .tgz or a folder"
+                "expected .txt, .csv, .tsv, .xlsx, .jsonl, .xml, .tgz or a folder"
             )
 
     def _folder(self, folder: Path) -> Iterator[tuple[str, Report]]:
@@ -119,6 +129,7 @@ class ReportReader:
             try:
                 content = path.read_bytes()
             except OSError as error:
+                self.rows += 1
                 self.rejected.append(Rejected(place, f"cannot be read ({error.strerror})"))
                 continue
             yield from self._document(place, path.name, content)
@@ -127,7 +138,7 @@ class ReportReader:
         found = False
         try:
             # tarfile's own decompression takes a truncated stream for the archive's end; gzip raises.
-            with _open_compressed(path) as content, tarfile.open(fileobj=content, mode="r|") as archive:
+            with open_bytes(path) as content, tarfile.open(fileobj=content, mode="r|") as archive:
                 for member in archive:
                     if not member.isfile() or not member.name.lower().endswith((".txt", ".xml")):
                         continue
@@ -147,96 +158,92 @@ class ReportReader:
             raise ValueError(f"{path}: no .txt or .xml report in this archive")
 
     def _document(self, place: str, name: str, content: bytes) -> Iterator[tuple[str, Report]]:
+        self.rows += 1
         if name.lower().endswith(".xml"):
             try:
                 yield place, _clean(report_from_open_i(content))
             except ValueError as error:
                 self.rejected.append(Rejected(place, str(error)))
         else:
-            yield place, _clean(Report(name[: -len(".txt")], _decode(content)))
+            yield place, _clean(Report(name[: -len(".txt")], decode(content)))
 
-    def _table(self, path: Path, delimiter: str) -> Iterator[tuple[str, Report]]:
-        # The default limit of 128 KiB a field stops at one long report; there is no per-reader limit.
-        csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
-        with _open_text(path) as stream:
-            rows = csv.reader(stream, delimiter=delimiter)
-            header = next(rows, None)
-            if not header:
-                raise ValueError(f"{path}: empty; expected a header line with an id and a text column")
-            header = [name.strip() for name in header]
-            id_index, text_indexes = self._columns(path, header)
-            self.id_name = header[id_index]
-            try:
-                for row in rows:
-                    if not row:
-                        continue
-                    place = f"{path.name}:{rows.line_num}"
-                    if len(row) != len(header):
-                        self.rejected.append(Rejected(place, f"{len(row)} columns instead of {len(header)}"))
-                        continue
-                    report = self._row(place, row[id_index], [(header[i], row[i]) for i in text_indexes])
-                    if report is not None:
-                        yield place, report
-            except csv.Error as error:
-                raise ValueError(f"{path}, line {rows.line_num}: not readable as CSV ({error})") from None
-            except (EOFError, zlib.error, gzip.BadGzipFile):
-                raise ValueError(f"{path}: damaged file, after line {rows.line_num}") from None
+    def _table(self, path: Path) -> Iterator[tuple[str, Report]]:
+        asked = [name for name in (self.id_column, self.text_column) if name is not None]
+        table = Table(path, encoding=self.encoding, expected=asked)
+        self.unit = "rows"
+        if not table.columns:
+            raise ValueError(f"{path}: empty; expected a header line with an id and a text column")
+        id_name, text_names = self._columns(table)
+        self.id_name = id_name
+        for row in table:
+            self.rows += 1
+            place = f"{path.name}:{row.line}" if row.line == row.end else f"{path.name}:{row.line}-{row.end}"
+            if row.values is None:
+                self.rejected.append(Rejected(place, row.problem))
+                continue
+            report = self._row(place, row.values[id_name], [(name, row.values[name]) for name in text_names])
+            if report is not None:
+                yield place, report
 
     def _json_lines(self, path: Path) -> Iterator[tuple[str, Report]]:
         names: tuple[str, list[str]] | None = None
-        with _open_text(path) as stream:
-            for number, line in enumerate(_lines(path, stream), 1):
-                if not line.strip():
+        self.unit = "lines"
+        with open_lines(path, self.encoding) as lines:
+            for line in lines:
+                if not line.text.strip():
                     continue
-                place = f"{path.name}:{number}"
-                try:
-                    record = json.loads(line)
-                except (ValueError, RecursionError):
-                    self.rejected.append(Rejected(place, "no readable JSON"))
-                    continue
-                if not isinstance(record, dict):
-                    self.rejected.append(Rejected(place, "no JSON object"))
+                self.rows += 1
+                place = f"{path.name}:{line.number}"
+                record = _json_object(line)
+                if isinstance(record, str):
+                    self.rejected.append(Rejected(place, record))
                     continue
                 if names is None:
-                    header = list(record)
-                    id_index, text_indexes = self._columns(path, header)
-                    names = header[id_index], [header[index] for index in text_indexes]
+                    names = self._columns(Columns(path, list(record)))
                     self.id_name = names[0]
                 id_name, text_names = names
                 missing = [name for name in (id_name, *text_names[:1]) if name not in record]
                 if missing:
                     self.rejected.append(Rejected(place, f"no key {missing[0]!r}"))
                     continue
-                parts = [(name, _text(record.get(name))) for name in text_names]
-                report = self._row(place, _text(record[id_name]), parts)
+                try:
+                    parts = [(name, _text(record.get(name))) for name in text_names]
+                    report = self._row(place, _text(record[id_name]), parts)
+                except ValueError as error:
+                    self.rejected.append(Rejected(place, str(error)))
+                    continue
                 if report is not None:
                     yield place, report
 
-    def _columns(self, path: Path, header: Sequence[str]) -> tuple[int, list[int]]:
-        id_index = _column(header, self.id_column, ID_COLUMNS)
-        text_index = _column(header, self.text_column, TEXT_COLUMNS)
-        text_indexes = [text_index] if text_index is not None else []
-        if text_index is None and self.text_column is None:
-            text_indexes = [i for name in SECTION_COLUMNS if (i := _column(header, None, (name,))) is not None]
-        for index, chosen, usual, option in (
-            (id_index, self.id_column, ID_COLUMNS, "id"),
-            (text_indexes or None, self.text_column, (*TEXT_COLUMNS, *SECTION_COLUMNS), "text"),
-        ):
-            if index is None:
-                expected = f"column {chosen!r}" if chosen else f"{option} column ({', '.join(usual)})"
-                shown = ", ".join(name[:40] for name in header[:20])
-                raise ValueError(f"{path}: no {expected}; its columns are {shown}. Name the {option} column.")
-        assert id_index is not None
-        return id_index, text_indexes
+    def _columns(self, table: Columns) -> tuple[str, list[str]]:
+        """The column of the id, and those that the text is made of."""
+        id_option, text_option = "id_column (--id-column)", "text_column (--text-column)"
+        id_name = table.column("study", self.id_column, id_option)
+        if id_name is None and self.id_column is None:
+            id_name = table.column("image", None, id_option)
+        if id_name is None:
+            raise table.column_error("no column is plainly the id (study_id, accession, uid, id)", f"set {id_option}")
+        text = table.column("report", self.text_column, text_option)
+        if text is not None:
+            return id_name, [text]
+        sections = [table.column(name, None, text_option) for name in ("findings", "impression")]
+        if not any(sections):
+            usual = "report, text, findings, impression"
+            raise table.column_error(f"no column is plainly the text ({usual})", f"set {text_option}")
+        return id_name, [name for name in sections if name is not None]
 
     def _row(self, place: str, report_id: str, parts: Sequence[tuple[str, str]]) -> Report | None:
-        report_id = report_id.replace("\0", "").strip()
+        try:
+            report_id = identifier(report_id.replace("\0", ""), "id")
+        except ValueError as error:
+            self.rejected.append(Rejected(place, str(error)))
+            return None
         if not report_id:
             self.rejected.append(Rejected(place, "no id"))
             return None
         if len(parts) == 1:
-            return _clean(Report(report_id, parts[0][1]))
-        sections = {name.lower(): text.strip() for name, text in parts if text.strip()}
+            return _clean(Report(report_id, filled(parts[0][1])))
+        sections = {section_of(name): filled(text).strip() for name, text in parts if filled(text).strip()}
         text = "\n".join(f"{name.upper()}: {body}" for name, body in sections.items())
         return _clean(Report(report_id, text, sections))
 
@@ -327,7 +334,7 @@ def _kind(name: str) -> str:
     lower = name.lower()
     if lower.endswith(_ARCHIVES):
         return ".tar"
-    return PurePosixPath(lower.removesuffix(".gz")).suffix
+    return PurePosixPath(lower.removesuffix(".gz").removesuffix(".zip")).suffix
 
 
 def _file_id_name(stem: str, kind: str) -> str:
@@ -337,17 +344,24 @@ def _file_id_name(stem: str, kind: str) -> str:
     return "study_id" if stem[:1] == "s" and stem[1:].isdigit() else "id"
 
 
-def _column(header: Sequence[str], chosen: str | None, usual: Sequence[str]) -> int | None:
-    if chosen is not None:
-        return header.index(chosen) if chosen in header else None
-    lower = [name.lower() for name in header]
-    return next((lower.index(name) for name in usual if name in lower), None)
+def _json_object(line: Line) -> dict[str, Any] | str:
+    """The object of a line, or why there is none."""
+    if line.problem:
+        return line.problem
+    try:
+        record = json.loads(line.text)
+    except (ValueError, RecursionError):
+        return "no readable JSON"
+    return record if isinstance(record, dict) else "no JSON object"
 
 
 def _text(value: Any) -> str:
+    """A text or number as text; raises ValueError for a list, an object, true or false."""
     if value is None:
         return ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError("a value that is neither text nor number")
+    return str(value)
 
 
 def _clean(report: Report) -> Report:
@@ -355,53 +369,6 @@ def _clean(report: Report) -> Report:
         return report
     sections = {name: text.replace("\0", " ") for name, text in report.sections.items()}
     return Report(report.id, report.text.replace("\0", " "), sections, report.spans)
-
-
-def _decode(content: bytes) -> str:
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return content.decode("latin-1")
-
-
-def _encoding(path: Path) -> str:
-    """``utf-8-sig`` where the whole file is UTF-8, else ``latin-1``; read in pieces."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    try:
-        with _open_binary(path) as stream:
-            while piece := stream.read(1 << 20):
-                decoder.decode(piece)
-            decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
-        return "latin-1"
-    except (EOFError, zlib.error, gzip.BadGzipFile):
-        raise ValueError(f"{path}: damaged or truncated gzip file") from None
-    return "utf-8-sig"
-
-
-def _open_binary(path: Path) -> IO[bytes]:
-    return cast(IO[bytes], gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb"))
-
-
-def _open_compressed(path: Path) -> IO[bytes]:
-    """The bytes of a file, unpacked where it is gzip by its first bytes."""
-    with path.open("rb") as stream:
-        compressed = stream.read(2) == b"\x1f\x8b"
-    return cast(IO[bytes], gzip.open(path, "rb") if compressed else path.open("rb"))
-
-
-def _open_text(path: Path) -> TextIO:
-    encoding = _encoding(path)
-    if path.suffix.lower() == ".gz":
-        return cast(TextIO, gzip.open(path, "rt", encoding=encoding, newline=""))
-    return path.open(encoding=encoding, newline="")
-
-
-def _lines(path: Path, stream: TextIO) -> Iterator[str]:
-    try:
-        yield from stream
-    except (EOFError, zlib.error, gzip.BadGzipFile):
-        raise ValueError(f"{path}: damaged or truncated gzip file") from None
 
 
 @contextmanager

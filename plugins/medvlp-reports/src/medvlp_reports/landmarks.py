@@ -41,7 +41,6 @@ class Vocabulary:
 
     entities: tuple[str, ...]
     positions: tuple[str, ...]
-    normal_words: frozenset[str]
     excluded: frozenset[str]
     merges: Mapping[str, str]
     rules: tuple[LandmarkRule, ...]
@@ -94,7 +93,6 @@ def medklip_vocabulary() -> Vocabulary:
     return Vocabulary(
         entities=tuple(table["entities"]),
         positions=tuple(row["name"] for row in table["positions"]),
-        normal_words=frozenset(table["normal_words"]),
         excluded=frozenset(table["excluded"]),
         merges={form: lemma for lemma, forms in table["merges"].items() for form in forms},
         rules=tuple(_rule(row) for row in table["positions"] if len(row) > 1),

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.encaps import encapsulate
+from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGBaseline8Bit, generate_uid
+
+from medvlp_toolkit.data.images.syntax_samples import SAMPLES, sample_values
 
 COMPUTED_RADIOGRAPHY = "1.2.840.10008.5.1.4.1.1.1"
 
@@ -40,4 +45,21 @@ def radiograph(pixels: np.ndarray, **attributes: Any) -> FileDataset:
 def write_radiograph(path: Path, pixels: np.ndarray, **attributes: Any) -> Path:
     """Write `radiograph` to a file."""
     radiograph(pixels, **attributes).save_as(path, enforce_file_format=True)
+    return path
+
+
+def code_stream_of(syntax: str) -> bytes:
+    return zlib.decompress(base64.b64decode(SAMPLES[syntax]))
+
+
+def write_sample(path: Path, syntax: str, stated: str | None = None, content: bytes | None = None) -> Path:
+    """The sample of a transfer syntax as a file, which may state another one."""
+    eight = syntax == JPEGBaseline8Bit
+    values = sample_values() >> (4 if eight else 0)
+    dataset = radiograph(values.astype(np.uint8 if eight else np.uint16))
+    dataset.file_meta.TransferSyntaxUID = UID(stated or syntax)
+    dataset.PixelData = encapsulate([content or code_stream_of(syntax)])
+    dataset["PixelData"].VR = "OB"
+    dataset["PixelData"].is_undefined_length = True
+    dataset.save_as(path, enforce_file_format=True)
     return path

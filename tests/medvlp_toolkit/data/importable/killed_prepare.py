@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from small_studies import EffusionFilter, SmallSource
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from medvlp_toolkit.data.prepare import Prepare
+from medvlp_toolkit.data.preparing.prepare import Prepare
 
 
 def tokenizer() -> Tokenizer:

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from medvlp_toolkit.data.records import Finding, Presence
-from medvlp_toolkit.evaluation.cases import Case, case_table
-from medvlp_toolkit.evaluation.grounding import GroundingCase, grounding_metrics
-from medvlp_toolkit.evaluation.laterality import laterality_metrics
-from medvlp_toolkit.evaluation.results import Results
-from medvlp_toolkit.evaluation.run_record import run_record
-from medvlp_toolkit.evaluation.subgroups import subgroup_metrics
-from medvlp_toolkit.evaluation.zero_shot import classification_metrics, score_table
+from medvlp_toolkit.evaluation.results.results import Results
+from medvlp_toolkit.evaluation.results.run_record import run_record
+from medvlp_toolkit.evaluation.statistics.subgroups import subgroup_metrics
+from medvlp_toolkit.evaluation.zero_shot.cases import Case, case_table
+from medvlp_toolkit.evaluation.zero_shot.classification import classification_metrics, score_table
+from medvlp_toolkit.evaluation.zero_shot.grounding import GroundingCase, grounding_metrics
+from medvlp_toolkit.evaluation.zero_shot.laterality import laterality_metrics
 
 LABELS = ["effusion", "pleural_thickening", "hernia"]
 REPORT = "Heart size is normal. Small left effusion <b>&</b> no nodule.\nNo effusion on the right."

@@ -13,7 +13,7 @@ import pytest
 
 from medvlp_toolkit.evaluation.report import page as page_module
 from medvlp_toolkit.evaluation.report.page import render, write_report
-from medvlp_toolkit.evaluation.results import Results, ResultsError
+from medvlp_toolkit.evaluation.results.results import Results, ResultsError
 
 _VOID = {"meta", "link", "img", "input", "br"}
 
@@ -103,7 +103,7 @@ def test_labels_of_too_few_images_are_shown_as_such(folder: Path) -> None:
     page = read(folder)
     assert "hernia not in the mean" in page.text
     assert "Not in the mean, because too few images show them or lack them: hernia." in page.text
-    assert "hernia not in the mean, too few images present or absent." in page.text
+    assert "hernia not in the mean: too few images present or absent." in page.text
 
 
 def test_without_another_split_no_operating_point_is_given(make_results) -> None:
@@ -214,7 +214,7 @@ def test_the_gallery_gives_way_where_the_page_would_grow_too_large(folder: Path,
 
 
 def test_a_page_of_75_labels_and_10_000_images_stays_small(tmp_path: Path) -> None:
-    from medvlp_toolkit.evaluation.zero_shot import classification_metrics, score_table
+    from medvlp_toolkit.evaluation.zero_shot.classification import classification_metrics, score_table
 
     rng = np.random.default_rng(0)
     truth = (rng.random((10_000, 75)) < 0.1).astype(np.int8)

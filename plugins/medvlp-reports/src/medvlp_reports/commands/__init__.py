@@ -1,1 +1,1 @@
-"""The commands that read reports, as far as they are the package's own."""
+"""`medvlp filter` and `medvlp label`."""

@@ -1,0 +1,1 @@
+"""Batches: the input of a step, drawn from a packed store."""

@@ -1,0 +1,81 @@
+"""Which files of a folder are images: by name where a suffix says so, else by content."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from medvlp_toolkit.data.images import ImageReadError
+from medvlp_toolkit.data.images.dicom import HEAD, is_dicom
+from medvlp_toolkit.data.images.nifti import NIFTI_SUFFIXES
+from medvlp_toolkit.data.images.opening import opened
+
+SUFFIXES = frozenset({".dcm", ".dicom", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"})
+_PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*")
+
+
+@dataclass(frozen=True)
+class FoundImages:
+    """``paths`` of images below a folder, in order of their names, and how many other files there are."""
+
+    paths: list[Path]
+    passed_over: int
+
+
+def pictures_below(root: Path) -> FoundImages:
+    """Radiographs and other pictures. Hospital archives name DICOM files without suffix, or by a UID."""
+    return _found(root, lambda path: path.suffix.lower() in SUFFIXES or is_image(path), lambda path: path)
+
+
+def volumes_below(root: Path) -> FoundImages:
+    """NIfTI files, and the folders that hold DICOM files."""
+
+    def is_part(path: Path) -> bool:
+        return path.name.lower().endswith(NIFTI_SUFFIXES) or _content(path, is_dicom)
+
+    def volume_of(path: Path) -> Path:
+        return path if path.name.lower().endswith(NIFTI_SUFFIXES) else path.parent
+
+    return _found(root, is_part, volume_of)
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file's content is DICOM or a picture."""
+    return _content(path, lambda head: is_dicom(head) or head.startswith(_PICTURES))
+
+
+def shown_name(path: Path, root: Path) -> str:
+    """A file's name below ``root`` as text that can be written: bytes that are no UTF-8 as ``\\xdf``."""
+    name = path.name if path == root else str(path.relative_to(root))
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _found(root: Path, wanted: Callable[[Path], bool], image_of: Callable[[Path], Path]) -> FoundImages:
+    images: dict[Path, None] = {}
+    passed_over = 0
+    for path in _files(root):
+        if _is_hidden(path, root) or not wanted(path):
+            passed_over += 1
+        else:
+            images[image_of(path)] = None
+    return FoundImages(sorted(images), passed_over)
+
+
+def _files(root: Path) -> Iterator[Path]:
+    """Everything below a folder but folders, in order."""
+    return (path for path in sorted(root.rglob("*")) if not path.is_dir())
+
+
+def _is_hidden(path: Path, root: Path) -> bool:
+    """Hidden files, a file system's own, and the directory of a DICOM medium, which is DICOM without an image."""
+    return path.name.upper() == "DICOMDIR" or any(part.startswith(".") for part in path.relative_to(root).parts)
+
+
+def _content(path: Path, fits: Callable[[bytes], bool]) -> bool:
+    try:
+        with opened(path) as file:
+            return fits(file.read(HEAD))
+    except ImageReadError:
+        return False

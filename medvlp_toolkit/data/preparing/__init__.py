@@ -1,0 +1,1 @@
+"""`medvlp prepare`: from a data source to a packed store."""

@@ -1,0 +1,1 @@
+"""Fine-tuned classifiers and segmenters, and the linear probe."""

@@ -1,0 +1,124 @@
+"""Base handler of evaluations: collects an evaluator's output, computes metrics and writes a results folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ignite.engine import Engine, Events
+from numpy.typing import NDArray
+from torch import nn
+
+from medvlp_toolkit.engines.parallel import unwrap
+from medvlp_toolkit.evaluation.results.results import RUN_FILE, Results
+from medvlp_toolkit.evaluation.results.run_record import run_record
+from medvlp_toolkit.evaluation.results.tables import print_summary
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_DESCRIPTION = ("patient_id", "split", "sex", "age", "view")
+
+
+class Evaluation:
+    """Base of evaluations: when to collect, when to write, and the run record in a results folder.
+
+    A subclass keeps what each batch gives (:meth:`collect`), and measures it and writes its own files in
+    :meth:`finish`, which ends with :meth:`write`: ``run.json``, without which a folder is incomplete, is written last.
+
+    Args:
+        dataset: what is predicted; its ``store`` describes the images.
+        output_dir: the results folder; None writes nothing.
+        title: names what was evaluated.
+        config: the configuration, for ``run.json``.
+        checkpoint: the evaluated weights' file, for ``run.json``.
+        seconds: name -> seconds of what came before, or called without arguments gives that when it is written.
+        bundle: name of the recipe, for ``run.json``.
+    """
+
+    network: nn.Module
+
+    def __init__(
+        self,
+        dataset: Any,
+        output_dir: str | Path | None,
+        title: str = "",
+        config: Mapping[str, Any] | None = None,
+        checkpoint: str | Path | None = None,
+        seconds: Mapping[str, float] | Callable[[], Mapping[str, float]] | None = None,
+        bundle: str = "",
+    ) -> None:
+        self.dataset = dataset
+        self.writes = output_dir is not None
+        self.output_dir = Path(output_dir or ".")
+        self.title, self.bundle = title, bundle
+        self.config = dict(config or {})
+        self.checkpoint = checkpoint
+        self.seconds = seconds
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, lambda e: self.collect(e.state.output))
+        engine.add_event_handler(Events.COMPLETED, self._complete)
+
+    def _start(self, engine: Any) -> None:
+        self.network = unwrap(engine.network)
+        self.begin()
+
+    def _complete(self, engine: Engine) -> None:
+        self.replace_results()
+        self.finish(engine)
+
+    def begin(self) -> None:
+        """Reset the state of an earlier run."""
+        self._started = time.perf_counter()
+
+    def collect(self, output: Any) -> None:
+        """Collect the output of a batch."""
+
+    def finish(self, engine: Engine) -> None:
+        """Measure, write and print."""
+        raise NotImplementedError
+
+    def replace_results(self) -> None:
+        """Mark the folder as incomplete until :meth:`write` has written everything."""
+        if self.writes:
+            (self.output_dir / RUN_FILE).unlink(missing_ok=True)
+
+    def write(
+        self,
+        device: Any,
+        table: Any,
+        metrics: dict[str, Any],
+        paths: Mapping[str, Path] | None = None,
+        cases: Any = None,
+        tables: Sequence[Table] = (),
+    ) -> None:
+        """The results folder and the printed summary.
+
+        Args:
+            device: on which it ran.
+            table: of the scores, see :meth:`~medvlp_toolkit.evaluation.Results.write`; ``cases`` likewise.
+            metrics: what was measured; its ``seconds`` are added where it has none.
+            paths: name -> what was written beside.
+            tables: printed beside those of the metrics.
+        """
+        before = self.seconds() if callable(self.seconds) else self.seconds
+        passed = {**(before or {}), "evaluation": round(time.perf_counter() - self._started, 1)}
+        metrics.setdefault("seconds", passed)
+        named = {"title": self.title, "bundle": self.bundle}
+        about = {name: value for name, value in named.items() if value}
+        run = run_record(self.config, self.checkpoint, device, metrics["seconds"], **about)
+        Results.write(self.output_dir, table, metrics, run, cases)
+        print_summary(metrics, {"metrics": self.output_dir / "metrics.json", **(paths or {})}, self.title, tables)
+
+    def described(self, rows: NDArray[np.int64]) -> dict[str, Any]:
+        """Columns of the store that go into a scores table."""
+        return {name: self.dataset.store.values(name, rows) for name in _DESCRIPTION}
+
+
+#: Name of the first layout; it answers for one release.
+FinetuningEvaluation = Evaluation

@@ -1,0 +1,1 @@
+"""Heat maps: attention maps, overlays, map files."""

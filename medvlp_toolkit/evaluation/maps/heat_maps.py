@@ -1,0 +1,87 @@
+"""Converts attention over image tokens to maps on the token grid and on the pixels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Upsampling = Literal["nearest", "linear"]
+
+
+def attention_maps(
+    attention: Tensor | ArrayLike,
+    grid: Sequence[int],
+    layers: int | Sequence[int] | None = None,
+    prefix_tokens: int = 0,
+) -> NDArray[np.float32]:
+    """Attention of every query as a map on the token grid.
+
+    Args:
+        attention: (B, layers, Q, N), averaged over heads, tokens in row-major order.
+        grid: tokens along each spatial axis (``image_encoder.grid_size(shape)``); 2-D or 3-D.
+        layers: one layer, several to average, or None for the mean over all (as published); negative from the end.
+        prefix_tokens: class tokens before the patches (``image_encoder.num_prefix_tokens``), left out.
+
+    Returns:
+        (B, Q, *grid) float32. Without prefix tokens each map sums to 1.
+    """
+    array = _numpy(attention)
+    if array.ndim != 4:
+        raise ValueError(f"attention is (B, layers, Q, N), got {array.shape}")
+    tokens = array.shape[-1] - prefix_tokens
+    if tokens != math.prod(grid):
+        raise ValueError(
+            f"attention covers {array.shape[-1]} tokens, {prefix_tokens} of them before the patches; "
+            f"a grid of {'×'.join(map(str, grid))} needs {math.prod(grid)}"
+        )
+    if layers is not None:
+        chosen = [layers] if isinstance(layers, int) else list(layers)
+        depth = array.shape[1]
+        if not chosen or any(not -depth <= layer < depth for layer in chosen):
+            raise ValueError(f"attention has layers 0 to {depth - 1}, and layers={layers} was asked for")
+        array = array[:, chosen]
+    mean = array.mean(axis=1, dtype=np.float32)[..., prefix_tokens:]
+    return mean.reshape(*mean.shape[:2], *grid)
+
+
+def upsample(
+    heat: ArrayLike, size: Sequence[int], mode: Upsampling = "nearest", shift: Sequence[float] = ()
+) -> NDArray[np.floating]:
+    """Upsample a map to the pixels: (*grid) -> (*size), in 2-D or 3-D.
+
+    ``nearest`` gives each pixel the value of the cell that its centre lies in (as published: a 14×14 map becomes
+    blocks of 16×16 pixels). ``linear`` is bilinear or trilinear between the cells' centres, constant beyond the
+    outermost ones. Values are not rescaled: they keep their meaning as attention per token.
+
+    ``shift`` is, per axis and in cells, the offset of a token's receptive field from the centre of its cell
+    (``image_encoder.token_shift()``); ``linear`` places it there. ``nearest`` ignores it, as published.
+    """
+    spread: NDArray[Any] = np.asarray(heat)
+    if spread.ndim != len(size) or min(size) < 1:
+        raise ValueError(f"a map of shape {spread.shape} cannot be spread over {tuple(size)}: one size per axis")
+    if mode not in ("nearest", "linear"):
+        raise ValueError(f"upsampling is 'nearest' or 'linear', got {mode!r}")
+    for axis, (cells, pixels) in enumerate(zip(spread.shape, size, strict=True)):
+        centres = (np.arange(pixels) + 0.5) * cells / pixels
+        if mode == "nearest":
+            spread = spread.take(np.minimum(centres.astype(int), cells - 1), axis)
+            continue
+        place = np.clip(centres - 0.5 - (shift[axis] if shift else 0.0), 0, cells - 1)
+        low = place.astype(int)
+        share = (place - low).astype(spread.dtype if spread.dtype.kind == "f" else float)
+        share = share.reshape([-1 if a == axis else 1 for a in range(spread.ndim)])
+        spread = spread.take(low, axis) * (1 - share) + spread.take(np.minimum(low + 1, cells - 1), axis) * share
+    return spread
+
+
+def _numpy(values: Any) -> NDArray[Any]:
+    if hasattr(values, "detach"):  # a tensor, detected without importing torch
+        values = values.detach().float().cpu().numpy()
+    return np.asarray(values)

@@ -1,0 +1,190 @@
+"""Heat map overlays: the image in grey, its heat map in colour, true boxes outlined.
+
+File names come from running numbers and findings, never from study or patient ids.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
+from numpy.typing import NDArray
+
+from medvlp_toolkit.data.boxes import AnyBox, corners
+from medvlp_toolkit.evaluation.maps.heat_maps import Upsampling, upsample
+
+SHEET_FILE = "overlays.png"
+
+_BACKGROUND = "#111418"
+_TEXT = "#f2f2f2"
+_FAINT = "#9aa4ad"
+_BOX = "#5ad1ff"
+_COLOURS = "inferno"
+_STRONGEST = 0.72  # opacity of the highest value: anatomy stays visible beneath
+_PANEL = 3.2  # inches
+_CAPTION = 0.42
+_DPI = 160
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Overlay:
+    """One picture.
+
+    ``image`` (H, W), or (1 or 3, H, W), of any range; ``heat`` (h, w) on the token grid; ``boxes`` the truth, as
+    fractions of the image; ``label`` and ``score`` make the caption ("nodule 0.93"), ``note`` a second, fainter
+    part of it ("not there", "right lung"); ``shift`` where tokens look within their cell
+    (:func:`~medvlp_toolkit.evaluation.upsample`).
+    """
+
+    image: NDArray[Any]
+    heat: NDArray[np.floating]
+    label: str
+    score: float | None = None
+    boxes: Sequence[AnyBox] = ()
+    note: str = ""
+    shift: Sequence[float] = ()
+
+
+def write_overlay(path: Path | str, overlay: Overlay, upsampling: Upsampling = "linear") -> Path:
+    """Draw one picture as PNG. ``upsampling`` ``nearest`` shows the tokens as they are."""
+    path = Path(path)
+    height, width = _grey(overlay.image).shape
+    figure = Figure(figsize=(_PANEL, _PANEL * height / width + _CAPTION), facecolor=_BACKGROUND)
+    share = _PANEL * height / width / (_PANEL * height / width + _CAPTION)
+    _draw(figure.add_axes((0, 0, 1, share)), overlay, upsampling, text_size=11)
+    _save(figure, path)
+    return path
+
+
+def write_contact_sheet(
+    path: Path | str,
+    overlays: Sequence[Overlay],
+    title: str = "",
+    columns: int = 4,
+    upsampling: Upsampling = "linear",
+) -> Path:
+    """Draw several pictures on one page as PNG, with a legend. Raises ValueError without pictures."""
+    if not overlays:
+        raise ValueError("a contact sheet needs at least one picture")
+    if columns < 1:
+        raise ValueError(f"a contact sheet needs at least one column, got {columns}")
+    path = Path(path)
+    columns = min(columns, len(overlays))
+    rows = -(-len(overlays) // columns)
+    shapes = [_grey(overlay.image).shape for overlay in overlays]
+    panel, gap, head, foot = 2.3, 0.1, 0.42 if title else 0.1, 0.36
+    tall = panel * max(height / width for height, width in shapes)
+    page_width = columns * panel + (columns + 1) * gap
+    page_height = head + rows * (tall + _CAPTION) + foot
+    figure = Figure(figsize=(page_width, page_height), facecolor=_BACKGROUND)
+    for number, overlay in enumerate(overlays):
+        row, column = divmod(number, columns)
+        left = gap + column * (panel + gap)
+        bottom = page_height - head - (row + 1) * (tall + _CAPTION)
+        axes = figure.add_axes((left / page_width, bottom / page_height, panel / page_width, tall / page_height))
+        _draw(axes, overlay, upsampling, text_size=9)
+    if title:
+        figure.text(gap / page_width, 1 - 0.17 / page_height, title, color=_TEXT, size=12, weight="bold", va="top")
+    _legend(figure, gap, page_width, page_height, any(overlay.boxes for overlay in overlays))
+    _save(figure, path)
+    return path
+
+
+def write_overlays(
+    folder: Path | str,
+    overlays: Sequence[Overlay],
+    title: str = "",
+    columns: int = 4,
+    upsampling: Upsampling = "linear",
+) -> list[Path]:
+    """Every picture as ``overlay_001_<finding>.png`` …, and ``overlays.png``, the sheet of them all.
+
+    Pictures of an earlier call that lie in ``folder`` are removed. Returns the sheet's path, then the pictures';
+    nothing is written and the list is empty without pictures.
+    """
+    folder = Path(folder)
+    for old in folder.glob("overlay*.png"):
+        if re.fullmatch(r"overlays\.png|overlay_\d{3,}_[a-z0-9_-]+\.png", old.name):
+            old.unlink()
+    if not overlays:
+        return []
+    paths = [write_contact_sheet(folder / SHEET_FILE, overlays, title, columns, upsampling)]
+    for number, overlay in enumerate(overlays, start=1):
+        finding = re.sub(r"[^a-z0-9_-]+", "-", overlay.label.lower()).strip("-") or "finding"
+        paths.append(write_overlay(folder / f"overlay_{number:03d}_{finding[:40]}.png", overlay, upsampling))
+    return paths
+
+
+def heat_colours(heat: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(H, W) map -> (H, W, 4) colours, transparent at the map's lowest value and strongest at its highest."""
+    low, high = float(heat.min()), float(heat.max())
+    share = (np.asarray(heat, float) - low) / (high - low) if high > low else np.zeros(heat.shape)
+    colours: NDArray[np.float64] = np.asarray(colormaps[_COLOURS](0.25 + 0.75 * share))
+    colours[..., 3] = _STRONGEST * share**1.3
+    return colours
+
+
+def _draw(axes: Axes, overlay: Overlay, upsampling: Upsampling, text_size: float) -> None:
+    grey = _grey(overlay.image)
+    height, width = grey.shape
+    if overlay.heat.ndim != 2:
+        raise ValueError(f"an overlay is drawn from a map (h, w), got {overlay.heat.shape}; take a slice of a volume")
+    axes.imshow(grey, cmap="gray", extent=(0, width, height, 0), interpolation="bilinear")
+    colours = heat_colours(upsample(overlay.heat, (height, width), upsampling, overlay.shift))
+    smooth = "bilinear" if upsampling == "linear" else "nearest"
+    axes.imshow(colours, extent=(0, width, height, 0), interpolation=smooth)
+    halo = [withStroke(linewidth=3.2, foreground="black", alpha=0.6)]
+    for box in overlay.boxes:
+        x, y, w, h = corners(box)
+        outline = Rectangle((x * width, y * height), w * width, h * height, fill=False, edgecolor=_BOX, linewidth=1.4)
+        outline.set_path_effects(halo)
+        axes.add_patch(outline)
+    axes.set_xlim(0, width)
+    axes.set_ylim(height, 0)
+    axes.set_axis_off()
+    caption = overlay.label if overlay.score is None else f"{overlay.label} {overlay.score:.2f}"
+    spot = {"transform": axes.transAxes, "size": text_size, "va": "bottom"}
+    axes.text(0.02, 1.02, caption, color=_TEXT, ha="left", weight="bold", **spot)
+    if overlay.note:
+        axes.text(0.98, 1.02, overlay.note, color=_FAINT, ha="right", **(spot | {"size": text_size - 1.5}))
+
+
+def _legend(figure: Figure, gap: float, page_width: float, page_height: float, boxes: bool) -> None:
+    y, size = 0.13 / page_height, 8.5
+    bar = figure.add_axes((gap / page_width, y, 0.9 / page_width, 0.1 / page_height))
+    bar.imshow(np.linspace(0.25, 1, 64)[None], cmap=_COLOURS, vmin=0, vmax=1, aspect="auto")
+    bar.set_axis_off()
+    figure.text((gap + 0.97) / page_width, y, "attention, low to high", color=_FAINT, size=size, va="bottom")
+    if boxes:
+        left = gap + 2.45
+        outline = Rectangle(
+            (left / page_width, y), 0.16 / page_width, 0.1 / page_height, fill=False, edgecolor=_BOX, linewidth=1.4
+        )
+        figure.add_artist(outline)
+        figure.text((left + 0.24) / page_width, y, "true box", color=_FAINT, size=size, va="bottom")
+
+
+def _grey(image: NDArray[Any]) -> NDArray[np.float64]:
+    """(H, W) in [0, 1] of an image of any range, its channels averaged."""
+    image = np.asarray(image, float)
+    if image.ndim == 3 and image.shape[0] in (1, 3):
+        image = image.mean(axis=0)
+    if image.ndim != 2:
+        raise ValueError(f"an overlay is drawn on an image (H, W) or (1 or 3, H, W), got {image.shape}")
+    low, high = float(image.min()), float(image.max())
+    return (image - low) / (high - low) if high > low else np.zeros(image.shape)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    FigureCanvasAgg(figure).print_figure(path, dpi=_DPI, facecolor=_BACKGROUND, metadata={"Software": None})

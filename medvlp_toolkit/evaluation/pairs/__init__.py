@@ -1,0 +1,1 @@
+"""Visual question answering, image-text classification and retrieval."""

@@ -1,0 +1,1 @@
+"""Statistics on a table of scores, with their uncertainty."""

@@ -1,0 +1,125 @@
+"""Attention on the same few studies after every validation, as images in TensorBoard."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ignite.engine import Engine, Events
+from PIL import Image
+
+from medvlp_toolkit.data.batches.dataset import StudyDataset
+from medvlp_toolkit.data.boxes import AnyBox
+from medvlp_toolkit.data.records import Presence
+from medvlp_toolkit.engines.device import Precision
+from medvlp_toolkit.engines.parallel import unwrap
+from medvlp_toolkit.engines.ranks import is_first_rank
+from medvlp_toolkit.engines.step import Transform
+from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
+from medvlp_toolkit.evaluation.maps.overlays import Overlay, write_contact_sheet
+from medvlp_toolkit.evaluation.maps.volume_slices import slice_overlay
+from medvlp_toolkit.evaluation.zero_shot.steps import ScoringStep
+
+logger = logging.getLogger(__name__)
+
+TAG = "attention"
+
+
+class AttentionImages:
+    """Draws attention on a fixed set of studies after every validation.
+
+    A handler of the validating evaluator, whose network :class:`~medvlp_toolkit.interfaces.GivesAttention`. Each
+    picture shows one study and one entity that its report states present, with its boxes where the store has any. The
+    sheet of them is the image ``attention`` of TensorBoard, at the epoch, and ``attention/epoch_001.png`` … in
+    ``output_dir``. The pictures are patients'. Where there is no attention, or drawing fails, they are left out with
+    one log line: training does not depend on them.
+
+    Args:
+        dataset: of the validation; studies are spread evenly over those that state something present.
+        transform: from the stored batch to the model's.
+        output_dir: of the training; TensorBoard's files go to its ``tensorboard``.
+        studies: how many; 0 draws nothing. The first of several processes draws.
+        precision: ``fp32`` or ``bf16``.
+    """
+
+    def __init__(
+        self,
+        dataset: StudyDataset,
+        transform: Transform,
+        output_dir: str | Path,
+        studies: int = 8,
+        precision: Precision = "fp32",
+    ) -> None:
+        self.dataset = dataset
+        self.step = ScoringStep(transform, precision, need_attention=True)
+        self.output_dir = Path(output_dir)
+        self.chosen = self._choose(studies)
+        self._writer: Any = None
+
+    def _choose(self, studies: int) -> list[tuple[int, int]]:
+        """(index in the data set, entity) pairs: the rarest entity that each study states, for variety."""
+        table = self.dataset.store.table("findings", ["study", "entity", "presence"]).to_pydict()
+        place = {int(row): index for index, row in enumerate(self.dataset.rows)}
+        column = {entity: q for q, entity in enumerate(self.dataset.entities)}
+        stated: dict[int, set[int]] = {}
+        for row, entity, presence in zip(table["study"], table["entity"], table["presence"], strict=True):
+            if presence == Presence.PRESENT and row in place and entity in column:
+                stated.setdefault(place[row], set()).add(column[entity])
+        counts = Counter(q for own in stated.values() for q in own)
+        telling = sorted(stated)
+        spread = np.linspace(0, len(telling) - 1, min(studies, len(telling))).round().astype(int)
+        return [(telling[i], min(stated[telling[i]], key=lambda q: (counts[q], q))) for i in spread]
+
+    def attach(self, engine: Engine) -> None:
+        if self.chosen and is_first_rank():
+            engine.add_event_handler(Events.COMPLETED, self._draw_or_leave_out)
+
+    def _draw_or_leave_out(self, engine: Any) -> None:
+        if not self.chosen:
+            return
+        try:
+            drawn = self._draw(engine)
+        except Exception as error:  # whatever the error, a picture must not end training
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            logger.warning("attention images are disabled from here on: %s", reason)
+            drawn = False
+        if not drawn:
+            self.chosen = []
+
+    def _draw(self, engine: Any) -> bool:
+        """False where there is no attention to draw."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        epoch = int(engine.state.epoch)
+        output = self.step.compute(engine, self.dataset.__getitems__([index for index, _ in self.chosen]))
+        mapper = HeatMapper(unwrap(engine.network), what="attention pictures")
+        maps = mapper.maps(output)
+        if maps is None:
+            return False
+        pictures = [
+            self._picture(index, maps[i, q], self.dataset.entities[q], float(output["scores"][i, q]), mapper.shift)
+            for i, (index, q) in enumerate(self.chosen)
+        ]
+        path = self.output_dir / TAG / f"epoch_{epoch:03d}.png"
+        write_contact_sheet(path, pictures, f"Attention after epoch {epoch}")
+        if self._writer is None:
+            self._writer = SummaryWriter(str(self.output_dir / "tensorboard"))
+        with Image.open(path) as sheet:
+            self._writer.add_image(TAG, np.asarray(sheet.convert("RGB")), epoch, dataformats="HWC")
+        self._writer.flush()
+        return True
+
+    def _picture(self, index: int, heat: Any, entity: str, score: float, shift: tuple[float, ...]) -> Overlay:
+        row = int(self.dataset.rows[index])
+        image = np.asarray(self.dataset.store.images[row])
+        if heat.ndim == 3:
+            return slice_overlay(image, heat, entity, score, None, shift)
+        return Overlay(image, heat, entity, score, self._boxes(row, entity), shift=shift)
+
+    def _boxes(self, row: int, entity: str) -> list[AnyBox]:
+        low, high = self.dataset.store.bounds("boxes")[row : row + 2]
+        boxes = self.dataset.store.boxes.slice(low, high - low).to_pylist()
+        return [(b["x"], b["y"], b["width"], b["height"]) for b in boxes if b["label"] == entity]

@@ -1,0 +1,232 @@
+"""Cases to review: for every finding, the model's most confident hits and errors.
+
+A results folder keeps them in one file, ``cases.parquet``: images, maps and the report's statements. They are patient
+data, so that an evaluation can be set to keep none.
+"""
+
+from __future__ import annotations
+
+import heapq
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medvlp_toolkit.data.boxes import AnyBox, bounding_boxes, corners
+from medvlp_toolkit.data.records import Finding
+from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
+from medvlp_toolkit.evaluation.maps.heat_maps import Upsampling
+from medvlp_toolkit.evaluation.maps.volume_slices import slice_overlay
+from medvlp_toolkit.evaluation.zero_shot.measure import Measure, ScoredBatch, ScoredSet
+from medvlp_toolkit.evaluation.zero_shot.studies import EvaluatedStudies
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: ``found``: there, and scored highest. ``missed``: there, and scored lowest. ``claimed``: absent, and scored highest.
+Kind = Literal["found", "missed", "claimed"]
+KINDS: tuple[Kind, ...] = ("found", "missed", "claimed")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Case:
+    """One finding in one image.
+
+    ``finding`` is the label, ``entity`` what the model and the report's findings call it; ``image`` (H, W), or
+    (1 or 3, H, W); ``heat`` (h, w) on the token grid, to be spread with ``upsampling`` and ``shift``
+    (:func:`~medvlp_toolkit.evaluation.upsample`); ``boxes`` the truth; ``text`` the report, whose
+    ``findings`` point into it; ``note`` holds the rest of a caption.
+    """
+
+    finding: str
+    entity: str
+    kind: Kind
+    score: float
+    image: NDArray[Any]
+    heat: NDArray[np.floating] | None = None
+    boxes: Sequence[AnyBox] = ()
+    text: str = ""
+    findings: Sequence[Finding] = ()
+    note: str = ""
+    upsampling: Upsampling = "nearest"
+    shift: Sequence[float] = ()
+
+
+@dataclass
+class SurestCases:
+    """Keeps the few most confident cases of every finding and kind.
+
+    Args:
+        each: how many of every finding and kind; 0 keeps none.
+    """
+
+    each: int
+    _kept: dict[tuple[str, Kind], list[tuple[float, int, Any]]] = field(default_factory=dict)
+    _offered: int = 0
+
+    def wanted(self, finding: str, target: int, score: float) -> Iterator[Kind]:
+        """The kinds for which this image is among the most confident so far."""
+        kinds: tuple[Kind, ...] = ("found", "missed") if target == 1 else ("claimed",) if target == 0 else ()
+        for kind in kinds if self.each > 0 else ():
+            kept = self._kept.get((finding, kind), [])
+            if len(kept) < self.each or _sureness(kind, score) > kept[0][0]:
+                yield kind
+
+    def keep(self, finding: str, kind: Kind, score: float, payload: Any) -> None:
+        """Keep a wanted image, replacing the least confident one."""
+        kept = self._kept.setdefault((finding, kind), [])
+        self._offered += 1
+        # Of equal scores the first one offered stays.
+        entry = (_sureness(kind, score), -self._offered, payload)
+        if len(kept) < self.each:
+            heapq.heappush(kept, entry)
+        else:
+            heapq.heapreplace(kept, entry)
+
+    def chosen(self) -> Iterator[tuple[str, Kind, Any]]:
+        """Finding, kind and payload: findings in order of arrival, kinds in order, the most confident first.
+
+        Of an image that is among the highest and the lowest of a finding's few positives, only the former is listed.
+        """
+        for finding in dict.fromkeys(finding for finding, _ in self._kept):
+            listed: set[int] = set()
+            for kind in KINDS:
+                for _, _, payload in sorted(
+                    self._kept.get((finding, kind), []), key=lambda entry: entry[:2], reverse=True
+                ):
+                    if payload["row"] not in listed:
+                        listed.add(payload["row"])
+                        yield finding, kind, payload
+
+
+class Cases(Measure):
+    """``cases.parquet``. It holds patients' images and reports.
+
+    Args:
+        each: of every finding so many of each kind; 0 keeps no patient's image or text.
+        upsampling: how maps are spread (:func:`~medvlp_toolkit.evaluation.upsample`).
+    """
+
+    def __init__(self, each: int = 3, upsampling: Upsampling = "nearest") -> None:
+        self.each = each
+        self.upsampling: Upsampling = upsampling
+
+    def begin(self, studies: EvaluatedStudies, mapper: HeatMapper) -> None:
+        super().begin(studies, mapper)
+        self._surest = SurestCases(self.each)
+
+    def collect(self, batch: ScoredBatch) -> None:
+        labels = list(self.studies.labels)
+        targets = self.studies.targets(batch.rows, labels) if self.each else None
+        if targets is None:
+            return
+        for column, label in enumerate(labels):
+            q = self.studies.column_of(label)
+            for i, row in enumerate(batch.rows.tolist()):
+                score = float(batch.scores[i, q])
+                wanted = self._surest.wanted(label, int(targets[i, column]), score)
+                for kind in wanted if self.studies.is_evaluated(row) else ():
+                    heat = None if batch.maps is None else batch.maps[i, q].copy()
+                    self._surest.keep(label, kind, score, {"row": row, "score": score, "heat": heat})
+
+    def finish(self, scored: ScoredSet) -> dict[str, Any]:
+        if self.studies.store.has_images:
+            cases = [self._case(finding, kind, **payload) for finding, kind, payload in self._surest.chosen()]
+            scored.cases = case_table(cases) if cases else None
+        return {}
+
+    def _case(self, finding: str, kind: Kind, row: int, score: float, heat: Any) -> Case:
+        store = self.studies.store
+        truth = self.studies.truth(row, finding) if kind != "claimed" else None
+        image, note, shift = np.asarray(store.images[row]), "", () if heat is None else self.mapper.shift
+        boxes = bounding_boxes(truth) if isinstance(truth, np.ndarray) and truth.ndim == 2 else truth
+        if image.ndim == 4:
+            if heat is None:  # the middle slice
+                heat = np.zeros(image.shape[1:], np.float32)
+                heat[..., image.shape[3] // 2] = 1
+            overlay = slice_overlay(image, heat, finding, score, truth, shift)
+            image, heat, boxes, note = overlay.image, overlay.heat, overlay.boxes, overlay.note
+            shift = tuple(overlay.shift)
+        text = store.studies.column("text")[row].as_py() or ""
+        return Case(
+            finding,
+            self.studies.labels[finding],
+            kind,
+            score,
+            image,
+            heat,
+            () if boxes is None or isinstance(boxes, np.ndarray) else boxes,
+            text,
+            store.findings_of(row) if text else [],
+            note,
+            self.upsampling,
+            shift,
+        )
+
+
+def case_table(cases: Sequence[Case]) -> pa.Table:
+    """The table of ``cases.parquet``, one row per case; images as 8-bit PNG. It has no ids or names."""
+    import pyarrow as pa
+
+    box = pa.struct([(name, pa.float32()) for name in ("x", "y", "width", "height")])
+    mark = pa.struct([("start", pa.int32()), ("end", pa.int32()), ("entity", pa.string()), ("presence", pa.string())])
+    schema = pa.schema(
+        [
+            ("finding", pa.string()),
+            ("entity", pa.string()),
+            ("kind", pa.string()),
+            ("score", pa.float32()),
+            ("image", pa.binary()),
+            ("heat", pa.list_(pa.float32())),
+            ("grid", pa.list_(pa.int32())),
+            ("boxes", pa.list_(box)),
+            ("text", pa.string()),
+            ("marks", pa.list_(mark)),
+            ("note", pa.string()),
+            ("upsampling", pa.string()),
+            ("shift", pa.list_(pa.float32())),
+        ]
+    )
+    rows = [
+        {
+            "finding": case.finding,
+            "entity": case.entity,
+            "kind": case.kind,
+            "score": case.score,
+            "image": _png(case.image),
+            "heat": None if case.heat is None else case.heat.ravel().tolist(),
+            "grid": None if case.heat is None else list(case.heat.shape),
+            "boxes": [dict(zip(("x", "y", "width", "height"), corners(box), strict=True)) for box in case.boxes],
+            "text": case.text,
+            "marks": [
+                {"start": f.span[0], "end": f.span[1], "entity": f.entity, "presence": f.presence}
+                for f in case.findings
+                if f.span is not None
+            ],
+            "note": case.note,
+            "upsampling": case.upsampling,
+            "shift": list(case.shift),
+        }
+        for case in cases
+    ]
+    return pa.Table.from_pylist(rows, schema=schema)
+
+
+def _sureness(kind: Kind, score: float) -> float:
+    return -score if kind == "missed" else score
+
+
+def _png(image: NDArray[Any]) -> bytes:
+    from PIL import Image
+
+    pixels = image.astype(np.float32)
+    pixels = pixels.mean(axis=0) if pixels.ndim == 3 else pixels
+    if image.dtype != np.uint8:
+        low, high = float(pixels.min()), float(pixels.max())
+        pixels = (pixels - low) / (high - low) * 255 if high > low else np.zeros_like(pixels)
+    stream = io.BytesIO()
+    Image.fromarray(pixels.round().astype(np.uint8)).save(stream, "PNG")
+    return stream.getvalue()

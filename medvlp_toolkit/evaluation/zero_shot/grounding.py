@@ -1,0 +1,323 @@
+"""Grounding of attention: the pointing game, overlap and contrast against ground truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from medvlp_toolkit.data.boxes import AnyBox, Mask, bounding_boxes, box_mask
+from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
+from medvlp_toolkit.evaluation.maps.heat_maps import Upsampling, upsample
+from medvlp_toolkit.evaluation.maps.map_files import write_volume_map
+from medvlp_toolkit.evaluation.maps.overlays import Overlay, write_overlays
+from medvlp_toolkit.evaluation.maps.volume_slices import slice_overlay
+from medvlp_toolkit.evaluation.statistics.intervals import PatientBootstrap, wilson
+from medvlp_toolkit.evaluation.zero_shot.blind_pointing import best_fixed_point, chance, touched_cells
+from medvlp_toolkit.evaluation.zero_shot.measure import Measure, ScoredBatch, ScoredSet
+from medvlp_toolkit.evaluation.zero_shot.studies import EvaluatedStudies
+
+#: MedKLIP's published grounding calls a token attended when it holds more than this share of the attention …
+PUBLISHED_THRESHOLD = 0.008
+#: … spread over this many tokens (14 × 14).
+PUBLISHED_TOKENS = 196
+
+#: Thresholds of the curve, in multiples of even attention (1 / tokens); the published one is 1.568 of it.
+MULTIPLES = (0.25, 0.5, 1.0, 1.568, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)
+
+_SCORES = ("pointing", "iou", "dice", "recall", "precision", "contrast_to_noise")
+
+Metrics = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GroundingCase:
+    """One finding in one image that shows it.
+
+    ``heat`` (*grid) is its map, summing to 1 (:func:`~medvlp_toolkit.evaluation.attention_maps`);
+    ``truth`` its boxes, or its mask (*size) of bool.
+    """
+
+    label: str
+    heat: NDArray[np.floating]
+    truth: Sequence[AnyBox] | Mask
+    patient_id: str | None = None
+
+
+class Grounding(Measure):
+    """``grounding`` of the findings with boxes or masks, and pictures of some in the folder ``overlays``.
+
+    Args:
+        focal: labels over which pointing is also averaged, named before the model was tuned.
+        upsampling: ``nearest`` as published (the whole cell of highest attention counts), or ``linear`` (its peak).
+        overlays: pictures to draw, spread over the labels; of volumes, also maps as NIfTI in the space of the store's
+            volumes.
+    """
+
+    def __init__(self, focal: Sequence[str] = (), upsampling: Upsampling = "nearest", overlays: int = 24) -> None:
+        self.focal = tuple(focal)
+        self.upsampling: Upsampling = upsampling
+        self.overlays = overlays
+
+    def begin(self, studies: EvaluatedStudies, mapper: HeatMapper) -> None:
+        super().begin(studies, mapper)
+        self._cases: list[tuple[GroundingCase, int, float]] = []
+
+    def collect(self, batch: ScoredBatch) -> None:
+        if not batch.annotated or batch.maps is None:
+            return
+        for i, row, label, q, truth in batch.annotated:
+            case = GroundingCase(label, batch.maps[i, q], truth, batch.output["patient_id"][i])
+            self._cases.append((case, row, float(batch.scores[i, q])))
+
+    def finish(self, scored: ScoredSet) -> Metrics:
+        pictures = self._draw(scored.folder / "overlays", scored.title)
+        if pictures:
+            scored.files["where it looked"] = pictures[0]
+        if not self._cases:
+            return {}
+        cases = [case for case, _, _ in self._cases]
+        groups = {"focal": self.focal} if self.focal else None
+        shift = self.mapper.shift
+        measured = grounding_metrics(cases, groups=groups, upsampling=self.upsampling, shift=shift)
+        return {"grounding": measured}
+
+    def _draw(self, folder: Path, title: str) -> list[Path]:
+        """Overlays of the first cases of each label in turn."""
+        by_label: dict[str, list[tuple[GroundingCase, int, float]]] = {}
+        for entry in self._cases:
+            by_label.setdefault(entry[0].label, []).append(entry)
+        chosen = [
+            entries[n]
+            for n in range(max((len(entries) for entries in by_label.values()), default=0))
+            for entries in by_label.values()
+            if n < len(entries)
+        ][: self.overlays]
+        pictures = [self._picture(folder, number, *entry) for number, entry in enumerate(chosen, start=1)]
+        return write_overlays(folder, pictures, title, upsampling=self.upsampling)
+
+    def _picture(self, folder: Path, number: int, case: GroundingCase, row: int, score: float) -> Overlay:
+        """The image and its map; of a volume the slice of highest attention, and the whole map as NIfTI."""
+        image, shift = np.asarray(self.studies.store.images[row]), self.mapper.shift
+        if case.heat.ndim == 2:
+            boxes = bounding_boxes(case.truth) if isinstance(case.truth, np.ndarray) else case.truth
+            return Overlay(image, case.heat, case.label, score, boxes, shift=shift)
+        file = folder / f"map_{number:03d}_{case.label}.nii.gz"
+        write_volume_map(file, case.heat, image.shape[1:], self.studies.affines[row], shift=shift)
+        return slice_overlay(image, case.heat, case.label, score, case.truth, shift)
+
+
+def attention_threshold(tokens: int, threshold: float = PUBLISHED_THRESHOLD) -> float:
+    """The published threshold for any grid size: the same multiple of uniform attention, 1.568 / tokens.
+
+    Attention sums to 1, so that a token of a finer grid holds less of it: threshold · 196 / tokens.
+    """
+    return threshold * PUBLISHED_TOKENS / tokens
+
+
+def grounding_scores(
+    heat: ArrayLike,
+    mask: Mask,
+    threshold: float = PUBLISHED_THRESHOLD,
+    scale_threshold: bool = True,
+    upsampling: Upsampling = "nearest",
+    shift: Sequence[float] = (),
+) -> dict[str, float]:
+    """One map against one mask.
+
+    Args:
+        heat: (*grid), summing to 1; spread over the mask's pixels with ``upsampling``.
+        mask: (*size) bool, not empty.
+        threshold: pixels strictly above it are predicted, as published.
+        scale_threshold: see :func:`attention_threshold`; changes nothing at 196 tokens.
+        upsampling: ``nearest`` as published, or ``linear``.
+        shift: where tokens look within their cell, for ``linear``
+            (:func:`~medvlp_toolkit.evaluation.upsample`).
+
+    Returns:
+        ``pointing`` 1 where any pixel of the highest value lies in the mask, as published: with ``nearest`` the
+        whole cell counts. A constant map points nowhere: 0. ``iou``, ``dice``, ``recall``, ``precision`` of the
+        predicted pixels (precision 0 when there are none). ``contrast_to_noise``
+        |mean in − mean out| / √(variance in + variance out) (Boecking et al. 2022, section 4); NaN where a
+        variance or the outside is missing. It does not distinguish attended from avoided.
+
+    Raises:
+        ValueError: for an empty mask or a map that is not finite.
+    """
+    heat = np.asarray(heat)
+    if not mask.any():
+        raise ValueError("the ground-truth mask is empty; only images that show the finding can be grounded")
+    if not np.isfinite(heat).all():
+        raise ValueError("the heat map holds values that are not finite")
+    limit = attention_threshold(heat.size, threshold) if scale_threshold else threshold
+    pixels = upsample(heat, mask.shape, upsampling, shift)
+    highest = pixels.max()
+    return {
+        "pointing": float(highest > pixels.min() and bool((pixels[mask] == highest).any())),
+        **_overlap(pixels, mask, limit),
+        "contrast_to_noise": contrast_to_noise(pixels, mask),
+    }
+
+
+def overlap_curve(
+    heat: ArrayLike,
+    mask: Mask,
+    multiples: Sequence[float] = MULTIPLES,
+    upsampling: Upsampling = "nearest",
+    shift: Sequence[float] = (),
+) -> NDArray[np.float64]:
+    """(len(multiples), 4): IoU, Dice, recall and precision at rising multiples of even attention; otherwise as
+    :func:`grounding_scores`."""
+    heat = np.asarray(heat)
+    pixels = upsample(heat, mask.shape, upsampling, shift)
+    limits = np.sort(np.asarray(multiples, float)) / heat.size
+    # How many limits lie strictly below each pixel; from there the pixels above each limit by counting once.
+    passed = np.searchsorted(limits.astype(pixels.dtype), pixels.ravel(), side="left")
+    inside = passed[mask.ravel()]
+    found, overlap = (
+        np.bincount(counted, minlength=len(limits) + 1)[::-1].cumsum()[::-1][1:] for counted in (passed, inside)
+    )
+    area = len(inside)
+    precision = np.divide(overlap, found, out=np.zeros(len(limits)), where=found > 0)
+    return np.stack([overlap / (area + found - overlap), 2 * overlap / (area + found), overlap / area, precision], 1)
+
+
+def _overlap(pixels: NDArray[np.floating], mask: Mask, limit: float) -> dict[str, float]:
+    predicted = pixels > limit
+    overlap = int((predicted & mask).sum())
+    area, found = int(mask.sum()), int(predicted.sum())
+    return {
+        "iou": overlap / (area + found - overlap),
+        "dice": 2 * overlap / (area + found),
+        "recall": overlap / area,
+        "precision": overlap / found if found else 0.0,
+    }
+
+
+def contrast_to_noise(pixels: NDArray[np.floating], mask: Mask) -> float:
+    """|mean in − mean out| / √(variance in + variance out) of a map (*size); NaN where undefined."""
+    inside, outside = pixels[mask].astype(np.float64), pixels[~mask].astype(np.float64)
+    if not inside.size or not outside.size:
+        return float("nan")
+    noise = float(inside.var() + outside.var())
+    return float(abs(inside.mean() - outside.mean()) / np.sqrt(noise)) if noise > 0 else float("nan")
+
+
+def grounding_metrics(
+    cases: Sequence[GroundingCase],
+    *,
+    size: tuple[int, int] = (224, 224),
+    threshold: float = PUBLISHED_THRESHOLD,
+    scale_threshold: bool = True,
+    upsampling: Upsampling = "nearest",
+    shift: Sequence[float] = (),
+    groups: Mapping[str, Sequence[str]] | None = None,
+    replicates: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Metrics:
+    """Grounding per finding, and over all findings or named groups of them.
+
+    Args:
+        cases: findings in images that show them.
+        size: (height, width) at which boxes become masks; published 224 × 224. Masks keep their own size.
+        threshold, scale_threshold, upsampling, shift: as for :func:`grounding_scores`.
+        groups: name -> findings, each a row of its own over the pooled cases (``all`` is always there).
+        replicates, seed, level: of the bootstrap over patients.
+
+    Returns:
+        ``findings``: label -> row; ``groups``: name -> row; ``protocol``; ``without_truth``: cases left out because
+        their boxes cover no pixel. A row holds ``n``, the means of what :func:`grounding_scores` gives, each with
+        ``…_interval`` (pointing: Wilson's when every case is another patient, else the bootstrap), and what has to
+        be beaten: ``chance`` and ``best_fixed_point``, pointing blindly under the very same rule (whole cells
+        count where the model's do), and ``truth_share``, the mean share of the image that the truth covers. In a
+        group the best fixed point is each finding's own. ``over_thresholds`` has ``multiple`` (of even attention) and
+        the means of ``iou``, ``dice``, ``recall`` and ``precision`` there.
+    """
+    kept, skipped = [], 0
+    for case in cases:
+        mask = case.truth if isinstance(case.truth, np.ndarray) else box_mask(case.truth, size)
+        if not mask.any():
+            skipped += 1
+            continue
+        scores = grounding_scores(case.heat, mask, threshold, scale_threshold, upsampling, shift)
+        places = touched_cells(mask, case.heat.shape) if upsampling == "nearest" else mask
+        curve = overlap_curve(case.heat, mask, MULTIPLES, upsampling, shift)
+        kept.append(_Scored(case.label, case.patient_id, scores, places, float(mask.mean()), curve))
+
+    blind = _blind_pointing(kept)
+    options = (replicates, seed, level)
+    labels = list(dict.fromkeys(case.label for case in kept))
+    unseen = sorted({label for members in (groups or {}).values() for label in members} - set(labels))
+    named = {"all": labels, **{name: list(members) for name, members in (groups or {}).items()}}
+    return {
+        "findings": {label: _row([case for case in kept if case.label == label], blind, options) for label in labels},
+        "groups": {
+            name: _row([case for case in kept if case.label in members], blind, options)
+            for name, members in named.items()
+        },
+        "protocol": {
+            "threshold": threshold,
+            "scale_threshold": scale_threshold,
+            "upsampling": upsampling,
+            "size": list(size),
+            "replicates": replicates,
+            "seed": seed,
+            "level": level,
+        },
+        "without_truth": skipped,
+        "findings_without_cases": unseen,
+    }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Scored:
+    label: str
+    patient_id: str | None
+    scores: dict[str, float]
+    places: Mask
+    share: float
+    curve: NDArray[np.float64]
+
+
+def _blind_pointing(cases: Sequence[_Scored]) -> dict[str, tuple[float, float]]:
+    """Finding -> hit rates of chance and of its best fixed point."""
+    places: dict[str, list[Mask]] = {}
+    for case in cases:
+        places.setdefault(case.label, []).append(case.places)
+    return {label: (chance(masks), best_fixed_point(masks).hit_rate) for label, masks in places.items()}
+
+
+def _row(
+    cases: Sequence[_Scored], blind: Mapping[str, tuple[float, float]], options: tuple[int, int, float]
+) -> Metrics:
+    replicates, seed, level = options
+    row: Metrics = {"n": len(cases)}
+    if not cases:
+        return row
+    patients = [f"case\0{i}" if case.patient_id is None else case.patient_id for i, case in enumerate(cases)]
+    independent = len(set(patients)) == len(patients)
+    bootstrap = PatientBootstrap(patients, replicates=replicates, seed=seed, level=level) if replicates else None
+    for name in _SCORES:
+        values = np.array([case.scores[name] for case in cases])
+        rows = np.flatnonzero(np.isfinite(values))
+        row[name] = float(values[rows].mean()) if len(rows) else None
+        if len(rows) < len(values):
+            row[f"{name}_n"] = len(rows)
+        if name == "pointing" and independent:
+            row["pointing_interval"] = wilson(int(values.sum()), len(values), level)
+        elif bootstrap is not None:
+            row[f"{name}_interval"] = bootstrap.interval(bootstrap.mean(values[rows], rows))
+    row["chance"] = float(np.mean([blind[case.label][0] for case in cases]))
+    row["best_fixed_point"] = float(np.mean([blind[case.label][1] for case in cases]))
+    row["truth_share"] = float(np.mean([case.share for case in cases]))
+    curve = np.mean([case.curve for case in cases], axis=0).T.tolist()
+    row["over_thresholds"] = {
+        "multiple": list(MULTIPLES),
+        **dict(zip(("iou", "dice", "recall", "precision"), curve, strict=True)),
+    }
+    return row

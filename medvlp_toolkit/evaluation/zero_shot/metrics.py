@@ -1,0 +1,93 @@
+"""The validation metric of training: AUC of the entity scores on the whole validation set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from ignite.exceptions import NotComputableError
+from ignite.metrics import Metric
+from ignite.metrics.metric import reinit__is_reduced
+from sklearn.metrics import roc_auc_score
+from torch import Tensor
+
+from medvlp_toolkit.interfaces import ABSENT, NOT_MENTIONED, PRESENT
+
+
+class EntityAUC(Metric):
+    """Macro AUC over entities, from the scores of all ranks.
+
+    ``update`` takes ``(scores (B, Q), presence (B, Q))``, which ``output_transform`` takes from the evaluator's output
+    (by default its entries ``scores`` and ``entity_presence``), as tensors or as lists of B tensors (Q,), which is what
+    MONAI's ``from_engine`` gives after decollation. Presence 1 and 0 count, every other value is ignored. An
+    entity counts with at least ``min_positives`` present and as many absent; NaN when none does.
+
+    After ``compute`` :attr:`per_entity` holds (Q,) AUCs, NaN for the entities left out.
+
+    Example::
+
+        key_metric:
+          entity_auc:
+            _target_: medvlp_toolkit.evaluation.zero_shot.metrics.EntityAUC
+            min_positives: 3
+    """
+
+    _state_dict_all_req_keys = ("_scores", "_presence")
+
+    def __init__(
+        self,
+        output_transform: Callable[[Any], Any] = lambda output: (output["scores"], output["entity_presence"]),
+        min_positives: int = 1,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        if min_positives < 1:
+            raise ValueError(f"EntityAUC needs min_positives of at least 1, got {min_positives}")
+        self.min_positives = min_positives
+        self.per_entity: np.ndarray = np.zeros(0)
+        super().__init__(output_transform=output_transform, device=device)
+
+    @reinit__is_reduced
+    def reset(self) -> None:
+        self._scores: list[Tensor] = []
+        self._presence: list[Tensor] = []
+
+    @reinit__is_reduced
+    def update(self, output: Sequence[Any]) -> None:
+        scores, presence = (_batch(part) for part in output)
+        if scores.ndim != 2 or scores.shape != presence.shape:
+            raise ValueError(
+                f"EntityAUC takes scores and presence (B, Q) alike, got {tuple(scores.shape)} and "
+                f"{tuple(presence.shape)}"
+            )
+        stated = (presence == PRESENT) | (presence == ABSENT)
+        self._scores.append(scores.detach().to(self._device, torch.float32))
+        self._presence.append(torch.where(stated, presence, NOT_MENTIONED).detach().to(self._device, torch.int8))
+
+    def compute(self) -> float:
+        parts = list(zip(self._scores, self._presence, strict=True))
+        if dist.is_available() and dist.is_initialized():
+            # As objects: shares may differ in length, and a rank without any still takes part.
+            gathered: list[Any] = [None] * dist.get_world_size()
+            dist.all_gather_object(gathered, [(scores.cpu(), presence.cpu()) for scores, presence in parts])
+            parts = [part for rank in gathered for part in rank]
+        if not parts:
+            raise NotComputableError("EntityAUC has seen no image; is the validation set empty?")
+        scores = torch.cat([part[0] for part in parts]).cpu().numpy()
+        presence = torch.cat([part[1] for part in parts]).cpu().numpy()
+        self.per_entity = np.array([self._auc(scores[:, q], presence[:, q]) for q in range(scores.shape[1])])
+        counted = self.per_entity[np.isfinite(self.per_entity)]
+        return float(counted.mean()) if len(counted) else float("nan")
+
+    def _auc(self, scores: np.ndarray, presence: np.ndarray) -> float:
+        present, absent = presence == PRESENT, presence == ABSENT
+        if min(present.sum(), absent.sum()) < self.min_positives or not np.isfinite(scores).all():
+            return float("nan")
+        stated = present | absent
+        return float(roc_auc_score(present[stated], scores[stated]))
+
+
+def _batch(part: Any) -> Tensor:
+    return part if isinstance(part, Tensor) else torch.stack([torch.as_tensor(row) for row in part])

@@ -1,0 +1,123 @@
+"""The studies of a zero-shot evaluation, with the labels asked for and the locations of their findings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medvlp_toolkit.data.batches.dataset import StudyDataset
+from medvlp_toolkit.data.boxes import AnyBox, Mask
+from medvlp_toolkit.data.records import Box
+from medvlp_toolkit.evaluation.statistics.pooling import Pool, StudyPooling, checked_pool
+from medvlp_toolkit.evaluation.zero_shot.label_maps import map_labels
+from medvlp_toolkit.evaluation.zero_shot.volume_boxes import VolumeBoxes
+
+Truth = Sequence[AnyBox] | Mask
+
+
+class EvaluatedStudies:
+    """The studies of an evaluation with their labels and annotations.
+
+    Args:
+        dataset: what is scored, with ``labels`` where it has targets.
+        entities: ids of the bank's entities, in its order.
+        labels: label of the store -> entity that answers for it; the data set's labels that are entities when None.
+        held_out: labels whose entities were kept out of training.
+        threshold_split: a split of the data set that is not evaluated but chooses thresholds.
+        subgroups: further columns of the store to divide the images by, beside sex, age and view; those that the store
+            lacks are passed over.
+        pool: the scores of a study's images are made one, as their ``mean`` or ``max``: labels are measured by study,
+            and a row of the scores table is one. None takes every image for a row. Where attention looks is measured
+            image by image.
+        mask_label: label that the store's masks outline: they are its truth instead of boxes.
+        volume_boxes: table of the findings' boxes in volumes, which a store has no place for
+            (:mod:`medvlp_toolkit.evaluation.zero_shot.volume_boxes`).
+    """
+
+    def __init__(
+        self,
+        dataset: StudyDataset,
+        entities: Sequence[str],
+        labels: Mapping[str, str] | None = None,
+        held_out: Sequence[str] = (),
+        threshold_split: str | None = None,
+        subgroups: Sequence[str] = ("scanner",),
+        pool: Pool | None = "mean",
+        mask_label: str | None = None,
+        volume_boxes: str | Path | None = None,
+    ) -> None:
+        self.dataset, self.store = dataset, dataset.store
+        self.entities = tuple(entities)
+        known = [name for name in dataset.label_names if name in self.entities]
+        self.labels = {name: name for name in known} if labels is None else dict(labels)
+        map_labels(np.zeros((0, len(self.entities))), self.entities, self.labels)  # raises for unknown entities
+        self.trained = {name: entity for name, entity in self.labels.items() if name not in held_out}
+        self.held_out = {name: entity for name, entity in self.labels.items() if name in held_out}
+        self.threshold_split = threshold_split
+        self.subgroups = tuple(subgroups)
+        self.pool = checked_pool(pool)
+        self.mask_label = mask_label
+        self.volume_boxes = VolumeBoxes.read(volume_boxes) if volume_boxes else None
+
+    def column_of(self, label: str) -> int:
+        """Column of the entity that represents a label."""
+        return self.entities.index(self.labels[label])
+
+    def targets(self, rows: NDArray[np.int64], labels: Sequence[str]) -> NDArray[np.int8] | None:
+        """(S, L) targets of some rows of the store; None for a data set without labels."""
+        targets = self.dataset.targets if self.dataset.label_names else None
+        if targets is None:
+            return None
+        columns = [self.dataset.label_names.index(name) for name in labels]
+        chosen: NDArray[np.int8] = targets[[self._index_of[int(row)] for row in rows]][:, columns]
+        return chosen
+
+    def values(self, names: Sequence[str], rows: NDArray[np.int64]) -> dict[str, list[Any] | None]:
+        """Columns of the store at some rows, None for one that it lacks."""
+        return {name: self.store.values(name, rows) for name in names}
+
+    def pooling(self, rows: NDArray[np.int64]) -> StudyPooling:
+        """How some rows of the store, images, become rows of studies."""
+        return StudyPooling(self.store.values("study_id", rows) or [], self.pool)
+
+    def is_evaluated(self, row: int) -> bool:
+        """False for rows used only to choose thresholds."""
+        return row not in self._set_aside
+
+    def truth(self, row: int, label: str) -> Truth | None:
+        """The location of a finding in the image of a row; None without annotation."""
+        if label == self.mask_label:
+            mask = np.asarray(self.store.masks[row, 0]) > 0
+            return mask if mask.any() else None
+        if self.volume_boxes is None:
+            return self._boxes.get((row, label))
+        study = self.dataset.study_ids[self._index_of[row]]
+        return self.volume_boxes.mask(study, label, self.store.images.shape[2:], self.affines[row])
+
+    @cached_property
+    def affines(self) -> NDArray[np.float64]:
+        """(N, 4, 4) of the store's volumes."""
+        return np.asarray(self.store.array("affines"))
+
+    @cached_property
+    def _boxes(self) -> dict[tuple[int, str], list[Box]]:
+        boxes: dict[tuple[int, str], list[Box]] = {}
+        for row in self.store.boxes.to_pylist():
+            box = Box(row["label"], row["x"], row["y"], row["width"], row["height"])
+            boxes.setdefault((row["study"], row["label"]), []).append(box)
+        return boxes
+
+    @cached_property
+    def _index_of(self) -> dict[int, int]:
+        """Row of the store -> place in the data set."""
+        return {int(row): i for i, row in enumerate(self.dataset.rows)}
+
+    @cached_property
+    def _set_aside(self) -> frozenset[int]:
+        rows = [] if self.threshold_split is None else self.store.rows(self.threshold_split).tolist()
+        return frozenset(rows)

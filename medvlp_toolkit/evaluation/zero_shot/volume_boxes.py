@@ -1,0 +1,68 @@
+"""Ground truth in volumes: boxes in the patient's space, and as masks on a voxel grid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from medvlp_toolkit.tables.table import Table
+
+#: x_min, y_min, z_min, x_max, y_max, z_max in millimetres, axes RAS.
+VolumeBox = tuple[float, float, float, float, float, float]
+COLUMNS = ("study_id", "label", "x_min", "y_min", "z_min", "x_max", "y_max", "z_max")
+
+
+@dataclass(frozen=True)
+class VolumeBoxes:
+    """Boxes of findings in volumes, by study and label.
+
+    Millimetres in the patient's space hold whatever grid a store resampled the volumes to.
+    """
+
+    boxes: Mapping[tuple[str, str], Sequence[VolumeBox]]
+
+    @classmethod
+    def read(cls, path: str | Path) -> VolumeBoxes:
+        """Read a CSV table with the columns :data:`COLUMNS`.
+
+        Raises:
+            FileNotFoundError: when there is no such table.
+            ValueError: when a column is missing or a row holds no numbers, naming the line.
+        """
+        file = Path(path)
+        if not file.is_file():
+            raise FileNotFoundError(f"no table of boxes at {file}; give a CSV file with {', '.join(COLUMNS)}")
+        boxes: dict[tuple[str, str], list[VolumeBox]] = {}
+        table = Table(file, expected=COLUMNS)
+        table.require(*COLUMNS)
+        for row in table:
+            if row.values is None:
+                raise ValueError(f"{file}, {row.place}: {row.problem}")
+            try:
+                x, y, z, far_x, far_y, far_z = (float(row.values[name]) for name in COLUMNS[2:])
+            except ValueError:
+                raise ValueError(f"{file}, {row.place}: a box is six numbers in millimetres") from None
+            key = (row.values["study_id"].strip(), row.values["label"].strip())
+            boxes.setdefault(key, []).append((x, y, z, far_x, far_y, far_z))
+        return cls(boxes)
+
+    def mask(self, study_id: str, label: str, shape: Sequence[int], affine: ArrayLike) -> NDArray[np.bool_] | None:
+        """(*shape) voxels whose centre lies in a box of this finding; None where the study has none of it.
+
+        ``affine`` (4, 4) maps the grid's voxel indices to millimetres.
+        """
+        boxes = self.boxes.get((study_id, label))
+        if boxes is None:
+            return None
+        to_space = np.asarray(affine, float)
+        axes = np.meshgrid(*(np.arange(side) for side in shape), indexing="ij", sparse=True)
+        centres = [row[0] * axes[0] + row[1] * axes[1] + row[2] * axes[2] + row[3] for row in to_space[:3]]
+        mask = np.zeros(tuple(shape), bool)
+        for box in boxes:
+            inside = [(box[i] <= centres[i]) & (centres[i] <= box[i + 3]) for i in range(3)]
+            mask |= inside[0] & inside[1] & inside[2]
+        return mask

@@ -1,0 +1,6 @@
+"""A trained bundle applied to image files: result writers, and the bundle as a Python object."""
+
+import lazy_loader
+
+#: The public names are listed in ``__init__.pyi``; each is imported when it is first used.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

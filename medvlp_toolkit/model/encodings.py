@@ -1,0 +1,179 @@
+"""One step's view of a batch: every tower and every fused feature, computed at most once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from medvlp_toolkit.interfaces import (
+    ChoosesKnowledge,
+    ComputesParts,
+    FusedPart,
+    FusionOutput,
+    ImageView,
+    Knowledge,
+    TextView,
+)
+from medvlp_toolkit.model.vision_language import VisionLanguageModel
+
+
+class Encodings:
+    """One step's view of a batch: every tower and every fused feature computed on first use, once.
+
+    It is what losses are handed as :class:`medvlp_toolkit.interfaces.Encodings`. Losses share work without knowing each
+    other. Submodules are called through ``__call__`` only, so that hooks (DDP, FSDP, profilers) see them. Results sit
+    in a plain dict: that compiles, cached properties do not.
+
+    Args:
+        share: False computes everything again at each request, as published code does, and in full: every layer and
+            every part of the fusion module, whatever is read of it.
+        mask_ratio: share of the patches that the masked image view leaves out (He et al. 2022: 0.75).
+    """
+
+    def __init__(
+        self, model: VisionLanguageModel, batch: Mapping[str, Any], share: bool = True, mask_ratio: float = 0.75
+    ) -> None:
+        self.model = model
+        self.batch = batch
+        self.share = share
+        self.mask_ratio = mask_ratio
+        self._computed: dict[Any, Any] = {}
+
+    def image_tokens(self, view: ImageView = "full") -> Tensor:
+        """(B, N, D) projected tokens of the batch's image, or of another view of it.
+
+        ``masked`` shows the patches of lowest noise; ``negative`` is the image of a pair that does not belong
+        together; ``matching`` is the one that each report meets: its own where ``is_pair``, else the negative.
+        """
+        return self._once(("image", view), lambda: self._image_tokens(view))
+
+    def text_tokens(self, view: Literal["report", "masked"] = "report") -> Tensor:
+        """(B, L, D) projected tokens of the report, or of the report with masked tokens."""
+        ids = "input_ids" if view == "report" else "masked_input_ids"
+        return self._once(("text", view), lambda: self.model.text_tokens(self.batch[ids], self.batch["attention_mask"]))
+
+    def image_summary(self) -> Tensor:
+        """(B, D): the image before fusion, its first token where the encoder has a class token, else their mean."""
+        tokens = self.image_tokens()
+        return tokens[:, 0] if self.model.image_encoder.num_prefix_tokens else tokens.mean(dim=1)
+
+    def text_summary(self) -> Tensor:
+        """(B, D): the report before fusion, its first token where the encoder has a class token, else their mean."""
+        tokens = self.text_tokens()
+        if self.model.text_encoder.num_prefix_tokens:  # type: ignore[union-attr]
+            return tokens[:, 0]
+        real = self.batch["attention_mask"].to(tokens.dtype).unsqueeze(-1)
+        return (tokens * real).sum(dim=1) / real.sum(dim=1).clamp(min=1)
+
+    def entity_embeddings(self) -> Tensor:
+        """(E, Dk) of the knowledge graph, else (Q, D) of the entity bank."""
+        return self._once(("entities",), self.model.entity_embeddings)
+
+    def linked_entity_embeddings(self, prefix: Literal["", "masked_"] = "") -> Tensor:
+        """(B, M, Dk) of the entities linked to each report; padding is zero.
+
+        Raises:
+            ValueError: on the CPU, when an entity is not in the graph.
+        """
+        linked = self.batch[f"{prefix}linked_entities"].to(torch.long)
+        embeddings = self.entity_embeddings()
+        # On a device the check would synchronise; the data set has checked already.
+        if linked.device.type == "cpu" and not torch.compiler.is_compiling() and linked.numel():
+            highest = int(linked.max())
+            if highest >= embeddings.shape[0]:
+                raise ValueError(
+                    f"{prefix}linked_entities names entity {highest}, and the knowledge graph has entities 0 to "
+                    f"{embeddings.shape[0] - 1}; link the reports with the graph that the model was built with"
+                )
+        gathered = F.embedding(linked.clamp(min=0), embeddings)
+        return gathered * (linked >= 0).unsqueeze(-1).to(gathered.dtype)
+
+    def fused(
+        self,
+        text: TextView = "report",
+        image: ImageView = "full",
+        stop_after: int = -1,
+        compute: FusedPart = "all",
+    ) -> FusionOutput:
+        """The fusion module's output for one pairing of text and image views.
+
+        Args:
+            stop_after: n >= 0 gives the features after n layers.
+            compute: the only part of the output that will be read; modules that can leave out the others do.
+        """
+        if self.share and ("fused", text, image, stop_after, "all") in self._computed:
+            compute = "all"  # already computed for another loss
+        key = ("fused", text, image, stop_after, compute)
+        return self._once(key, lambda: self._fused(text, image, stop_after, compute))
+
+    # -- how ----------------------------------------------------------------------------------
+
+    def _once(self, key: Any, compute: Any) -> Any:
+        if not self.share:
+            return compute()
+        if key not in self._computed:
+            self._computed[key] = compute()
+        return self._computed[key]
+
+    def _image_tokens(self, view: ImageView) -> Tensor:
+        if view == "masked":
+            noise = self.batch["patch_noise"]  # (B, N): the patches with the lowest values are seen
+            seen = max(1, int(noise.shape[1] * (1 - self.mask_ratio)))
+            return self.model.image_tokens(self.batch["image"], noise.argsort(dim=1)[:, :seen])
+        if view == "matching":
+            is_pair = self.batch["is_pair"].to(torch.bool)
+            if self.share:
+                return _each_its_own(is_pair, self.image_tokens("full"), self.image_tokens("negative"))
+            return self.model.image_tokens(_each_its_own(is_pair, self.batch["image"], self.batch["negative_image"]))
+        return self.model.image_tokens(self.batch["image" if view == "full" else "negative_image"])
+
+    def _fused(self, text: TextView, image: ImageView, stop_after: int, compute: FusedPart) -> FusionOutput:
+        image_tokens = self.image_tokens(image)
+        if text == "entities":
+            return self.model.fuse_entities(image_tokens)
+        prefix = "" if text == "report" else "masked_"
+        fusion = self.model.fusion
+        knowledge = None
+        read = self.model.knowledge_encoder is not None and reads_knowledge(fusion)
+        if read and f"{prefix}linked_entities" in self.batch:
+            embeddings = self.linked_entity_embeddings("masked_" if prefix else "")
+            mask = self.batch[f"{prefix}linked_entities"] >= 0
+            knowledge = Knowledge(embeddings, mask, self.batch[f"{prefix}linked_entity_alignment"])
+        options: dict[str, Any] = {}
+        if computes_parts(fusion):
+            options["compute"] = compute if self.share else "published"
+        fused: FusionOutput = fusion(
+            image_tokens,
+            self.text_tokens(text),
+            text_mask=self.batch["attention_mask"],
+            knowledge=knowledge,
+            stop_after=stop_after,
+            **options,
+        )
+        return fused
+
+
+def reads_knowledge(fusion: object) -> bool:
+    """Whether linked entities are embedded for a fusion module: always, unless it states that it reads none."""
+    return not isinstance(fusion, ChoosesKnowledge) or fusion.reads_knowledge
+
+
+def computes_parts(fusion: object) -> bool:
+    """Whether a fusion module can compute only a part of its output."""
+    return isinstance(fusion, ComputesParts) and fusion.computes_parts
+
+
+def _each_its_own(is_pair: Tensor, own: Tensor, other: Tensor) -> Tensor:
+    """(B, …) rows of ``own`` where ``is_pair`` (B,), else of ``other``.
+
+    ``other`` has a row for each of the batch, or one for each mismatched row, in order: then no image is
+    encoded for nothing.
+    """
+    if other.shape[0] != own.shape[0]:
+        place = (is_pair.logical_not().cumsum(0) - 1).clamp(min=0, max=other.shape[0] - 1)
+        other = other[place]
+    return torch.where(is_pair.view(-1, *([1] * (own.ndim - 1))), own, other)

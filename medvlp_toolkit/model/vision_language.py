@@ -1,0 +1,94 @@
+"""The parts of a model and the data flow between them.
+
+:class:`VisionLanguageModel` owns the parts, :class:`~medvlp_toolkit.model.Encodings` computes each of them at most once
+per step, :class:`~medvlp_toolkit.model.PretrainingModel` turns a batch into losses.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from medvlp_toolkit.interfaces import FusionOutput
+
+
+class VisionLanguageModel(nn.Module):
+    """The parts of a vision-language model and the data flow between them.
+
+    Args:
+        image_encoder: (B, C, *spatial) -> (B, N, Di).
+        fusion: lets image tokens and text tokens, or entity queries, see one another.
+        image_projection: (…, Di) -> (…, D); identity when None.
+        text_encoder: (B, L) tokens -> (B, L, Dt); None for models that read no report.
+        text_projection: (…, Dt) -> (…, D), for report tokens; identity when None.
+        knowledge_encoder: () -> (E, Dk) embeddings of a knowledge graph's entities.
+        entity_bank: (Q, Dt) frozen embeddings of entity descriptions, kept as a buffer: the text model
+            that made them is not part of this model.
+        entity_projection: (…, Dt) -> (…, D), for the entity bank, whose width may be another than that of the report's
+            tokens; None: ``text_projection`` serves both.
+    """
+
+    entity_bank: Tensor | None
+
+    def __init__(
+        self,
+        image_encoder: nn.Module,
+        fusion: nn.Module,
+        image_projection: nn.Module | None = None,
+        text_encoder: nn.Module | None = None,
+        text_projection: nn.Module | None = None,
+        knowledge_encoder: nn.Module | None = None,
+        entity_bank: Tensor | None = None,
+        entity_projection: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.image_encoder = image_encoder
+        self.image_projection = image_projection if image_projection is not None else nn.Identity()
+        self.text_encoder = text_encoder
+        self.text_projection = text_projection if text_projection is not None else nn.Identity()
+        self.knowledge_encoder = knowledge_encoder
+        self.entity_projection = entity_projection
+        self.fusion = fusion
+        self.register_buffer("entity_bank", entity_bank)
+
+    def image_tokens(self, image: Tensor, keep: Tensor | None = None) -> Tensor:
+        """(B, C, *spatial) -> (B, N, D)."""
+        features = self.image_encoder(image) if keep is None else self.image_encoder(image, keep)
+        projected: Tensor = self.image_projection(features)
+        return projected
+
+    def text_tokens(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """(B, L) -> (B, L, D)."""
+        if self.text_encoder is None:
+            raise ValueError("this model has no text_encoder, and a loss asks for report tokens; add a text_encoder")
+        projected: Tensor = self.text_projection(self.text_encoder(input_ids, attention_mask))
+        return projected
+
+    def entity_embeddings(self) -> Tensor:
+        """Embeddings of the knowledge: the graph's entities (E, Dk), else the entity queries (Q, D)."""
+        if self.knowledge_encoder is not None:
+            graph: Tensor = self.knowledge_encoder()
+            return graph
+        if self.entity_bank is None:
+            raise ValueError("this model has neither a knowledge_encoder nor an entity_bank; give one of them")
+        return self.entity_queries()
+
+    @property
+    def bank_projection(self) -> nn.Module:
+        """The projection of the entity bank: ``entity_projection``, else ``text_projection``."""
+        return self.text_projection if self.entity_projection is None else self.entity_projection
+
+    def entity_queries(self) -> Tensor:
+        """(Q, D): the projected entity bank."""
+        if self.entity_bank is None:
+            raise ValueError(
+                "entity queries need an entity_bank; encode descriptions with medvlp_toolkit.model.EntityBank"
+            )
+        queries: Tensor = self.bank_projection(self.entity_bank)
+        return queries
+
+    def fuse_entities(self, image_tokens: Tensor, need_attention: bool = False) -> FusionOutput:
+        """Query the image with every entity of the bank: (B, N, D) -> text (B, Q, D)."""
+        # An expanded view, not a copy: a fusion module sees by its stride that all rows are equal.
+        queries = self.entity_queries().unsqueeze(0).expand(image_tokens.shape[0], -1, -1)
+        fused: FusionOutput = self.fusion(image_tokens, queries, need_attention=need_attention)
+        return fused

@@ -1,0 +1,26 @@
+"""Ids that training configurations had in the first layout, and what is written instead."""
+
+from __future__ import annotations
+
+from medvlp_toolkit.verification.composition import SEPARATOR
+
+#: The id that replaced most of them.
+HOME = "training"
+_WITHOUT = f"is part of {HOME}; {HOME}::without leaves it out"
+
+#: Old id -> what to write instead.
+MOVED_IDS: dict[str, str] = {
+    "best_checkpoint": f"set {HOME}::weights or {HOME}::lower_is_better",
+    "checkpointing": "set checkpoint_every, keep_checkpoints or resume",
+    "early_stop": "set patience",
+    "is_first_rank": "set distributed: true for several processes; each knows its rank",
+    "non_finite_guard": f"it {_WITHOUT}",
+    "placed_model": "it is network before its wrapping; set network::activation_checkpointing or the like",
+    "state": f"set {HOME}::state",
+    "store_guard": f"it {_WITHOUT}",
+}
+
+
+def instead_of(id_: str) -> str:
+    """What to write instead of an id of the first layout; nothing for any other id."""
+    return MOVED_IDS.get(id_.partition(SEPARATOR)[0], "")

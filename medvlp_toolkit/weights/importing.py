@@ -1,0 +1,209 @@
+"""A published checkpoint, brought into this toolkit's form: weights for inference, and a checkpoint to go on with."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import medvlp_toolkit as mv
+from medvlp_toolkit.interfaces import CarriesKeyReport, KeyReport, MakesNetwork, StatesSettings, StatesTextWidth
+from medvlp_toolkit.model.entity_bank import EntityBank
+from medvlp_toolkit.model.entity_scorer import from_pretraining_model
+from medvlp_toolkit.model.pretraining import PretrainingModel
+from medvlp_toolkit.weights.description import FILE as DESCRIPTION_FILE
+from medvlp_toolkit.weights.published_files import read_published
+from medvlp_toolkit.weights.trained import TrainedModel
+from medvlp_toolkit.weights.weights import mismatches, write_weights
+
+logger = logging.getLogger(__name__)
+
+#: The checkpoint that evaluation and fine-tuning take, beside ``model.pt`` and ``model.safetensors``.
+PRETRAINING_FILE = "pretraining.pt"
+RECORD_FILE = "import.json"
+
+
+@dataclass(frozen=True)
+class DescribedEntities:
+    """The texts that stand for entities and positions, and the model that reads them.
+
+    The defaults are MedKLIP's training settings; it evaluated with a ``max_length`` of 64.
+
+    Args:
+        entities: name or file of definitions (``medvlp_toolkit.knowledge_sources.definitions``). A file of one's own
+            gives its texts in the order of ``entity_ids``, whatever its keys: the published file misspells one.
+        entity_ids: definitions that name the entities in the order of the checkpoint.
+        positions, position_template: name or file of the positions, and the sentence around each.
+        text_model: hub name or folder.
+        lower_case: lower the text before tokenising; None keeps what the tokenizer says.
+        max_length: tokens per text.
+        trailing_separator: whether the tokenizer's last special token stays.
+    """
+
+    entities: str = "chest_entities"
+    entity_ids: str = "chest_entities"
+    positions: str = "chest_positions"
+    position_template: str = "It is located at {id}"
+    text_model: str = "emilyalsentzer/Bio_ClinicalBERT"
+    lower_case: bool | None = True
+    max_length: int = 128
+    trailing_separator: bool = False
+
+    def encoder(self) -> EntityBank:
+        """The frozen text model; nothing is loaded until it is called."""
+        make = functools.partial(mv.encoders.transformers_text, pretrained=self.text_model, lower_case=self.lower_case)
+        return EntityBank(make, max_length=self.max_length, trailing_separator=self.trailing_separator)
+
+    def settings(self) -> dict[str, Any]:
+        """Ids of a bundle's training that encode further descriptions as these were."""
+        return {
+            "text_model::pretrained": self.text_model,
+            "text_model::lower_case": self.lower_case,
+            "entity_encoder::max_length": self.max_length,
+            "entity_encoder::trailing_separator": self.trailing_separator,
+        }
+
+    def entity_texts(self) -> list[str]:
+        """One description per entity.
+
+        Raises:
+            ValueError: when the file has not as many as there are entities.
+        """
+        if self.entities == self.entity_ids:
+            texts: list[str] = mv.knowledge_sources.definitions(self.entities).descriptions()
+            return texts
+        self._warn_of_another_order()
+        texts = mv.knowledge_sources.definitions(self.entities, ids_from=self.entity_ids).descriptions()
+        return texts
+
+    def position_texts(self) -> list[str]:
+        """One sentence per position."""
+        texts: list[str] = mv.knowledge_sources.definitions(self.positions).descriptions(self.position_template)
+        return texts
+
+    def _warn_of_another_order(self) -> None:
+        ids = list(mv.knowledge_sources.definitions(self.entity_ids).ids)
+        given = list(mv.knowledge_sources.definitions(self.entities).ids)
+        moved = [name for place, name in enumerate(given) if name in ids and ids.index(name) != place]
+        if moved:
+            logger.warning(
+                "%s: descriptions are read in the order of %s, whatever their keys, and %d keys stand elsewhere there "
+                "(%s); is the order meant?",
+                self.entities, self.entity_ids, len(moved), ", ".join(moved[:3]),
+            )  # fmt: skip
+
+
+def import_checkpoint(
+    name: str, checkpoint: str | Path, output_dir: str | Path, described: DescribedEntities | None = None
+) -> KeyReport:
+    """Run the checkpoint importer ``name`` and write what it gives.
+
+    Into ``output_dir`` go ``model.pt`` and ``model.safetensors`` (the bare weights that inference reads),
+    ``pretraining.pt`` (entry ``model``: what evaluation, training and fine-tuning read), ``import.json`` (how they
+    came about) and, where the importer knows it, ``model.json`` (how the model is composed). Nothing in the checkpoint
+    is executed.
+
+    Args:
+        name: of a plugin in ``medvlp_toolkit.checkpoint_importers``.
+        checkpoint: the published file.
+        output_dir: made where it does not exist.
+        described: texts for the importers that take embeddings of descriptions.
+
+    Raises:
+        FileNotFoundError: when there is no such file, or no such text model.
+        ValueError: when the file cannot be read, is another model's, or does not fit, with the whole list.
+    """
+    importer = mv.checkpoint_importers[name]
+    state = read_published(checkpoint)
+    described = described or DescribedEntities()
+    options = embeddings_for(importer, state, described)
+    model: PretrainingModel = importer(state, **options)
+    report = model.key_report if isinstance(model, CarriesKeyReport) else KeyReport(used={})
+    folder = Path(output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    network_def = importer.network_def if isinstance(importer, MakesNetwork) else from_pretraining_model
+    write_weights(network_def(model).state_dict(), folder)
+    torch.save({"model": model.state_dict()}, folder / f".{PRETRAINING_FILE}.partial")
+    (folder / f".{PRETRAINING_FILE}.partial").replace(folder / PRETRAINING_FILE)
+    record = {
+        "importer": name,
+        "checkpoint": {"name": Path(checkpoint).name, "sha256": _sha256(checkpoint)},
+        "described": asdict(described) if options else None,
+        "keys": {"used": len(report.used), "unused": dict(report.unused), "made": dict(report.made)},
+        "toolkit": mv.__version__,
+    }
+    (folder / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    (folder / DESCRIPTION_FILE).unlink(missing_ok=True)  # of weights that lay here before
+    if isinstance(importer, StatesSettings):
+        _describe(name, {**importer.settings(state), **(described.settings() if options else {})}, model, folder)
+    return report
+
+
+def _describe(name: str, settings: Mapping[str, Any], model: PretrainingModel, folder: Path) -> None:
+    """Write ``model.json``, where the bundle's ``train.yaml`` with these settings is the model.
+
+    Evaluation, inference and fine-tuning take weights without one to be of ``train.yaml``.
+    """
+    around = folder.resolve().parent
+    bundle = around if (around / "configs" / "train.yaml").is_file() else Path(name)
+    try:
+        trained = TrainedModel(folder / PRETRAINING_FILE, bundle, otherwise=settings, running={})
+        problems = mismatches(trained["pretraining_model"].state_dict(), model.state_dict())
+    except (FileNotFoundError, ValueError) as error:
+        problems = [str(error)]
+    if problems:
+        logger.warning("no %s: train.yaml describes another model (%s)", DESCRIPTION_FILE, problems[0].strip())
+    else:
+        trained.describe().write(folder)
+
+
+def embeddings_for(
+    importer: Callable[..., Any], state: dict[str, Any], described: DescribedEntities
+) -> dict[str, Tensor]:
+    """Embeddings of the descriptions, as far as an importer takes them.
+
+    An importer that states how wide they are (:class:`~medvlp_toolkit.interfaces.StatesTextWidth`) is tried on zeros
+    first: whether a checkpoint fits is known at once, a text model takes a while to load.
+    """
+    taken = inspect.signature(importer).parameters
+    texts = {
+        "entity_embeddings": described.entity_texts,
+        "position_embeddings": described.position_texts,
+    }
+    wanted = {name: read() for name, read in texts.items() if name in taken}
+    if not wanted:
+        return {}
+    if isinstance(importer, StatesTextWidth):
+        width = importer.text_width(state)
+        importer(state, **{name: torch.zeros(len(sentences), width) for name, sentences in wanted.items()})
+    encode = described.encoder()
+    return {name: encode(sentences) for name, sentences in wanted.items()}
+
+
+def takes_descriptions(name: str) -> bool:
+    """Whether the checkpoint importer ``name`` asks for embeddings of descriptions."""
+    return bool(
+        {"entity_embeddings", "position_embeddings"} & set(inspect.signature(mv.checkpoint_importers[name]).parameters)
+    )
+
+
+def report_lines(report: KeyReport) -> Sequence[str]:
+    """The report in words, a line per kind of entry."""
+    lines = [f"{len(report.used)} entries used"]
+    lines += [f"not needed: {key} ({reason})" for key, reason in report.unused.items()]
+    lines += [f"made here: {key} ({origin})" for key, origin in report.made.items()]
+    return [*lines, *report.notes]
+
+
+def _sha256(path: str | Path) -> str:
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

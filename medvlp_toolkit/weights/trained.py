@@ -1,0 +1,317 @@
+"""A trained model as later steps get it: built as training described it, filled from the weights."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import logging
+import pydoc
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import torch
+from torch import nn
+
+from medvlp_toolkit.errors import unwrapped
+from medvlp_toolkit.shipped_bundles import shipped_bundles
+from medvlp_toolkit.weights.configuration import running_configuration
+from medvlp_toolkit.weights.description import FILE, ROOTS, Description
+from medvlp_toolkit.weights.nested import SEPARATOR, get, is_place, leaves, references, top_of
+from medvlp_toolkit.weights.weights import NONE, load_weights, read_weights
+
+logger = logging.getLogger(__name__)
+
+#: A later step has uses of its own for these ids.
+_MADE = ("pretraining_model", "network_def", "scored_entities")
+#: What a configuration calls this: an id that refers to it is no value of its own.
+_NAME = "as_trained"
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+class TrainedModel:
+    """The ids of the configuration that a model was trained with, each built when it is asked for.
+
+    Beside the weights lies ``model.json`` (:class:`~medvlp_toolkit.weights.Description`). Weights without one, and no
+    weights, are taken to be of ``configs/train.yaml`` of the bundle, with what the running configuration sets.
+
+    Whatever a running configuration sets of the model has to be what the model was trained with. Ids that say where
+    files are (``…_dir``, ``…_file``) may differ.
+
+    Args:
+        weights: a checkpoint of training, or the weights that inference reads; need not be there for building.
+        bundle_root: folder of the bundle, for weights without a description; the shipped bundle of that name where
+            there is no such folder.
+        otherwise: id -> value, for weights without a description: what building the model then is to leave out, such
+            as published weights, and shapes of embeddings.
+        overrides: id -> value: ids that differ from the training's, or that the weights carry, such as a tokenizer.
+        own: ids that mean something else in the running configuration.
+        asked: what is asked of it: ids that these are made of are compared.
+        config: what a bundle calls its training.
+        running: the configuration to compare with; the running one when None.
+        description: what :meth:`architecture` gave, instead of all of these.
+
+    Raises:
+        ValueError: when the running configuration contradicts the description: one line that names both values.
+
+    Example::
+
+        as_trained:
+          _target_: medvlp_toolkit.weights.TrainedModel
+          weights: "@weights"
+          bundle_root: "@bundle_root"
+        network_def: $@as_trained['network_def']
+    """
+
+    def __init__(
+        self,
+        weights: str | Path | None = None,
+        bundle_root: str | Path | None = None,
+        otherwise: Mapping[str, Any] | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        own: Sequence[str] = (),
+        config: str | Sequence[str] = "train.yaml",
+        running: Mapping[str, Any] | None = None,
+        description: Mapping[str, Any] | None = None,
+        asked: Sequence[str] = ROOTS,
+    ) -> None:
+        self.weights = None if weights in NONE else Path(str(weights))
+        self._overrides = dict(overrides or {})
+        self._places: dict[str, Any] = {}
+        self._asked = tuple(asked)
+        found = Description(**description) if description is not None else self._beside()
+        #: Whether training described it; otherwise the bundle's configuration is taken for it.
+        self.is_described = found is not None
+        given = running_configuration() if running is None else running
+        given = {top: value for top, value in given.items() if top not in own and not _is_taken(value)}
+        if found is not None:
+            self.description = found
+            if description is None:
+                self._places = self._compared(given)
+        else:
+            self.description = self._of_bundle(bundle_root, config)
+            filled = {**self._embeddings(), **dict(_settings(otherwise or {})), **self._overrides}
+            self._overrides = {**filled, **self._given(given, filled), **self._overrides}
+        with unwrapped():
+            self.parser = self.description.composed(self._overrides, self._places)
+
+    def __getitem__(self, id_: str) -> Any:
+        """What an id is, built once.
+
+        Raises:
+            ValueError: when the model was trained without it, with the ids it has.
+        """
+        if id_ not in self:
+            raise ValueError(
+                f"{self.description.source} has no id {id_!r}, which is asked of the model; it has "
+                f"{', '.join(sorted(map(str, self.parser.get())))}"
+            )
+        with unwrapped():
+            return self.parser.get_parsed_content(id_)
+
+    def __contains__(self, id_: str) -> bool:
+        return get(self.parser.get(), id_, _ABSENT) is not _ABSENT
+
+    def get(self, id_: str, default: Any = None) -> Any:
+        """What an id is; ``default`` where the model was trained without it."""
+        return self[id_] if id_ in self else default  # noqa: SIM401 - it is this method that such a line would call
+
+    def load(self, network: Network, key: str | None = None) -> Network:
+        """Fill a network from the weights, every entry used (:func:`~medvlp_toolkit.weights.load_weights`).
+
+        Raises:
+            ValueError: without weights.
+        """
+        if self.weights is None:
+            raise ValueError("there are no weights to fill the model from; name their file")
+        load_weights(network, self.weights, key)
+        return network
+
+    def check(self, id_: str, value: Any) -> None:
+        """Refuse a value of an id that training described as another.
+
+        Raises:
+            ValueError: one line that names both.
+        """
+        if self.is_described and not is_place(id_) and (theirs := self.description.value(id_)) != value:
+            self._refuse(id_, value, theirs)
+
+    def varied(
+        self, overrides: Mapping[str, Any] | None = None, where_taken: Mapping[str, Any] | None = None
+    ) -> TrainedModel:
+        """The same model with other values of some ids, and of what follows from them.
+
+        Args:
+            overrides: id -> value; of ids that the model was trained without, nothing.
+            where_taken: the same for arguments of parts: left out for parts that do not know the argument, or that
+                cannot be built with it, such as a fourth stage of a residual network that was made of three.
+        """
+        changed = copy.copy(self)
+        known = {id_: value for id_, value in (overrides or {}).items() if top_of(id_) in self}
+        changed._overrides = {**self._overrides, **known}
+        for id_, value in (where_taken or {}).items():
+            attempt = {**changed._overrides, id_: value}
+            if self._takes(id_) and _is_built(self.description.composed(attempt, self._places), id_):
+                changed._overrides = attempt
+        changed.parser = self.description.composed(changed._overrides, self._places)
+        return changed
+
+    def describe(self) -> Description:
+        """What it is made of, as training writes it, for weights that came another way."""
+        return Description.of(self.parser)
+
+    def architecture(self) -> dict[str, Any]:
+        """Arguments that make the same model without its weights, its bundle and what else its making read."""
+        return {"description": Description.of(self.parser, also=()).as_mapping()}
+
+    # -- which configuration --------------------------------------------------------------------
+
+    def _beside(self) -> Description | None:
+        return None if self.weights is None else Description.beside(self.weights)
+
+    def _of_bundle(self, bundle_root: str | Path | None, config: str | Sequence[str]) -> Description:
+        from monai.bundle import ConfigParser
+
+        names = [config] if isinstance(config, str) else list(config)
+        files = [_existing(_configs(bundle_root) / name) for name in names]
+        missing = next((file for file in files if not file.is_file()), None)
+        if missing is not None and self.weights is None:
+            raise FileNotFoundError(f"there is no {missing} to describe the model; give the bundle_root")
+        if missing is not None and self.weights is not None:
+            if not self.weights.is_file():
+                raise FileNotFoundError(f"no weights at {self.weights}; train, import or download them, or give others")
+            raise FileNotFoundError(
+                f"{self.weights} has no {FILE} beside it, and there is no {missing} to describe its model; copy the "
+                f"{FILE} of the training there, or give the bundle_root"
+            )
+        if self.weights is not None and self.weights.is_file():
+            logger.info("no %s beside %s: the model is taken to be that of %s", FILE, self.weights, files[-1])
+        parser = ConfigParser()
+        parser.read_config([str(file) for file in files])
+        return Description(dict(parser.get()), {}, str(files[-1]))
+
+    def _compared(self, running: Mapping[str, Any]) -> dict[str, Any]:
+        """Check what a running configuration sets of the model; gives the places that it names."""
+        places = {}
+        for top in sorted(self.description.model_ids(self._asked, self._overrides)):
+            if top in _MADE or top not in running or top in self._overrides:
+                continue
+            if is_place(top):
+                places[top] = running[top]
+                continue
+            for id_, ours, theirs in _differences(self.description, running, top):
+                if is_place(id_):
+                    places |= {} if self.description.is_rebuilt(id_) else {id_: ours}
+                else:
+                    self._refuse(id_, ours, theirs)
+        return places
+
+    def _refuse(self, id_: str, ours: Any, theirs: Any) -> NoReturn:
+        raise ValueError(
+            f"{id_} is {_shown(ours)} here, and {self.weights} was trained with {_shown(theirs)} "
+            f"({self.description.source}); leave {id_} out, or train with it"
+        )
+
+    def _given(self, running: Mapping[str, Any], filled: Mapping[str, Any]) -> dict[str, Any]:
+        """What a running configuration says of a model that is not described, and what that refers to."""
+        config = self.description.config
+        asked = self.description.model_ids((*self._asked, "entity_encoder"), filled) - {*_MADE, *filled}
+        made = [top for top in sorted(asked) if top in running]
+        waiting = [top for top in made if running[top] != config[top]]
+        given: dict[str, Any] = {}
+        while waiting:
+            top = waiting.pop()
+            if _is_partial(running[top], config.get(top)):
+                given.update({f"{top}{SEPARATOR}{key}": value for key, value in running[top].items()})
+            else:
+                given[top] = running[top]
+            for _, leaf in leaves(running[top]):
+                tops = {top_of(reference) for reference in references(leaf)}
+                waiting += [name for name in tops if name in running and name not in given and name not in config]
+        return given
+
+    def _embeddings(self) -> dict[str, Any]:
+        """Ids of embeddings that the weights hold under the same name: their shapes, to be filled."""
+        if self.weights is None or not self.weights.is_file():
+            return {}
+        state = read_weights(self.weights, key="model")
+        shapes = {
+            name.rpartition(".")[2]: tuple(value.shape)
+            for name, value in state.items()
+            if isinstance(value, torch.Tensor)
+        }
+        return {
+            id_: torch.zeros(shapes[id_]) for id_ in self.description.config
+            if id_ in shapes and isinstance(self.description.config[id_], str)
+        }  # fmt: skip
+
+    def _takes(self, id_: str) -> bool:
+        """Whether what a configuration builds knows an argument."""
+        part, _, argument = id_.rpartition(SEPARATOR)
+        target = pydoc.locate(str(get(self.parser.get(), f"{part}{SEPARATOR}_target_")))
+        return callable(target) and argument in inspect.signature(target).parameters
+
+
+_ABSENT = object()
+
+
+def _configs(bundle_root: str | Path | None) -> Path:
+    """Of a bundle; of the shipped one of that name where a run starts in another folder than the checkout."""
+    configs = Path(bundle_root or ".") / "configs"
+    if configs.is_dir():
+        return configs
+    name = Path(bundle_root or ".").name
+    shipped = next((bundle.folder for bundle in shipped_bundles() if bundle.name == name), None)
+    return configs if shipped is None else shipped / "configs"
+
+
+def _is_built(parser: Any, id_: str) -> bool:
+    try:
+        with unwrapped():
+            parser.get_parsed_content(id_.rpartition(SEPARATOR)[0])
+    except ValueError as error:
+        logger.info("%s stays as trained: %s", id_, error)
+        return False
+    return True
+
+
+def _existing(file: Path) -> Path:
+    """A configuration of a bundle, which may be in JSON."""
+    choices = (file.suffix, ".json", ".yml")
+    return next((other for suffix in choices if (other := file.with_suffix(suffix)).is_file()), file)
+
+
+def _settings(given: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(id, value) of mappings that build nothing, which say one by one what is to differ within a part."""
+    for key, value in given.items():
+        id_ = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value and "_target_" not in value and SEPARATOR not in id_:
+            yield from _settings(value, f"{id_}{SEPARATOR}")
+        else:
+            yield id_, value
+
+
+def _is_taken(value: Any) -> bool:
+    return any(_NAME in references(leaf) for _, leaf in leaves(value, "value"))
+
+
+def _is_partial(own: Any, configured: Any) -> bool:
+    """Whether a value sets some arguments of a part, and leaves open which part that is."""
+    return isinstance(own, Mapping) and "_target_" not in own and isinstance(configured, Mapping)
+
+
+def _differences(description: Description, running: Mapping[str, Any], top: str) -> list[tuple[str, Any, Any]]:
+    """(id, running value, trained value) of every leaf below a top-level id that is not the same."""
+    ours, theirs = dict(leaves(running[top], top)), dict(leaves(description.config[top], top))
+    partial = _is_partial(running[top], description.config[top])
+    found = []
+    for id_ in [*(id_ for id_ in theirs if id_ in ours or not partial), *(id_ for id_ in ours if id_ not in theirs)]:
+        own, other = ours.get(id_, _ABSENT), theirs.get(id_, _ABSENT)
+        if own != other and own != description.values.get(id_, _ABSENT):
+            found.append((id_, own, description.value(id_) if other is not _ABSENT else other))
+    return found
+
+
+def _shown(value: Any) -> str:
+    return "absent" if value is _ABSENT else repr(value)

@@ -1,0 +1,144 @@
+"""Weights in files: how to read a foreign one safely, and what inference reads."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from medvlp_toolkit.files import write_whole
+from medvlp_toolkit.interfaces import ExplainsMisfit
+
+logger = logging.getLogger(__name__)
+
+#: What stands for no file: a `null` on a command line arrives as text.
+NONE = (None, "", "null", "None")
+#: What a training run notes of itself beside its checkpoints.
+TRAINING_NOTE = "training.json"
+
+
+def read_weights(path: str | Path, key: str | None = None) -> dict[str, Any]:
+    """Read a checkpoint file without running anything in it (``weights_only``; ``.safetensors`` too).
+
+    Args:
+        key: entry of the file that holds the state dict, e.g. ``model``, where it is not the whole file.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when it is no checkpoint, is truncated, or holds objects that would have to be executed.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise FileNotFoundError(f"no checkpoint at {file}; give the path of a .pt, .pth or .safetensors file")
+    try:
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state: Any = load_file(file)
+        else:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        raise ValueError(
+            f"{file} holds more than tensors and plain containers, or is no checkpoint; expected a state dict "
+            "saved with torch.save or safetensors. Nothing in it was executed."
+        ) from error
+    except Exception as error:
+        raise ValueError(f"{file} cannot be read as a checkpoint ({type(error).__name__}): is it complete?") from error
+    if key is not None and isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
+        state = state[key]
+    if not isinstance(state, Mapping):
+        raise ValueError(f"{file} holds a {type(state).__name__}; expected a state dict")
+    return dict(state)
+
+
+def load_weights(module: torch.nn.Module, path: str | Path, key: str | None = None) -> torch.nn.Module:
+    """Load a state dict from a file into ``module``, every key used and every parameter found.
+
+    Raises:
+        ValueError: with the whole list of what does not fit; of a file with no entry of this model, its first ones.
+    """
+    state = read_weights(path, key)
+    expected = module.state_dict()
+    if not expected.keys() & state.keys():
+        raise ValueError(
+            f"{path} holds no weights of this model: its {len(state)} entries begin with {_first(state)}; expected "
+            f"are {len(expected)} such as {_first(expected)}. A published checkpoint comes in with `medvlp import`"
+        )
+    for name, part in module.named_modules():  # a part that knows why it cannot be theirs says so in a line
+        prefix = f"{name}." if name else ""
+        if isinstance(part, ExplainsMisfit) and (reason := part.explain_misfit(state, prefix)):
+            raise ValueError(f"{path}: {reason}")
+    problems = mismatches(expected, state)
+    if problems:
+        raise ValueError(f"{len(problems)} entries of {path} do not fit this model:\n" + "\n".join(problems))
+    module.load_state_dict(state)
+    return module
+
+
+def mismatches(expected: Mapping[str, Tensor], state: Mapping[str, Any]) -> list[str]:
+    """One line for every entry of a state dict that a model does not have, lacks, or has in another shape."""
+    problems = [f"  {name}: missing" for name in expected if name not in state]
+    problems += [f"  {name}: not part of this model" for name in state if name not in expected]
+    problems += [
+        f"  {name}: shape {tuple(state[name].shape)}, expected {tuple(expected[name].shape)}"
+        for name in expected
+        if name in state and tuple(state[name].shape) != tuple(expected[name].shape)
+    ]
+    return problems
+
+
+def _first(state: Mapping[str, Any]) -> str:
+    return ", ".join(str(name) for name in list(state)[:3]) or "nothing"
+
+
+def export_network(
+    network_def: torch.nn.Module | Callable[[], torch.nn.Module], network: torch.nn.Module, output_dir: str | Path
+) -> list[Path]:
+    """Write the weights that inference reads, from the best checkpoint of a run where there is one.
+
+    The first of several processes does; the others do nothing.
+
+    Args:
+        network_def: shares its parts with ``network``, whose checkpoint ``best.pt`` is read back first; or a function
+            that makes it when that is done, for one that holds what follows from the weights.
+        network: that was trained.
+        output_dir: of the run.
+
+    Returns:
+        ``model.pt`` and ``model.safetensors`` in ``output_dir``: the bare state dict of ``network_def``.
+    """
+    if dist.is_available() and dist.is_initialized() and dist.get_rank() > 0:
+        return []
+    folder = Path(output_dir)
+    best = folder / "best.pt"
+    if best.is_file():
+        inner = getattr(network, "module", network)
+        load_weights(inner, best, key="model")
+    else:
+        logger.warning("there is no %s: the weights as they are now are exported", best)
+    exported = network_def if isinstance(network_def, torch.nn.Module) else network_def()
+    return write_weights(exported.state_dict(), folder)
+
+
+def write_weights(state: Mapping[str, Tensor], folder: str | Path) -> list[Path]:
+    """Write a bare state dict as ``model.pt`` and ``model.safetensors``; each appears whole or not at all."""
+    from safetensors.torch import save
+
+    plain = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+    paths = [Path(folder) / "model.pt", Path(folder) / "model.safetensors"]
+    write_whole(paths[0], lambda file: torch.save(plain, file))
+    write_whole(paths[1], lambda file: file.write(save(plain)))
+    return paths
+
+
+def training_seconds(output_dir: str | Path) -> dict[str, float]:
+    """``{"training": seconds}`` as the run in ``output_dir`` noted them, or nothing."""
+    note = Path(output_dir) / TRAINING_NOTE
+    return {"training": json.loads(note.read_text())["seconds"]} if note.is_file() else {}

@@ -1,0 +1,1 @@
+"""`medvlp bench`: one file per measurement."""

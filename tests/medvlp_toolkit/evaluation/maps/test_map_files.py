@@ -1,0 +1,149 @@
+"""Heat maps as NIfTI: in the input's space, whatever its orientation and spacing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from medvlp_toolkit.data.images import read_volume_and_grid
+from medvlp_toolkit.evaluation.maps.map_files import map_formats, resampled, write_radiograph_map, write_volume_map
+from medvlp_toolkit.evaluation.maps.volume_slices import axial_slice, slice_overlay
+from medvlp_toolkit.evaluation.zero_shot.volume_boxes import VolumeBoxes
+
+#: Voxel axes to millimetres in RAS: straight; turned, mirrored and of unequal steps; oblique.
+STRAIGHT = np.array([[4.0, 0, 0, -60], [0, 4, 0, -40], [0, 0, 4, -30], [0, 0, 0, 1]])
+TURNED = np.array([[0, -3.0, 0, 70], [0, 0, 2.5, -45], [-4, 0, 0, 50], [0, 0, 0, 1]])
+_C, _S = np.cos(0.2), np.sin(0.2)
+OBLIQUE = np.array([[3.5 * _C, -3.5 * _S, 0, -50], [3.5 * _S, 3.5 * _C, 0, -50], [0, 0, 5, -40], [0, 0, 0, 1]])
+SHAPE = (26, 34, 22)
+
+
+def scan(path: Path, affine: np.ndarray, spot: tuple[int, int, int]) -> Path:
+    """A volume with one bright region of 5 voxels' radius."""
+    axes = np.meshgrid(*[np.arange(side) for side in SHAPE], indexing="ij")
+    distance = np.sqrt(sum((axis - place) ** 2 for axis, place in zip(axes, spot, strict=True)))
+    nibabel.save(nibabel.Nifti1Image((500 * (distance < 5)).astype(np.int16), affine), path)
+    return path
+
+
+def centre(values: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Centre of mass in millimetres."""
+    axes = np.meshgrid(*[np.arange(side) for side in values.shape], indexing="ij")
+    place = [float((values * axis).sum() / values.sum()) for axis in axes]
+    return (affine @ [*place, 1])[:3]
+
+
+@pytest.mark.parametrize("affine", [STRAIGHT, TURNED, OBLIQUE], ids=["straight", "turned", "oblique"])
+@pytest.mark.parametrize("spacing", [None, (4.0, 4.0, 4.0)], ids=["whole", "cropped"])
+def test_a_map_lies_on_the_voxels_of_the_input_file(
+    tmp_path: Path, affine: np.ndarray, spacing: tuple[float, ...] | None
+) -> None:
+    """What the model sees as bright is bright at the same place of the file."""
+    path = scan(tmp_path / "scan.nii.gz", affine, (9, 20, 12))
+    volume, stored, grid = read_volume_and_grid(path, size=(32, 32, 32), spacing=spacing)
+    bright = (volume[0] > 250).astype(np.float32).reshape(16, 2, 16, 2, 16, 2).mean(axis=(1, 3, 5))
+    written = write_volume_map(tmp_path / "map.nii.gz", bright, (32, 32, 32), stored, grid.shape, grid.affine)
+    image, original = nibabel.load(written), nibabel.load(path)
+    assert image.shape == original.shape
+    np.testing.assert_allclose(image.affine, original.affine, atol=1e-4)
+    found = centre(np.asarray(image.dataobj), image.affine)
+    expected = centre(np.asarray(original.dataobj), original.affine)
+    assert np.abs(found - expected).max() < 2  # millimetres: half a voxel
+
+
+def test_a_map_of_a_store_keeps_the_affine_of_the_store(tmp_path: Path) -> None:
+    image = nibabel.load(write_volume_map(tmp_path / "map.nii.gz", np.ones((2, 2, 2)), (8, 8, 8), STRAIGHT))
+    assert image.shape == (8, 8, 8)
+    np.testing.assert_allclose(image.affine, STRAIGHT)
+    assert image.get_data_dtype() == np.float32
+
+
+def test_voxels_that_the_model_did_not_see_get_nothing() -> None:
+    half = STRAIGHT.copy()
+    values = resampled(np.ones((4, 8, 8), np.float32), half, (8, 8, 8), STRAIGHT)
+    assert (values[:4] == 1).all()
+    assert (values[5:] == 0).all()
+
+
+def test_the_rim_keeps_its_value_up_to_the_volumes_edge() -> None:
+    fine = STRAIGHT.copy()
+    fine[:3, :3] /= 2
+    fine[:3, 3] = STRAIGHT[:3, 3] - 1  # the same corner, half the voxel size
+    np.testing.assert_allclose(resampled(np.ones((4, 4, 4), np.float32), STRAIGHT, (8, 8, 8), fine), 1, atol=1e-5)
+
+
+def test_a_radiographs_map_is_upright_for_viewers(tmp_path: Path) -> None:
+    heat = np.zeros((4, 4), np.float32)
+    heat[0, 3] = 1  # the upper corner on the patient's left
+    image = nibabel.load(write_radiograph_map(tmp_path / "map.nii.gz", heat, (40, 60)))
+    assert image.shape == (60, 1, 40)
+    assert nibabel.aff2axcodes(image.affine) == ("L", "A", "I")
+    column, _, row = np.unravel_index(np.asarray(image.dataobj).argmax(), image.shape)
+    assert column > 45
+    assert row < 10
+
+
+def test_formats_are_named_one_by_one_or_together() -> None:
+    assert map_formats("nifti") == ("nifti",)
+    assert map_formats("png, npy") == ("png", "npy")
+    assert map_formats(["nifti", "png"]) == ("png", "nifti")
+    with pytest.raises(ValueError, match="'jpeg'; expected any of png, npy, nifti"):
+        map_formats("jpeg")
+
+
+# -- truth in volumes -------------------------------------------------------------------------
+
+
+def table(folder: Path, *rows: str) -> Path:
+    path = folder / "boxes.csv"
+    path.write_text("\n".join(["study_id,label,x_min,y_min,z_min,x_max,y_max,z_max", *rows]) + "\n")
+    return path
+
+
+def test_a_box_in_millimetres_is_the_same_place_on_any_grid(tmp_path: Path) -> None:
+    boxes = VolumeBoxes.read(table(tmp_path, "a,nodule,-20,0,-10,4,30,22", "a,nodule,20,40,30,30,50,40"))
+    for affine in (STRAIGHT, TURNED, OBLIQUE):
+        mask = boxes.mask("a", "nodule", (40, 40, 40), affine)
+        assert mask is not None
+        axes = np.meshgrid(*[np.arange(40)] * 3, indexing="ij")
+        space = np.einsum("ij,j...->i...", affine[:3, :3], np.stack(axes)) + affine[:3, 3, None, None, None]
+        low, high = (np.reshape(corner, (3, 1, 1, 1)) for corner in ([-20, 0, -10], [4, 30, 22]))
+        one = ((space >= low) & (space <= high)).all(0)
+        two = (
+            (space >= np.reshape([20, 40, 30], (3, 1, 1, 1))) & (space <= np.reshape([30, 50, 40], (3, 1, 1, 1)))
+        ).all(0)
+        np.testing.assert_array_equal(mask, one | two)
+    assert boxes.mask("a", "effusion", (4, 4, 4), STRAIGHT) is None
+    assert boxes.mask("b", "nodule", (4, 4, 4), STRAIGHT) is None
+
+
+def test_a_malformed_table_of_boxes_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="line 2: a box is six numbers"):
+        VolumeBoxes.read(table(tmp_path, "a,nodule,x,0,0,1,1,1"))
+    (tmp_path / "other.csv").write_text("study_id,label\n")
+    with pytest.raises(ValueError, match="no column x_min"):
+        VolumeBoxes.read(tmp_path / "other.csv")
+    with pytest.raises(FileNotFoundError, match="no table of boxes"):
+        VolumeBoxes.read(tmp_path / "absent.csv")
+
+
+def test_a_slice_has_the_front_up_and_the_patients_right_on_the_left() -> None:
+    volume = np.zeros((4, 6, 8))
+    volume[3, 5, 2] = 1  # right, front
+    shown = axial_slice(volume, 2)
+    assert shown.shape == (6, 4)
+    assert np.unravel_index(shown.argmax(), shown.shape) == (0, 0)
+
+
+def test_the_slice_of_highest_attention_is_drawn_with_the_box_of_the_truth() -> None:
+    heat = np.zeros((4, 4, 4), np.float32)
+    heat[0, 0, 3] = 1
+    truth = np.zeros((16, 16, 16), bool)
+    truth[0:4, 0:4, 12:15] = True
+    overlay = slice_overlay(np.zeros((1, 16, 16, 16), np.int16), heat, "nodule", 0.9, truth)
+    assert overlay.note == "slice 15 of 16"
+    assert overlay.boxes == [(0.75, 0.75, 0.25, 0.25)]  # left and back: the lower right corner
+    assert np.unravel_index(overlay.heat.argmax(), (4, 4)) == (3, 3)
