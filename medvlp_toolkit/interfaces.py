@@ -22,15 +22,18 @@ from medvlp_toolkit.data.batches.batch_table import BATCH_KEYS as BATCH_KEYS
 from medvlp_toolkit.data.batches.batch_table import NOT_MENTIONED as NOT_MENTIONED
 from medvlp_toolkit.data.batches.batch_table import PRESENT as PRESENT
 from medvlp_toolkit.data.batches.batch_table import UNCERTAIN as UNCERTAIN
+from medvlp_toolkit.data.contracts import Batched as Batched
 from medvlp_toolkit.data.contracts import CountsMissing as CountsMissing
 from medvlp_toolkit.data.contracts import DataSource as DataSource
 from medvlp_toolkit.data.contracts import Fingerprinted as Fingerprinted
 from medvlp_toolkit.data.contracts import KnowledgeSource as KnowledgeSource
+from medvlp_toolkit.data.contracts import LanguageAware as LanguageAware
 from medvlp_toolkit.data.contracts import ReadsImages as ReadsImages
 from medvlp_toolkit.data.contracts import ReadsMasks as ReadsMasks
 from medvlp_toolkit.data.contracts import RejectsRecords as RejectsRecords
 from medvlp_toolkit.data.contracts import ReportFilter as ReportFilter
 from medvlp_toolkit.data.contracts import StartsWithin as StartsWithin
+from medvlp_toolkit.data.contracts import Tallying as Tallying
 
 #: Views of a batch's image and text that :class:`Encodings` offers, and the parts of a fused output.
 ImageView = Literal["full", "masked", "negative", "matching"]

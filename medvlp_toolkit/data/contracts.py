@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -96,6 +97,34 @@ class CountsMissing(Protocol):
     """A report filter that looks findings up by the report's id: ``missing`` counts the unknown reports."""
 
     missing: int
+
+
+@runtime_checkable
+class Tallying(Protocol):
+    """A report filter that counts what its user should know of. Descriptions hold no text of a report.
+
+    ``rate_of``, where it has one, names the count whose rate is of interest ("requests"); ``take_tally`` of such a
+    filter may be called by another thread.
+    """
+
+    def take_tally(self) -> Counter[str]:
+        """What happened since the last call, description → how often; a copy in another process begins empty."""
+
+
+@runtime_checkable
+class LanguageAware(Protocol):
+    """A report filter that does not read every language."""
+
+    def foreign(self, report: Report) -> str | None:
+        """The name of the language that a report is not read for, or None."""
+
+
+@runtime_checkable
+class Batched(Protocol):
+    """A report filter that says how many reports are best given to it at once."""
+
+    @property
+    def batch_size(self) -> int: ...
 
 
 @runtime_checkable

@@ -9,44 +9,17 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
-from medvlp_toolkit.data.records import Report
-
-
-@runtime_checkable
-class Tallying(Protocol):
-    """A filter that counts what its user should know of. Descriptions hold no text of a report.
-
-    ``rate_of``, where it has one, names the count whose rate is of interest ("requests"); ``take_tally`` of such a
-    filter may be called by another thread.
-    """
-
-    def take_tally(self) -> Counter[str]:
-        """What happened since the last call, description → how often; a copy in another process begins empty."""
-
-
-@runtime_checkable
-class LanguageAware(Protocol):
-    """A filter that does not read every language."""
-
-    def foreign(self, report: Report) -> str | None:
-        """The name of the language that a report is not read for, or None."""
-
-
-@runtime_checkable
-class Batched(Protocol):
-    """A filter that says how many reports are best given to it at once."""
-
-    @property
-    def batch_size(self) -> int: ...
+from medvlp_toolkit.data.contracts import CountsMissing, Tallying
 
 
 class RunningTally:
     """The counts of one run, taken from a filter as it goes and from the copies in other processes."""
 
     def __init__(self, report_filter: Any) -> None:
-        self._filter = report_filter if isinstance(report_filter, Tallying) else None
+        self._report_filter = report_filter
+        self._tallying = report_filter if isinstance(report_filter, Tallying) else None
         self._rate_of: str | None = getattr(report_filter, "rate_of", None)
         self._lock = threading.Lock()
         self._began = time.monotonic()
@@ -54,9 +27,9 @@ class RunningTally:
 
     def take(self) -> None:
         """Add what the filter in this process has counted since the last time."""
-        if self._filter is not None:
+        if self._tallying is not None:
             with self._lock:
-                self.counts.update(self._filter.take_tally())
+                self.counts.update(self._tallying.take_tally())
 
     def add(self, counts: Mapping[str, int]) -> None:
         """Add what a copy in another process has counted."""
@@ -74,5 +47,7 @@ class RunningTally:
     def lines(self) -> list[str]:
         """One line a description, in the order they were first counted."""
         self.take()
+        if self._tallying is None and isinstance(self._report_filter, CountsMissing):
+            self.counts["unknown to the filter"] = self._report_filter.missing
         rates = {self._rate_of: f" ({self.rate()})"}
         return [f"{what}: {count:,}{rates.get(what, '')}" for what, count in self.counts.items() if count]

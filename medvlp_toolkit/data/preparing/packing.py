@@ -14,6 +14,7 @@ import numpy.typing as npt
 import xxhash
 from PIL import Image
 
+from medvlp_toolkit.data.contracts import LanguageAware, Tallying
 from medvlp_toolkit.data.headings import Headings
 from medvlp_toolkit.data.images import Fit, ImageReadError, fit_box, read_image_and_size, read_stored_volume
 from medvlp_toolkit.data.images.fit import fit_picture
@@ -23,7 +24,6 @@ from medvlp_toolkit.data.records import Finding, Report, Study
 from medvlp_toolkit.data.sections import cut_to_sections, with_sections
 from medvlp_toolkit.data.store.array_file import ArrayFile
 from medvlp_toolkit.data.store.rejected import Reason, Rejected
-from medvlp_toolkit.data.tally import LanguageAware, Tallying
 
 Row = dict[str, Any]
 Annotator = Callable[[Sequence[Report]], list[list[Finding]]]

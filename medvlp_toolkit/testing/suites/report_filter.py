@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from medvlp_toolkit.data.contracts import Batched, LanguageAware, Tallying
 from medvlp_toolkit.data.records import Finding, Presence, Report
 from medvlp_toolkit.testing.suites.plugin import PluginSuite
 
@@ -144,6 +145,40 @@ class ReportFilterSuite(PluginSuite):
 
     def test_fingerprint_is_plain_data(self) -> None:
         self.check_fingerprint()
+
+    def test_what_it_counts_is_plain_and_counted_once(self) -> None:
+        """Of one that counts its own work (``Tallying``)."""
+        instance = self.built()
+        if not isinstance(instance, Tallying):
+            return
+        reports = [*self.reports(), *(Report(what, text) for what, text in ODD_TEXTS.items())]
+        self.findings(instance, reports, "the sample reports")
+        counts = instance.take_tally()
+        for what, count in counts.items():
+            self.check(isinstance(what, str) and isinstance(count, int), f"it counts {what!r}: {count!r}; not a number")
+            quoted = any(report.text.strip() and report.text.strip() in what for report in reports)
+            self.check(not quoted, "a description of its `take_tally` holds the text of a report")
+        self.check(not any(instance.take_tally().values()), "`take_tally` gives the same counts twice")
+
+    def test_a_report_that_it_does_not_read_has_no_findings(self) -> None:
+        """Of one that does not read every language (``LanguageAware``)."""
+        instance = self.built()
+        if not isinstance(instance, LanguageAware):
+            return
+        reports = [*self.reports(), *(Report("report-odd", text) for text in ODD_TEXTS.values())]
+        for report, found in zip(reports, self.findings(instance, reports, "the sample reports"), strict=True):
+            language = instance.foreign(report)
+            self.check(
+                language is None or isinstance(language, str), f"`foreign` gives {language!r}; not a name or None"
+            )
+            self.check(not (language and found), f"it has findings in a report that it does not read ({language})")
+
+    def test_batch_size_is_a_number_of_reports(self) -> None:
+        """Of one that says how many reports it is best given at once (``Batched``)."""
+        instance = self.built()
+        if isinstance(instance, Batched):
+            size = instance.batch_size
+            self.check(isinstance(size, int) and size > 0, f"`batch_size` is {size!r}; expected 1 or more")
 
     def test_works_after_pickling(self) -> None:
         instance, reports = self.built(), self.reports()

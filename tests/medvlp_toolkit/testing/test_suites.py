@@ -6,6 +6,7 @@ import inspect
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -143,8 +144,52 @@ class FindsInNothing(GoodFilter):
         return super().read(report) or [Finding(self.word, Presence.ABSENT)]
 
 
-def test_good_filter_keeps_every_rule(offer: Any) -> None:
-    assert broken_rules(offer(testing.ReportFilterSuite, GoodFilter)) == {}
+class CountsItsWork(GoodFilter):
+    __doc__ = GoodFilter.__doc__
+    batch_size = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+
+    def read(self, report: Report) -> list[Finding]:
+        self.counts["reports"] += 1
+        return [] if self.foreign(report) else super().read(report)
+
+    def take_tally(self) -> Counter[str]:
+        taken, self.counts = self.counts, Counter()
+        return taken
+
+    def foreign(self, report: Report) -> str | None:
+        return None if report.text.isascii() else "another language"
+
+
+class CountsTwice(CountsItsWork):
+    def take_tally(self) -> Counter[str]:
+        return self.counts
+
+
+class CountsTexts(CountsItsWork):
+    def read(self, report: Report) -> list[Finding]:
+        self.counts[f"no finding in: {report.text}"] += 1
+        return super().read(report)
+
+
+class ReadsWhatItDoesNot(CountsItsWork):
+    def foreign(self, report: Report) -> str | None:
+        return "English"
+
+    def read(self, report: Report) -> list[Finding]:
+        return GoodFilter.read(self, report)
+
+
+class NoReportsAtOnce(CountsItsWork):
+    batch_size = 0
+
+
+@pytest.mark.parametrize("plugin", [GoodFilter, CountsItsWork])
+def test_good_filter_keeps_every_rule(offer: Any, plugin: Any) -> None:
+    assert broken_rules(offer(testing.ReportFilterSuite, plugin)) == {}
 
 
 @pytest.mark.parametrize(
@@ -158,6 +203,14 @@ def test_good_filter_keeps_every_rule(offer: Any) -> None:
         (DropsEmptyLists, "test_findings_use_declared_names_and_lie_in_the_text", r"it gives \d lists for 4 reports"),
         (CannotBePickled, "test_works_after_pickling", "pickling it and reading it back, as worker processes need"),
         (FindsInNothing, "test_empty_report_has_no_findings", "it finds 1 things in an empty report"),
+        (CountsTwice, "test_what_it_counts_is_plain_and_counted_once", "`take_tally` gives the same counts twice"),
+        (
+            CountsTexts,
+            "test_what_it_counts_is_plain_and_counted_once",
+            "of its `take_tally` holds the text of a report",
+        ),
+        (ReadsWhatItDoesNot, "test_a_report_that_it_does_not_read_has_no_findings", r"does not read \(English\)"),
+        (NoReportsAtOnce, "test_batch_size_is_a_number_of_reports", "`batch_size` is 0; expected 1 or more"),
     ],
 )
 def test_broken_filter_is_told(offer: Any, plugin: Any, rule: str, sentence: str) -> None:

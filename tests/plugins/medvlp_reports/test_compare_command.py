@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.medvlp_toolkit.cli.test_filter import SECRET, Forgetful, Words
 from typer.testing import CliRunner
 
 import medvlp_toolkit as mv
 from medvlp_toolkit.cli.main import app
 from tests.chat_server import chat_server
+from tests.plugins.medvlp_reports.test_filter_command import SECRET, Forgetful, Words
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ from medvlp_reports.rules import RuleFilter
 from medvlp_toolkit.cli.main import app
 from medvlp_toolkit.data.preparing.prepare import Prepare
 from medvlp_toolkit.data.records import Report
-from medvlp_toolkit.data.store.rejected import read_rejected
+from tests.rejections import read_rejected
 
 FOREIGN = {
     "German": "Kein Pneumothorax. Herz normal groß, Konsolidierung nicht nachweisbar.",
@@ -171,9 +171,17 @@ def test_label_lists_the_reports_that_it_did_not_read(table: Path, tmp_path: Pat
     with (tmp_path / "rejected.csv").open() as stream:
         assert [row["place"] for row in csv.DictReader(stream)] == ["reports.csv:3", "reports.csv:4", "reports.csv:5"]
     with (tmp_path / "labels.csv").open() as stream:
-        assert [row["Effusion"] for row in csv.DictReader(stream)] == ["0", "", "", "", "1"]
+        assert [(row["id"], row["Effusion"]) for row in csv.DictReader(stream)] == [("0", "0"), ("4", "1")]
+    assert shown.endswith("rows: 5 read = 2 used + 3 rejected\n")
     limited = run("label", table, "--scheme", "nih14", "--out", tmp_path / "l.csv", "--max-rejected", 2)
     assert limited[0] == 1
+
+
+def test_labelling_reports_that_are_all_in_another_language_fails(tmp_path: Path) -> None:
+    (tmp_path / "reports.csv").write_text(f"id,text\n1,{FOREIGN['Polish']!r}\n".replace("'", '"'), encoding="utf-8")
+    status, _, said = run("label", tmp_path / "reports.csv", "--scheme", "nih14", "--out", tmp_path / "labels.csv")
+    assert status == 1
+    assert said.endswith("reports.csv: none of its 1 reports could be read\n")
 
 
 def test_prepare_leaves_it_out_with_its_language(table: Path, tmp_path: Path) -> None:

@@ -96,7 +96,8 @@ class ReportReader:
             yield report
 
     def leave_out(self, reason: str) -> None:
-        """List the report that was given last as rejected: whoever reads it found that it cannot be used."""
+        """Count the report that was given last as rejected: whoever reads it found that it cannot be used."""
+        self.read -= 1
         self.rejected.append(Rejected(self.place, reason))
 
     def _reports(self, path: Path) -> Iterator[tuple[str, Report]]:

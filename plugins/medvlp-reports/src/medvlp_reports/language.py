@@ -120,9 +120,10 @@ class LanguageCheck:
         code, weight = _heaviest(weights)
         against = self._own_words(words, code)
         few = known < _FEW * count
-        if (weight >= _NEGATION and not against) or (weight > max(against, 1) and few):
+        speaks = weight >= _NEGATION if not against else few and weight > max(against, 1)
+        if speaks or (few and not against and count >= _ENOUGH_WORDS):
             return languages()[code].name if code else OTHER
-        return OTHER if few and count >= _ENOUGH_WORDS and not against else None
+        return None
 
     def of_statement(self, text: str) -> str | None:
         """The same of one statement, of which only words of denial, or several of another language, are proof."""

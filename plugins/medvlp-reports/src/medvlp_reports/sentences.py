@@ -27,6 +27,7 @@ _BULLETS = "•▪◦‣"
 _WORD_BEFORE = re.compile(r"[^\W_]+(?:\.[^\W_]+)*\Z")
 _ANSWER = re.compile(r"[ \t]*([^\W\d_]{1,12})[ \t]*(?=[.,;\n]|\Z)")
 _LONGEST_ABBREVIATION = 12
+_LONGEST_VERTEBRA = 3  # characters: "BWK 8." ends a statement, "der 8. Rippe" does not
 _LONGEST_WORD = 24  # characters looked at before a full stop
 _NARROWEST = 50  # characters; below it, width does not separate wrapped text from short lines
 
@@ -114,11 +115,13 @@ def default_layout() -> Layout:
 
 
 def _abbreviated(text: str, stop: int, layout: Layout) -> bool:
-    word = text[max(0, stop - _LONGEST_ABBREVIATION) : stop].lower().split()
-    if not word:
+    words = text[max(0, stop - _LONGEST_ABBREVIATION) : stop].split()
+    if not words:
         return False
-    last = word[-1].lstrip("([")
-    return last in layout.abbreviations or (layout.ordinal_stops and last.isdigit() and len(last) <= 2)
+    last = words[-1].lower().lstrip("([")
+    if layout.ordinal_stops and last.isdigit() and len(last) <= 2:
+        return len(words) < 2 or len(words[-2]) > _LONGEST_VERTEBRA or not words[-2].isupper()
+    return last in layout.abbreviations
 
 
 def _blocks(text: str, layout: Layout) -> Iterator[tuple[int, int]]:

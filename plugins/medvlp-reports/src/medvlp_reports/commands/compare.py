@@ -16,8 +16,9 @@ from medvlp_reports.comparison import Comparison, Difference, Said, agreement, k
 from medvlp_reports.io import read_findings, replacing
 from medvlp_toolkit.cli.output import console
 from medvlp_toolkit.cli.plugin_options import make_plugin
+from medvlp_toolkit.data.contracts import Batched
 from medvlp_toolkit.data.records import Finding, Report
-from medvlp_toolkit.data.tally import Batched, RunningTally
+from medvlp_toolkit.data.tally import RunningTally
 
 _AT_ONCE = 256  # reports
 _COLUMNS = ("id", "entity", "differs_in", "first", "second", "first_position", "second_position",

@@ -12,8 +12,8 @@ import typer
 
 from medvlp_reports.commands.report_files import Reading, check_output, counted, reports_package, run_on_reports
 from medvlp_toolkit.cli.plugin_options import make_plugin
-from medvlp_toolkit.data.contracts import CountsMissing
-from medvlp_toolkit.data.tally import Batched, LanguageAware, RunningTally
+from medvlp_toolkit.data.contracts import Batched, LanguageAware
+from medvlp_toolkit.data.tally import RunningTally
 
 if TYPE_CHECKING:
     from medvlp_toolkit.data.records import Finding, Report
@@ -90,9 +90,7 @@ def filter_reports(
         count = write_findings(out, _tallied(lines, tally, reading), language)
         kinds = ", ".join(f"{tally[kind]:,} {kind}" for kind in ("present", "absent", "uncertain") if tally[kind])
         told = f"{out}: {count:,} reports, {tally['findings']:,} findings in {tally['reports']:,} of them"
-        missing = report_filter.missing if isinstance(report_filter, CountsMissing) else 0
-        unknown = [f"unknown to the filter: {missing:,}"] if missing else []
-        return "\n".join([told + (f" ({kinds})" if kinds else ""), str(reading), *unknown, *own.lines()])
+        return "\n".join([told + (f" ({kinds})" if kinds else ""), str(reading), *own.lines()])
 
     run_on_reports(reader, out, max_rejected, work)
 

@@ -18,8 +18,8 @@ from medvlp_toolkit.cli.plugin_options import make_plugin
 if TYPE_CHECKING:
     from medvlp_reports.io import ReportReader
     from medvlp_reports.labels import LabelledReport
+    from medvlp_toolkit.data.contracts import LanguageAware
     from medvlp_toolkit.data.records import Report
-    from medvlp_toolkit.data.tally import LanguageAware
 
 
 def label_table(
@@ -72,12 +72,13 @@ def label_table(
 
 
 def _in_its_language(reports: Iterable[Report], reader: ReportReader, rules: LanguageAware) -> Iterator[Report]:
-    """The reports; those in a language that is not read are listed as left out, and have a blank row."""
+    """The reports in a language that is read; the others are listed as left out."""
     for report in reports:
         language = rules.foreign(report)
         if language is not None:
             reader.leave_out(f"in {language}, which the lexicon does not read")
-        yield report
+        else:
+            yield report
 
 
 def _tallied(
