@@ -240,7 +240,7 @@ class TestInTheWild:
         assert study.image == tmp_path / "b"
 
     def test_of_several_columns_that_are_not_needed_none_is_taken(self, tmp_path: Path) -> None:
-        table = write(tmp_path / "t.csv", "image,gender,patient_sex,dicom_id,image_id\na.png,F,M,d,i\n")
+        table = write(tmp_path / "t.csv", "image,gender,patient_sex,dicom_id,sop_uid\na.png,F,M,d,i\n")
         (study,) = CsvSource(table)
         assert (study.metadata, study.image_id) == ({}, None)
 
