@@ -239,6 +239,11 @@ class TestInTheWild:
         (study,) = CsvSource(table, image_column="filename")
         assert study.image == tmp_path / "b"
 
+    def test_of_several_columns_that_are_not_needed_none_is_taken(self, tmp_path: Path) -> None:
+        table = write(tmp_path / "t.csv", "image,gender,patient_sex,dicom_id,sop_uid\na.png,F,M,d,i\n")
+        (study,) = CsvSource(table)
+        assert (study.metadata, study.image_id) == ({}, None)
+
     def test_a_table_without_patients_says_so(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         CsvSource(write(tmp_path / "t.csv", "image\na.png\n"))
         assert "no column says whose image a row is; each study counts as a patient" in caplog.text

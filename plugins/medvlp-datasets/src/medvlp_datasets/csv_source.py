@@ -12,7 +12,7 @@ from medvlp_datasets.values import labels_of, metadata_value, numbers
 from medvlp_toolkit.data.contracts import RejectsRecords
 from medvlp_toolkit.data.records import Box, Report, Study
 from medvlp_toolkit.tables.cells import filled, identifier
-from medvlp_toolkit.tables.columns import ROLES, plain_name, section_of
+from medvlp_toolkit.tables.columns import ROLES, find, plain_name, section_of
 from medvlp_toolkit.tables.table import Table
 
 logger = logging.getLogger(__name__)
@@ -122,7 +122,7 @@ class CsvSource(FileSource):
         if self.splits is not None and self.split_column is None:
             self.check([split_column])
         # Images are told apart by an id of their own where there is one beside their path.
-        image_id = self.table.column("image id", further=self.joined)
+        image_id = find(self.columns, "image id").name
         self.image_id_column = None if image_id == self.key else image_id
         self.metadata_columns = self.metadata(metadata_columns)
         if self.patient_column is None and self.image_column is not None:
@@ -175,7 +175,8 @@ class CsvSource(FileSource):
             return dict(given)
         if given is not None:
             return {name: name for name in given}
-        found = {role: self.column(role, None, "metadata_columns") for role in DEMOGRAPHICS}
+        # Of several that may be meant none is taken: these are not needed.
+        found = {role: find(self.columns, role).name for role in DEMOGRAPHICS}
         return {column: role for role, column in found.items() if column is not None}
 
     def all_rows(self) -> Iterator[tuple[int, dict[str, str]]]:
