@@ -9,9 +9,9 @@ import numpy as np
 from PIL import Image
 
 from medvlp_datasets.questions import VqaMed2019Source
-from medvlp_toolkit.data.preparing.prepare import Prepare
 from medvlp_toolkit.data.records import Report, Study
 from medvlp_toolkit.data.store.store import PackedStore
+from medvlp_toolkit.preparing.prepare import Prepare
 
 QUESTIONS = {"plane": "Which half is bright?", "modality": "Is the top bright?"}
 #: Of the picture of a number: which half is bright, in turn.

@@ -119,7 +119,7 @@ def _check_id(config: dict[str, Any], key: str, files: Sequence[str]) -> None:
 
 
 def _tell(summary: Any) -> None:
-    from medvlp_toolkit.data.preparing.prepare import Summary
+    from medvlp_toolkit.preparing.prepare import Summary
 
     if isinstance(summary, Summary):
         typer.echo(str(summary))
@@ -129,8 +129,8 @@ def _tell(summary: Any) -> None:
 
 def _explain(error: Exception, files: Sequence[str]) -> tuple[str | None, int]:
     """The message for the user (None: a bug) and the exit status."""
-    from medvlp_toolkit.data.preparing.prepare import PrepareError
-    from medvlp_toolkit.data.preparing.splits import LeakError
+    from medvlp_toolkit.preparing.prepare import PrepareError
+    from medvlp_toolkit.preparing.splits import LeakError
 
     chain = list(causes(error))
     for link in chain:

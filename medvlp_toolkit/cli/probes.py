@@ -56,6 +56,6 @@ def accelerator() -> dict[str, Any]:
 
 def dicom_decoders() -> dict[str, list[str]]:
     """Compressed transfer syntax -> the decoders that read a small picture in it (none: such files cannot be read)."""
-    from medvlp_toolkit.data.images.syntax_samples import working_decoders
+    from medvlp_toolkit.images.syntax_samples import working_decoders
 
     return working_decoders()

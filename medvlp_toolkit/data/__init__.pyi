@@ -32,7 +32,6 @@ from .batches.text_links import TextLinks as TextLinks
 from .batches.volume_augmentation import VolumeAugmentation as VolumeAugmentation
 from .batches.volume_augmentation import VolumeTransform as VolumeTransform
 from .concept_source import ConceptSource as ConceptSource
-from .images.volume import read_volume as read_volume
 from .inputs.image_files import ImageFiles as ImageFiles
 from .inputs.image_files import image_loader as image_loader
 from .inputs.image_files import open_images as open_images
@@ -41,10 +40,6 @@ from .inputs.question_files import question_loader as question_loader
 from .inputs.retrieval_files import RetrievalFiles as RetrievalFiles
 from .knowledge_graph import GraphError as GraphError
 from .knowledge_graph import KnowledgeGraph as KnowledgeGraph
-from .preparing.executors import available_cores as available_cores
-from .preparing.prepare import Prepare as Prepare
-from .preparing.resplit import Resplit as Resplit
-from .preparing.splits import SplitByPatient as SplitByPatient
 from .records import (
     Box as Box,
 )

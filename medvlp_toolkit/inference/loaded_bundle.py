@@ -13,13 +13,13 @@ from monai.bundle import ConfigParser
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medvlp_toolkit.data.images import ImageReadError
 from medvlp_toolkit.data.inputs.image_files import open_images
 from medvlp_toolkit.engines.device import Precision, autocast, best_device, to_device
 from medvlp_toolkit.errors import unwrapped
 from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
 from medvlp_toolkit.evaluation.maps.heat_maps import upsample
 from medvlp_toolkit.evaluation.maps.map_files import resampled
+from medvlp_toolkit.images import ImageReadError
 from medvlp_toolkit.interfaces import GivesAttention
 
 _INFERENCE = ("inference.yaml", "inference.yml", "inference.json")

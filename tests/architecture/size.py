@@ -16,8 +16,8 @@ from pathlib import Path
 
 #: What every training and evaluation stands on, within the core.
 KERNEL = ("interfaces.py", "data", "model", "weights", "engines")
-#: Of the folder ``data``: what reads files and prepares stores, before a training begins and beside it.
-READING = ("images", "inputs", "preparing", "headings", "sections.py", "section_splitting.py", "tally.py")
+#: What reads files and prepares stores, before a training begins: no part of the kernel.
+BESIDE = ("images", "tables", "preparing")
 _NO_CODE = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
 
 
@@ -41,19 +41,15 @@ def size_of(paths: Iterable[Path]) -> int:
 
 
 def kernel_size(root: Path) -> Mapping[str, int]:
-    """Part of the kernel -> lines of code; of ``data`` what a step reads, apart from what reads files."""
-    core = root / "medvlp_toolkit"
-    sizes = {part: size_of([core / part]) for part in KERNEL}
-    reading = size_of([path for name in READING if (path := core / "data" / name).exists()])
-    return {**sizes, "data": sizes["data"] - reading, "reading and preparing": reading}
+    """Part of the kernel -> lines of code."""
+    return {part: size_of([root / "medvlp_toolkit" / part]) for part in KERNEL}
 
 
 if __name__ == "__main__":
     root = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
     kernel = kernel_size(root)
-    reading = kernel["reading and preparing"]
-    totals = {"kernel": sum(kernel.values()), "kernel without reading and preparing": sum(kernel.values()) - reading}
-    for part, lines in {**kernel, **totals}.items():
+    beside = {part: size_of([root / "medvlp_toolkit" / part]) for part in BESIDE}
+    for part, lines in {**kernel, "kernel": sum(kernel.values()), **beside}.items():
         print(f"{lines:7,}  {part}")
     for part in ("medvlp_toolkit", "plugins", "tests"):
         print(f"{size_of([root / part]):7,}  {part}/")

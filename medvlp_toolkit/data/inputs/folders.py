@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from medvlp_toolkit.data.images import ImageReadError
-from medvlp_toolkit.data.images.dicom import HEAD, is_dicom
-from medvlp_toolkit.data.images.nifti import NIFTI_SUFFIXES
-from medvlp_toolkit.data.images.opening import opened
+from medvlp_toolkit.images import ImageReadError
+from medvlp_toolkit.images.dicom import HEAD, is_dicom
+from medvlp_toolkit.images.nifti import NIFTI_SUFFIXES
+from medvlp_toolkit.images.opening import opened
 
 SUFFIXES = frozenset({".dcm", ".dicom", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"})
 _PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*")

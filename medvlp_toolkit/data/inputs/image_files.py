@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from medvlp_toolkit.data.batches.dataset import whole_batch
-from medvlp_toolkit.data.images import ImageReadError, read_image_and_size, read_stored_volume
 from medvlp_toolkit.data.inputs.folders import FoundImages, pictures_below, shown_name, volumes_below
+from medvlp_toolkit.images import ImageReadError, read_image_and_size, read_stored_volume
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ class VolumeFiles(ImageFiles):
     Args:
         path: a .nii or .nii.gz file, a folder of them, a folder with one DICOM series, or a folder of such folders.
         size, spacing, orientation: as the store was prepared with; see
-            :func:`~medvlp_toolkit.data.read_volume`.
+            :func:`~medvlp_toolkit.images.read_volume`.
         series: which volume, where a folder holds several.
 
     Raises:

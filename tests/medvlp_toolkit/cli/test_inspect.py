@@ -16,9 +16,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from typer.testing import CliRunner
 
 from medvlp_toolkit.cli.main import app
-from medvlp_toolkit.data.preparing.prepare import Prepare
 from medvlp_toolkit.data.records import Box, Finding, Presence, Report, Study
 from medvlp_toolkit.data.store.store_examples import shown_slice
+from medvlp_toolkit.preparing.prepare import Prepare
 
 HEAVY = ("torch", "monai", "ignite", "transformers")
 SECRET = "Smith-4711"

@@ -26,7 +26,7 @@ source:
   count: "@count"
   size: "@image_size"
 prepare:
-  _target_: medvlp_toolkit.data.preparing.prepare.Prepare
+  _target_: medvlp_toolkit.preparing.prepare.Prepare
   source: "@source"
   report_filter:
     _target_: medvlp_toolkit.report_filters.rules
@@ -101,7 +101,7 @@ def test_a_setting_replaces_an_id_or_adds_an_argument(config: Path, tmp_path: Pa
 
 
 def test_options_reach_the_preparation(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from medvlp_toolkit.data.preparing.prepare import Prepare
+    from medvlp_toolkit.preparing.prepare import Prepare
 
     made: list[Any] = []
     monkeypatch.setattr(Prepare, "run", lambda self: made.append(self))
@@ -251,7 +251,7 @@ def test_a_missing_table_is_named(own_table: Path, tmp_path: Path) -> None:
 
 
 def test_a_bug_keeps_its_traceback(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from medvlp_toolkit.data.preparing.prepare import Prepare
+    from medvlp_toolkit.preparing.prepare import Prepare
 
     def broken(self: Prepare) -> None:
         raise ZeroDivisionError("a bug")
@@ -272,7 +272,7 @@ def test_a_users_mistake_shows_its_traceback_for_the_asking(config: Path) -> Non
 
 
 def test_an_interruption_says_how_to_go_on(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from medvlp_toolkit.data.preparing.prepare import Prepare
+    from medvlp_toolkit.preparing.prepare import Prepare
 
     def interrupted(self: Prepare) -> None:
         raise KeyboardInterrupt

@@ -15,8 +15,8 @@ from medvlp_bench.generated_images import write_jpegs
 from medvlp_bench.generated_reports import generated_reports
 from medvlp_bench.measurement import Measurement, measure, rates
 from medvlp_toolkit.cli.main import app
-from medvlp_toolkit.data.images import read_image
 from medvlp_toolkit.data.records import Report
+from medvlp_toolkit.images import read_image
 
 SMALL = [
     "--images",

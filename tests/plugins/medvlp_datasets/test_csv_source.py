@@ -13,9 +13,9 @@ from PIL import Image
 
 from medvlp_datasets.csv_source import CsvSource
 from medvlp_datasets.open_i import OpenISource
-from medvlp_toolkit.data.preparing.prepare import Prepare
 from medvlp_toolkit.data.records import Box
 from medvlp_toolkit.data.store.store import PackedStore
+from medvlp_toolkit.preparing.prepare import Prepare
 
 TABLE = """image,split,patient_id,age,sex,view,labels,report
 a.jpg,train,1,61,M,AP,Edema|Effusion,There is edema.

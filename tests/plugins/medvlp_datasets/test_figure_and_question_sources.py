@@ -10,9 +10,9 @@ from PIL import Image
 
 from medvlp_datasets.figures import MedicatSource, MelindaSource, RocoSource
 from medvlp_datasets.questions import SlakeSource, VqaMed2019Source, VqaMed2021Source, VqaRadSource
-from medvlp_toolkit.data.preparing.prepare import Prepare
-from medvlp_toolkit.data.preparing.splits import LeakError
 from medvlp_toolkit.data.store.store import PackedStore
+from medvlp_toolkit.preparing.prepare import Prepare
+from medvlp_toolkit.preparing.splits import LeakError
 
 
 def write(path: Path, text: str) -> Path:

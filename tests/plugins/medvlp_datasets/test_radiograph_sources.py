@@ -18,9 +18,9 @@ from medvlp_datasets.edema_severity import EdemaSeveritySource
 from medvlp_datasets.mimic_cxr import MimicCxrSource
 from medvlp_datasets.rsna_pneumonia import RsnaPneumoniaSource
 from medvlp_datasets.siim_pneumothorax import SiimPneumothoraxSource, decode_runs
-from medvlp_toolkit.data.preparing.prepare import Prepare
 from medvlp_toolkit.data.records import Box
 from medvlp_toolkit.data.store.store import PackedStore
+from medvlp_toolkit.preparing.prepare import Prepare
 
 
 def write(path: Path, text: str) -> Path:

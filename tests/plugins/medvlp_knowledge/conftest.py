@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from medvlp_reports.entity_linker import EntityLinker
-from medvlp_toolkit.data.preparing.prepare import Prepare
 from medvlp_toolkit.data.records import Concept, Report, Study, Triple
+from medvlp_toolkit.preparing.prepare import Prepare
 
 TEXTS = (
     "Pleural effusion and edema. Heart enlarged.",

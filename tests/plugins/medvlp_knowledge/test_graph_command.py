@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from medvlp_reports.entity_linker import EntityLinker
 from medvlp_toolkit.cli.main import app
 from medvlp_toolkit.data.knowledge_graph import KnowledgeGraph
-from medvlp_toolkit.data.preparing.prepare import Prepare
 from medvlp_toolkit.data.records import Report, Study
+from medvlp_toolkit.preparing.prepare import Prepare
 
 
 class Reports:

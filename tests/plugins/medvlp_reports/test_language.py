@@ -16,8 +16,8 @@ from medvlp_reports.language import OTHER, LanguageCheck, languages
 from medvlp_reports.lexicon import default_lexicon, shipped_lexicon
 from medvlp_reports.rules import RuleFilter
 from medvlp_toolkit.cli.main import app
-from medvlp_toolkit.data.preparing.prepare import Prepare
 from medvlp_toolkit.data.records import Report
+from medvlp_toolkit.preparing.prepare import Prepare
 from tests.rejections import read_rejected
 
 FOREIGN = {

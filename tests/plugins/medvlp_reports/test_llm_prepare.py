@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 import medvlp_toolkit as mv
-from medvlp_toolkit.data.preparing.prepare import Prepare, PrepareError, Summary
 from medvlp_toolkit.data.store.store import PackedStore
+from medvlp_toolkit.preparing.prepare import Prepare, PrepareError, Summary
 from tests.chat_server import chat_server, status
 
 STUDIES = 150
@@ -35,7 +35,7 @@ def test_workers_share_the_answers_and_the_requests_are_counted(source: Any, tmp
     with chat_server() as server:
         summary = prepare(source, tmp_path, server.url, workers=2)
         assert len(server.requests) == STUDIES
-        assert re.search(rf"^requests: {STUDIES} \([\d.]+ requests/s\)$", str(summary), re.MULTILINE)
+        assert re.search(rf"^requests: {STUDIES} \([\d.,]+ requests/s\)$", str(summary), re.MULTILINE)
         again = prepare(source, tmp_path, server.url, workers=0, overwrite=True)
         assert len(server.requests) == STUDIES
     assert f"answers from the cache: {STUDIES}" in str(again)

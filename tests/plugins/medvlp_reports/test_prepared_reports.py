@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from medvlp_reports.labels import label_reports
 from medvlp_reports.rules import RuleFilter
-from medvlp_toolkit.data.preparing.packing import ChunkPacker, unpack_rows
-from medvlp_toolkit.data.preparing.prepare import Prepare, Summary
-from medvlp_toolkit.data.preparing.record_json import dump
 from medvlp_toolkit.data.records import Report, Study
 from medvlp_toolkit.data.sections import DEFAULT_SECTIONS, with_sections
 from medvlp_toolkit.data.store.rejected import Reason
 from medvlp_toolkit.data.store.store import PackedStore
+from medvlp_toolkit.preparing.packing import ChunkPacker, unpack_rows
+from medvlp_toolkit.preparing.prepare import Prepare, Summary
+from medvlp_toolkit.preparing.record_json import dump
 from tests.rejections import read_rejected
 
 RULES = RuleFilter()

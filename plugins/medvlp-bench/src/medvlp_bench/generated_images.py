@@ -13,8 +13,8 @@ from PIL import Image
 import medvlp_toolkit as mv
 from medvlp_bench.generated_reports import generated_reports
 from medvlp_phantom import Phantom
-from medvlp_toolkit.data.preparing.prepare import Prepare
 from medvlp_toolkit.data.records import Report, Study
+from medvlp_toolkit.preparing.prepare import Prepare
 
 #: Height and width of a file, as of a radiograph from a digital detector.
 FILE_SIZE = (3056, 2544)

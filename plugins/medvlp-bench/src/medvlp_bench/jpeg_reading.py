@@ -62,8 +62,8 @@ def prepare(options: str) -> dict[str, Any]:
     ``details``: ``efficiency`` is the rate over cores × one core's rate, both by the clock; ``cpu_efficiency`` the same
     of processor time, which other users of the machine change less but which does not see cores that wait.
     """
-    from medvlp_toolkit.data.preparing.executors import available_cores
-    from medvlp_toolkit.data.preparing.prepare import Prepare
+    from medvlp_toolkit.preparing.executors import available_cores
+    from medvlp_toolkit.preparing.prepare import Prepare
 
     given = json.loads(options)
     folder, output = Path(given["folder"]), Path(given["output"])
@@ -105,7 +105,7 @@ def prepare(options: str) -> dict[str, Any]:
 
 
 def _read(paths: list[Path], size: int) -> None:
-    from medvlp_toolkit.data.images import read_image_and_size
+    from medvlp_toolkit.images import read_image_and_size
 
     for path in paths:
         read_image_and_size(path, size)

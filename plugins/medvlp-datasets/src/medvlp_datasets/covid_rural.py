@@ -12,8 +12,8 @@ from PIL import Image
 
 from medvlp_datasets.source import FileSource, existing
 from medvlp_datasets.values import age_of
-from medvlp_toolkit.data.images import ImageReadError
 from medvlp_toolkit.data.records import Study
+from medvlp_toolkit.images import ImageReadError
 
 LABEL = "Opacity"
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from medvlp_datasets.lookup import Lookup
 from medvlp_datasets.source import FileSource, existing, one_of
-from medvlp_toolkit.data.images import ImageReadError
 from medvlp_toolkit.data.records import Box, Study
+from medvlp_toolkit.images import ImageReadError
 
 LABEL = "Pneumothorax"
 SIDE = 1024  # pixels; the published images are square

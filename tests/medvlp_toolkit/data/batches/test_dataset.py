@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from medvlp_toolkit.data.batches.dataset import AUGMENTATION_DRAWS, StudyDataset, study_loader
-from medvlp_toolkit.data.preparing.prepare import Prepare
 from medvlp_toolkit.data.records import Finding, Presence, Report, Study
 from medvlp_toolkit.data.store.store import PackedStore, StoreError
+from medvlp_toolkit.preparing.prepare import Prepare
 
 COUNT, SIDE = 40, 16
 LABELS = (1, 0, -1, None)

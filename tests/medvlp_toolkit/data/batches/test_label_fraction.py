@@ -9,9 +9,9 @@ import pytest
 
 from medvlp_toolkit.data.batches.dataset import StudyDataset
 from medvlp_toolkit.data.batches.label_fraction import choose_labelled, read_ids, write_ids
-from medvlp_toolkit.data.preparing.prepare import Prepare
 from medvlp_toolkit.data.records import Study
 from medvlp_toolkit.data.store.store import PackedStore
+from medvlp_toolkit.preparing.prepare import Prepare
 
 
 def studies(count: int) -> list[Study]:

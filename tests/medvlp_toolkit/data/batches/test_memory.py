@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from small_studies import write_images
 
-SCRIPT = Path(__file__).parents[1] / "importable" / "peak_memory.py"
+SCRIPT = Path(__file__).parents[2] / "importable" / "peak_memory.py"
 
 
 def peak(image: Path, output: Path, count: int) -> int:

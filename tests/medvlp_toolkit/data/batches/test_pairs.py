@@ -15,10 +15,10 @@ from medvlp_encoders.vocabulary import wordpiece_tokenizer
 from medvlp_toolkit.data.batches.answers import AnswerVocabulary
 from medvlp_toolkit.data.batches.pairs import PairDataset, PairTable, captions, questions
 from medvlp_toolkit.data.batches.text_links import TextLinks
-from medvlp_toolkit.data.preparing.prepare import Prepare
-from medvlp_toolkit.data.preparing.resplit import Resplit
 from medvlp_toolkit.data.records import Finding, Report, Study
 from medvlp_toolkit.data.store.store import PackedStore
+from medvlp_toolkit.preparing.prepare import Prepare
+from medvlp_toolkit.preparing.resplit import Resplit
 from tests.question_store import QUESTIONS, question_store, write_questions
 
 

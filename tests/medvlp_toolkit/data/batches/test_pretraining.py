@@ -16,10 +16,10 @@ from medvlp_toolkit.data.batches.masking import WholeEntityMasking
 from medvlp_toolkit.data.batches.mismatches import Mismatches
 from medvlp_toolkit.data.batches.pretraining import PretrainingDataset, report_texts
 from medvlp_toolkit.data.knowledge_graph import GraphError, KnowledgeGraph
-from medvlp_toolkit.data.preparing.prepare import Prepare
 from medvlp_toolkit.data.records import Concept, Finding, Presence, Report, Study
 from medvlp_toolkit.data.store.store import StoreError
 from medvlp_toolkit.interfaces import BATCH_KEYS
+from medvlp_toolkit.preparing.prepare import Prepare
 
 CONCEPTS = (Concept("C1", "pleural effusion"), Concept("C2", "heart"), Concept("C3", "edema"))
 TEXTS = (

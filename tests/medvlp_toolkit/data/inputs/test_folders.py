@@ -15,8 +15,8 @@ from pydicom.uid import JPEGLosslessSV1
 from series_files import write_series
 
 from medvlp_toolkit.data import ImageFiles
-from medvlp_toolkit.data.images import ImageReadError, decoders
 from medvlp_toolkit.data.inputs.image_files import VolumeFiles, open_images
+from medvlp_toolkit.images import ImageReadError, decoders
 
 PIXELS = np.tile(np.arange(0, 4096, 64, dtype=np.uint16), (48, 1))
 

@@ -8,10 +8,10 @@ import nibabel
 import numpy as np
 import pytest
 
-from medvlp_toolkit.data.images import read_volume_and_grid
 from medvlp_toolkit.evaluation.maps.map_files import map_formats, resampled, write_radiograph_map, write_volume_map
 from medvlp_toolkit.evaluation.maps.volume_slices import axial_slice, slice_overlay
 from medvlp_toolkit.evaluation.zero_shot.volume_boxes import VolumeBoxes
+from medvlp_toolkit.images import read_stored_volume
 
 #: Voxel axes to millimetres in RAS: straight; turned, mirrored and of unequal steps; oblique.
 STRAIGHT = np.array([[4.0, 0, 0, -60], [0, 4, 0, -40], [0, 0, 4, -30], [0, 0, 0, 1]])
@@ -43,7 +43,8 @@ def test_a_map_lies_on_the_voxels_of_the_input_file(
 ) -> None:
     """What the model sees as bright is bright at the same place of the file."""
     path = scan(tmp_path / "scan.nii.gz", affine, (9, 20, 12))
-    volume, stored, grid = read_volume_and_grid(path, size=(32, 32, 32), spacing=spacing)
+    read = read_stored_volume(path, size=(32, 32, 32), spacing=spacing)
+    volume, stored, grid = read.voxels, read.affine, read.grid
     bright = (volume[0] > 250).astype(np.float32).reshape(16, 2, 16, 2, 16, 2).mean(axis=(1, 3, 5))
     written = write_volume_map(tmp_path / "map.nii.gz", bright, (32, 32, 32), stored, grid.shape, grid.affine)
     image, original = nibabel.load(written), nibabel.load(path)

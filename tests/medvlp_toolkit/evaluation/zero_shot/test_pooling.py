@@ -13,7 +13,6 @@ import torch
 from ignite.engine import Engine
 
 from medvlp_toolkit.data.batches.dataset import StudyDataset
-from medvlp_toolkit.data.preparing.prepare import Prepare
 from medvlp_toolkit.data.records import Study
 from medvlp_toolkit.evaluation.results.results import Results
 from medvlp_toolkit.evaluation.statistics.comparison import compare_results
@@ -21,6 +20,7 @@ from medvlp_toolkit.evaluation.statistics.pooling import StudyPooling, checked_p
 from medvlp_toolkit.evaluation.zero_shot.classification import Classification
 from medvlp_toolkit.evaluation.zero_shot.evaluation import ZeroShotEvaluation
 from medvlp_toolkit.evaluation.zero_shot.studies import EvaluatedStudies
+from medvlp_toolkit.preparing.prepare import Prepare
 
 SCORES = np.array([0.9, 0.1, 0.2, 0.6, 0.7, 0.2], np.float32)
 STUDIES = ["s1", "s1", "s2", "s3", "s3", "s3"]

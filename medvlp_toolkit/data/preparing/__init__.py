@@ -1,1 +1,0 @@
-"""`medvlp prepare`: from a data source to a packed store."""

@@ -1,0 +1,12 @@
+from .errors import ImageReadError as ImageReadError
+from .fit import Fit as Fit
+from .fit import Size as Size
+from .fit import fit_box as fit_box
+from .fit import height_and_width as height_and_width
+from .picture import read_image as read_image
+from .picture import read_image_and_size as read_image_and_size
+from .volume import StoredVolume as StoredVolume
+from .volume import VolumeGrid as VolumeGrid
+from .volume import is_volume as is_volume
+from .volume import read_stored_volume as read_stored_volume
+from .volume import read_volume as read_volume

@@ -1,0 +1,151 @@
+"""Bring a decoded picture to the depth, channels and size of a store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from medvlp_toolkit.images.errors import NoContrastError
+
+Fit = Literal["stretch", "pad", "crop"]
+Size = int | tuple[int, int]
+Array = npt.NDArray[Any]
+#: Pillow's modes of grey values deeper than 8 bits.
+DEEP = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
+#: Pixels that are converted at once.
+_BLOCK = 1 << 20
+
+
+def height_and_width(size: Size | list[int]) -> tuple[int, int]:
+    """``(height, width)`` of a size given as one number or as two; raises ValueError for anything else."""
+    pair = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
+    if len(pair) != 2 or not all(isinstance(side, int) and side > 0 for side in pair):
+        raise ValueError(f"an image size is a positive whole number or (height, width), not {size!r}")
+    return pair[0], pair[1]
+
+
+def stretch_to_uint8(values: Array) -> npt.NDArray[np.uint8]:
+    """Map the smallest value to 0 and the largest to 255; a constant image becomes 0, and NaN too.
+
+    For depths without a display window of their own (16-bit PNG, DICOM without window): radiographs fill
+    10 to 14 of the 16 bits, so dividing by 257 would give a nearly black picture.
+
+    Raises:
+        NoContrastError: when no value is finite.
+    """
+    if values.dtype.kind in "iu":
+        low, high = float(values.min()), float(values.max())
+    else:
+        finite = values[np.isfinite(values)]
+        if not finite.size:
+            raise NoContrastError("no pixel has a finite value")
+        low, high = float(finite.min()), float(finite.max())
+    if values.dtype.kind in "iu" and high - low < 65536 < values.size:
+        table = stretch_to_uint8(np.arange(low, high + 1, dtype=np.int64))
+        return looked_up(table, values, int(low))
+    if high <= low:
+        return np.zeros(values.shape, np.uint8)
+    scale = 255.0 / (high - low)
+    return _by_rows(
+        lambda part: np.rint(np.clip(np.nan_to_num(part.astype(np.float64), nan=low) - low, 0, high - low) * scale),
+        values,
+        values.shape,
+    )
+
+
+def looked_up(table: npt.NDArray[np.uint8], values: Array, first: int) -> npt.NDArray[np.uint8]:
+    """``table[values - first]``, for integers of any shape; a table of colours adds an axis."""
+    shape = values.shape + table.shape[1:]
+    if not first and values.dtype.kind == "u":
+        return _by_rows(lambda part: table[part], values, shape)
+    return _by_rows(lambda part: table[part.astype(np.int32) - first], values, shape)
+
+
+def _by_rows(change: Callable[[Array], Array], values: Array, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    """``change`` of some rows at a time: of all at once, large pictures take many times their size in memory."""
+    result = np.empty(shape, np.uint8)
+    rows = max(1, _BLOCK * len(values) // max(1, values.size))
+    for start in range(0, len(values), rows):
+        result[start : start + rows] = change(values[start : start + rows])
+    return result
+
+
+def to_channels(picture: Image.Image, channels: int) -> Image.Image:
+    """Grey (1) or colour (3) picture of 8 bits; colour becomes grey by ITU-R 601 luma, what is transparent black."""
+    if picture.mode in DEEP:
+        picture = Image.fromarray(stretch_to_uint8(np.asarray(picture)))
+    elif picture.has_transparency_data:
+        picture = on_black(picture)
+    mode = "L" if channels == 1 else "RGB"
+    if picture.mode == mode:
+        return picture
+    # A palette maps to colours first, else grey values would be its indices; Lab has no way to grey of its own.
+    if picture.mode in ("P", "LAB"):
+        picture = picture.convert("RGB")
+    return picture.convert(mode)
+
+
+def on_black(picture: Image.Image) -> Image.Image:
+    """A picture laid on black: what a transparent pixel hides is not meant to be seen."""
+    layered = picture.convert("RGBA")
+    if layered.getchannel("A").getextrema() == (255, 255):
+        return layered.convert("RGB")
+    return Image.alpha_composite(Image.new("RGBA", layered.size, (0, 0, 0, 255)), layered).convert("RGB")
+
+
+def resize(picture: Image.Image, size: tuple[int, int] | None, fit: Fit) -> Image.Image:
+    """Bilinear resize with antialiasing to ``(height, width)``.
+
+    ``stretch`` ignores the aspect ratio, ``pad`` keeps it and fills with black, ``crop`` keeps it and cuts
+    the longer side at both ends.
+    """
+    if size is None:
+        return picture
+    height, width = size
+    if fit == "stretch":
+        target = (width, height)
+    elif fit in ("pad", "crop"):
+        choose = min if fit == "pad" else max
+        scale = choose(width / picture.width, height / picture.height)
+        target = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    else:
+        raise ValueError(f"fit is 'stretch', 'pad' or 'crop', not {fit!r}")
+    if picture.size != target:
+        picture = picture.resize(target, Image.Resampling.BILINEAR)
+    if picture.size == (width, height):
+        return picture
+    left, top = (target[0] - width) // 2, (target[1] - height) // 2  # negative where the picture is padded
+    return picture.crop((left, top, left + width, top + height))
+
+
+def fit_picture(picture: Image.Image, size: tuple[int, int] | None, channels: int, fit: Fit) -> npt.NDArray[np.uint8]:
+    """uint8 ``(channels, height, width)`` of any Pillow picture."""
+    if channels not in (1, 3):
+        raise ValueError(f"channels is 1 (grey) or 3 (colour), not {channels!r}")
+    pixels = np.asarray(resize(to_channels(picture, channels), size, fit))
+    return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def fit_box(
+    box: tuple[float, float, float, float], original: tuple[int, int], size: tuple[int, int] | None, fit: Fit
+) -> tuple[float, float, float, float]:
+    """Where a box ``(x, y, width, height)``, fractions of the original ``(height, width)``, lies after `resize`.
+
+    The result is in fractions of the resized picture, cut at its edges.
+    """
+    if size is None or fit == "stretch":
+        return box
+    choose = min if fit == "pad" else max
+    scale = choose(size[1] / original[1], size[0] / original[0])
+    shown = (original[1] * scale / size[1], original[0] * scale / size[0])  # of the whole picture, in widths, heights
+    edges = []
+    for start, length, share in ((box[0], box[2], shown[0]), (box[1], box[3], shown[1])):
+        begin = 0.5 + (start - 0.5) * share
+        end = begin + length * share
+        edges.append((min(max(begin, 0.0), 1.0), min(max(end, 0.0), 1.0)))
+    (left, right), (top, bottom) = edges
+    return left, top, right - left, bottom - top

@@ -1,0 +1,45 @@
+"""One function for every two-dimensional image file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from medvlp_toolkit.images.dicom import HEAD, is_dicom, read_dicom
+from medvlp_toolkit.images.errors import ImageReadError
+from medvlp_toolkit.images.fit import Fit, Size, height_and_width
+from medvlp_toolkit.images.nifti import NIFTI_SUFFIXES
+from medvlp_toolkit.images.opening import opened
+from medvlp_toolkit.images.raster import read_raster
+
+
+def read_image(
+    path: Path | str, size: Size | None = None, channels: int = 1, fit: Fit = "stretch"
+) -> npt.NDArray[np.uint8]:
+    """Read a DICOM, PNG, JPEG, TIFF or BMP file as uint8 ``(channels, height, width)``.
+
+    The kind is told from the content, not from the name. ``size`` is one number or ``(height, width)``
+    (default: as it is); ``fit`` says what happens to the aspect ratio (`medvlp_toolkit.images.fit.resize`).
+    A JPEG is decoded at reduced size where that suffices. Raises `ImageReadError`, whatever is wrong with the
+    file, and ValueError for a wrong argument.
+    """
+    return read_image_and_size(path, size, channels, fit)[0]
+
+
+def read_image_and_size(
+    path: Path | str, size: Size | None = None, channels: int = 1, fit: Fit = "stretch"
+) -> tuple[npt.NDArray[np.uint8], tuple[int, int]]:
+    """As `read_image`, with the ``(height, width)`` the image had in its file."""
+    path = path if isinstance(path, Path) else Path(path)
+    target = None if size is None else height_and_width(size)
+    with opened(path) as file:
+        head = file.read(HEAD)
+        if path.name.lower().endswith(NIFTI_SUFFIXES):
+            raise ImageReadError(path, "a volume; give three sizes (D, H, W) to pack volumes")
+        if not head:
+            raise ImageReadError(path, "the file is empty")
+        file.seek(0)
+        read = read_dicom if is_dicom(head) else read_raster
+        return read(file, path, target, channels, fit)
