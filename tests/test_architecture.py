@@ -31,7 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("engines", "downstream"),
     ("evaluation",),
     ("inference",),
-    ("verification", "testing", "scaffold"),
+    ("exporting", "verification", "testing", "scaffold"),
     ("console",),
     ("cli",),
 )
