@@ -37,7 +37,7 @@ def export(
 
     Each file carries entity names, preprocessing and hashes, and is compared with the bundle on images first.
 
-    Exit status: 0 written; 2 a bundle that cannot be exported, a difference beyond the tolerance, a mistake in the call.
+    Exit status: 0 written; 2 not: a bundle that cannot be exported, too large a difference, a mistake in the call.
     """
     if not bundle.is_dir():
         raise ValueError(f"{bundle} is not a folder; give the folder of a bundle, which holds configs/inference.yaml")

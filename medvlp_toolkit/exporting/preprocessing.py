@@ -1,4 +1,4 @@
-"""What has to be done to a file before an exported network reads it, in plain values, and the check that this is all."""
+"""What has to be done to a file before an exported network reads it, in plain values; and the check of them."""
 
 from __future__ import annotations
 
