@@ -17,7 +17,7 @@ from tests.architecture.uses import unused_definitions, unused_methods
 
 #: Folders and files of the core, from the bottom up: each imports only from layers beneath its own.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("version", "docstring", "known_plugins", "progress", "files", "shipped_bundles"),
+    ("version", "docstring", "known_plugins", "progress", "files", "hub", "shipped_bundles"),
     ("registry",),
     ("moved",),
     ("__init__",),

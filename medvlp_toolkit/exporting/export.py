@@ -60,7 +60,7 @@ def export_bundle(
     *,
     weights: str | Path | None = None,
     overlays: Sequence[str | Path] = (),
-    overrides: dict[str, Any] | None = None,
+    overrides: Mapping[str, Any] | None = None,
     images: str | Path | None = None,
     tolerance: float = TOLERANCE,
 ) -> Exported:

@@ -83,7 +83,7 @@ def write_torchscript(network: nn.Module, images: NDArray[np.float32], metadata:
 
 
 def write_safetensors(network: nn.Module, images: NDArray[np.float32], metadata: Mapping[str, str], path: Path) -> Run:
-    """The state dict of the bundle's network, what ``load_bundle`` and ``--weights`` read; ``metadata`` in its header."""
+    """The state dict of the bundle's network, as ``load_bundle`` reads it, with ``metadata`` in its header."""
     from safetensors.torch import load_file, save_file
 
     inner: nn.Module = network.network  # type: ignore[assignment]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ class ExportSource(LoadedBundle):
         folder: str | Path,
         overlays: Sequence[str | Path] = (),
         weights: str | Path | None = None,
-        overrides: dict[str, Any] | None = None,
+        overrides: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(folder, overlays, weights, device="cpu", overrides=overrides)
         #: Configurations that were read, the base first.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ class LoadedBundle:
         overlays: Sequence[str | Path] = (),
         weights: str | Path | None = None,
         device: str | torch.device | None = None,
-        overrides: dict[str, Any] | None = None,
+        overrides: Mapping[str, Any] | None = None,
     ) -> None:
         self.folder = Path(folder)
         self._parser = ConfigParser()
@@ -67,6 +67,9 @@ class LoadedBundle:
         self.entities: tuple[str, ...] = tuple(self._made(self._entities_id()))
         self._precision: Precision = self._setting("precision") or "fp32"
         self._transform = self._made("evaluation_transform").to(self.device)
+
+    def __repr__(self) -> str:
+        return f"LoadedBundle({str(self.folder)!r}, {len(self.entities)} entities, on {self.device})"
 
     def score(self, image: str | Path) -> dict[str, float]:
         """Probability of presence per entity, for an image file (DICOM, PNG, JPEG; NIfTI where it reads volumes).

@@ -67,6 +67,10 @@ class ImageFiles(Dataset):
         empty = np.zeros((0, 1, self.image_size, self.image_size), np.uint8)
         return {"image": empty, "input_shape": np.zeros((0, 2), np.int64)}
 
+    def __repr__(self) -> str:
+        """Counts; no names."""
+        return f"{type(self).__name__}({len(self.paths):,} files)"
+
     def __len__(self) -> int:
         return len(self.paths)
 
