@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,12 +112,13 @@ FORMATS: dict[str, Format] = {
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what exporters log and warn of on every run."""
+    """Without what exporters log, print and warn of; of a part that they cannot convert they print whole graphs."""
     levels = {name: logging.getLogger(name).level for name in _NOISY}
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        unread = io.StringIO()
+        with warnings.catch_warnings(), redirect_stdout(unread), redirect_stderr(unread):
             warnings.simplefilter("ignore")
             yield
     finally:
