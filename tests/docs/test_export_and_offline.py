@@ -58,7 +58,7 @@ def test_the_commands_of_the_page_on_offline_use_are_there() -> None:
     """Those of pip and hf need a network; of the others every option and file has to be there."""
     doctor = get_command(app).commands["doctor"]  # type: ignore[attr-defined]
     known = {name for parameter in doctor.params for name in parameter.opts}
-    lines = " ".join(blocks(OFFLINE, "bash")).replace("\\\n", " ").splitlines()
+    lines = "\n".join(blocks(OFFLINE, "bash")).replace("\\\n", " ").splitlines()
     checked = [line.split() for line in lines if line.startswith("medvlp doctor")]
     assert len(checked) == 2
     assert all(word in known for words in checked for word in words if word.startswith("--"))

@@ -219,7 +219,7 @@ class TestTokens:
             store.tokens()
 
     @pytest.mark.parametrize(
-        ("tokenizer", "words"), [("no/such/folder", "neither a folder"), (Path("nowhere.json"), "does not exist")]
+        ("tokenizer", "words"), [("no/such/folder", "does not exist"), (Path("nowhere.json"), "does not exist")]
     )
     def test_missing_tokenizer_is_one_line(
         self, source: SmallSource, tmp_path: Path, tokenizer: object, words: str, monkeypatch: pytest.MonkeyPatch

@@ -154,7 +154,7 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     torch.save({"encoder.weight": torch.zeros(3)}, tmp_path / "other.pt")
     with pytest.raises(ValueError, match=r"no CLIP vision tower among 1 entries \(beginning with encoder.weight\)"):
         mv.encoders.clip_vit(**SIZES, layers=1, pretrained=tmp_path / "other.pt")
-    with pytest.raises(FileNotFoundError, match="neither a file with a state dict"):
+    with pytest.raises(FileNotFoundError, match="does not exist; give a folder"):
         mv.encoders.clip_vit(**SIZES, layers=1, pretrained=tmp_path / "nowhere", local_files_only=True)
 
 

@@ -160,7 +160,7 @@ def test_missing_folder_is_one_clear_line(tmp_path: Path) -> None:
         mv.encoders.transformers_text(pretrained=tmp_path / "nowhere", local_files_only=True)
     message = str(caught.value)
     assert message.startswith(f"text model '{tmp_path / 'nowhere'}' cannot be loaded")
-    assert "hf download" in message
+    assert "does not exist; give a folder" in message
     assert "\n" not in message
 
 
