@@ -11,7 +11,6 @@ from typing import Any, Literal
 import numpy as np
 from ignite.engine import Engine, Events
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 
 from medvlp_toolkit.data.batches.dataset import StudyDataset
@@ -23,7 +22,9 @@ from medvlp_toolkit.evaluation.maps.map_files import SUFFIX, map_formats, write_
 from medvlp_toolkit.evaluation.maps.overlays import Overlay, write_overlays
 from medvlp_toolkit.evaluation.maps.volume_slices import slice_overlay
 from medvlp_toolkit.evaluation.results.results import write_probabilities
+from medvlp_toolkit.evaluation.scoring_progress import ScoringProgress
 from medvlp_toolkit.evaluation.step import EvaluationStep
+from medvlp_toolkit.terminal import console
 
 
 class ProbabilityWriter:
@@ -97,6 +98,7 @@ class ProbabilityWriter:
                 old.unlink()
 
     def attach(self, engine: Engine) -> None:
+        ScoringProgress("scoring", "image").attach(engine)
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
         engine.add_event_handler(Events.COMPLETED, self._finish)
@@ -157,13 +159,13 @@ class ProbabilityWriter:
         scores = np.concatenate(self._scores)
         table = write_probabilities(self.output_dir / "probabilities.csv", self._names, scores, self.entities)
         write_overlays(self.maps_dir, self._overlays)
-        console = Console()
+        out = console()
         if len(self._names) == 1:
-            console.print(self._one(scores[0]))
-        console.print(f"probabilities of {len(self.entities)} entities: {table}", soft_wrap=True, highlight=False)
+            out.print(self._one(scores[0]))
+        out.print(f"probabilities of {len(self.entities)} entities: {table}", soft_wrap=True, highlight=False)
         if self._maps:
             self._list_maps()
-            console.print(f"heat maps: {self.maps_dir}", soft_wrap=True, highlight=False)
+            out.print(f"heat maps: {self.maps_dir}", soft_wrap=True, highlight=False)
 
     def _list_maps(self) -> None:
         with (self.maps_dir / "maps.csv").open("w", newline="", encoding="utf-8") as stream:
@@ -214,6 +216,7 @@ class FeatureWriter:
         self._filled = 0
 
     def attach(self, engine: Engine) -> None:
+        ScoringProgress("computing features of").attach(engine)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
         engine.add_event_handler(Events.COMPLETED, self._finish)
 
@@ -238,4 +241,4 @@ class FeatureWriter:
             writer.writerow(["row", *columns])
             for number, row in enumerate(self.dataset.rows.tolist()):
                 writer.writerow([number, *(values[row] for values in columns.values())])
-        Console().print(f"{self._filled} features: {self.output_dir / 'features.npy'}", soft_wrap=True, highlight=False)
+        console().print(f"{self._filled} features: {self.output_dir / 'features.npy'}", soft_wrap=True, highlight=False)

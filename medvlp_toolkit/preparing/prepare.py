@@ -45,7 +45,8 @@ from medvlp_toolkit.preparing.listing import Listing, encoded
 from medvlp_toolkit.preparing.packing import Annotator, ChunkPacker, ImageSettings, Row
 from medvlp_toolkit.preparing.splits import LeakCheck, LeakError
 from medvlp_toolkit.preparing.tables import batches, write_tables
-from medvlp_toolkit.progress import Progress
+from medvlp_toolkit.progress import Progress, duration
+from medvlp_toolkit.terminal import show_log_lines
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +86,8 @@ class Summary:
     tally: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        left_out = ", ".join(f"{count} {reason}" for reason, count in self.rejected.items())
+        common = sorted(self.rejected.items(), key=lambda item: -item[1])
+        left_out = ", ".join(f"{count} {reason}" for reason, count in common)
         what = "studies" if self.studies in (0, self.stored) else f"images (of {self.studies} studies)"
         lines = [
             f"{self.store}: {self.stored} of {self.listed} {what} stored"
@@ -94,6 +96,8 @@ class Summary:
             + f" + {sum(self.rejected.values())} rejected"
             + (f" + {self.passed_over} of other views" if self.passed_over else ""),
         ]
+        if self.rejected:
+            lines.append(f"what was left out, and why: {self.store / 'rejected.csv'}")
         if self.splits:
             lines.append("splits: " + ", ".join(f"{name} {count}" for name, count in self.splits.items()))
         lines.append(f"no section that is read: {self.unread}; no finding: {self.without_findings}")
@@ -102,7 +106,7 @@ class Summary:
         else:
             rate = (self.listed - self.resumed_from) / self.seconds if self.seconds else 0.0
             begun = f" (went on after {self.resumed_from})" if self.resumed_from else ""
-            lines.append(f"{self.seconds:.1f} s, {rate:.0f} studies/s{begun}")
+            lines.append(f"{duration(self.seconds)}, {rate:.0f} studies/s{begun}")
         return "\n".join([*lines, *self.tally])
 
 
@@ -141,7 +145,7 @@ class Prepare:
         workers: worker processes (None: all cores, 0: none).
         scheduler: address of a Dask scheduler whose cluster does the work instead.
         overwrite: replace a complete store that was made from other data or settings.
-        progress: show a progress bar (None: if standard error is a terminal).
+        progress: show a progress bar (None: on a terminal, and log lines elsewhere; False: neither).
 
     Example::
 
@@ -205,7 +209,19 @@ class Prepare:
             self.image = ImageSettings(size, self.channels, self.fit, spacing, self.orientation, window, series)
 
     def run(self) -> Summary:
-        """Prepare the store; raises `PrepareError`, `LeakError` or ValueError with one line that says why."""
+        """Prepare the store, and log what was done.
+
+        Raises `PrepareError`, `LeakError` or ValueError with one line that says why.
+        """
+        if self.progress is not False:
+            show_log_lines()
+        summary = self.prepare()
+        for line in str(summary).splitlines():
+            log.info("%s", line)
+        return summary
+
+    def prepare(self) -> Summary:
+        """As :meth:`run`, without a word."""
         started = time.monotonic()
         partial = partial_path(self.output)
         tokenizer = None if self.tokenizer is None else Tokenizer(self.tokenizer, self.text_length)

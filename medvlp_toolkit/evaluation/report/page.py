@@ -14,8 +14,9 @@ import medvlp_toolkit as mv
 from medvlp_toolkit.evaluation.report import charts, overview
 from medvlp_toolkit.evaluation.report.gallery import gallery
 from medvlp_toolkit.evaluation.results.results import Results
-from medvlp_toolkit.evaluation.results.tables import duration, interval, number
+from medvlp_toolkit.evaluation.results.tables import interval, number
 from medvlp_toolkit.evaluation.statistics.comparison import compare_results
+from medvlp_toolkit.progress import duration
 
 #: The page is kept below this, in bytes; the gallery gives way.
 LARGEST = 25_000_000

@@ -11,6 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from medvlp_toolkit.progress import duration
+from medvlp_toolkit.terminal import console as fitting_console
+
 Metrics = Mapping[str, Any]
 
 _F1_ELSEWHERE = "f1_threshold_from_"
@@ -40,10 +43,11 @@ def print_summary(
         tables: further ones, printed after those of ``metrics``.
         console: where to; standard output when None.
     """
-    console = console or Console()
+    shown = [*summary_tables(metrics), *tables]
+    console = console or fitting_console(shown)
     if title:
         console.print(Text(title, style="bold"))
-    for table in (*summary_tables(metrics), *tables):
+    for table in shown:
         console.print(table)
         console.print()
     for name, seconds in (metrics.get("seconds") or {}).items():
@@ -195,16 +199,6 @@ def interval(ends: Any, digits: int = 2) -> str:
     return "–" if ends is None else f"{number(ends[0], digits)}–{number(ends[1], digits)}"
 
 
-def duration(seconds: float) -> str:
-    """``48.2 s``, ``3 min 05 s``, ``2 h 05 min``."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
-
-
 def _grounding_cells(name: str, row: Metrics) -> list[str]:
     blind = [number(row.get("chance")), number(row.get("best_fixed_point"))]
     overlap = [number(row.get("truth_share")), number(row.get("dice"))]
@@ -220,7 +214,7 @@ def _table(title: str, caption: str, *columns: str) -> Table:
     table = Table(title=title, caption=caption, title_justify="left", caption_justify="left", title_style="bold")
     for position, column in enumerate(columns):
         text = position == 0 or column == "finding"
-        table.add_column(column, justify="left" if text else "right", no_wrap=text)
+        table.add_column(column, justify="left" if text else "right", no_wrap=not text)
     return table
 
 
