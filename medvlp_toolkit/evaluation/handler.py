@@ -127,8 +127,10 @@ class Evaluation:
         run = run_record(self.config, self.checkpoint, device, metrics["seconds"], **about)
         Results.write(self.output_dir, table, metrics, run, cases)
         page = self.output_dir / "report.html"
-        follows = {"next, all of it on one page": f"medvlp report {self.output_dir} --out {page}"}
-        written = {"metrics": self.output_dir / "metrics.json", **(paths or {}), **follows}
+        follows: dict[str, Path | str] = {
+            "next, all of it on one page": f"medvlp report {self.output_dir} --out {page}"
+        }
+        written: dict[str, Path | str] = {"metrics": self.output_dir / "metrics.json", **(paths or {}), **follows}
         print_summary(metrics, written, self.title, tables)
 
     def described(self, rows: NDArray[np.int64]) -> dict[str, Any]:

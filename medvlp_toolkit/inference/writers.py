@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
 from medvlp_toolkit.evaluation.maps.map_files import SUFFIX, map_formats, write_radiograph_map, write_volume_map
 from medvlp_toolkit.evaluation.maps.overlays import Overlay, write_overlays
 from medvlp_toolkit.evaluation.maps.volume_slices import slice_overlay
+from medvlp_toolkit.evaluation.results.names import Names, readable, write_names
 from medvlp_toolkit.evaluation.results.results import write_probabilities
 from medvlp_toolkit.evaluation.scoring_progress import ScoringProgress
 from medvlp_toolkit.evaluation.step import EvaluationStep
@@ -28,7 +30,8 @@ from medvlp_toolkit.terminal import console
 
 
 class ProbabilityWriter:
-    """Writes ``probabilities.csv``, a row per image and a column per entity, and heat maps.
+    """Writes ``probabilities.csv``, a row per image and a column per entity, ``entities.csv`` (the entities' readable
+    names) and heat maps.
 
     Heat maps are named by running numbers and entities, never by their images; ``heat_maps/maps.csv`` lists which is
     whose. As ``png`` they lie over the image (of a volume: over the slice across the body with the highest value); as
@@ -41,6 +44,7 @@ class ProbabilityWriter:
         heat_maps_of: entities to draw for every image; empty draws the highest-scoring ones.
         heat_maps: how many of those; 0 draws none.
         not_drawn: entities that are drawn only when ``heat_maps_of`` names them, such as normal findings.
+        names: readable names of the entities, in their order or by id; those that are missing are shown by their id.
         save_maps: ``png``, ``npy``, ``nifti``, or several of them.
         most_pictures: images after this many get no heat map; the CSV has them all.
         attention_layers: one layer of the fusion module, several to average, or None for all (as published).
@@ -58,6 +62,7 @@ class ProbabilityWriter:
         attention_layers: int | Sequence[int] | None = None,
         grid: Sequence[int] | None = None,
         not_drawn: Sequence[str] = (),
+        names: Sequence[str] | Names | None = None,
     ) -> None:
         unknown = sorted(set(heat_maps_of) - set(entities))
         if unknown:
@@ -67,6 +72,7 @@ class ProbabilityWriter:
             raise ValueError(f"new entities repeat the model's own: {', '.join(twice)}; give them other ids")
         self.entities = tuple(entities)
         self.not_drawn = frozenset(not_drawn)
+        self.names = dict(names if isinstance(names, Mapping) else zip(self.entities, names or (), strict=False))
         self.output_dir = Path(output_dir)
         self.grid = grid
         self.heat_maps_of = tuple(heat_maps_of)
@@ -131,9 +137,10 @@ class ProbabilityWriter:
         stem = self.maps_dir / f"map_{len(self._maps):03d}_{plain[:40]}"
         if "png" in self.formats:
             if heat.ndim == 2:
-                self._overlays.append(Overlay(item["image"], heat, entity, score, shift=shift))
+                overlay = Overlay(item["image"], heat, entity, score, shift=shift)
             else:
-                self._overlays.append(slice_overlay(item["image"], heat, entity, score, shift=shift))
+                overlay = slice_overlay(item["image"], heat, entity, score, shift=shift)
+            self._overlays.append(replace(overlay, name=readable(entity, self.names)))
         if "npy" in self.formats:
             self.maps_dir.mkdir(parents=True, exist_ok=True)
             np.save(stem.with_name(stem.name + SUFFIX["npy"]), heat)
@@ -162,6 +169,7 @@ class ProbabilityWriter:
         out = console()
         if len(self._names) == 1:
             out.print(self._one(scores[0]))
+        write_names(self.output_dir / "entities.csv", self.entities, self.names)
         out.print(f"probabilities of {len(self.entities)} entities: {table}", soft_wrap=True, highlight=False)
         if self._maps:
             self._list_maps()
@@ -170,14 +178,15 @@ class ProbabilityWriter:
     def _list_maps(self) -> None:
         with (self.maps_dir / "maps.csv").open("w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(["map", "image", "entity", "probability"])
+            writer.writerow(["map", "image", "entity", "probability", "name"])
             for number, (name, entity, score) in enumerate(self._maps, start=1):
-                writer.writerow([number, name, entity, f"{score:.4f}"])
+                shown = self.names.get(entity, entity.replace("_", " "))
+                writer.writerow([number, name, entity, f"{score:.4f}", shown])
 
     def _one(self, scores: NDArray[np.float32]) -> Table:
         table = Table("entity", "probability", title="Highest of all entities")
         for q in np.argsort(-scores)[:10]:
-            table.add_row(self.entities[int(q)], f"{scores[int(q)]:.3f}")
+            table.add_row(readable(self.entities[int(q)], self.names), f"{scores[int(q)]:.3f}")
         return table
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import xxhash
 
-from medvlp_toolkit.data.contracts import Fingerprinted, ReportFilter, image_reader, mask_reader
+from medvlp_toolkit.data.contracts import Fingerprinted, KnowledgeSource, ReportFilter, image_reader, mask_reader
 from medvlp_toolkit.data.headings import Headings, read_headings, shipped_headings
 from medvlp_toolkit.data.records import Study
 from medvlp_toolkit.data.sections import DEFAULT_SECTIONS
@@ -131,6 +131,7 @@ class Prepare:
         entity_linker: the same for mentions of a knowledge source's concepts.
         positions: ids of the positions that a recipe trains with, so that a filter which places findings elsewhere is
             refused before anything is written; None for recipes that read no positions.
+        concepts: knowledge sources with the readable names of entities and positions; the store keeps those it needs.
         tokenizer: hub name, folder, ``tokenizer.json`` or object whose token ids are stored beside the text.
         text_length: tokens after which texts are cut.
         sections: report sections whose text supervises; empty: the whole text.
@@ -170,6 +171,7 @@ class Prepare:
     report_filter: Annotator | None = None
     entity_linker: Annotator | None = None
     positions: Sequence[str] | None = None
+    concepts: Sequence[KnowledgeSource] = ()
     tokenizer: Any = None
     text_length: int = 128
     sections: Sequence[str] = DEFAULT_SECTIONS
@@ -450,6 +452,8 @@ class Prepare:
             write_tokens(partial / "tokens", tokenizer, texts, count)
         assert rejected_lines + count == listing.count
         filtered = self.report_filter if isinstance(self.report_filter, ReportFilter) else None
+        entities = [] if filtered is None else list(filtered.entities)
+        positions = [] if filtered is None else list(filtered.positions)
         unread = nothing["unread"] + reasons[Reason.NO_SECTION]
         without_findings = nothing["without_findings"] + reasons[Reason.NO_FINDINGS]
         meta = {
@@ -467,9 +471,10 @@ class Prepare:
                 "without_findings": without_findings,
             },
             "labels": labels,
-            "entities": [] if filtered is None else list(filtered.entities),
-            "positions": [] if filtered is None else list(filtered.positions),
+            "entities": entities,
+            "positions": positions,
             "linked_entities": sorted(linked),
+            "names": self.names_of([*entities, *positions, *sorted(linked)]),
             "records_sha256": listing.digest,
             "made_by": self.settings(),
             "files": files | {path.name: described_file(path) for path in tables_of(partial)},
@@ -483,6 +488,11 @@ class Prepare:
             resumed, time.monotonic() - started, False, len(studies), listing.passed_over.count,
             unread, without_findings,
         )  # fmt: skip
+
+    def names_of(self, ids: Sequence[str]) -> dict[str, str]:
+        """Id -> readable name, where ``concepts`` has it."""
+        names = {concept.id: concept.name for source in self.concepts for concept in source.concepts}
+        return {id_: names[id_] for id_ in ids if id_ in names}
 
     def publish(self, partial: Path) -> None:
         """Rename the finished folder; an old store moves out of the way first and is then deleted."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from medvlp_toolkit.evaluation.results.tables import interval, number
@@ -72,6 +73,7 @@ def sentence(metrics: Metrics, images: int, patients: int) -> str:
 def cautions(metrics: Metrics) -> list[str]:
     """Cautions for the reader, the most serious first."""
     found: list[str] = []
+    names = partial(_names, names=metrics.get("names") or {})
     for key, title in CLASSIFICATIONS.items():
         block = metrics.get(key) or {}
         rows: Metrics = block.get("labels") or {}
@@ -81,24 +83,24 @@ def cautions(metrics: Metrics) -> list[str]:
         poor = [label for label, row in judged.items() if row["auc"] < _POOR_AUC and label not in chance + below]
         few = [label for label in block.get("few") or [] if label in judged]
         if below:
-            found.append(f"{title}: {_names(below)} scored worse than chance.")
+            found.append(f"{title}: {names(below)} scored worse than chance.")
         if chance:
-            found.append(f"{title}: {_names(chance)} cannot be distinguished from chance.")
+            found.append(f"{title}: {names(chance)} cannot be distinguished from chance.")
         if poor:
-            found.append(f"{title}: {_names(poor)} ranked poorly (AUC below {_POOR_AUC}).")
+            found.append(f"{title}: {names(poor)} ranked poorly (AUC below {_POOR_AUC}).")
         if block.get("excluded"):
-            found.append(f"{title}: {_names(block['excluded'])} not in the mean: too few images present or absent.")
+            found.append(f"{title}: {names(block['excluded'])} not in the mean: too few images present or absent.")
         if few:
-            found.append(f"{title}: {_names(few)} rest on fewer than 10 images present or absent.")
+            found.append(f"{title}: {names(few)} rest on fewer than 10 images present or absent.")
         crooked = [label for label, row in judged.items() if (row.get("ece") or 0) > _POOR_CALIBRATION]
         if crooked:
-            found.append(f"{title}: probabilities of {_names(crooked)} are off by more than 10 points on average.")
-    found += _grounding_cautions(metrics.get("grounding") or {})
+            found.append(f"{title}: probabilities of {names(crooked)} are off by more than 10 points on average.")
+    found += _grounding_cautions(metrics.get("grounding") or {}, names)
     found += [f"Probe: {text}" for text in (metrics.get("probes") or {}).get("cautions") or []]
     return found
 
 
-def _grounding_cautions(grounding: Metrics) -> list[str]:
+def _grounding_cautions(grounding: Metrics, names: Callable[[list[str]], str]) -> list[str]:
     rows: Metrics = grounding.get("findings") or {}
     blind = [
         label
@@ -107,15 +109,15 @@ def _grounding_cautions(grounding: Metrics) -> list[str]:
     ]
     if not blind:
         return []
-    return [f"Attention points at {_names(blind)} no better than one fixed point in every image."]
+    return [f"Attention points at {names(blind)} no better than one fixed point in every image."]
 
 
 def _holds(ends: Any, value: float) -> bool:
     return ends is not None and ends[0] <= value <= ends[1]
 
 
-def _names(labels: list[str], most: int = 8) -> str:
-    shown = [label.replace("_", " ") for label in labels[:most]]
+def _names(labels: list[str], most: int = 8, *, names: Mapping[str, str]) -> str:
+    shown = [names.get(label, label.replace("_", " ")) for label in labels[:most]]
     if len(labels) > most:
         return f"{', '.join(shown)} and {len(labels) - most} more"
     return ", ".join(shown[:-1]) + f" and {shown[-1]}" if len(shown) > 1 else shown[0]

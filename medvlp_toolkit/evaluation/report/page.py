@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 import medvlp_toolkit as mv
 from medvlp_toolkit.evaluation.report import charts, overview
 from medvlp_toolkit.evaluation.report.gallery import gallery
+from medvlp_toolkit.evaluation.results.names import readable
 from medvlp_toolkit.evaluation.results.results import Results
 from medvlp_toolkit.evaluation.results.tables import interval, number
 from medvlp_toolkit.evaluation.statistics.comparison import compare_results
@@ -75,7 +77,7 @@ def render(
         "interval": _or_dash(interval),
         "signed": _or_dash(_signed),
         "duration": duration,
-        "readable": _readable,
+        "readable": partial(_readable, names=_entity_names(first, second)),
     }
     templates = resources.files("medvlp_toolkit.evaluation.report") / "templates"
     both = [first] if second is None else [first, second]
@@ -118,7 +120,7 @@ def _gallery(results: Results, budget: int) -> dict[str, Any]:
         for key in overview.CLASSIFICATIONS
         for label, row in (results.metrics.get(key) or {}).get("labels", {}).items()
     }
-    cases, left_out = gallery(results.cases, thresholds, budget=max(budget, 0))
+    cases, left_out = gallery(results.cases, thresholds, max(budget, 0), _entity_names(results))
     findings = list(dict.fromkeys(case["finding"] for case in cases))
     return {"cases": cases, "left_out": left_out, "findings": findings}
 
@@ -184,7 +186,7 @@ def _axis_start(blocks: Sequence[Metrics]) -> float:
 def _curves(both: Sequence[Results], label: str, rows: Sequence[Metrics | None]) -> dict[str, str | None]:
     drawn: dict[str, str | None] = {"roc": None, "precision_recall": None, "reliability": None}
     roc, precision, bins = [], [], []
-    name = _readable(label)
+    name = _readable(label, _entity_names(*both))
     prevalence = None
     for which, (result, row) in enumerate(zip(both, rows, strict=True), start=1):
         if row is None or label not in result.labels:
@@ -256,6 +258,12 @@ def _signed(value: float, digits: int = 3) -> str:
     return f"−{text[1:]}" if value < 0 else f"+{text}"
 
 
-def _readable(name: object) -> str:
-    """A label or id in readable form."""
-    return str(name).replace("_", " ")
+def _readable(name: object, names: Mapping[str, str]) -> str:
+    """A label or id in readable form: its name, and itself in brackets; without one, itself."""
+    shown = readable(str(name), names)
+    return shown if str(name) in names else shown.replace("_", " ")
+
+
+def _entity_names(*results: Results | None) -> dict[str, str]:
+    """Id -> name, as the evaluations wrote them."""
+    return {id_: name for result in results if result for id_, name in (result.metrics.get("names") or {}).items()}

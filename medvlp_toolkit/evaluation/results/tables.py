@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from medvlp_toolkit.evaluation.results.names import NO_NAMES, Names, readable
 from medvlp_toolkit.progress import duration
 from medvlp_toolkit.terminal import console as fitting_console
 
@@ -37,7 +38,8 @@ def print_summary(
             (name of the evidence, such as ``position scores`` -> what
             :func:`~medvlp_toolkit.evaluation.laterality_metrics` gives), ``answers`` and ``classes`` (of
             :func:`~medvlp_toolkit.evaluation.answer_metrics`), ``retrieval`` (how it was scored -> what
-            :func:`~medvlp_toolkit.evaluation.retrieval_metrics` gives) and ``seconds`` (name -> seconds).
+            :func:`~medvlp_toolkit.evaluation.retrieval_metrics` gives), ``names`` (id -> readable name) and
+            ``seconds`` (name -> seconds).
         paths: name -> path of what was written, printed last.
         title: names what was evaluated, such as ``800 synthetic phantoms, never trained on``.
         tables: further ones, printed after those of ``metrics``.
@@ -60,25 +62,26 @@ def print_summary(
 def summary_tables(metrics: Metrics) -> list[Table]:
     """The tables for ``metrics``, in reading order."""
     tables = []
-    rows = rows_are(metrics.get("pooling"))
+    rows, names = rows_are(metrics.get("pooling")), metrics.get("names") or {}
     if metrics.get("zero_shot"):
-        tables.append(classification_table(metrics["zero_shot"], "Zero-shot classification", rows))
+        tables.append(classification_table(metrics["zero_shot"], "Zero-shot classification", rows, names))
     if metrics.get("zero_shot_held_out"):
         tables.append(
             classification_table(
                 metrics["zero_shot_held_out"],
                 "Held-out findings",
                 "never trained on, scored by description alone",
+                names,
             )
         )
     if metrics.get("fine_tuned"):
-        tables.append(classification_table(metrics["fine_tuned"], "Fine-tuned classification", rows))
+        tables.append(classification_table(metrics["fine_tuned"], "Fine-tuned classification", rows, names))
     if metrics.get("segmentation"):
         tables.append(segmentation_table(metrics["segmentation"]))
     if metrics.get("grounding"):
-        tables.append(grounding_table(metrics["grounding"]))
+        tables.append(grounding_table(metrics["grounding"], names))
     if metrics.get("laterality"):
-        tables.append(laterality_table(metrics["laterality"]))
+        tables.append(laterality_table(metrics["laterality"], names))
     if metrics.get("answers"):
         tables.append(answer_table(metrics["answers"], "Answers to questions about images"))
     if metrics.get("classes"):
@@ -96,7 +99,7 @@ def rows_are(pooling: Metrics | None) -> str:
     return f"{of}, the {pooling['pool']} of each study's" if pooling["pool"] else f"{of}, each image counted"
 
 
-def classification_table(metrics: Metrics, title: str, caption: str = "") -> Table:
+def classification_table(metrics: Metrics, title: str, caption: str = "", names: Names = NO_NAMES) -> Table:
     """AUC per finding with its counts and interval, and the mean."""
     bootstrap = metrics.get("bootstrap")
     table = _table(title, caption, "finding", "images", "present", "AUC")
@@ -108,7 +111,7 @@ def classification_table(metrics: Metrics, title: str, caption: str = "") -> Tab
         table.add_column("F1†", justify="right")
     excluded = set(metrics["excluded"])
     for label, row in metrics["labels"].items():
-        cells = [label, str(row["n"]), str(row["positives"]), number(row["auc"], 3)]
+        cells = [readable(label, names), str(row["n"]), str(row["positives"]), number(row["auc"], 3)]
         if bootstrap:
             cells.append(interval(row.get("auc_interval"), 3))
         cells.append(number(row["f1_threshold_on_test"]))
@@ -152,7 +155,7 @@ def segmentation_table(metrics: Metrics) -> Table:
     return table
 
 
-def grounding_table(metrics: Metrics) -> Table:
+def grounding_table(metrics: Metrics, names: Names = NO_NAMES) -> Table:
     """Pointing per finding beside the blind baselines, and overlap."""
     protocol = metrics["protocol"]
     rule = "a cell" if protocol["upsampling"] == "nearest" else "the pixel"
@@ -164,14 +167,14 @@ def grounding_table(metrics: Metrics) -> Table:
         *("share", "Dice"),
     )
     for label, row in metrics["findings"].items():
-        table.add_row(*_grounding_cells(label, row))
+        table.add_row(*_grounding_cells(readable(label, names), row))
     table.add_section()
     for name, row in metrics["groups"].items():
         table.add_row(*_grounding_cells(name, row), style="bold")
     return table
 
 
-def laterality_table(metrics: Metrics) -> Table:
+def laterality_table(metrics: Metrics, names: Names = NO_NAMES) -> Table:
     """Left/right correctness per evidence and finding."""
     level = next(iter(metrics.values()))["level"]
     table = _table(
@@ -181,7 +184,7 @@ def laterality_table(metrics: Metrics) -> Table:
     )
     for evidence, result in metrics.items():
         for label, row in (result.get("findings") or {}).items():
-            table.add_row(*_laterality_cells(evidence, label, row))
+            table.add_row(*_laterality_cells(evidence, readable(label, names), row))
         table.add_row(*_laterality_cells(evidence, "all", result["all"]), style="bold")
         table.add_section()
     return table

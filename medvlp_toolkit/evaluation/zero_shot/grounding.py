@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from medvlp_toolkit.evaluation.maps.heat_maps import Upsampling, upsample
 from medvlp_toolkit.evaluation.maps.map_files import write_volume_map
 from medvlp_toolkit.evaluation.maps.overlays import Overlay, write_overlays
 from medvlp_toolkit.evaluation.maps.volume_slices import slice_overlay
+from medvlp_toolkit.evaluation.results.names import readable
 from medvlp_toolkit.evaluation.statistics.intervals import PatientBootstrap, wilson
 from medvlp_toolkit.evaluation.zero_shot.blind_pointing import best_fixed_point, chance, touched_cells
 from medvlp_toolkit.evaluation.zero_shot.measure import Measure, ScoredBatch, ScoredSet
@@ -103,12 +104,13 @@ class Grounding(Measure):
     def _picture(self, folder: Path, number: int, case: GroundingCase, row: int, score: float) -> Overlay:
         """The image and its map; of a volume the slice of highest attention, and the whole map as NIfTI."""
         image, shift = np.asarray(self.studies.store.images[row]), self.mapper.shift
+        name = readable(case.label, self.studies.names)
         if case.heat.ndim == 2:
             boxes = bounding_boxes(case.truth) if isinstance(case.truth, np.ndarray) else case.truth
-            return Overlay(image, case.heat, case.label, score, boxes, shift=shift)
+            return Overlay(image, case.heat, case.label, score, boxes, shift=shift, name=name)
         file = folder / f"map_{number:03d}_{case.label}.nii.gz"
         write_volume_map(file, case.heat, image.shape[1:], self.studies.affines[row], shift=shift)
-        return slice_overlay(image, case.heat, case.label, score, case.truth, shift)
+        return replace(slice_overlay(image, case.heat, case.label, score, case.truth, shift), name=name)
 
 
 def attention_threshold(tokens: int, threshold: float = PUBLISHED_THRESHOLD) -> float:
