@@ -62,7 +62,7 @@ def resuming() -> str:
     if command is None:
         return "the same with resume=True (in a bundle: resume: true)"
     words = [*_without(command.words, "resume"), "--resume", "True"]
-    again = shlex.join([*_BUNDLE.split(), command.command, *words])
+    again = _joined([*_BUNDLE.split(), command.command, *words])
     return f"{again} (started by torchrun or srun, as before)" if _is_launched() else again
 
 
@@ -73,7 +73,13 @@ def following(after: str, config: str, **options: Any) -> str | None:
     if running is None or running.name != after or not running.with_name(config).is_file():
         return None
     given = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-    return shlex.join([*_BUNDLE.split(), "run", "--config_file", str(running.with_name(config)), *given])
+    return _joined([*_BUNDLE.split(), "run", "--config_file", str(running.with_name(config)), *given])
+
+
+def _joined(words: Sequence[str]) -> str:
+    """A line for a shell; a list of files keeps its quotes readable."""
+    plain = ("'" in word and not any(letter in word for letter in '"$`\\!') for word in words)
+    return " ".join(f'"{word}"' if is_plain else shlex.quote(word) for word, is_plain in zip(words, plain, strict=True))
 
 
 def _without(words: Sequence[str], option: str) -> list[str]:
