@@ -30,13 +30,13 @@ def console(tables: Iterable[Table] = (), stderr: bool = False) -> Console:
     made = Console(stderr=stderr)
     if not made.is_terminal and not os.environ.get("COLUMNS", "").isdigit():
         made = Console(stderr=stderr, width=PLAIN_WIDTH)
-    tables = list(tables)
+    tables, wide = list(tables), Console(width=10_000)  # what is measured is never wider than the console
     for table in tables:
         for column in table.columns:
             if column.no_wrap:
-                cells = (made.measure(cell).maximum for cell in (column.header, *column.cells))
+                cells = (wide.measure(cell).maximum for cell in (column.header, *column.cells))
                 column.min_width = max((*cells, column.min_width or 0))
-    needed = max((made.measure(table).minimum for table in tables), default=0)
+    needed = max((wide.measure(table).minimum for table in tables), default=0)
     if needed > made.width:
         made = Console(stderr=stderr, width=needed)
     return made
