@@ -1,8 +1,9 @@
-"""Atomic file writes: files appear whole or not at all."""
+"""Files that appear whole or not at all, and names for them."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -33,6 +34,11 @@ def write_whole(path: str | Path, write: Callable[[IO[bytes]], Any]) -> Path:
         raise
     _sync_folder(path.parent)
     return path
+
+
+def name_part(label: str) -> str:
+    """A finding or entity as a part of a file's name: at most 40 of a-z, 0-9, _ and -."""
+    return (re.sub(r"[^a-z0-9_-]+", "-", label.lower()).strip("-") or "finding")[:40]
 
 
 def _sync_folder(folder: Path) -> None:

@@ -38,11 +38,11 @@ from medvlp_toolkit.data.store.store import (
 from medvlp_toolkit.data.store.tokens import Tokenizer, write_tokens
 from medvlp_toolkit.data.tally import RunningTally
 from medvlp_toolkit.data.views import Views, checked_views
-from medvlp_toolkit.images import Fit
+from medvlp_toolkit.images import Fit, StoredFormat
 from medvlp_toolkit.preparing.executors import packing
 from medvlp_toolkit.preparing.journal import Journal, StoreLockedError, remove_journal
 from medvlp_toolkit.preparing.listing import Listing, encoded
-from medvlp_toolkit.preparing.packing import Annotator, ChunkPacker, ImageSettings, Row
+from medvlp_toolkit.preparing.packing import Annotator, ChunkPacker, Row
 from medvlp_toolkit.preparing.splits import LeakCheck, LeakError
 from medvlp_toolkit.preparing.tables import batches, write_tables
 from medvlp_toolkit.progress import Progress
@@ -181,7 +181,7 @@ class Prepare:
     overwrite: bool = False
     progress: bool | None = None
     output: Path = field(init=False)
-    image: ImageSettings | None = field(init=False)
+    image: StoredFormat | None = field(init=False)
     read_headings: Headings = field(init=False)
 
     def __post_init__(self) -> None:
@@ -198,11 +198,10 @@ class Prepare:
         self.read_headings = shipped_headings() if self.headings is None else read_headings(self.headings)
         self.image = None
         if self.image_size is not None:
-            size = (self.image_size,) * 2 if isinstance(self.image_size, int) else tuple(self.image_size)
-            spacing = None if self.spacing is None else tuple(float(step) for step in self.spacing)
-            window = None if self.window is None else tuple(float(end) for end in self.window)
-            series = None if self.series is None else str(self.series)
-            self.image = ImageSettings(size, self.channels, self.fit, spacing, self.orientation, window, series)
+            self.image = StoredFormat.of(
+                self.image_size, channels=self.channels, fit=self.fit, spacing=self.spacing,
+                orientation=self.orientation, window=self.window, series=self.series,
+            )  # fmt: skip
 
     def run(self) -> Summary:
         """Prepare the store; raises `PrepareError`, `LeakError` or ValueError with one line that says why."""
@@ -265,21 +264,9 @@ class Prepare:
 
     def settings(self) -> dict[str, Any]:
         """What determines the store besides the records; chunks made with other settings are not reused."""
-        image: dict[str, Any] | None = None
-        if self.image is not None:
-            image = {
-                "shape": list(self.image.shape),
-                "dtype": str(self.image.dtype),
-                "fit": self.image.fit,
-                "spacing": None if self.image.spacing is None else list(self.image.spacing),
-                "orientation": self.image.orientation if self.image.volume else None,
-            }
-            # Named where they are set only: stores that were made before they could be are the same.
-            chosen = {"window": self.image.window, "series": self.image.series}
-            image |= {name: value for name, value in chosen.items() if self.image.volume and value is not None}
         return {
             "schema_version": SCHEMA_VERSION,
-            "image": image,
+            "image": None if self.image is None else self.image.as_mapping(),
             "sections": list(self.sections),
             "views": self.views,
             "headings": self.read_headings.digest,

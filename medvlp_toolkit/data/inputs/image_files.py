@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from medvlp_toolkit.data.batches.dataset import whole_batch
 from medvlp_toolkit.data.inputs.folders import FoundImages, pictures_below, shown_name, volumes_below
-from medvlp_toolkit.images import ImageReadError, read_image_and_size, read_stored_volume
+from medvlp_toolkit.data.store.store import PackedStore
+from medvlp_toolkit.images import ImageReadError, StoredFormat, shown_share
 
 logger = logging.getLogger(__name__)
 
@@ -22,22 +24,23 @@ Item = dict[str, NDArray[Any]]
 
 
 class ImageFiles(Dataset):
-    """Radiographs read from files, resized to a square.
+    """Radiographs read from files, as a store has them.
 
-    A batch has ``image``, ``row``, ``study_id`` (the file's name) and ``input_shape`` (B, 2), the size in the file.
+    A batch has ``image`` (B, C, H, W) uint8, ``row``, ``study_id`` (the file's name), ``input_shape`` (B, 2), the size
+    in the file, and ``input_share`` (B, 2), what that is of the image read (:func:`~medvlp_toolkit.images.shown_share`).
     ``passed_over`` is how many files of a folder are no image.
 
     Args:
         path: a file (any name: DICOM often has no suffix), or a folder searched for images; files without a suffix
             that says what they are, are looked into.
-        image_size: pixels of the square.
+        stored_format: size, channels and fit.
 
     Raises:
         FileNotFoundError: when there is no such file, or the folder holds no image.
     """
 
-    def __init__(self, path: str | Path, image_size: int) -> None:
-        self.image_size = image_size
+    def __init__(self, path: str | Path, stored_format: StoredFormat) -> None:
+        self.stored_format = stored_format
         self.unreadable: list[ImageReadError] = []
         root = Path(path)
         found = self.find(root)
@@ -59,13 +62,17 @@ class ImageFiles(Dataset):
 
     def read(self, path: Path) -> Item:
         """One file: its part of every array of a batch."""
-        image, shape = read_image_and_size(path, self.image_size)
-        return {"image": image, "input_shape": np.array(shape, np.int64)}
+        image, shape = self.stored_format.read_picture(path)
+        share = shown_share(shape, (image.shape[1], image.shape[2]), self.stored_format.fit)
+        return {"image": image, "input_shape": np.array(shape, np.int64), "input_share": np.array(share)}
 
     def nothing(self) -> Item:
         """The content of a batch without a readable file."""
-        empty = np.zeros((0, 1, self.image_size, self.image_size), np.uint8)
-        return {"image": empty, "input_shape": np.zeros((0, 2), np.int64)}
+        return {
+            "image": np.zeros((0, *self.stored_format.shape), self.stored_format.dtype),
+            "input_shape": np.zeros((0, 2), np.int64),
+            "input_share": np.zeros((0, 2)),
+        }
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -106,25 +113,11 @@ class VolumeFiles(ImageFiles):
 
     Args:
         path: a .nii or .nii.gz file, a folder of them, a folder with one DICOM series, or a folder of such folders.
-        size, spacing, orientation: as the store was prepared with; see
-            :func:`~medvlp_toolkit.images.read_volume`.
-        series: which volume, where a folder holds several.
+        stored_format: size, spacing, orientation, window and series.
 
     Raises:
         FileNotFoundError: when there is no such file, or the folder holds no volume.
     """
-
-    def __init__(
-        self,
-        path: str | Path,
-        size: Sequence[int],
-        spacing: Sequence[float] | None = None,
-        orientation: str = "RAS",
-        series: str | int | None = None,
-    ) -> None:
-        self.size = tuple(size)
-        self.spacing, self.orientation, self.series = spacing, orientation, series
-        super().__init__(path, image_size=0)
 
     def find(self, root: Path) -> FoundImages:
         if not root.is_dir():
@@ -139,7 +132,7 @@ class VolumeFiles(ImageFiles):
         return found
 
     def read(self, path: Path) -> Item:
-        volume = read_stored_volume(path, self.size, self.spacing, self.orientation, series=self.series)
+        volume = self.stored_format.read_volume(path)
         return {
             "image": volume.voxels,
             "image_scale": np.array([volume.slope, volume.intercept], np.float32),
@@ -150,7 +143,7 @@ class VolumeFiles(ImageFiles):
 
     def nothing(self) -> Item:
         return {
-            "image": np.zeros((0, 1, *self.size), np.int16),
+            "image": np.zeros((0, *self.stored_format.shape), self.stored_format.dtype),
             "image_scale": np.zeros((0, 2), np.float32),
             "affine": np.zeros((0, 4, 4)),
             "input_shape": np.zeros((0, 3), np.int64),
@@ -163,11 +156,44 @@ def open_images(
     image_size: int | Sequence[int],
     spacing: Sequence[float] | None = None,
     series: str | int | None = None,
+    stored_format: Mapping[str, Any] | str | Path | None = None,
 ) -> ImageFiles:
-    """Radiographs for an ``image_size`` of one number, volumes for one of three."""
-    if isinstance(image_size, int):
-        return ImageFiles(path, image_size)
-    return VolumeFiles(path, image_size, spacing, series=series)
+    """Image files as batches: volumes where the format, or else ``image_size``, has three sides; else radiographs."""
+    chosen = file_format(image_size, stored_format, spacing, series)
+    return VolumeFiles(path, chosen) if chosen.volume else ImageFiles(path, chosen)
+
+
+def file_format(
+    image_size: int | Sequence[int],
+    stored_format: Mapping[str, Any] | str | Path | None = None,
+    spacing: Sequence[float] | None = None,
+    series: str | int | None = None,
+) -> StoredFormat:
+    """How files are read, so that a file gets the scores that it gets from a store.
+
+    Args:
+        image_size: of the model's input. Without ``stored_format`` files are read at this size, grey, stretched.
+        stored_format: of the store that was trained on, as ``model.json`` and ``store.json`` have it; or the folder of
+            a store, whose format is taken.
+        spacing: of volumes, where there is no ``stored_format``.
+        series: which volume of a folder with several, in place of the format's.
+
+    Raises:
+        ValueError: for another ``spacing`` than that of the format, or a store without images.
+    """
+    if stored_format is None:
+        return StoredFormat.of(image_size, spacing=spacing, series=series)
+    if isinstance(stored_format, Mapping):
+        known = StoredFormat.from_mapping(stored_format)
+    else:
+        found = PackedStore.open(stored_format).stored_format
+        if found is None:
+            raise ValueError(f"{stored_format}: this store has no images; name one that has, or leave it out")
+        known = found
+    if spacing is not None and known.spacing != tuple(float(step) for step in spacing):
+        theirs = None if known.spacing is None else list(known.spacing)
+        raise ValueError(f"spacing is {list(spacing)} here, and the stored volumes have {theirs}; leave spacing out")
+    return known if series is None else replace(known, series=str(series))
 
 
 def image_loader(dataset: ImageFiles, batch_size: int) -> DataLoader:

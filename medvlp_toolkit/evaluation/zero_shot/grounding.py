@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from medvlp_toolkit.data.boxes import AnyBox, Mask, bounding_boxes, box_mask
 from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
 from medvlp_toolkit.evaluation.maps.heat_maps import Upsampling, upsample
-from medvlp_toolkit.evaluation.maps.map_files import write_volume_map
+from medvlp_toolkit.evaluation.maps.map_files import map_on_file, write_nifti
 from medvlp_toolkit.evaluation.maps.overlays import Overlay, write_overlays
 from medvlp_toolkit.evaluation.maps.volume_slices import slice_overlay
 from medvlp_toolkit.evaluation.statistics.intervals import PatientBootstrap, wilson
@@ -106,8 +106,8 @@ class Grounding(Measure):
         if case.heat.ndim == 2:
             boxes = bounding_boxes(case.truth) if isinstance(case.truth, np.ndarray) else case.truth
             return Overlay(image, case.heat, case.label, score, boxes, shift=shift)
-        file = folder / f"map_{number:03d}_{case.label}.nii.gz"
-        write_volume_map(file, case.heat, image.shape[1:], self.studies.affines[row], shift=shift)
+        placed = map_on_file(case.heat, {"image": image, "affine": self.studies.affines[row]}, shift)
+        write_nifti(folder / f"map_{number:03d}_{name_part(case.label)}.nii.gz", *placed)
         return slice_overlay(image, case.heat, case.label, score, case.truth, shift)
 
 

@@ -7,11 +7,13 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from PIL import Image
 
-from medvlp_toolkit.evaluation.maps.map_files import map_formats, resampled, write_radiograph_map, write_volume_map
+from medvlp_toolkit.data import ImageFiles
+from medvlp_toolkit.evaluation.maps.map_files import item_of, map_formats, map_on_file, resampled, write_nifti
 from medvlp_toolkit.evaluation.maps.volume_slices import axial_slice, slice_overlay
 from medvlp_toolkit.evaluation.zero_shot.volume_boxes import VolumeBoxes
-from medvlp_toolkit.images import read_stored_volume
+from medvlp_toolkit.images import Fit, StoredFormat, read_stored_volume
 
 #: Voxel axes to millimetres in RAS: straight; turned, mirrored and of unequal steps; oblique.
 STRAIGHT = np.array([[4.0, 0, 0, -60], [0, 4, 0, -40], [0, 0, 4, -30], [0, 0, 0, 1]])
@@ -44,9 +46,10 @@ def test_a_map_lies_on_the_voxels_of_the_input_file(
     """What the model sees as bright is bright at the same place of the file."""
     path = scan(tmp_path / "scan.nii.gz", affine, (9, 20, 12))
     read = read_stored_volume(path, size=(32, 32, 32), spacing=spacing)
-    volume, stored, grid = read.voxels, read.affine, read.grid
-    bright = (volume[0] > 250).astype(np.float32).reshape(16, 2, 16, 2, 16, 2).mean(axis=(1, 3, 5))
-    written = write_volume_map(tmp_path / "map.nii.gz", bright, (32, 32, 32), stored, grid.shape, grid.affine)
+    bright = (read.voxels[0] > 250).astype(np.float32).reshape(16, 2, 16, 2, 16, 2).mean(axis=(1, 3, 5))
+    item = {"image": read.voxels, "affine": read.affine}
+    item |= {"input_shape": np.array(read.grid.shape), "input_affine": read.grid.affine}
+    written = write_nifti(tmp_path / "map.nii.gz", *map_on_file(bright, item))
     image, original = nibabel.load(written), nibabel.load(path)
     assert image.shape == original.shape
     np.testing.assert_allclose(image.affine, original.affine, atol=1e-4)
@@ -56,7 +59,8 @@ def test_a_map_lies_on_the_voxels_of_the_input_file(
 
 
 def test_a_map_of_a_store_keeps_the_affine_of_the_store(tmp_path: Path) -> None:
-    image = nibabel.load(write_volume_map(tmp_path / "map.nii.gz", np.ones((2, 2, 2)), (8, 8, 8), STRAIGHT))
+    placed = map_on_file(np.ones((2, 2, 2)), {"image": np.zeros((1, 8, 8, 8)), "affine": STRAIGHT})
+    image = nibabel.load(write_nifti(tmp_path / "map.nii.gz", *placed))
     assert image.shape == (8, 8, 8)
     np.testing.assert_allclose(image.affine, STRAIGHT)
     assert image.get_data_dtype() == np.float32
@@ -79,12 +83,30 @@ def test_the_rim_keeps_its_value_up_to_the_volumes_edge() -> None:
 def test_a_radiographs_map_is_upright_for_viewers(tmp_path: Path) -> None:
     heat = np.zeros((4, 4), np.float32)
     heat[0, 3] = 1  # the upper corner on the patient's left
-    image = nibabel.load(write_radiograph_map(tmp_path / "map.nii.gz", heat, (40, 60)))
+    item = {"image": np.zeros((1, 8, 8)), "input_shape": np.array([40, 60])}
+    image = nibabel.load(write_nifti(tmp_path / "map.nii.gz", *map_on_file(heat, item)))
     assert image.shape == (60, 1, 40)
     assert nibabel.aff2axcodes(image.affine) == ("L", "A", "I")
     column, _, row = np.unravel_index(np.asarray(image.dataobj).argmax(), image.shape)
     assert column > 45
     assert row < 10
+
+
+@pytest.mark.parametrize("fit", ["stretch", "pad", "crop"])
+def test_a_map_lies_on_the_pixels_of_the_radiograph_however_it_was_made_to_fit(tmp_path: Path, fit: Fit) -> None:
+    """What the model sees as bright is bright at the same place of the file; what it did not see gets 0."""
+    pixels = np.zeros((60, 120), np.uint8)
+    pixels[20:32, 42:54] = 255
+    Image.fromarray(pixels).save(tmp_path / "radiograph.png")
+    batch = ImageFiles(tmp_path / "radiograph.png", StoredFormat((48, 48), fit=fit)).__getitems__([0])
+    bright = (batch["image"][0, 0].numpy() / 255).reshape(24, 2, 24, 2).mean(axis=(1, 3)).astype(np.float32)
+    placed, _ = map_on_file(bright, item_of(batch, 0))
+    assert placed.shape == pixels.shape
+    rows, columns = (np.arange(side) + 0.5 for side in pixels.shape)
+    found = [(placed.sum(axis=1) * rows).sum() / placed.sum(), (placed.sum(axis=0) * columns).sum() / placed.sum()]
+    assert found == pytest.approx([26, 48], abs=1)
+    everywhere, _ = map_on_file(np.ones((24, 24), np.float32), item_of(batch, 0))
+    assert (everywhere > 0).mean() == (0.5 if fit == "crop" else 1)
 
 
 def test_formats_are_named_one_by_one_or_together() -> None:
