@@ -25,7 +25,6 @@ from tests.bundles.whole_run import Data, Run, run
 from tests.medvlp_toolkit.importable.dicom_files import write_radiograph
 
 ENTITY = "nodule"
-SPLITS = ("train",) * 6 + ("validate",) * 2 + ("test",) * 2
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def radiographs(folder: Path) -> tuple[Path, dict[str, Path]]:
     """60 phantoms of 72 × 108 pixels as PNG and, every second, as DICOM with white as 0 and a window; their table."""
     folder.mkdir()
     rows, files = [], {}
-    source = mv.data_sources.phantom(seed=3, count=60, size=96)
+    source = mv.data_sources.phantom(seed=3, count=60, size=96, fractions={"train": 0.6, "validate": 0.2, "test": 0.2})
     for number, study in enumerate(source):
         picture = np.asarray(Image.fromarray(source.read_image(study)[0]).resize((108, 72)))
         file = folder / (f"{number}.dcm" if number % 2 else f"{number}.png")
@@ -69,28 +68,34 @@ def radiographs(folder: Path) -> tuple[Path, dict[str, Path]]:
             write_radiograph(file, values, PhotometricInterpretation="MONOCHROME1", **window)
         else:
             Image.fromarray(picture).save(file)
-        rows.append([study.id, study.patient_id, file.name, SPLITS[number % 10], study.report.text, *study.labels.values()])
+        rows.append([study.id, study.patient_id, file.name, study.split, study.report.text])
         files[study.id] = file
     with (folder / "studies.csv").open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
-        writer.writerow(["study_id", "patient_id", "image", "split", "report", *study.labels])
+        writer.writerow(["study_id", "patient_id", "image", "split", "report"])
         writer.writerows(rows)
     return folder / "studies.csv", files
 
 
-@pytest.fixture(scope="module", params=["stretch", "crop"])
-def pictures(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    folder = tmp_path_factory.mktemp(request.param)
+def trained_on_pictures(folder: Path, fit: str) -> Prepared:
     table, files = radiographs(folder / "files")
     store = folder / "store"
-    labels = list(mv.data_sources.phantom(count=1, size=32).labels)
     source = {"_target_": "medvlp_toolkit.data_sources.csv", "file": str(table), "report_column": "report"}
-    source["label_columns"] = labels
-    short = {"dataset_dir": str(store), "prepare::workers": 0, "stored_size": 80, "prepare::fit": request.param}
+    short = {"dataset_dir": str(store), "workers": 0, "stored_size": 80, "prepare::fit": fit}
     run("medklip", ["prepare", "demo"], "train", source=source, output_dir=str(folder), **short)
     made = Run("medklip", folder, Data(store, folder / "none"), {"image_size": 64})
     made.train()
     return Prepared(files, made)
+
+
+@pytest.fixture(scope="module")
+def stretched(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    return trained_on_pictures(tmp_path_factory.mktemp("stretched"), "stretch")
+
+
+@pytest.fixture(scope="module")
+def cropped(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    return trained_on_pictures(tmp_path_factory.mktemp("cropped"), "crop")
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +117,7 @@ def volumes(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     return Prepared({name: folder / "files" / "volumes" / f"{name}.nii.gz" for name in names}, made)
 
 
-@pytest.fixture(params=["pictures", "volumes"])
+@pytest.fixture(params=["stretched", "cropped", "volumes"])
 def prepared(request: pytest.FixtureRequest) -> Prepared:
     made: Prepared = request.getfixturevalue(request.param)
     return made
@@ -156,24 +161,24 @@ def test_a_loaded_bundle_gives_the_map_that_inference_writes(prepared: Prepared,
 
 
 def test_without_the_stores_format_files_are_read_at_the_models_size_and_that_is_said(
-    pictures: Prepared, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    stretched: Prepared, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("model.pt", "model.json"):
-        shutil.copy(pictures.made.output / name, tmp_path)
+        shutil.copy(stretched.made.output / name, tmp_path)
     described = json.loads((tmp_path / "model.json").read_text())
     assert described["images"].pop("shape") == [1, 80, 80]
     (tmp_path / "model.json").write_text(json.dumps({**described, "images": None}))
-    name, file = next((name, file) for name, file in pictures.files.items() if file.suffix == ".png")
-    expected = pictures.bundle().score(file)
+    name, file = next((name, file) for name, file in stretched.files.items() if file.suffix == ".png")
+    expected = stretched.bundle().score(file)
 
-    old = pictures.bundle(tmp_path / "model.pt")
+    old = stretched.bundle(tmp_path / "model.pt")
     assert old._read(file)["image"].shape == (1, 1, 64, 64)
     assert list(old.score(file).values()) != pytest.approx(list(expected.values()), abs=1e-6)
-    again = pictures.bundle(tmp_path / "model.pt", stored_format=str(pictures.store))
+    again = stretched.bundle(tmp_path / "model.pt", stored_format=str(stretched.store))
     assert_equal(again.score(file), expected)
 
     capsys.readouterr()
-    pictures.made.infer(file, tmp_path / "out", weights=str(tmp_path / "model.pt"), heat_maps=0)
+    stretched.made.infer(file, tmp_path / "out", weights=str(tmp_path / "model.pt"), heat_maps=0)
     assert "".join(capsys.readouterr()).count("does not say how its images were stored") == 1
 
 
@@ -182,9 +187,9 @@ def test_another_spacing_than_the_stores_is_refused_in_one_line(volumes: Prepare
         volumes.bundle(spacing=[4, 4, 4]).score(next(iter(volumes.files.values())))
 
 
-def test_a_run_that_writes_fewer_maps_leaves_none_of_an_earlier_one(pictures: Prepared, tmp_path: Path) -> None:
-    file = next(iter(pictures.files.values()))
-    pictures.made.infer(file, tmp_path, save_maps=["png", "npy", "nifti"])
+def test_a_run_that_writes_fewer_maps_leaves_none_of_an_earlier_one(stretched: Prepared, tmp_path: Path) -> None:
+    file = next(iter(stretched.files.values()))
+    stretched.made.infer(file, tmp_path, save_maps=["png", "npy", "nifti"])
     assert len(list((tmp_path / "heat_maps").iterdir())) == 3 * 3 + 2
-    pictures.made.infer(file, tmp_path, heat_maps=0)
+    stretched.made.infer(file, tmp_path, heat_maps=0)
     assert list((tmp_path / "heat_maps").iterdir()) == []
