@@ -30,6 +30,7 @@ from medvlp_toolkit.data.contracts import KnowledgeSource as KnowledgeSource
 from medvlp_toolkit.data.contracts import LanguageAware as LanguageAware
 from medvlp_toolkit.data.contracts import ReadsImages as ReadsImages
 from medvlp_toolkit.data.contracts import ReadsMasks as ReadsMasks
+from medvlp_toolkit.data.contracts import ReadsSections as ReadsSections
 from medvlp_toolkit.data.contracts import RejectsRecords as RejectsRecords
 from medvlp_toolkit.data.contracts import ReportFilter as ReportFilter
 from medvlp_toolkit.data.contracts import StartsWithin as StartsWithin

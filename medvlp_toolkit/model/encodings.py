@@ -57,17 +57,13 @@ class Encodings:
         return self._once(("text", view), lambda: self.model.text_tokens(self.batch[ids], self.batch["attention_mask"]))
 
     def image_summary(self) -> Tensor:
-        """(B, D): the image before fusion, its first token where the encoder has a class token, else their mean."""
-        tokens = self.image_tokens()
-        return tokens[:, 0] if self.model.image_encoder.num_prefix_tokens else tokens.mean(dim=1)
+        """(B, D): the image before fusion, as its encoder sums up tokens."""
+        summary: Tensor = self.model.image_encoder.summary(self.image_tokens())  # type: ignore[operator]
+        return summary
 
     def text_summary(self) -> Tensor:
-        """(B, D): the report before fusion, its first token where the encoder has a class token, else their mean."""
-        tokens = self.text_tokens()
-        if self.model.text_encoder.num_prefix_tokens:  # type: ignore[union-attr]
-            return tokens[:, 0]
-        real = self.batch["attention_mask"].to(tokens.dtype).unsqueeze(-1)
-        return (tokens * real).sum(dim=1) / real.sum(dim=1).clamp(min=1)
+        """(B, D): the report before fusion, its class token, else the mean over the tokens that are no padding."""
+        return text_summary(self.model.text_encoder, self.text_tokens(), self.batch["attention_mask"])
 
     def entity_embeddings(self) -> Tensor:
         """(E, Dk) of the knowledge graph, else (Q, D) of the entity bank."""
@@ -155,6 +151,15 @@ class Encodings:
             **options,
         )
         return fused
+
+
+def text_summary(encoder: Any, tokens: Tensor, mask: Tensor) -> Tensor:
+    """(B, L, D) -> (B, D): as the encoder sums up tokens; without a class token the mean over those of ``mask``."""
+    if encoder.num_prefix_tokens:
+        summary: Tensor = encoder.summary(tokens)
+        return summary
+    real = mask.to(tokens.dtype).unsqueeze(-1)
+    return (tokens * real).sum(dim=1) / real.sum(dim=1).clamp(min=1)
 
 
 def reads_knowledge(fusion: object) -> bool:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from medvlp_toolkit.interfaces import FusionOutput
 from medvlp_toolkit.model.pretraining import PretrainingModel
-from medvlp_toolkit.model.vision_language import VisionLanguageModel
+from medvlp_toolkit.model.vision_language import VisionLanguageModel, for_every_image
 
 
 class EntityScorer(nn.Module):
@@ -64,9 +64,7 @@ class EntityScorer(nn.Module):
 
     def ask(self, tokens: Tensor, bank: Tensor, need_attention: bool = False) -> FusionOutput:
         """The fusion module's output for image tokens (B, N, D) and the queries of a bank (Q, Dt)."""
-        queries: Tensor = self.text_projection(bank)
-        # An expanded view, not a copy: a fusion module sees by its stride that all rows are equal.
-        queries = queries.unsqueeze(0).expand(tokens.shape[0], -1, -1)
+        queries = for_every_image(self.text_projection(bank), tokens)
         fused: FusionOutput = self.fusion(tokens, queries, need_attention=need_attention)
         return fused
 

@@ -4,8 +4,6 @@
 per step, :class:`~medvlp_toolkit.model.PretrainingModel` turns a batch into losses.
 """
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from medvlp_toolkit.interfaces import FusionOutput
@@ -88,7 +86,14 @@ class VisionLanguageModel(nn.Module):
 
     def fuse_entities(self, image_tokens: Tensor, need_attention: bool = False) -> FusionOutput:
         """Query the image with every entity of the bank: (B, N, D) -> text (B, Q, D)."""
-        # An expanded view, not a copy: a fusion module sees by its stride that all rows are equal.
-        queries = self.entity_queries().unsqueeze(0).expand(image_tokens.shape[0], -1, -1)
+        queries = for_every_image(self.entity_queries(), image_tokens)
         fused: FusionOutput = self.fusion(image_tokens, queries, need_attention=need_attention)
         return fused
+
+
+def for_every_image(queries: Tensor, image_tokens: Tensor) -> Tensor:
+    """Queries (Q, D) for each of the images (B, N, D): (B, Q, D).
+
+    A view, not a copy: a fusion module sees by its stride that all rows are equal.
+    """
+    return queries.unsqueeze(0).expand(image_tokens.shape[0], -1, -1)

@@ -22,7 +22,7 @@ from typing import Any
 
 import xxhash
 
-from medvlp_toolkit.data.contracts import Fingerprinted, ReportFilter, image_reader, mask_reader
+from medvlp_toolkit.data.contracts import Fingerprinted, ReadsSections, ReportFilter, image_reader, mask_reader
 from medvlp_toolkit.data.headings import Headings, read_headings, shipped_headings
 from medvlp_toolkit.data.records import Study
 from medvlp_toolkit.data.sections import DEFAULT_SECTIONS
@@ -129,7 +129,8 @@ class Prepare:
             refused before anything is written; None for recipes that read no positions.
         tokenizer: hub name, folder, ``tokenizer.json`` or object whose token ids are stored beside the text.
         text_length: tokens after which texts are cut.
-        sections: report sections whose text supervises; empty: the whole text.
+        sections: report sections whose text supervises; None: those that the report filter reads, else
+            `DEFAULT_SECTIONS`; empty: the whole text.
         headings: a YAML file of headings besides those that come with the package
             (`medvlp_toolkit.data.headings`).
         split: gives the split of a patient id, for studies that have none; for example `SplitByPatient`.
@@ -168,7 +169,7 @@ class Prepare:
     positions: Sequence[str] | None = None
     tokenizer: Any = None
     text_length: int = 128
-    sections: Sequence[str] = DEFAULT_SECTIONS
+    sections: Sequence[str] | None = None
     headings: Path | str | None = None
     split: Callable[[str], str] | None = None
     views: Views = "all"
@@ -183,6 +184,7 @@ class Prepare:
     output: Path = field(init=False)
     image: StoredFormat | None = field(init=False)
     read_headings: Headings = field(init=False)
+    kept_sections: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         self.output = Path(os.path.abspath(self.output_dir))
@@ -192,6 +194,7 @@ class Prepare:
             raise ValueError(f"workers is None (all cores), 0 (this process) or more, not {self.workers}")
         if isinstance(self.sections, str):
             raise ValueError(f"sections is a list of names, not the text {self.sections!r}")
+        self.kept_sections = self._sections()
         self.views = checked_views(self.views)
         if self.positions is not None and isinstance(self.report_filter, ReportFilter):
             check_positions(self.report_filter, self.positions)
@@ -202,6 +205,19 @@ class Prepare:
                 self.image_size, channels=self.channels, fit=self.fit, spacing=self.spacing,
                 orientation=self.orientation, window=self.window, series=self.series,
             )  # fmt: skip
+
+    def _sections(self) -> tuple[str, ...]:
+        """The sections to keep; a filter that reads none of them would read others instead, and say nothing."""
+        read = tuple(self.report_filter.sections) if isinstance(self.report_filter, ReadsSections) else ()
+        if self.sections is None:
+            return read or DEFAULT_SECTIONS
+        kept = tuple(self.sections)
+        if read and kept and not set(read) & set(kept):
+            raise ValueError(
+                f"the report filter reads the sections {', '.join(read)}, and the store keeps {', '.join(kept)} alone; "
+                "leave out `sections` of prepare, which are then the filter's"
+            )
+        return kept
 
     def run(self) -> Summary:
         """Prepare the store; raises `PrepareError`, `LeakError` or ValueError with one line that says why."""
@@ -252,7 +268,7 @@ class Prepare:
     def packer(self) -> ChunkPacker:
         return ChunkPacker(
             image=self.image,
-            sections=tuple(self.sections),
+            sections=self.kept_sections,
             headings=self.read_headings,
             report_filter=self.report_filter,
             entity_linker=self.entity_linker,
@@ -267,7 +283,7 @@ class Prepare:
         return {
             "schema_version": SCHEMA_VERSION,
             "image": None if self.image is None else self.image.as_mapping(),
-            "sections": list(self.sections),
+            "sections": list(self.kept_sections),
             "views": self.views,
             "headings": self.read_headings.digest,
             "source": described(self.source),

@@ -106,7 +106,8 @@ def volumes(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     short = {
         "dataset_dir": str(store), "volumes_dir": str(folder / "files"), "volumes": 40, "workers": 0,
         "source::file": f"$write_volumes('{folder / 'files'}', 40, 24, 5)",
-        "stored_size": [20, 20, 20], "spacing": [18, 18, 18], "stored_window": [-900, 300], "prepare::orientation": "LPS",
+        "stored_size": [20, 20, 20], "spacing": [18, 18, 18], "stored_window": [-900, 300],
+        "prepare::orientation": "LPS",
     }  # fmt: skip
     run("medklip", ["prepare", *overlays], "train", output_dir=str(folder), **short)
     overlay = {"image_size": [16, 16, 16]}

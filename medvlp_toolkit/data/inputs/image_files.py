@@ -27,8 +27,8 @@ class ImageFiles(Dataset):
     """Radiographs read from files, as a store has them.
 
     A batch has ``image`` (B, C, H, W) uint8, ``row``, ``study_id`` (the file's name), ``input_shape`` (B, 2), the size
-    in the file, and ``input_share`` (B, 2), what that is of the image read (:func:`~medvlp_toolkit.images.shown_share`).
-    ``passed_over`` is how many files of a folder are no image.
+    in the file, and ``input_share`` (B, 2), its share of the image read
+    (:func:`~medvlp_toolkit.images.shown_share`). ``passed_over`` is how many files of a folder are no image.
 
     Args:
         path: a file (any name: DICOM often has no suffix), or a folder searched for images; files without a suffix

@@ -16,6 +16,7 @@ from medvlp_toolkit.evaluation.report.gallery import gallery
 from medvlp_toolkit.evaluation.results.results import Results
 from medvlp_toolkit.evaluation.results.tables import duration, interval, number
 from medvlp_toolkit.evaluation.statistics.comparison import compare_results
+from medvlp_toolkit.evaluation.zero_shot.attention_threshold import PUBLISHED_MULTIPLE
 
 #: The page is kept below this, in bytes; the gallery gives way.
 LARGEST = 25_000_000
@@ -100,6 +101,7 @@ def render(
         "laterality": [result.metrics.get("laterality") for result in both],
         "probes": [result.metrics.get("probes") for result in both],
         "charts": charts,
+        "published_multiple": PUBLISHED_MULTIPLE,
         "with_images": images,
     }
     context["galleries"] = []

@@ -84,14 +84,6 @@ def test_silent_entities_do_not_move_the_existence_gradient(features: Tensor) ->
     assert features.grad[0, 0].abs().max() > 0
 
 
-def test_existence_score_is_the_probability_of_presence(features: Tensor) -> None:
-    loss = existence()
-    scores = loss.scores(features)
-    logits = loss.head(features)
-    assert scores.shape == (2, 4)
-    assert torch.allclose(scores, torch.sigmoid(logits[..., 1] - logits[..., 0]))
-
-
 def test_untrained_existence_starts_at_chance() -> None:
     loss = mv.pretext_losses.entity_existence(width=256)
     total, count = loss(Features(torch.randn(4, 50, 256), entity_presence=torch.ones(4, 50, dtype=torch.int8)))

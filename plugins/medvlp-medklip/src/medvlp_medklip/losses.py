@@ -44,10 +44,6 @@ class EntityExistence(nn.Module):
         terms = F.cross_entropy(logits.flatten(0, 1), presence.clamp(0, 1).flatten(), reduction="none")
         return torch.where(stated.flatten(), terms, 0.0).sum(), stated.sum()
 
-    def scores(self, features: Tensor) -> Tensor:
-        """(B, Q, D) fused entity features -> (B, Q) probability that the entity is present."""
-        return self.head(features).float().softmax(dim=-1)[..., 1]
-
 
 class EntityPosition(nn.Module):
     """Position of each present entity: contrasts its true position against other sampled ones.
