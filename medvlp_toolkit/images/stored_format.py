@@ -10,10 +10,11 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from medvlp_toolkit.images.fit import Fit
+from medvlp_toolkit.images.fit import Fit, shown_share
 from medvlp_toolkit.images.picture import read_image_and_size
-from medvlp_toolkit.images.volume import StoredVolume, read_stored_volume
+from medvlp_toolkit.images.volume import read_stored_volume
 
+Array = npt.NDArray[Any]
 _AXES = ("LR", "PA", "IS")
 
 
@@ -97,10 +98,39 @@ class StoredFormat:
     def shape(self) -> tuple[int, ...]:
         return (self.channels, *self.size)
 
-    def read_picture(self, path: Path | str) -> tuple[npt.NDArray[np.uint8], tuple[int, int]]:
-        """A file as uint8 (C, H, W), and the (height, width) it had; raises `ImageReadError`."""
-        return read_image_and_size(path, self.size, self.channels, self.fit)  # type: ignore[arg-type]
+    def read(self, path: Path | str) -> dict[str, Array]:
+        """A file, or a folder with a series, as arrays.
 
-    def read_volume(self, path: Path | str) -> StoredVolume:
-        """A file or a series as int16 (1, D, H, W), and where it lies; raises `ImageReadError`."""
-        return read_stored_volume(path, self.size, self.spacing, self.orientation, self.window, self.series)
+        Returns:
+            ``image`` (C, H, W) or (1, D, H, W) of :attr:`dtype`, and ``input_shape``, the sides in the file. Of a
+            picture ``input_share`` (2,), the file's sides as shares of the image's (`shown_share`). Of a volume
+            ``image_scale``, slope and intercept; ``affine`` (4, 4) and that of the file, ``input_affine``.
+
+        Raises:
+            ImageReadError: for whatever is wrong with the file.
+        """
+        if not self.volume:
+            size = (self.size[0], self.size[1])
+            pixels, shape = read_image_and_size(path, size, self.channels, self.fit)
+            share = shown_share(shape, size, self.fit)
+            return {"image": pixels, "input_shape": np.array(shape, np.int64), "input_share": np.array(share)}
+        read = read_stored_volume(path, self.size, self.spacing, self.orientation, self.window, self.series)
+        return {
+            "image": read.voxels,
+            "input_shape": np.array(read.grid.shape, np.int64),
+            "image_scale": np.array([read.slope, read.intercept]),
+            "affine": read.affine,
+            "input_affine": read.grid.affine,
+        }
+
+    def nothing(self) -> dict[str, Array]:
+        """What several reads, stacked, are without one."""
+        empty = {
+            "image": np.zeros((0, *self.shape), self.dtype),
+            "input_shape": np.zeros((0, len(self.size)), np.int64),
+        }
+        if not self.volume:
+            return empty | {"input_share": np.zeros((0, 2))}
+        return (
+            empty | {"image_scale": np.zeros((0, 2))} | {key: np.zeros((0, 4, 4)) for key in ("affine", "input_affine")}
+        )

@@ -196,7 +196,8 @@ class ChunkPacker:
         elif study.image is None:
             raise RejectedError(Reason.MISSING_IMAGE, "the record names no image")
         else:
-            pixels, original = settings.read_picture(study.image)
+            read = settings.read(study.image)
+            pixels, original = read["image"], (int(read["input_shape"][0]), int(read["input_shape"][1]))
         arrays: dict[str, npt.NDArray[Any]] = {"images": pixels}
         if self.read_mask is not None:
             mask = self.read_mask(study)
@@ -220,8 +221,8 @@ class ChunkPacker:
         elif study.image is None:
             raise RejectedError(Reason.MISSING_IMAGE, "the record names no image")
         else:
-            read = settings.read_volume(study.image)
-            volume, affine, scale = read.voxels, read.affine, np.array([read.slope, read.intercept])
+            read = settings.read(study.image)
+            volume, affine, scale = read["image"], read["affine"], read["image_scale"]
         return {"images": volume, "affines": affine, "scales": scale}, None
 
 

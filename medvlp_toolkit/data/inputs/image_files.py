@@ -10,30 +10,27 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from medvlp_toolkit.data.batches.dataset import whole_batch
 from medvlp_toolkit.data.inputs.folders import FoundImages, pictures_below, shown_name, volumes_below
 from medvlp_toolkit.data.store.store import PackedStore
-from medvlp_toolkit.images import ImageReadError, StoredFormat, shown_share
+from medvlp_toolkit.images import ImageReadError, StoredFormat
 
 logger = logging.getLogger(__name__)
 
-Item = dict[str, NDArray[Any]]
-
 
 class ImageFiles(Dataset):
-    """Radiographs read from files, as a store has them.
+    """Radiographs or volumes read from files, as a store has them.
 
-    A batch has ``image`` (B, C, H, W) uint8, ``row``, ``study_id`` (the file's name), ``input_shape`` (B, 2), the size
-    in the file, and ``input_share`` (B, 2), its share of the image read
-    (:func:`~medvlp_toolkit.images.shown_share`). ``passed_over`` is how many files of a folder are no image.
+    A batch has what :meth:`~medvlp_toolkit.images.StoredFormat.read` gives, ``row`` and ``study_id``, the file's name.
+    ``passed_over`` is how many files of a folder are no image.
 
     Args:
         path: a file (any name: DICOM often has no suffix), or a folder searched for images; files without a suffix
-            that says what they are, are looked into.
-        stored_format: size, channels and fit.
+            that says what they are, are looked into. Of volumes a .nii or .nii.gz file, a folder of them, a folder with
+            one DICOM series, or a folder of such folders.
+        stored_format: of the store, whose sides decide which of the two.
 
     Raises:
         FileNotFoundError: when there is no such file, or the folder holds no image.
@@ -51,28 +48,18 @@ class ImageFiles(Dataset):
 
     def find(self, root: Path) -> FoundImages:
         """The files to read."""
+        volume = self.stored_format.volume
         if not root.is_dir():
             if not root.exists():
-                raise FileNotFoundError(f"no image at {root}; give a DICOM, PNG or JPEG file, or a folder of them")
+                kinds = "NIfTI file, a DICOM series" if volume else "DICOM, PNG or JPEG file"
+                what = "volume" if volume else "image"
+                raise FileNotFoundError(f"no {what} at {root}; give a {kinds}, or a folder of them")
             return FoundImages([root], 0)
-        found = pictures_below(root)
+        found = volumes_below(root) if volume else pictures_below(root)
         if not found.paths:
-            raise FileNotFoundError(f"{root} holds no DICOM, PNG or JPEG file ({found.passed_over} other files)")
+            kinds = ".nii or .nii.gz file and no DICOM series" if volume else "DICOM, PNG or JPEG file"
+            raise FileNotFoundError(f"{root} holds no {kinds} ({found.passed_over} other files)")
         return found
-
-    def read(self, path: Path) -> Item:
-        """One file: its part of every array of a batch."""
-        image, shape = self.stored_format.read_picture(path)
-        share = shown_share(shape, (image.shape[1], image.shape[2]), self.stored_format.fit)
-        return {"image": image, "input_shape": np.array(shape, np.int64), "input_share": np.array(share)}
-
-    def nothing(self) -> Item:
-        """The content of a batch without a readable file."""
-        return {
-            "image": np.zeros((0, *self.stored_format.shape), self.stored_format.dtype),
-            "input_shape": np.zeros((0, 2), np.int64),
-            "input_share": np.zeros((0, 2)),
-        }
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -90,64 +77,19 @@ class ImageFiles(Dataset):
         items, rows = [], []
         for index in indices:
             try:
-                items.append(self.read(self.paths[index]))
+                items.append(self.stored_format.read(self.paths[index]))
                 rows.append(index)
             except ImageReadError as error:
                 if len(self.paths) == 1:
                     raise
                 logger.warning("left out: %s", error)
                 self.unreadable.append(error)
-        arrays = {key: np.stack([item[key] for item in items]) for key in items[0]} if items else self.nothing()
+        stacked = {key: np.stack([item[key] for item in items]) for key in items[0]} if items else None
+        arrays = stacked or self.stored_format.nothing()
         return {
             **{key: torch.from_numpy(array) for key, array in arrays.items()},
             "row": torch.tensor(rows, dtype=torch.int64),
             "study_id": [self.names[row] for row in rows],
-        }
-
-
-class VolumeFiles(ImageFiles):
-    """Volumes read from NIfTI files or DICOM series, brought to one grid.
-
-    A batch has ``image`` (B, 1, D, H, W) int16, ``image_scale`` (B, 2), ``affine`` (B, 4, 4) of that grid, and
-    ``input_shape`` (B, 3) and ``input_affine`` (B, 4, 4), the grid of the file: what a map is brought back to.
-
-    Args:
-        path: a .nii or .nii.gz file, a folder of them, a folder with one DICOM series, or a folder of such folders.
-        stored_format: size, spacing, orientation, window and series.
-
-    Raises:
-        FileNotFoundError: when there is no such file, or the folder holds no volume.
-    """
-
-    def find(self, root: Path) -> FoundImages:
-        if not root.is_dir():
-            if not root.exists():
-                raise FileNotFoundError(f"no volume at {root}; give a NIfTI file, a DICOM series, or a folder of them")
-            return FoundImages([root], 0)
-        found = volumes_below(root)
-        if not found.paths:
-            raise FileNotFoundError(
-                f"{root} holds no .nii or .nii.gz file and no DICOM series ({found.passed_over} other files)"
-            )
-        return found
-
-    def read(self, path: Path) -> Item:
-        volume = self.stored_format.read_volume(path)
-        return {
-            "image": volume.voxels,
-            "image_scale": np.array([volume.slope, volume.intercept], np.float32),
-            "affine": volume.affine,
-            "input_shape": np.array(volume.grid.shape, np.int64),
-            "input_affine": volume.grid.affine,
-        }
-
-    def nothing(self) -> Item:
-        return {
-            "image": np.zeros((0, *self.stored_format.shape), self.stored_format.dtype),
-            "image_scale": np.zeros((0, 2), np.float32),
-            "affine": np.zeros((0, 4, 4)),
-            "input_shape": np.zeros((0, 3), np.int64),
-            "input_affine": np.zeros((0, 4, 4)),
         }
 
 
@@ -159,8 +101,7 @@ def open_images(
     stored_format: Mapping[str, Any] | str | Path | None = None,
 ) -> ImageFiles:
     """Image files as batches: volumes where the format, or else ``image_size``, has three sides; else radiographs."""
-    chosen = file_format(image_size, stored_format, spacing, series)
-    return VolumeFiles(path, chosen) if chosen.volume else ImageFiles(path, chosen)
+    return ImageFiles(path, file_format(image_size, stored_format, spacing, series))
 
 
 def file_format(
