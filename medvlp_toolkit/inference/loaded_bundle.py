@@ -19,6 +19,7 @@ from medvlp_toolkit.evaluation.step import EvaluationStep
 from medvlp_toolkit.images import ImageReadError
 
 _INFERENCE = ("inference.yaml", "inference.yml", "inference.json")
+_STEP = "evaluator::iteration_update"
 
 
 class LoadedBundle:
@@ -36,7 +37,7 @@ class LoadedBundle:
 
     Raises:
         FileNotFoundError: when the folder holds no ``configs/inference``, or there are no weights.
-        ValueError: when the weights do not fit the configuration.
+        ValueError: when the weights do not fit the configuration, or it does not score images.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class LoadedBundle:
         self.folder = Path(folder)
         self._parser = ConfigParser()
         self._parser.read_config([str(path) for path in self._configs(overlays)])
+        self._writer = self._writer_id()
         self._parser["bundle_root"] = str(self.folder)
         self._parser["weights"] = str(self._weights(weights))
         for id_, value in (overrides or {}).items():
@@ -62,7 +64,7 @@ class LoadedBundle:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             self._evaluator = self._made("evaluator")
-        self._step: EvaluationStep = self._made("evaluator::iteration_update")
+        self._step: EvaluationStep = self._made(_STEP)
         self.device: torch.device = self._evaluator.state.device
         self.network: torch.nn.Module = self._evaluator.network.eval()
         #: Ids of what is scored, in the order of the scores.
@@ -123,12 +125,20 @@ class LoadedBundle:
         with unwrapped():
             return self._parser.get_parsed_content(id_)
 
-    def _of_writer(self, argument: str) -> Any:
-        """An argument of the handler that writes the scores, which is the one with `entities`; None where not given."""
+    def _writer_id(self) -> str:
+        """The id of the handler that writes the scores: the one with `entities`."""
         for number, handler in enumerate(self._parser.get("handlers", [])):
-            if isinstance(handler, dict) and "entities" in handler:
-                return self._made(f"handlers::{number}::{argument}") if argument in handler else None
-        raise ValueError(f"{self.folder}: no handler of configs/inference names the `entities` that are scored")
+            if isinstance(handler, dict) and "entities" in handler and _STEP in self._parser:
+                return f"handlers::{number}"
+        raise ValueError(
+            f"{self.folder}: configs/inference has no {_STEP}, or no handler with the `entities` that it scores; give "
+            "a bundle that scores images"
+        )
+
+    def _of_writer(self, argument: str) -> Any:
+        """An argument of that handler; None where it is not given."""
+        id_ = f"{self._writer}::{argument}"
+        return self._made(id_) if id_ in self._parser else None
 
     def _weights(self, given: str | Path | None) -> Path:
         models = self.folder / "models"
