@@ -57,16 +57,18 @@ class StoredFormat:
     def of(cls, image_size: Any, **settings: Any) -> Self:
         """From values as a configuration has them: a side or several, lists, numbers for a series."""
         size = (image_size,) * 2 if isinstance(image_size, int) else tuple(image_size)
-        for name, number in (("spacing", float), ("window", float)):
+        for name in ("spacing", "window"):
             if settings.get(name) is not None:
-                settings[name] = tuple(number(value) for value in settings[name])
+                settings[name] = tuple(float(value) for value in settings[name])
         if settings.get("series") is not None:
             settings["series"] = str(settings["series"])
         return cls(size, **settings)
 
     @classmethod
     def from_mapping(cls, described: Mapping[str, Any]) -> Self:
-        """From what :meth:`as_mapping` gave."""
+        """From what :meth:`as_mapping` gave; raises ValueError for anything else."""
+        if not {"shape", "fit"} <= set(described):
+            raise ValueError(f"stored images are described by their shape and fit, not by {dict(described)!r}")
         channels, *size = described["shape"]
         chosen = {name: described.get(name) for name in ("spacing", "window", "series")}
         return cls.of(

@@ -134,7 +134,8 @@ class ProbabilityWriter:
             if heat.ndim == 2:
                 self._overlays.append(Overlay(item["image"], heat, entity, score, shift=shift))
             else:
-                self._overlays.append(slice_overlay(item["image"], heat, entity, score, shift=shift))
+                sliced = slice_overlay(item["image"], heat, entity, score, shift=shift, affine=item["affine"])
+                self._overlays.append(sliced)
         if "npy" in self.formats:
             self.maps_dir.mkdir(parents=True, exist_ok=True)
             np.save(stem.with_name(stem.name + SUFFIX["npy"]), heat)

@@ -107,9 +107,10 @@ class Grounding(Measure):
         if case.heat.ndim == 2:
             boxes = bounding_boxes(case.truth) if isinstance(case.truth, np.ndarray) else case.truth
             return Overlay(image, case.heat, case.label, score, boxes, shift=shift)
-        placed = map_on_file(case.heat, {"image": image, "affine": self.studies.affines[row]}, shift)
+        affine = self.studies.affines[row]
+        placed = map_on_file(case.heat, {"image": image, "affine": affine}, shift)
         write_nifti(folder / f"map_{number:03d}_{name_part(case.label)}.nii.gz", *placed)
-        return slice_overlay(image, case.heat, case.label, score, case.truth, shift)
+        return slice_overlay(image, case.heat, case.label, score, case.truth, shift, affine)
 
 
 def grounding_scores(

@@ -161,6 +161,28 @@ def test_a_slice_has_the_front_up_and_the_patients_right_on_the_left() -> None:
     assert np.unravel_index(shown.argmax(), shown.shape) == (0, 0)
 
 
+def test_a_slice_is_the_same_whichever_way_the_axes_of_its_volume_run() -> None:
+    """The patient's right is on the left of the picture: with a store in LPS or PIR as well."""
+    from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, ornt_transform
+
+    generator = np.random.default_rng(0)
+    volume, heat, shift = generator.random((4, 6, 8)), generator.random((4, 6, 8)), (0.1, 0.2, -0.3)
+    truth = volume > 0.8
+    expected = slice_overlay(volume[None], heat, "nodule", 0.9, truth, shift)
+    for codes in ("LPS", "PIR", "SLA"):
+        turn = ornt_transform(axcodes2ornt("RAS"), axcodes2ornt(codes))
+        affine = np.eye(4) @ inv_ornt_aff(turn, volume.shape)
+        given = [apply_orientation(array, turn) for array in (volume, heat, truth)]
+        moved = [0.0] * 3
+        for part, (axis, sign) in zip(shift, turn, strict=True):
+            moved[int(axis)] = sign * part
+        shown = slice_overlay(given[0][None], given[1], "nodule", 0.9, given[2], moved, affine)
+        np.testing.assert_array_equal(shown.image, expected.image)
+        np.testing.assert_array_equal(shown.heat, expected.heat)
+        assert shown.shift == pytest.approx(expected.shift)
+        assert (shown.note, shown.boxes) == (expected.note, expected.boxes)
+
+
 def test_the_slice_of_highest_attention_is_drawn_with_the_box_of_the_truth() -> None:
     heat = np.zeros((4, 4, 4), np.float32)
     heat[0, 0, 3] = 1
