@@ -20,7 +20,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from comparison import distance, main
+from comparison import distance, run
 from seeded_weights import state_dict, tensor
 
 import medvlp_toolkit as mv
@@ -194,5 +194,9 @@ def published_gradient(published: str, gradients: dict[str, Tensor | None]) -> T
     return present[0] if len(present) == 1 else torch.stack(present)
 
 
+def main() -> int:
+    return run(compare, __doc__, ("config.json", "keys.json", "golden.safetensors"))
+
+
 if __name__ == "__main__":
-    sys.exit(main(compare, __doc__, ("config.json", "keys.json", "golden.safetensors")))
+    sys.exit(main())

@@ -47,7 +47,7 @@ def _tolerance(name: str) -> float:
     return GRADIENT_TOLERANCE if ".grad" in name else OUTPUT_TOLERANCE
 
 
-def main(
+def run(
     compare: Callable[[Path], dict[str, float]],
     description: str | None,
     files: Sequence[str] = ("keys.json", "golden.safetensors"),

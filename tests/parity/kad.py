@@ -19,7 +19,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from comparison import SMALL_NORM, THREADS, distance, main, relative
+from comparison import SMALL_NORM, THREADS, distance, relative, run
 from seeded_weights import state_dict, tensor
 
 import medvlp_toolkit as mv
@@ -144,5 +144,9 @@ def norm_differences(gradients: dict[str, Tensor], norms: Path) -> dict[str, flo
     return worst
 
 
+def main() -> int:
+    return run(compare, __doc__)
+
+
 if __name__ == "__main__":
-    sys.exit(main(compare, __doc__))
+    sys.exit(main())

@@ -19,7 +19,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from comparison import THREADS, distance, main
+from comparison import THREADS, distance, run
 from seeded_weights import state_dict, tensor
 
 import medvlp_toolkit as mv
@@ -100,5 +100,9 @@ def training(
     return differences
 
 
+def main() -> int:
+    return run(compare, __doc__)
+
+
 if __name__ == "__main__":
-    sys.exit(main(compare, __doc__))
+    sys.exit(main())
