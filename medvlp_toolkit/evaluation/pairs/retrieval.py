@@ -20,7 +20,7 @@ from medvlp_toolkit.engines.step import Transform
 from medvlp_toolkit.evaluation.handler import Evaluation
 from medvlp_toolkit.evaluation.pairs.retrieval_metrics import Ties, retrieval_metrics
 from medvlp_toolkit.interfaces import Knowledge
-from medvlp_toolkit.model.encodings import text_summary
+from medvlp_toolkit.model.vision_language import text_summary
 
 
 @dataclass(frozen=True)
