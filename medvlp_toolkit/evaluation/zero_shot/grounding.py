@@ -26,8 +26,11 @@ PUBLISHED_THRESHOLD = 0.008
 #: … spread over this many tokens (14 × 14).
 PUBLISHED_TOKENS = 196
 
-#: Thresholds of the curve, in multiples of even attention (1 / tokens); the published one is 1.568 of it.
-MULTIPLES = (0.25, 0.5, 1.0, 1.568, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)
+#: The published threshold in multiples of even attention (1 / tokens).
+PUBLISHED_MULTIPLE = PUBLISHED_THRESHOLD * PUBLISHED_TOKENS
+
+#: Thresholds of the curve, in such multiples.
+MULTIPLES = (0.25, 0.5, 1.0, PUBLISHED_MULTIPLE, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)
 
 _SCORES = ("pointing", "iou", "dice", "recall", "precision", "contrast_to_noise")
 
@@ -112,7 +115,7 @@ class Grounding(Measure):
 
 
 def attention_threshold(tokens: int, threshold: float = PUBLISHED_THRESHOLD) -> float:
-    """The published threshold for any grid size: the same multiple of uniform attention, 1.568 / tokens.
+    """The published threshold for any grid size: the same multiple of uniform attention, :data:`PUBLISHED_MULTIPLE`.
 
     Attention sums to 1, so that a token of a finer grid holds less of it: threshold · 196 / tokens.
     """
