@@ -75,7 +75,8 @@ def _segmentation(metrics: Metrics) -> Iterator[Tile]:
         return
     shown, label = figure(block, "positives"), readable(at(block, "label", default="the finding"))
     if figure(block, "dice_positives") is not None:
-        detail = f"{_between(block, ends(block, 'dice_positives_interval'))} · {counted(int(shown or 0), 'image')} with {label}"
+        detail = f"{_between(block, ends(block, 'dice_positives_interval'))} · {counted(int(shown or 0), 'image')}"
+        detail += f" with {label}"
         yield Tile(
             "Dice where it is there", number(figure(block, "dice_positives"), 3), detail, drawn(block, "dice_positives")
         )
@@ -98,7 +99,7 @@ def _pairs(metrics: Metrics) -> Iterator[Tile]:
         detail = f"{_between(block, ends(row, 'interval'))} · {counted(at(row, 'n', default=0), noun)}"
         detail += f" · {than} {number(best, 3)}" if best is not None else ""
         name = "Answers that are right" if key == "answers" else "Classes that are right"
-        yield Tile(name, number(figure(row, "accuracy"), 3), detail, verdict(row, "accuracy", best, than))
+        yield Tile(name, number(figure(row, "accuracy"), 3), detail, verdict(row, "accuracy", best))
 
 
 def _retrieval(metrics: Metrics) -> Iterator[Tile]:
@@ -106,8 +107,9 @@ def _retrieval(metrics: Metrics) -> Iterator[Tile]:
         for key, name in (("image_to_text", "Text found for an image"), ("text_to_image", "Image found for a text")):
             row = at(measured, key, default={})
             if figure(row, "R@1") is not None:
-                detail = f"R@1, {_between(measured, ends(row, 'R@1_interval'))} · chance {number(figure(row, 'R@1_chance'), 3)}"
-                yield Tile(name, number(figure(row, "R@1"), 3), f"{detail} · {way}", retrieved(row))
+                detail = f"R@1, {_between(measured, ends(row, 'R@1_interval'))}"
+                detail += f" · chance {number(figure(row, 'R@1_chance'), 3)} · {way}"
+                yield Tile(name, number(figure(row, "R@1"), 3), detail, retrieved(row))
         break
 
 

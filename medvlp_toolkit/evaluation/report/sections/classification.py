@@ -96,10 +96,10 @@ def _findings(models: Models, key: str) -> Section:
         Column("Present"),
         Column("AUC", "bar", small=f"axis from {low:g} to 1"),
         Column(level_of(blocks)),
+        Column("Verdict", "text"),
         Column("AP (chance)", explained="Average precision: area under the precision-recall curve. "
                "Chance is the share of images that show the finding."),
         Column("ECE", explained="Expected calibration error: how far probabilities are off in the mean"),
-        Column("Verdict", "text"),
     ]  # fmt: skip
     parts: list[Part] = [Text(_lead(key)), Legend(), Table(f"{title}: figures per finding", columns, rows)]
     if excluded:
@@ -129,9 +129,9 @@ def _figures(rows: Sequence[Metrics], low: float) -> list[Cell]:
         counts(rows, "positives", "n") if any(at(row, "n") is not None for row in rows) else Cell([]),
         auc,
         interval_cell(rows, "auc_interval", explained=f"DeLong, patients clustered: {delong}"),
+        verdict_cell([verdict(row, "auc", 0.5) for row in rows]),
         numbers(rows, "average_precision", 2, _prevalence),
         numbers(rows, "ece"),
-        verdict_cell([verdict(row, "auc", 0.5) for row in rows]),
     ]
 
 

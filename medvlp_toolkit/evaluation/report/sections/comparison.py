@@ -113,8 +113,8 @@ def _ranking(models: Models, compared: Mapping[str, Any]) -> list[Part]:
             else "The data does not distinguish the two."
         )
         test = "" if p is None else f", p {'' if p < 0.001 else '= '}{_p(p)}"
-        mean = f"AUC, mean over {macro['labels']} labels ({level_of(compared)} {_range(macro['interval'], 4)}){test}. {said}"
-        parts.append(Text(f" {mean}", "verdict", signed(difference, 4)))
+        mean = f" AUC, mean over {macro['labels']} labels ({level_of(compared)} {_range(macro['interval'], 4)}){test}."
+        parts.append(Text(f"{mean} {said}", "verdict", signed(difference, 4)))
     rows, reach = [], _reach(compared)
     for label, row in rows_at(compared, "labels").items():
         difference, bounds = figure(row, "difference"), ends(row, "interval")

@@ -20,6 +20,7 @@ from medvlp_toolkit.evaluation.report.parts import (
     Table,
     Text,
     at,
+    count,
     counts,
     figure,
     level_of,
@@ -106,39 +107,35 @@ def _accuracy(blocks: Sequence[Any], caption: str) -> Table:
     """A row per group of questions, with controls that were given other images."""
     categories = union([rows_at(block, "categories") for block in blocks])
     groups = [(name, ("categories", name), "") for name in categories]
-    groups += [
-        (name, (name,), "total") for name in ("open", "closed", "overall") if any(rows_at(b).get(name) for b in blocks)
-    ]
+    wide = [name for name in ("open", "closed", "overall") if any(at(block, name) for block in blocks)]
+    groups += [(name, (name,), "total") for name in wide]
     rules = [rule for rule in union([rows_at(block, "baselines") for block in blocks]) if rule in _BASELINES]
     controls = union([rows_at(block, "controls") for block in blocks])
-    than = GUESSING if any(rows_at(block, "classes", "classes") for block in blocks) else WITHOUT_LOOKING
     rows = []
     for name, keys, kind in groups:
         measured: list[Mapping[str, Any]] = [at(block, *keys, default={}) for block in blocks]
         best = [guess(block, name) for block in blocks]
+        others = [[at(block, "controls", control, *keys) for block in blocks] for control in controls]
         cells = [
             counts(measured, "n"),
             bar_cell(measured, "accuracy", references=best[:1], name="correct", intervals="interval"),
             interval_cell(measured, "interval"),
+            verdict_cell([verdict(row, "accuracy", chance) for row, chance in zip(measured, best, strict=True)]),
             *(numbers([at(block, "baselines", rule) for block in blocks], name, 3) for rule in rules),
-            *(
-                numbers([at(block, "controls", control, *keys) for block in blocks], "accuracy", 3)
-                for control in controls
-            ),
-            numbers(measured, "bound", 3),
-            counts(measured, "unseen"),
-            verdict_cell([verdict(row, "accuracy", chance, than) for row, chance in zip(measured, best, strict=True)]),
+            *(numbers(control, "accuracy", 3) for control in others),
+            numbers(measured, "bound", 3, lambda row: f"({count(at(row, 'unseen'))} unseen)"),
         ]
         rows.append(Row(name, cells, kind))
     columns = [
         Column("Number"),
         Column("Correct", "bar"),
         Column(level_of({str(place): block for place, block in enumerate(blocks)})),
+        Column("Verdict", "text"),
         *(_BASELINES[rule] for rule in rules),
         *(Column(control, explained="The same questions with other images") for control in controls),
-        Column("Bound", explained="The highest accuracy that answers missing from training leave possible"),
-        Column("Unseen", explained="True answers that training lacks"),
-        Column("Verdict", "text"),
+        Column(
+            "Bound", explained="The highest accuracy that true answers missing from training (unseen) leave possible"
+        ),
     ]
     return Table(caption, columns, rows)
 
@@ -164,9 +161,10 @@ def retrieval(models: Models) -> list[Section]:
     for way in ways:
         measured = [block.get(way, {}) for block in blocks]
         rows = [_direction(measured, key, name) for key, name in _DIRECTIONS.items()]
-        columns = [Column("Queries"), Column("Candidates"), Column("R@1", "bar"), Column("95 % CI")]
-        columns += [Column(rank) for rank in _RANKS[1:]]
-        columns += [Column("Median rank"), Column("Verdict on R@1", "text")]
+        columns = [
+            *(Column("Queries"), Column("Candidates"), Column("R@1", "bar"), Column("95 % CI")),
+            *(Column("Verdict", "text"), *(Column(rank) for rank in _RANKS[1:]), Column("Median rank")),
+        ]
         parts += [Heading(f"Scored with {way}"), Table(f"Retrieval, {way}", columns, rows)]
     return [Section("retrieval", "Retrieval", "Retrieval", parts)]
 
@@ -178,15 +176,14 @@ def retrieved(row: Metrics) -> str:
 
 def _direction(measured: Sequence[Any], key: str, name: str) -> Row:
     rows = [at(part, key, default={}) for part in measured]
-
     cells = [
         counts(rows, "queries"),
         counts(rows, "candidates"),
         bar_cell(rows, "R@1", references=[figure(rows[0], "R@1_chance")], name="R@1"),
         interval_cell(rows, "R@1_interval"),
+        verdict_cell([retrieved(row) for row in rows]),
         *(numbers(rows, rank, 3, partial(_chance, rank=rank)) for rank in _RANKS[1:]),
         numbers(rows, "median_rank", 1),
-        verdict_cell([retrieved(row) for row in rows]),
     ]
     return Row(name, cells)
 
