@@ -8,6 +8,7 @@ from typing import Any
 from medvlp_toolkit.evaluation.report.parts import Cell, at, ends, figure
 
 UNDECIDED = "no interval, no verdict"
+UNKNOWN = "nothing to compare with"
 TOO_FEW = "too few to judge"
 EXPLAINED = (
     "The verdict compares the interval with what guessing gives: “not better” means that the interval holds it, so "
@@ -28,7 +29,9 @@ def verdict(row: Any, key: str, chance: float | None, than: str = "guessing") ->
     if value is None or at(row, "few") is True or figure(row, "n") == 0:
         return TOO_FEW
     between = ends(row, f"{key}_interval") or ends(row, "interval")
-    if between is None or chance is None:
+    if chance is None:
+        return UNKNOWN
+    if between is None:
         return UNDECIDED
     if between[0] > chance:
         return f"better than {than}"
@@ -42,7 +45,7 @@ def tone(text: str) -> str:
 
 _TONES = (("better", "good"), ("not better", "bad"), ("worse", "bad"))
 #: A sorted column runs from worse to better.
-_ORDER = ("worse", "not better", "too few", "no interval", "better")
+_ORDER = ("worse", "not better", "too few", "no interval", "nothing", "better")
 
 
 def verdict_cell(texts: Sequence[str]) -> Cell:

@@ -133,9 +133,7 @@ def _accuracy(blocks: Sequence[Any], caption: str) -> Table:
         Column("Verdict", "text"),
         *(_BASELINES[rule] for rule in rules),
         *(Column(control, explained="The same questions with other images") for control in controls),
-        Column(
-            "Bound", explained="The highest accuracy that true answers missing from training (unseen) leave possible"
-        ),
+        Column("Bound", explained="The highest accuracy that answers missing from training (unseen) leave possible"),
     ]
     return Table(caption, columns, rows)
 
