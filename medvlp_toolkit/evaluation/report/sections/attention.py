@@ -137,7 +137,12 @@ def _over_thresholds(
         return []
     said = "The dashed line is the threshold used above." if mark is not None else ""
     beside = f" Left: {models.names[0]}; right: {models.names[1]}." if models.compared else ""
-    return [Heading("Overlap over thresholds"), Text(said + beside), Legend(charts.OVERLAPS), Charts(figures)]
+    return [
+        Heading("Overlap over thresholds"),
+        Text(said + beside),
+        Legend([_OVERLAPS[key].name for key in charts.OVERLAPS]),
+        Charts(figures),
+    ]
 
 
 def laterality(models: Models) -> list[Section]:

@@ -28,6 +28,7 @@ from medvlp_toolkit.evaluation.report.parts import (
     rows_at,
     signed,
 )
+from medvlp_toolkit.evaluation.report.tasks import row_noun
 from medvlp_toolkit.evaluation.results.tables import number
 from medvlp_toolkit.evaluation.statistics.comparison import compare_results, compare_shares
 
@@ -67,7 +68,7 @@ def comparison(models: Models, folders: tuple[str, str]) -> list[Section]:
 def _lead(models: Models, compared: Mapping[str, Any], rest: str) -> Text:
     images = count(models.results[0].scores.num_rows)
     return Text(
-        f"Both models saw the same {images} {compared.get('rows_are', 'images')}. Difference is {models.short[0]} − "
+        f"Both models saw the same {images} {row_noun(models.results[0])}s. Difference is {models.short[0]} − "
         f"{models.short[1]}. Intervals resample patients ({count(compared['replicates'])} times, the same draws for "
         f"both){rest}"
     )
@@ -83,7 +84,7 @@ def _shares(models: Models, compared: Mapping[str, Any], noun: str) -> list[Part
     apart = bounds is not None and not bounds[0] <= 0 <= bounds[1]
     said = f"{a if compared['difference'] > 0 else b} is better." if apart else "The data does not distinguish the two."
     return [
-        _lead(models, {**compared, "rows_are": "questions or texts"}, "."),
+        _lead(models, compared, "."),
         Legend(),
         Text(
             f" ({level_of(compared)} {_range(bounds, 4)}) of the {noun}: {number(compared['first'], 3)} and "
