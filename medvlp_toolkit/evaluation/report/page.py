@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -87,17 +88,6 @@ def render(
     names: tuple[str, str] | None = None,
 ) -> str:
     """The page as text; arguments as for :func:`write_report`, and ``folders``: what messages call the results."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("medvlp_toolkit.evaluation.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"duration": _duration, "readable": readable, "significant": significant, "tone": tone}
-    templates = resources.files("medvlp_toolkit.evaluation.report") / "templates"
     models = _models([first] if second is None else [first, second], folders, names)
     first = models.results[0]
     noun = row_noun(first)
@@ -106,8 +96,8 @@ def render(
     facts += [overview.counted(patients, "patient")] if noun != "text" else []
     sections = comparison(models, folders) + [section for make in _SECTIONS for section in make(models)]
     context = {
-        "style": (templates / "style.css").read_text(encoding="utf-8"),
-        "script": (templates / "script.js").read_text(encoding="utf-8"),
+        "style": _template("style.css"),
+        "script": _template("script.js"),
         "version": mv.__version__,
         "title": title or first.run.get("title") or "Evaluation",
         "models": models,
@@ -122,13 +112,34 @@ def render(
         "galleries": [],
     }
     context["sides"] = _sides(sections, images and any(result.cases is not None for result in models.results))
-    page = environment.get_template("page.html.j2").render(context)
+    template = _environment().get_template("page.html.j2")
+    page = template.render(context)
     if images:
         budget = LARGEST - len(page.encode()) - 500_000
         shown = len(models.results)
         context["galleries"] = [_gallery(result, budget // shown) for result in models.results]
-        page = environment.get_template("page.html.j2").render(context)
+        page = template.render(context)
     return page
+
+
+@lru_cache
+def _environment() -> Any:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("medvlp_toolkit.evaluation.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"duration": _duration, "readable": readable, "significant": significant, "tone": tone}
+    return environment
+
+
+def _template(name: str) -> str:
+    folder = resources.files("medvlp_toolkit.evaluation.report") / "templates"
+    return (folder / name).read_text(encoding="utf-8")
 
 
 def _models(given: list[Results], folders: tuple[str, str], names: tuple[str, str] | None) -> Models:

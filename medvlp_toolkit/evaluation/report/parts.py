@@ -76,6 +76,11 @@ class Table:
     rows: Sequence[Row]
     part: str = "table"
 
+    @property
+    def several(self) -> bool:
+        """Whether a cell has lines of several models."""
+        return any(len(cell.lines) > 1 for row in self.rows for cell in row.cells)
+
 
 @dataclass(frozen=True, slots=True)
 class Text:
@@ -107,6 +112,11 @@ class Charts:
 
     figures: Sequence[tuple[str, str, Sequence[str]]]
     part: str = "charts"
+
+    @property
+    def width(self) -> str:
+        """The class of the style sheet: of charts alone, or two beside one another."""
+        return "pairs" if any(len(drawn) > 1 for _, _, drawn in self.figures) else "singles"
 
 
 @dataclass(frozen=True, slots=True)

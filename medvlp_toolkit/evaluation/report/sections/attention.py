@@ -137,12 +137,8 @@ def _over_thresholds(
         return []
     said = "The dashed line is the threshold used above." if mark is not None else ""
     beside = f" Left: {models.names[0]}; right: {models.names[1]}." if models.compared else ""
-    return [
-        Heading("Overlap over thresholds"),
-        Text(said + beside),
-        Legend([_OVERLAPS[key].name for key in charts.OVERLAPS]),
-        Charts(figures),
-    ]
+    legend = Legend([_OVERLAPS[key].name for key in charts.OVERLAPS])
+    return [Heading("Overlap over thresholds"), Text(said + beside), legend, Charts(figures)]
 
 
 def laterality(models: Models) -> list[Section]:

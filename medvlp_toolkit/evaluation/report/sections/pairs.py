@@ -123,7 +123,7 @@ def _accuracy(blocks: Sequence[Any], caption: str) -> Table:
             verdict_cell([verdict(row, "accuracy", chance) for row, chance in zip(measured, best, strict=True)]),
             *(numbers([at(block, "baselines", rule) for block in blocks], name, 3) for rule in rules),
             *(numbers(control, "accuracy", 3) for control in others),
-            numbers(measured, "bound", 3, lambda row: f"({count(at(row, 'unseen'))} unseen)"),
+            numbers(measured, "bound", 3, lambda row: f"({count(at(row, 'unseen'))})"),
         ]
         rows.append(Row(name, cells, kind))
     columns = [
@@ -133,7 +133,7 @@ def _accuracy(blocks: Sequence[Any], caption: str) -> Table:
         Column("Verdict", "text"),
         *(_BASELINES[rule] for rule in rules),
         *(Column(control, explained="The same questions with other images") for control in controls),
-        Column("Bound", explained="The highest accuracy that answers missing from training (unseen) leave possible"),
+        Column("Bound (unseen)", explained="What answers that training lacks leave possible, and how many"),
     ]
     return Table(caption, columns, rows)
 
