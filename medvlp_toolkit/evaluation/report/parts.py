@@ -71,9 +71,12 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Table:
+    """Rows under their columns; ``head`` is what the rows' names are of."""
+
     caption: str
     columns: Sequence[Column]
     rows: Sequence[Row]
+    head: str = "Name"
     part: str = "table"
 
     @property

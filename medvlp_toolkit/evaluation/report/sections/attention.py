@@ -79,9 +79,9 @@ def grounding(models: Models) -> list[Section]:
         f"{number(multiple, 3)} times even attention" if multiple is not None else f"attention {significant(threshold)}"
     )
     parts: list[Part] = [
-        *(Text(lead), Legend(), Table("Pointing per finding", columns, pointing), Heading("Overlap")),
+        *(Text(lead), Legend(), Table("Pointing per finding", columns, pointing, "Finding"), Heading("Overlap")),
         Text(f"Of the pixels above {limit} with the true region, each with its interval."),
-        Table("Overlap per finding", list(_OVERLAPS.values()), overlap),
+        Table("Overlap per finding", list(_OVERLAPS.values()), overlap, "Finding"),
     ]
     by_kind = sorted(entries, key=lambda entry: entry[0] == "findings")
     parts += _over_thresholds(models, by_kind, multiple)
@@ -158,7 +158,7 @@ def laterality(models: Models) -> list[Section]:
         entries = [(label, [at(result, "findings", label, default={}) for result in measured]) for label in findings]
         rows = [Row(readable(label), side_cells(found)) for label, found in entries]
         rows.append(Row("all", side_cells([at(result, "all", default={}) for result in measured]), "total"))
-        parts += [Heading(f"By {name}"), Table(f"Correct side by {name}", side_columns(measured), rows)]
+        parts += [Heading(f"By {name}"), Table(f"Correct side by {name}", side_columns(measured), rows, "Finding")]
     return [Section("laterality", "Left or right", "Left or right?", parts)]
 
 

@@ -101,7 +101,7 @@ def _findings(models: Models, key: str) -> Section:
                "Chance is the share of images that show the finding."),
         Column("ECE", explained="Expected calibration error: how far probabilities are off in the mean"),
     ]  # fmt: skip
-    parts: list[Part] = [Text(_lead(key)), Legend(), Table(f"{title}: figures per finding", columns, rows)]
+    parts: list[Part] = [Text(_lead(key)), Legend(), Table(f"{title}: figures per finding", columns, rows, "Finding")]
     if excluded:
         listed = ", ".join(map(readable, excluded))
         parts.append(Text(f"Not in the mean, because too few images show them or lack them: {listed}.", "note"))
@@ -188,6 +188,7 @@ def _operating_points(blocks: Sequence[Any], labels: Sequence[str]) -> list[Part
             f"Sensitivity, specificity and predictive values at thresholds of split {split}",
             [Column("Threshold"), *_RATES.values()],
             rows,
+            "Finding",
         ),
     ]
 

@@ -139,7 +139,7 @@ def _ranking(models: Models, compared: Mapping[str, Any]) -> list[Part]:
         ),
         *(Column("p"), Column("p (Holm)")),
     ]
-    parts.append(Table("Difference of the AUC per finding", columns, rows))
+    parts.append(Table("Difference of the AUC per finding", columns, rows, "Finding"))
     alone = at(compared, "only_first", default=[]) + at(compared, "only_second", default=[])
     if alone:
         listed = ", ".join(map(readable, alone))

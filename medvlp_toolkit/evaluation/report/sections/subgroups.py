@@ -78,7 +78,7 @@ def _division(models: Models, name: str) -> list[Part]:
     ]
     title = readable(name)
     each = Folded(f"Each finding by {title}", [_each(groups, title)])
-    return [Heading(title.capitalize()), Table(f"Mean AUC by {title}", columns, rows), each]
+    return [Heading(title.capitalize()), Table(f"Mean AUC by {title}", columns, rows, title.capitalize()), each]
 
 
 def _each(groups: Sequence[Any], title: str) -> Table:
@@ -90,4 +90,4 @@ def _each(groups: Sequence[Any], title: str) -> Table:
         return numbers(rows, "auc", 3, lambda row: f"{count(at(row, 'positives'))}/{count(at(row, 'n'))}")
 
     rows = [Row(readable(label), [cell(label, value) for value in values]) for label in labels]
-    return Table(f"AUC per finding by {title}", [Column(value) for value in values], rows)
+    return Table(f"AUC per finding by {title}", [Column(value) for value in values], rows, "Finding")
