@@ -59,9 +59,7 @@ def fetched_from_elsewhere(site: Path) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize(
-    "text", ['<script src="https://a.b/c.js">', '<link href="//a.b/c.css" rel="stylesheet">', "css"]
-)
+@pytest.mark.parametrize("text", ['<script src="https://a.b/c.js">', '<link href="//a.b/c.css">', "css"])
 def test_what_is_fetched_from_elsewhere_is_found(text: str, tmp_path: Path) -> None:
     if text == "css":
         (tmp_path / "style.css").write_text("@font-face {src: url('https://a.b/c.woff')}")
