@@ -14,7 +14,7 @@ import medvlp_toolkit as mv
 from medvlp_toolkit.evaluation.report import charts, overview
 from medvlp_toolkit.evaluation.report.gallery import gallery
 from medvlp_toolkit.evaluation.results.results import Results
-from medvlp_toolkit.evaluation.results.tables import duration, interval, number
+from medvlp_toolkit.evaluation.results.tables import duration, interval, labels_are, number
 from medvlp_toolkit.evaluation.statistics.comparison import compare_results
 
 #: The page is kept below this, in bytes; the gallery gives way.
@@ -90,6 +90,7 @@ def render(
         "sentence": overview.sentence(
             first.metrics, first.scores.num_rows, len(set(first.scores["patient_id"].to_pylist()))
         ),
+        "label_notes": {labels_are(result.metrics.get("labels")): None for result in both},
         "figures": [overview.key_figures(result.metrics) for result in both],
         "cautions": [overview.cautions(result.metrics) for result in both],
         "comparison": None if second is None else compare_results(second, first, names=(names[1], names[0])),
