@@ -97,6 +97,10 @@ REDUCED: dict[tuple[str, ...], dict[str, object]] = {
     ("medklip/prepare", "demo"): {"source::count": 160, "image_size": 64, "workers": 0},
     ("medklip/train", "demo"): {"image_size": 64, "epochs": 1, "batch_size": 16, "min_positives": 1},
     ("medklip/evaluate", "demo"): {"image_size": 64},
+    ("medklip/prepare", "weak_pairs"): _SMALL_STORE,
+    ("medklip/train", "weak_pairs"): {
+        "epochs": 1, "image_size": 64, "text_model_dir": "bert", "text_width": 768, "min_positives": 1,
+    },
     ("medklip/prepare",): _SMALL_STORE,
     ("medklip/train",): {
         "epochs": 1, "image_size": 64, "batch_size": 16, "image_encoder::depth": 18, "text_model::pretrained": "bert",
@@ -251,7 +255,9 @@ PAGES: dict[str, Page] = {
     ),
     "bundles/arl/docs/README.md": Page({"pip install": "slow"}, scene="arl"),
     "bundles/image_text_classification/docs/README.md": Page({f"{_RUN} $B/prepare.yaml": "slow"}),
-    "bundles/medklip/docs/README.md": Page({_OWN_DATA: "slow"}, scene="trained"),
+    "bundles/medklip/docs/README.md": Page(
+        {"python -m monai.bundle run run_prepare": "slow", _OWN_DATA: "slow"}, scene="trained"
+    ),
     "bundles/retrieval/docs/README.md": Page(
         {f"{_RUN} $B/prepare.yaml": "slow", f"{_RUN} bundles": "slow"},
         scene="arl",
@@ -259,7 +265,7 @@ PAGES: dict[str, Page] = {
         replaced={"--image_size 288": "--image_size 64"},
     ),
     "bundles/vqa/docs/README.md": Page({f"{_RUN} $B/prepare.yaml": "slow"}),
-    "plugins/medvlp-example/README.md": Page({"pip install": "fast"}, before={"pip install": "mv example/* ."}),
+    "plugins/medvlp-example/README.md": Page({"pip install": "fast"}, before={"pip install": "cd example"}),
 }
 
 

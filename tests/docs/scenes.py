@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from medvlp_medklip.label_maps import CHESTXRAY14_TO_MEDKLIP
 from medvlp_phantom import Phantom
 from tests.docs.commands import ROOT, fenced
 
@@ -51,24 +52,31 @@ def files(folder: Path, page: str, runs: bool) -> Path:
         shutil.copy(ROOT / "bundles/medklip/configs" / name, folder)
     shutil.copytree(ROOT / "plugins/medvlp-example", folder / "example", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("plugins", "constraints.txt", "requirements.txt"):
-        (folder / name).unlink(missing_ok=True)
         (folder / name).symlink_to(ROOT / name)
     own_images(folder / "my")
     reports(folder)
     if runs:
         published(folder)
+        weak_pairs(folder)
         text_model(folder / "bert")
-    for written in (ROOT / page, ROOT / "docs/lexicon.md", ROOT / "docs/report_filters.md"):
-        for text in fenced(written, "yaml"):
-            named = re.match(r"# (\w+\.yaml)", text)
-            if named is not None:
-                (folder / named.group(1)).write_text(text)
     source = "source:\n  _target_: medvlp_toolkit.data_sources.phantom\n  count: 40\n  size: 64\n"
     (folder / "my_source.yaml").write_text(source)
+    (folder / "my_lexicon.yaml").write_text(
+        "extends: default\nfindings:\n- concept: silicosis\n  entity: opacity\n  phrases: [silicosis]\n"
+    )
     (folder / "my_scheme.yaml").write_text("extends: nih14\nomit: [Hernia]\n")
     (folder / "my_overlay.yaml").write_text("epochs: 2\n")
     (folder / "my_headings.yaml").write_text("sections: {findings: [what we saw]}\n")
+    shown_files(folder, page)
     return folder
+
+
+def shown_files(folder: Path, page: str) -> None:
+    """The YAML that a page shows, under the name in its first line."""
+    for text in fenced(ROOT / page, "yaml"):
+        named = re.match(r"# (\w+\.yaml)", text)
+        if named is not None:
+            (folder / named.group(1)).write_text(text)
 
 
 def own_images(folder: Path) -> None:
@@ -146,6 +154,31 @@ def published(folder: Path) -> None:
             Image.open(image).convert("RGB").save(place / "images" / f"{figure}.jpg")
             lines.append(f"{figure}\tpicture {number} is bright in half {number % 4}")
         (place / "captions.txt").write_text("\n".join(lines) + "\n")
+
+
+def weak_pairs(folder: Path) -> None:
+    """What MedKLIP's ``weak_pairs.yaml`` reads: images with labels, boxes, another's report, and images with notes."""
+    draw, nih, covid = np.random.default_rng(0), folder / "data" / "nih_cxr", folder / "data" / "covid_cxr"
+    for place in (nih, covid):
+        (place / "images").mkdir(parents=True)
+        for number in range(60):
+            Image.fromarray(draw.integers(0, 255, (40, 40), np.uint8)).save(place / "images" / f"{number}.png")
+    labels = list(CHESTXRAY14_TO_MEDKLIP)
+    lines = {
+        nih / "labels.csv": ["image,split,patient_id,age,sex,view,labels"],
+        nih / "weak_pairs.csv": ["image,openi_uid"],
+        nih / "boxes.csv": ["image,label,x,y,w,h", "59.png,Effusion,0.1,0.1,0.2,0.2"],
+        covid / "pairs.csv": ["image,patient_id,note"],
+    }
+    for number in range(60):
+        split, found = ("train", "") if number < 30 else ("eval", "|".join(labels[number % 2 :: 2]))
+        lines[nih / "labels.csv"].append(f"{number}.png,{split},{number},50,F,PA,{found}")
+        lines[covid / "pairs.csv"].append(f"{number}.png,c{number},{('Left effusion.', 'No effusion.')[number % 2]}")
+        if split == "train":
+            lines[nih / "weak_pairs.csv"].append(f"{number}.png,CXR{number % 3}")
+    for path, rows in lines.items():
+        path.write_text("\n".join(rows) + "\n")
+    shutil.copy(folder / "NLMCXR_reports.tgz", folder / "data")
 
 
 def text_model(folder: Path) -> None:

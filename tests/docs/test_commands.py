@@ -14,7 +14,7 @@ import pytest
 
 from tests.docs.commands import PAGES, ROOT, Block, NotRun, command_blocks, how, left_out, page_of, runnable
 from tests.docs.programs import SITE, programs
-from tests.docs.scenes import files
+from tests.docs.scenes import files, shown_files
 
 BLOCKS = command_blocks()
 MINUTES_PER_BLOCK = 20
@@ -123,11 +123,9 @@ def test_the_commands_of_a_page_run(page: str, tmp_path: Path, request: pytest.F
         left = request.getfixturevalue(PAGES[page].scene)
         shutil.copytree(left, folder, symlinks=True)
         ran = {runnable(Block(page, text)) for text in json.loads((left / "printed.json").read_text())}
-        for name in ("bundles", "programs", "my", "ecgen-radiology", "mimic-cxr", "example"):
-            shutil.rmtree(folder / name)
-        shutil.rmtree(folder / "data" / "roco-dataset")
-        shutil.rmtree(folder / "data" / "vqa-med-2019")
-    scene(folder, page, runs=True)
+        shown_files(folder, page)
+    else:
+        scene(folder, page, runs=True)
     for block in of(page):
         if not isinstance(how(block), NotRun) and runnable(block) not in ran:
             run(block, folder)
