@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from tests.docs.commands import REDUCED, REDUCED_OPTIONS, ROOT
+from tests.docs.zygote import ADDRESS, MODULES, ask
 
 NAMES = ("python", "python3", "medvlp", "make", "pip", "pytest", "torchrun")
 #: Where what a block installs lies.
@@ -62,6 +63,8 @@ def main(name: str) -> NoReturn:
 
 
 def run(*arguments: str) -> NoReturn:
+    if ADDRESS in os.environ and arguments[0] == "-m" and arguments[1] in MODULES:
+        sys.exit(ask(arguments[1], list(arguments[2:])))
     os.execv(sys.executable, [sys.executable, *arguments])
 
 

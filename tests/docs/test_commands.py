@@ -7,7 +7,9 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ import pytest
 from tests.docs.commands import PAGES, ROOT, Block, NotRun, command_blocks, how, left_out, page_of, runnable
 from tests.docs.programs import SITE, programs
 from tests.docs.scenes import files, shown_files
+from tests.docs.zygote import ADDRESS
 
 BLOCKS = command_blocks()
 MINUTES_PER_BLOCK = 20
@@ -22,6 +25,18 @@ MINUTES_PER_BLOCK = 20
 
 def of(page: str) -> list[Block]:
     return [block for block in BLOCKS if block.page == page]
+
+
+@pytest.fixture(scope="session")
+def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Where the programs run what has long imports."""
+    address = str(tmp_path_factory.mktemp("zygote") / "socket")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([sys.executable, "-m", "tests.docs.zygote", address], env=environment) as process:
+        os.environ[ADDRESS] = address
+        yield
+        del os.environ[ADDRESS]
+        process.kill()
 
 
 def run(block: Block, folder: Path) -> str:
@@ -92,13 +107,13 @@ def test_the_short_commands_of_a_page_run(page: str, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(zygote: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What README's commands leave."""
     return left_by("README.md", tmp_path_factory.mktemp("trained"))
 
 
 @pytest.fixture(scope="session")
-def arl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def arl(zygote: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the commands of ARL's card leave."""
     return left_by("bundles/arl/docs/README.md", tmp_path_factory.mktemp("arl"))
 
@@ -115,6 +130,7 @@ def slow_pages() -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("zygote")
 @pytest.mark.parametrize("page", slow_pages())
 def test_the_commands_of_a_page_run(page: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """In the page's order; a block that the scene has run is not run again."""
