@@ -23,7 +23,7 @@ from medvlp_toolkit.evaluation.report.sections.subgroups import subgroups
 from medvlp_toolkit.evaluation.report.tasks import measured, row_noun, same_task
 from medvlp_toolkit.evaluation.report.verdicts import tone
 from medvlp_toolkit.evaluation.results.results import Results
-from medvlp_toolkit.evaluation.results.tables import duration
+from medvlp_toolkit.evaluation.results.tables import duration, labels_are
 from medvlp_toolkit.files import write_whole
 
 #: The page is kept below this, in bytes; the gallery gives way.
@@ -104,6 +104,7 @@ def render(
         "runs": [_run(result) for result in models.results],
         "facts": facts,
         "sentence": overview.sentence(first.metrics, first.scores.num_rows, noun, patients),
+        "label_notes": {labels_are(result.metrics.get("labels")): None for result in models.results},
         "figures": [overview.key_figures(result.metrics) for result in models.results],
         "cautions": [overview.cautions(result.metrics) for result in models.results],
         "sections": sections,
