@@ -29,8 +29,13 @@ def set_up(output_dir: str | Path | None = None, first_rank: bool = True) -> Non
     folder = None if output_dir is None else Path(output_dir)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
+        if first_rank:
+            (folder / TRACEBACK_FILE).unlink(missing_ok=True)  # of an earlier run
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            print("interrupted", file=sys.stderr)
+            return
         message = user_message(error)
         if message is None:
             sys.__excepthook__(kind, error, trace)
@@ -50,8 +55,11 @@ def set_up(output_dir: str | Path | None = None, first_rank: bool = True) -> Non
     warnings.filterwarnings("ignore", message=".*pin_memory.*")
     # A schedule counts batches; within an accumulation the optimiser has not stepped yet.
     warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
-    # The engines' own lines duplicate the progress lines.
+    # The engines' own lines duplicate the progress lines, and repeat an error that is shown at the end.
     logging.getLogger("ignite").setLevel(logging.WARNING)
+    logging.getLogger("ignite.engine").setLevel(logging.CRITICAL)
+    # The hub's client writes its retries itself; the root logger would repeat them.
+    logging.getLogger("huggingface_hub").propagate = False
     if not first_rank:
         logging.getLogger().setLevel(logging.WARNING)
     check_this_run()

@@ -17,7 +17,9 @@ from tests.architecture.uses import unused_definitions, unused_methods
 
 #: Folders and files of the core, from the bottom up: each imports only from layers beneath its own.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("version", "docstring", "known_plugins", "progress", "files", "shipped_bundles"),
+    ("terminal",),
+    ("version", "docstring", "known_plugins", "progress", "command_lines", "stop_signal", "files", "shipped_bundles"),
+    ("run_lines",),
     ("registry",),
     ("moved",),
     ("__init__",),

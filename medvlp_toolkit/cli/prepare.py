@@ -86,6 +86,7 @@ def _run(files: list[str], pairs: dict[str, Any], options: dict[str, Any]) -> li
     with progress_console().status("loading MONAI"):
         from monai.bundle import ConfigWorkflow
     logging.basicConfig(format="%(message)s")
+    logging.getLogger("medvlp_toolkit.progress").setLevel(logging.INFO)  # the summary is printed, on standard output
     # It warns about files that a bundle need not have.
     logging.getLogger("monai.bundle.workflows").setLevel(logging.CRITICAL)
     workflow = ConfigWorkflow(config_file=files, logging_file=False, workflow_type="train")
@@ -108,8 +109,6 @@ def _tell(summary: Any) -> None:
 
     if isinstance(summary, Summary):
         typer.echo(str(summary))
-        if summary.rejected:
-            typer.echo(f"what was left out, and why: {summary.store / 'rejected.csv'}")
 
 
 def _explain(error: Exception, files: Sequence[str]) -> tuple[str | None, int]:

@@ -109,6 +109,7 @@ def _command(configs: Sequence[str], pairs: dict[str, str], cpus: int) -> list[s
         'export MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)',
         "export MASTER_PORT=$((20000 + SLURM_JOB_ID % 20000))",
         f"export OMP_NUM_THREADS={cpus}",
+        'export PYTHONWARNINGS="ignore:parsing config_file:UserWarning"  # MONAI\'s; docs/python.md says it once',
         "",
         " \\\n  ".join(
             ["srun --kill-on-bad-exit=1 python -m monai.bundle run", f"--config_file {shlex.quote(files)}", *overrides]

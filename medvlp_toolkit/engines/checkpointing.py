@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-import signal
-import threading
 from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any, Literal
 
 import torch
@@ -44,13 +41,15 @@ from medvlp_toolkit.engines.ranks import (
 )
 from medvlp_toolkit.engines.run_configuration import RunConfiguration
 from medvlp_toolkit.files import write_whole
+from medvlp_toolkit.run_lines import training_stopped
+from medvlp_toolkit.stop_signal import StopSignal
 from medvlp_toolkit.weights.weights import mismatches
 
 logger = logging.getLogger(__name__)
 
 
 class Checkpointing:
-    """Writes checkpoints, goes on from the newest whole one, and stops cleanly on SIGTERM.
+    """Writes checkpoints, resumes from the newest whole one, and stops cleanly on SIGTERM and Ctrl-C.
 
     Attach it to the trainer last, on every process: what it saves includes what other handlers did in the same
     iteration. The first process writes; a file appears whole or not at all. MONAI's ``CheckpointSaver`` writes in place
@@ -58,7 +57,8 @@ class Checkpointing:
 
     A checkpoint is written after every epoch, and ``every`` iterations within one as soon as the optimiser has stepped:
     an accumulation is not cut in two. On SIGTERM (a batch system takes the machine back) one is written after the
-    optimiser's next step, and the process ends with status 0.
+    optimiser's next step, and the process ends with status 0; on the first Ctrl-C (SIGINT) likewise, with status 130.
+    A second Ctrl-C stops at once, unless several processes train: their launcher forwards the first to each of them.
 
     Args:
         folder: of the run.
@@ -96,20 +96,19 @@ class Checkpointing:
         self.resume = resume
         self.guard = guard
         self._due = False
-        self._asked_to_stop = False
-        self._before: Any = None
+        self._stop = StopSignal()
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._after_iteration)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._after_epoch)
-        engine.add_event_handler(Events.COMPLETED, lambda _: self._restore_signal())
+        engine.add_event_handler(Events.COMPLETED, lambda _: self._stop.restore())
 
     # -- going on ---------------------------------------------------------------------------------
 
     def _start(self, engine: Any) -> None:
         control_group()  # made here, where every process is
-        self._watch_signal()
+        self._stop.watch(second_ends=not is_distributed())
         if is_first_rank():
             self.folder.mkdir(parents=True, exist_ok=True)
             remove_unfinished(self.folder)
@@ -139,9 +138,9 @@ class Checkpointing:
             problem = next((told for told in of_all_ranks(problem) if told), None)
             if problem is None:
                 if problems and is_first_rank():
-                    logger.warning("%s; going on from %s", "; ".join(problems), path)
+                    logger.warning("%s; resuming from %s", "; ".join(problems), path)
                 self._load(engine, checkpoint)
-                logger.info("going on from %s", path)
+                logger.info("resuming from %s", path)
                 return
             problems.append(problem)
         raise ValueError(f"nothing in {self.folder} can be gone on from: {'; '.join(problems)}")
@@ -188,7 +187,7 @@ class Checkpointing:
             return
         if engine.state.iteration % engine.state.epoch_length == 0:
             return  # the epoch's own checkpoint follows, after validation
-        stop = any_rank(self._asked_to_stop)
+        stop = any_rank(self._stop.asked is not None)
         if self._due or stop:
             self._save(engine)
         if stop:
@@ -196,7 +195,7 @@ class Checkpointing:
 
     def _after_epoch(self, engine: Any) -> None:
         self._save(engine)
-        if any_rank(self._asked_to_stop):
+        if any_rank(self._stop.asked is not None):
             self._end(engine)
 
     def _save(self, engine: Any) -> None:
@@ -220,29 +219,15 @@ class Checkpointing:
 
     # -- being stopped ------------------------------------------------------------------------------
 
-    def _watch_signal(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGTERM, self._note_signal)
-
-    def _note_signal(self, number: int, frame: FrameType | None) -> None:
-        self._asked_to_stop = True
-
-    def _restore_signal(self) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGTERM, self._before)
-            self._before = None
-
     def _end(self, engine: Any) -> None:
-        self._restore_signal()
+        self._stop.restore()
         if is_first_rank():
-            logger.warning(
-                "stopped by SIGTERM after iteration %d, a checkpoint is written; resume.yaml goes on from it",
-                engine.state.iteration,
-            )
+            file = checkpoints_in(self.folder)[0]
+            logger.warning("%s", training_stopped(self._stop.name, engine.state.iteration, file))
         if is_distributed():
             dist.barrier(group=control_group())
             dist.destroy_process_group()
-        raise SystemExit(0)
+        raise SystemExit(self._stop.status)
 
 
 class BestCheckpoint:

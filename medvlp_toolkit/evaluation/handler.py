@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,9 +18,13 @@ from medvlp_toolkit.evaluation.results.label_origin import label_origin
 from medvlp_toolkit.evaluation.results.results import RUN_FILE, Results
 from medvlp_toolkit.evaluation.results.run_record import run_record
 from medvlp_toolkit.evaluation.results.tables import print_summary
+from medvlp_toolkit.evaluation.scoring_progress import ScoringProgress
+from medvlp_toolkit.progress import duration
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+logger = logging.getLogger(__name__)
 
 _DESCRIPTION = ("patient_id", "split", "sex", "age", "view")
 
@@ -61,6 +66,7 @@ class Evaluation:
         self.seconds = seconds
 
     def attach(self, engine: Engine) -> None:
+        ScoringProgress(self.about).attach(engine)
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, lambda e: self.collect(e.state.output))
         engine.add_event_handler(Events.COMPLETED, self._complete)
@@ -70,8 +76,15 @@ class Evaluation:
         self.begin()
 
     def _complete(self, engine: Engine) -> None:
+        if self.writes:
+            passed = duration(time.perf_counter() - self._started)
+            logger.info("scored in %s; computing metrics and their intervals", passed)
         self.replace_results()
         self.finish(engine)
+
+    def about(self) -> str:
+        """What is done with the data set, for the first log line."""
+        return "evaluating" + (f" {self.checkpoint} on" if self.checkpoint else "")
 
     def begin(self) -> None:
         """Reset the state of an earlier run."""
@@ -117,7 +130,12 @@ class Evaluation:
             metrics["labels"] = about["labels"] = origin
         run = run_record(self.config, self.checkpoint, device, metrics["seconds"], **about)
         Results.write(self.output_dir, table, metrics, run, cases)
-        print_summary(metrics, {"metrics": self.output_dir / "metrics.json", **(paths or {})}, self.title, tables)
+        page = self.output_dir / "report.html"
+        follows: dict[str, Path | str] = {
+            "next, all of it on one page": f"medvlp report {self.output_dir} --out {page}"
+        }
+        written: dict[str, Path | str] = {"metrics": self.output_dir / "metrics.json", **(paths or {}), **follows}
+        print_summary(metrics, written, self.title, tables)
 
     def described(self, rows: NDArray[np.int64]) -> dict[str, Any]:
         """Columns of the store that go into a scores table."""

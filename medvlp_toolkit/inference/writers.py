@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from ignite.engine import Engine, Events
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 
 from medvlp_toolkit.data.batches.dataset import StudyDataset
@@ -22,15 +22,19 @@ from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
 from medvlp_toolkit.evaluation.maps.map_files import SUFFIX, item_of, map_formats, map_on_file, write_nifti
 from medvlp_toolkit.evaluation.maps.overlays import Overlay, write_overlays
 from medvlp_toolkit.evaluation.maps.volume_slices import slice_overlay
+from medvlp_toolkit.evaluation.results.names import Names, readable, write_names
 from medvlp_toolkit.evaluation.results.results import write_probabilities
+from medvlp_toolkit.evaluation.scoring_progress import ScoringProgress
 from medvlp_toolkit.evaluation.step import EvaluationStep
 from medvlp_toolkit.files import name_part
+from medvlp_toolkit.terminal import console
 
 LIST_FILE = "maps.csv"
 
 
 class ProbabilityWriter:
-    """Writes ``probabilities.csv``, a row per image and a column per entity, and heat maps.
+    """Writes ``probabilities.csv``, a row per image and a column per entity, ``entities.csv`` (the entities' readable
+    names) and heat maps.
 
     Heat maps are named by running numbers and entities, never by their images; ``heat_maps/maps.csv`` lists which is
     whose. As ``png`` they lie over the image (of a volume: over the slice across the body with the highest value); as
@@ -43,6 +47,7 @@ class ProbabilityWriter:
         heat_maps_of: entities to draw for every image; empty draws the highest-scoring ones.
         heat_maps: how many of those; 0 draws none.
         not_drawn: entities that are drawn only when ``heat_maps_of`` names them, such as normal findings.
+        names: readable names of the entities, in their order or by id; those that are missing are shown by their id.
         save_maps: ``png``, ``npy``, ``nifti``, or several of them.
         most_pictures: images after this many get no heat map; the CSV has them all.
         attention_layers: one layer of the fusion module, several to average, or None for all (as published).
@@ -60,6 +65,7 @@ class ProbabilityWriter:
         attention_layers: int | Sequence[int] | None = None,
         grid: Sequence[int] | None = None,
         not_drawn: Sequence[str] = (),
+        names: Sequence[str] | Names | None = None,
     ) -> None:
         unknown = sorted(set(heat_maps_of) - set(entities))
         if unknown:
@@ -69,6 +75,7 @@ class ProbabilityWriter:
             raise ValueError(f"new entities repeat the model's own: {', '.join(twice)}; give them other ids")
         self.entities = tuple(entities)
         self.not_drawn = frozenset(not_drawn)
+        self.names = dict(names if isinstance(names, Mapping) else zip(self.entities, names or (), strict=False))
         self.output_dir = Path(output_dir)
         self.grid = grid
         self.heat_maps_of = tuple(heat_maps_of)
@@ -101,6 +108,7 @@ class ProbabilityWriter:
                 old.unlink()
 
     def attach(self, engine: Engine) -> None:
+        ScoringProgress("scoring", "image").attach(engine)
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
         engine.add_event_handler(Events.COMPLETED, self._finish)
@@ -132,10 +140,10 @@ class ProbabilityWriter:
         stem = self.maps_dir / f"map_{len(self._maps):03d}_{name_part(entity)}"
         if "png" in self.formats:
             if heat.ndim == 2:
-                self._overlays.append(Overlay(item["image"], heat, entity, score, shift=shift))
+                overlay = Overlay(item["image"], heat, entity, score, shift=shift)
             else:
-                sliced = slice_overlay(item["image"], heat, entity, score, shift=shift, affine=item["affine"])
-                self._overlays.append(sliced)
+                overlay = slice_overlay(item["image"], heat, entity, score, shift=shift, affine=item["affine"])
+            self._overlays.append(replace(overlay, name=readable(entity, self.names)))
         if "npy" in self.formats:
             self.maps_dir.mkdir(parents=True, exist_ok=True)
             np.save(stem.with_name(stem.name + SUFFIX["npy"]), heat)
@@ -154,25 +162,27 @@ class ProbabilityWriter:
         scores = np.concatenate(self._scores)
         table = write_probabilities(self.output_dir / "probabilities.csv", self._names, scores, self.entities)
         write_overlays(self.maps_dir, self._overlays)
-        console = Console()
+        out = console()
         if len(self._names) == 1:
-            console.print(self._one(scores[0]))
-        console.print(f"probabilities of {len(self.entities)} entities: {table}", soft_wrap=True, highlight=False)
+            out.print(self._one(scores[0]))
+        write_names(self.output_dir / "entities.csv", self.entities, self.names)
+        out.print(f"probabilities of {len(self.entities)} entities: {table}", soft_wrap=True, highlight=False)
         if self._maps:
             self._list_maps()
-            console.print(f"heat maps: {self.maps_dir}", soft_wrap=True, highlight=False)
+            out.print(f"heat maps: {self.maps_dir}", soft_wrap=True, highlight=False)
 
     def _list_maps(self) -> None:
         with (self.maps_dir / LIST_FILE).open("w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(["map", "image", "entity", "probability"])
+            writer.writerow(["map", "image", "entity", "probability", "name"])
             for number, (name, entity, score) in enumerate(self._maps, start=1):
-                writer.writerow([number, name, entity, f"{score:.4f}"])
+                shown = self.names.get(entity, entity.replace("_", " "))
+                writer.writerow([number, name, entity, f"{score:.4f}", shown])
 
     def _one(self, scores: NDArray[np.float32]) -> Table:
         table = Table("entity", "probability", title="Highest of all entities")
         for q in np.argsort(-scores)[:10]:
-            table.add_row(self.entities[int(q)], f"{scores[int(q)]:.3f}")
+            table.add_row(readable(self.entities[int(q)], self.names), f"{scores[int(q)]:.3f}")
         return table
 
 
@@ -211,6 +221,7 @@ class FeatureWriter:
         self._filled = 0
 
     def attach(self, engine: Engine) -> None:
+        ScoringProgress("computing features of").attach(engine)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
         engine.add_event_handler(Events.COMPLETED, self._finish)
 
@@ -235,4 +246,4 @@ class FeatureWriter:
             writer.writerow(["row", *columns])
             for number, row in enumerate(self.dataset.rows.tolist()):
                 writer.writerow([number, *(values[row] for values in columns.values())])
-        Console().print(f"{self._filled} features: {self.output_dir / 'features.npy'}", soft_wrap=True, highlight=False)
+        console().print(f"{self._filled} features: {self.output_dir / 'features.npy'}", soft_wrap=True, highlight=False)

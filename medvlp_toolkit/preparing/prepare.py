@@ -22,7 +22,14 @@ from typing import Any
 
 import xxhash
 
-from medvlp_toolkit.data.contracts import Fingerprinted, ReadsSections, ReportFilter, image_reader, mask_reader
+from medvlp_toolkit.data.contracts import (
+    Fingerprinted,
+    KnowledgeSource,
+    ReadsSections,
+    ReportFilter,
+    image_reader,
+    mask_reader,
+)
 from medvlp_toolkit.data.headings import Headings, read_headings, shipped_headings
 from medvlp_toolkit.data.records import Study
 from medvlp_toolkit.data.sections import DEFAULT_SECTIONS
@@ -45,7 +52,8 @@ from medvlp_toolkit.preparing.listing import Listing, encoded
 from medvlp_toolkit.preparing.packing import Annotator, ChunkPacker, Row
 from medvlp_toolkit.preparing.splits import LeakCheck, LeakError
 from medvlp_toolkit.preparing.tables import batches, write_tables
-from medvlp_toolkit.progress import Progress
+from medvlp_toolkit.progress import Progress, duration
+from medvlp_toolkit.terminal import show_log_lines
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +93,8 @@ class Summary:
     tally: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        left_out = ", ".join(f"{count} {reason}" for reason, count in self.rejected.items())
+        common = sorted(self.rejected.items(), key=lambda item: -item[1])
+        left_out = ", ".join(f"{count} {reason}" for reason, count in common)
         what = "studies" if self.studies in (0, self.stored) else f"images (of {self.studies} studies)"
         lines = [
             f"{self.store}: {self.stored} of {self.listed} {what} stored"
@@ -94,6 +103,8 @@ class Summary:
             + f" + {sum(self.rejected.values())} rejected"
             + (f" + {self.passed_over} of other views" if self.passed_over else ""),
         ]
+        if self.rejected:
+            lines.append(f"what was left out, and why: {self.store / 'rejected.csv'}")
         if self.splits:
             lines.append("splits: " + ", ".join(f"{name} {count}" for name, count in self.splits.items()))
         lines.append(f"no section that is read: {self.unread}; no finding: {self.without_findings}")
@@ -102,7 +113,7 @@ class Summary:
         else:
             rate = (self.listed - self.resumed_from) / self.seconds if self.seconds else 0.0
             begun = f" (went on after {self.resumed_from})" if self.resumed_from else ""
-            lines.append(f"{self.seconds:.1f} s, {rate:.0f} studies/s{begun}")
+            lines.append(f"{duration(self.seconds)}, {rate:.0f} studies/s{begun}")
         return "\n".join([*lines, *self.tally])
 
 
@@ -127,6 +138,7 @@ class Prepare:
         entity_linker: the same for mentions of a knowledge source's concepts.
         positions: ids of the positions that a recipe trains with, so that a filter which places findings elsewhere is
             refused before anything is written; None for recipes that read no positions.
+        concepts: knowledge sources with the readable names of entities and positions; the store keeps those it needs.
         tokenizer: hub name, folder, ``tokenizer.json`` or object whose token ids are stored beside the text.
         text_length: tokens after which texts are cut.
         sections: report sections whose text supervises; None: those that the report filter reads, else
@@ -142,7 +154,7 @@ class Prepare:
         workers: worker processes (None: all cores, 0: none).
         scheduler: address of a Dask scheduler whose cluster does the work instead.
         overwrite: replace a complete store that was made from other data or settings.
-        progress: show a progress bar (None: if standard error is a terminal).
+        progress: show a progress bar (None: on a terminal, and log lines elsewhere; False: neither).
 
     Example::
 
@@ -167,6 +179,7 @@ class Prepare:
     report_filter: Annotator | None = None
     entity_linker: Annotator | None = None
     positions: Sequence[str] | None = None
+    concepts: Sequence[KnowledgeSource] = ()
     tokenizer: Any = None
     text_length: int = 128
     sections: Sequence[str] | None = None
@@ -220,7 +233,19 @@ class Prepare:
         return kept
 
     def run(self) -> Summary:
-        """Prepare the store; raises `PrepareError`, `LeakError` or ValueError with one line that says why."""
+        """Prepare the store, and log what was done.
+
+        Raises `PrepareError`, `LeakError` or ValueError with one line that says why.
+        """
+        if self.progress is not False:
+            show_log_lines()
+        summary = self.prepare()
+        for line in str(summary).splitlines():
+            log.info("%s", line)
+        return summary
+
+    def prepare(self) -> Summary:
+        """As :meth:`run`, without a word."""
         started = time.monotonic()
         partial = partial_path(self.output)
         tokenizer = None if self.tokenizer is None else Tokenizer(self.tokenizer, self.text_length)
@@ -437,6 +462,8 @@ class Prepare:
             write_tokens(partial / "tokens", tokenizer, texts, count)
         assert rejected_lines + count == listing.count
         filtered = self.report_filter if isinstance(self.report_filter, ReportFilter) else None
+        entities = [] if filtered is None else list(filtered.entities)
+        positions = [] if filtered is None else list(filtered.positions)
         unread = nothing["unread"] + reasons[Reason.NO_SECTION]
         without_findings = nothing["without_findings"] + reasons[Reason.NO_FINDINGS]
         meta = {
@@ -454,9 +481,10 @@ class Prepare:
                 "without_findings": without_findings,
             },
             "labels": labels,
-            "entities": [] if filtered is None else list(filtered.entities),
-            "positions": [] if filtered is None else list(filtered.positions),
+            "entities": entities,
+            "positions": positions,
             "linked_entities": sorted(linked),
+            "names": self.names_of([*entities, *positions, *sorted(linked)]),
             "records_sha256": listing.digest,
             "made_by": self.settings(),
             "files": files | {path.name: described_file(path) for path in tables_of(partial)},
@@ -470,6 +498,11 @@ class Prepare:
             resumed, time.monotonic() - started, False, len(studies), listing.passed_over.count,
             unread, without_findings,
         )  # fmt: skip
+
+    def names_of(self, ids: Sequence[str]) -> dict[str, str]:
+        """Id -> readable name, where ``concepts`` has it."""
+        names = {concept.id: concept.name for source in self.concepts for concept in source.concepts}
+        return {id_: names[id_] for id_ in ids if id_ in names}
 
     def publish(self, partial: Path) -> None:
         """Rename the finished folder; an old store moves out of the way first and is then deleted."""

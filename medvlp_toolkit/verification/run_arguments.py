@@ -5,7 +5,6 @@ MONAI adds an override that it does not know and trains on without it; a typing 
 
 from __future__ import annotations
 
-import ast
 import logging
 import sys
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from medvlp_toolkit.command_lines import bundle_command
 from medvlp_toolkit.verification.bundle import METADATA, _Needed, accepts_override, unknown_override
 from medvlp_toolkit.verification.composition import compose
 from medvlp_toolkit.verification.expressions import check_names, read_expressions
@@ -35,7 +35,6 @@ _OWN_OPTIONS = frozenset(
         *("workflow_name", "workflow_type", "properties_path"),
     )
 )
-_COMMANDS = ("run", "run_workflow")
 
 
 @dataclass
@@ -50,35 +49,20 @@ class RunArguments:
 def run_arguments(argv: Sequence[str]) -> RunArguments | None:
     """The arguments of a process that runs a bundle; None for any other process.
 
-    Python Fire's rules: ``--key value``, ``--key=value``, ``--flag``; ``-`` within a key is ``_``; a positional
-    argument of `run` is the id to run.
+    A positional argument of `run` is the id to run.
     """
-    command = next((n for n, word in enumerate(argv[1:], start=1) if not word.startswith("-")), None)
-    program = Path(argv[0]).as_posix() if argv else ""
-    if not program.endswith("monai/bundle/__main__.py") or command is None or argv[command] not in _COMMANDS:
+    command = bundle_command(argv)
+    if command is None:
         return None
-    made = RunArguments()
-    words = list(argv[command + 1 :])
-    positional = []
-    while words:
-        word = words.pop(0)
-        if word == "--":
-            break
-        if not word.startswith("-") or _is_number(word):
-            positional.append(word)
-            continue
-        key, equals, value = word.lstrip("-").partition("=")
-        if not equals:
-            value = words.pop(0) if words and (not words[0].startswith("-") or _is_number(words[0])) else "True"
-        made.overrides[key.replace("-", "_")] = _literal(value)
+    made = RunArguments(overrides=dict(command.options))
     own = {key: made.overrides.pop(key) for key in list(made.overrides) if key in _OWN_OPTIONS}
     if isinstance(own.get("args_file"), str):
         defaults = read_located(Path(own["args_file"]), own["args_file"]).value
         if isinstance(defaults, dict):
             own = {**{key: value for key, value in defaults.items() if key in _OWN_OPTIONS}, **own}
             made.overrides = {**{k: v for k, v in defaults.items() if k not in _OWN_OPTIONS}, **made.overrides}
-    if argv[command] == "run":
-        own.update(zip(("run_id", "init_id", "final_id"), positional, strict=False))
+    if command.command == "run":
+        own.update(zip(("run_id", "init_id", "final_id"), command.positional, strict=False))
     given = own.get("config_file") or []
     made.config_files = [given] if isinstance(given, str) else [str(name) for name in given]
     made.roots += [str(own[key]) for key in ("run_id", "init_id", "final_id") if own.get(key)]
@@ -152,18 +136,3 @@ def _is_requirement(problem: Problem) -> bool:
 def _bundle(config: Path) -> Path:
     folder = config.resolve().parent
     return folder.parent if folder.name == "configs" else folder
-
-
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
-
-
-def _literal(text: str) -> Any:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return text

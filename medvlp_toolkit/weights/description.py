@@ -46,7 +46,7 @@ VERSION = 1
 #: What a run does with a model; no part of it.
 _ACTIONS = ("imports", "initialize", "run", "finalize")
 #: Computed now, although nothing of a training need have asked for it.
-_ALSO = ("scored_entities",)
+_ALSO = ("scored_entities", "entity_names")
 #: MONAI's id of what is trained on.
 _DATASET = "train::dataset"
 

@@ -24,7 +24,7 @@ from medvlp_toolkit.weights.weights import NONE, load_weights, read_weights
 logger = logging.getLogger(__name__)
 
 #: A later step has uses of its own for these ids.
-_MADE = ("pretraining_model", "network_def", "scored_entities")
+_MADE = ("pretraining_model", "network_def", "scored_entities", "entity_names")
 #: What a configuration calls this: an id that refers to it is no value of its own.
 _NAME = "as_trained"
 

@@ -22,6 +22,7 @@ from medvlp_toolkit.data.boxes import AnyBox, box_mask
 from medvlp_toolkit.data.store.shared_arrays import Arrays, TextColumn, shared_arrays
 from medvlp_toolkit.data.store.store import PackedStore
 from medvlp_toolkit.data.views import Views, checked_views, chosen_images
+from medvlp_toolkit.stop_signal import ignore_interrupts
 
 logger = logging.getLogger(__name__)
 
@@ -394,6 +395,7 @@ def study_loader(
         drop_last=drop_last,
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
+        worker_init_fn=ignore_interrupts,
         collate_fn=FixedLengths(text_lengths) if text_lengths else whole_batch,
         pin_memory=torch.cuda.is_available(),
         # Its own generator: from torch's, every epoch would draw one number, and a resumed run one more.

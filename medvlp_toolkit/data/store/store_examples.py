@@ -106,9 +106,9 @@ def _boxes(store: PackedStore, row: int) -> list[dict[str, Any]]:
 
 def _statements(store: PackedStore, row: int) -> tuple[list[str], list[str]]:
     """Present findings (with position), then uncertain and absent ones; from reports, else from the source's labels."""
-    findings = store.findings_of(row)
+    findings, names = store.findings_of(row), store.meta.get("names", {})
     if findings:
-        said = [(finding.entity, finding.presence, finding.position) for finding in findings]
+        said = [(names.get(f.entity, f.entity), f.presence, names.get(f.position, f.position)) for f in findings]
     else:
         values = ((name, store.studies.column(f"label:{name}")[row].as_py()) for name in store.labels)
         said = [(name, _PRESENCE[value], None) for name, value in values if value is not None]

@@ -34,6 +34,7 @@ def summarise(store: PackedStore, split: str | None = None) -> dict[str, Any]:
         "store": str(store.path),
         "schema_version": store.meta["schema_version"],
         "counts": store.meta["counts"],
+        "names": store.meta.get("names", {}),
         "split": split,
         "rows": len(rows),
         "studies": len(ids.column("study_id").unique()),

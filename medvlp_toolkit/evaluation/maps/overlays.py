@@ -35,6 +35,7 @@ _STRONGEST = 0.72  # opacity of the highest value: anatomy stays visible beneath
 _PANEL = 3.2  # inches
 _CAPTION = 0.42
 _DPI = 160
+_CHARACTERS = 36  # of a caption that fits over a panel
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,8 +44,8 @@ class Overlay:
 
     ``image`` (H, W), or (1 or 3, H, W), of any range; ``heat`` (h, w) on the token grid; ``boxes`` the truth, as
     fractions of the image; ``label`` and ``score`` make the caption ("nodule 0.93"), ``note`` a second, fainter
-    part of it ("not there", "right lung"); ``shift`` where tokens look within their cell
-    (:func:`~medvlp_toolkit.evaluation.upsample`).
+    part of it ("not there", "right lung"); ``name`` is shown instead of the label, which files are named by; ``shift``
+    where tokens look within their cell (:func:`~medvlp_toolkit.evaluation.upsample`).
     """
 
     image: NDArray[Any]
@@ -54,6 +55,7 @@ class Overlay:
     boxes: Sequence[AnyBox] = ()
     note: str = ""
     shift: Sequence[float] = ()
+    name: str = ""
 
 
 def write_overlay(path: Path | str, overlay: Overlay, upsampling: Upsampling = "linear") -> Path:
@@ -153,7 +155,9 @@ def _draw(axes: Axes, overlay: Overlay, upsampling: Upsampling, text_size: float
     axes.set_xlim(0, width)
     axes.set_ylim(height, 0)
     axes.set_axis_off()
-    caption = overlay.label if overlay.score is None else f"{overlay.label} {overlay.score:.2f}"
+    shown = overlay.name or overlay.label
+    caption = shown if overlay.score is None else f"{shown} {overlay.score:.2f}"
+    text_size *= min(1.0, _CHARACTERS / (len(caption) + len(overlay.note)))
     spot = {"transform": axes.transAxes, "size": text_size, "va": "bottom"}
     axes.text(0.02, 1.02, caption, color=_TEXT, ha="left", weight="bold", **spot)
     if overlay.note:

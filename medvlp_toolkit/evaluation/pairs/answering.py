@@ -86,6 +86,10 @@ class AnswerEvaluation(Evaluation):
         self.metrics: dict[str, Any] = {}
         super().__init__(dataset, output_dir, title, config, checkpoint, seconds)
 
+    def about(self) -> str:
+        control = f" with {self.dataset.images} images, for comparison:" if self.dataset.images != "own" else ""
+        return super().about() + control
+
     def begin(self) -> None:
         super().begin()
         self._pairs: list[NDArray[Any]] = []

@@ -19,7 +19,9 @@ from medvlp_toolkit.engines.device import Precision, to_device
 from medvlp_toolkit.engines.parallel import unwrap
 from medvlp_toolkit.engines.step import Transform
 from medvlp_toolkit.evaluation.pairs.retrieval import EncodedPairs, score_pairs
+from medvlp_toolkit.evaluation.scoring_progress import ScoringProgress
 from medvlp_toolkit.evaluation.step import EvaluationStep
+from medvlp_toolkit.terminal import console
 
 
 class RankingStep(EvaluationStep):
@@ -94,6 +96,7 @@ class RankingWriter:
         self._begin()
 
     def attach(self, engine: Engine) -> None:
+        ScoringProgress(f"ranking {len(self.numbers)} texts for", "image").attach(engine)
         engine.add_event_handler(Events.STARTED, self._begin)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
         engine.add_event_handler(Events.COMPLETED, self._finish)
@@ -121,17 +124,17 @@ class RankingWriter:
                 for place in np.argsort(texts[line]).tolist():
                     found = (f"{scores[line, place]:.7g}", texts[line, place], images[line, place])
                     writer.writerow([name, self.numbers[place], *found])
-        console = Console()
+        out = console()
         positions = list(range(1, len(self._names) + 1))
         if len(self.numbers) > 1 or len(positions) == 1:
-            self._print(console, ("image", positions), ("text", self.numbers), scores)
+            self._print(out, ("image", positions), ("text", self.numbers), scores)
         if len(positions) > 1:
-            self._print(console, ("text", self.numbers), ("image", positions), scores.T)
-        console.print(f"every score: {path}", soft_wrap=True, highlight=False)
+            self._print(out, ("text", self.numbers), ("image", positions), scores.T)
+        out.print(f"every score: {path}", soft_wrap=True, highlight=False)
 
     def _print(
         self,
-        console: Console,
+        out: Console,
         query: tuple[str, list[int]],
         candidate: tuple[str, list[int]],
         scores: NDArray[np.float32],
@@ -140,7 +143,7 @@ class RankingWriter:
         for number, line in zip(query[1][: self.most_printed], scores, strict=False):
             best = np.argsort(-line, kind="stable")[: self.top].tolist()
             table.add_row(str(number), "  ".join(f"{candidate[1][place]} ({line[place]:.2f})" for place in best))
-        console.print(table)
+        out.print(table)
 
 
 def ordinals(scores: NDArray[np.floating]) -> NDArray[np.int64]:

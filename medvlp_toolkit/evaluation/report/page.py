@@ -11,7 +11,7 @@ from typing import Any
 import medvlp_toolkit as mv
 from medvlp_toolkit.evaluation.report import overview
 from medvlp_toolkit.evaluation.report.gallery import gallery
-from medvlp_toolkit.evaluation.report.parts import Models, Section, at, figure, readable, rows_at, significant
+from medvlp_toolkit.evaluation.report.parts import Models, Section, at, figure, readable, rows_at, showing, significant
 from medvlp_toolkit.evaluation.report.sections.attention import grounding, laterality
 from medvlp_toolkit.evaluation.report.sections.classification import CLASSIFICATIONS, classification, threshold_split
 from medvlp_toolkit.evaluation.report.sections.comparison import comparison
@@ -23,8 +23,9 @@ from medvlp_toolkit.evaluation.report.sections.subgroups import subgroups
 from medvlp_toolkit.evaluation.report.tasks import measured, row_noun, same_task
 from medvlp_toolkit.evaluation.report.verdicts import tone
 from medvlp_toolkit.evaluation.results.results import Results
-from medvlp_toolkit.evaluation.results.tables import duration, labels_are
+from medvlp_toolkit.evaluation.results.tables import labels_are
 from medvlp_toolkit.files import write_whole
+from medvlp_toolkit.progress import duration
 
 #: The page is kept below this, in bytes; the gallery gives way.
 LARGEST = 25_000_000
@@ -89,6 +90,11 @@ def render(
 ) -> str:
     """The page as text; arguments as for :func:`write_report`, and ``folders``: what messages call the results."""
     models = _models([first] if second is None else [first, second], folders, names)
+    with showing(_entity_names(*models.results)):
+        return _rendered(models, images, title, folders)
+
+
+def _rendered(models: Models, images: bool, title: str | None, folders: tuple[str, str]) -> str:
     first = models.results[0]
     noun = row_noun(first)
     patients = len(set(first.scores["patient_id"].to_pylist()))
@@ -165,7 +171,7 @@ def _gallery(results: Results, budget: int) -> dict[str, Any]:
         for block in blocks
         for label, row in rows_at(block, "labels").items()
     }
-    cases, left_out = gallery(results.cases, thresholds, budget=max(budget, 0))
+    cases, left_out = gallery(results.cases, thresholds, max(budget, 0), _entity_names(results))
     findings = list(dict.fromkeys(case["finding"] for case in cases))
     split = next((split for block in blocks if (split := threshold_split(block))), None)
     return {"cases": cases, "left_out": left_out, "findings": findings, "threshold_split": split}
@@ -188,6 +194,11 @@ def _run(results: Results) -> dict[str, Any]:
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
+
+
+def _entity_names(*results: Results) -> dict[str, str]:
+    """Id -> name, as the evaluations wrote them."""
+    return {id_: name for result in results for id_, name in at(result.metrics, "names", default={}).items()}
 
 
 def _duration(seconds: Any) -> str:

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from medvlp_toolkit.evaluation.results.names import NO_NAMES, Names
+from medvlp_toolkit.evaluation.results.names import readable as with_name
 from medvlp_toolkit.evaluation.results.results import Results
 from medvlp_toolkit.evaluation.results.tables import interval, number
 
@@ -228,9 +232,23 @@ def counts(rows: Sequence[Any], *keys: str) -> Cell:
     return words([" / ".join(count(at(row, key)) for key in keys) for row in rows], figure(rows[0], keys[0]))
 
 
+_names: ContextVar[Names] = ContextVar("names", default=NO_NAMES)
+
+
+@contextmanager
+def showing(names: Names) -> Iterator[None]:
+    """Within it, :func:`readable` shows these names."""
+    token = _names.set(names)
+    try:
+        yield
+    finally:
+        _names.reset(token)
+
+
 def readable(name: object) -> str:
-    """A label or id in readable form."""
-    return str(name).replace("_", " ")
+    """A label or id in readable form: its name, and itself in brackets; without one, itself."""
+    shown = with_name(str(name), _names.get())
+    return shown if str(name) in _names.get() else shown.replace("_", " ")
 
 
 def significant(value: float | None, digits: int = 3) -> str:

@@ -54,7 +54,7 @@ def measured(results: Results, name: str) -> Results:
     """
     if tasks(results):
         return results
-    strange = [key for key in results.metrics if key not in ("seconds", "pooling")]
+    strange = [key for key in results.metrics if key not in ("seconds", "pooling", "labels", "names")]
     if strange:
         raise ResultsError(
             f"{name}: a page shows none of what was measured ({', '.join(map(str, strange[:5]))}); it shows "

@@ -11,6 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from medvlp_toolkit.evaluation.results.names import NO_NAMES, Names, readable
+from medvlp_toolkit.progress import duration
+from medvlp_toolkit.terminal import console as fitting_console
+
 Metrics = Mapping[str, Any]
 
 _F1_ELSEWHERE = "f1_threshold_from_"
@@ -35,16 +39,17 @@ def print_summary(
             :func:`~medvlp_toolkit.evaluation.laterality_metrics` gives), ``answers`` and ``classes`` (of
             :func:`~medvlp_toolkit.evaluation.answer_metrics`), ``retrieval`` (how it was scored -> what
             :func:`~medvlp_toolkit.evaluation.retrieval_metrics` gives), ``labels`` (where they come
-            from, if they are no annotations) and ``seconds`` (name -> seconds).
+            from, if they are no annotations), ``names`` (id -> readable name) and ``seconds`` (name -> seconds).
         paths: name -> path of what was written, printed last.
         title: names what was evaluated, such as ``800 synthetic phantoms, never trained on``.
         tables: further ones, printed after those of ``metrics``.
         console: where to; standard output when None.
     """
-    console = console or Console()
+    shown = [*summary_tables(metrics), *tables]
+    console = console or fitting_console(shown)
     if title:
         console.print(Text(title, style="bold"))
-    for table in (*summary_tables(metrics), *tables):
+    for table in shown:
         console.print(table)
         console.print()
     for name, seconds in (metrics.get("seconds") or {}).items():
@@ -57,26 +62,27 @@ def print_summary(
 def summary_tables(metrics: Metrics) -> list[Table]:
     """The tables for ``metrics``, in reading order."""
     tables = []
-    notes = (rows_are(metrics.get("pooling")), labels_are(metrics.get("labels")))
+    notes, names = (rows_are(metrics.get("pooling")), labels_are(metrics.get("labels"))), metrics.get("names") or {}
     rows = "\n".join(note for note in notes if note)
     if metrics.get("zero_shot"):
-        tables.append(classification_table(metrics["zero_shot"], "Zero-shot classification", rows))
+        tables.append(classification_table(metrics["zero_shot"], "Zero-shot classification", rows, names))
     if metrics.get("zero_shot_held_out"):
         tables.append(
             classification_table(
                 metrics["zero_shot_held_out"],
                 "Held-out findings",
                 "\n".join(filter(None, ["never trained on, scored by description alone", notes[1]])),
+                names,
             )
         )
     if metrics.get("fine_tuned"):
-        tables.append(classification_table(metrics["fine_tuned"], "Fine-tuned classification", rows))
+        tables.append(classification_table(metrics["fine_tuned"], "Fine-tuned classification", rows, names))
     if metrics.get("segmentation"):
         tables.append(segmentation_table(metrics["segmentation"]))
     if metrics.get("grounding"):
-        tables.append(grounding_table(metrics["grounding"]))
+        tables.append(grounding_table(metrics["grounding"], names))
     if metrics.get("laterality"):
-        tables.append(laterality_table(metrics["laterality"]))
+        tables.append(laterality_table(metrics["laterality"], names))
     if metrics.get("answers"):
         tables.append(answer_table(metrics["answers"], "Answers to questions about images"))
     if metrics.get("classes"):
@@ -99,7 +105,7 @@ def labels_are(origin: Metrics | None) -> str:
     return str(origin["note"]) if origin else ""
 
 
-def classification_table(metrics: Metrics, title: str, caption: str = "") -> Table:
+def classification_table(metrics: Metrics, title: str, caption: str = "", names: Names = NO_NAMES) -> Table:
     """AUC per finding with its counts and interval, and the mean."""
     bootstrap = metrics.get("bootstrap")
     table = _table(title, caption, "finding", "images", "present", "AUC")
@@ -111,7 +117,7 @@ def classification_table(metrics: Metrics, title: str, caption: str = "") -> Tab
         table.add_column("F1†", justify="right")
     excluded = set(metrics["excluded"])
     for label, row in metrics["labels"].items():
-        cells = [label, str(row["n"]), str(row["positives"]), number(row["auc"], 3)]
+        cells = [readable(label, names), str(row["n"]), str(row["positives"]), number(row["auc"], 3)]
         if bootstrap:
             cells.append(interval(row.get("auc_interval"), 3))
         cells.append(number(row["f1_threshold_on_test"]))
@@ -155,7 +161,7 @@ def segmentation_table(metrics: Metrics) -> Table:
     return table
 
 
-def grounding_table(metrics: Metrics) -> Table:
+def grounding_table(metrics: Metrics, names: Names = NO_NAMES) -> Table:
     """Pointing per finding beside the blind baselines, and overlap."""
     protocol = metrics["protocol"]
     rule = "a cell" if protocol["upsampling"] == "nearest" else "the pixel"
@@ -167,14 +173,14 @@ def grounding_table(metrics: Metrics) -> Table:
         *("share", "Dice"),
     )
     for label, row in metrics["findings"].items():
-        table.add_row(*_grounding_cells(label, row))
+        table.add_row(*_grounding_cells(readable(label, names), row))
     table.add_section()
     for name, row in metrics["groups"].items():
         table.add_row(*_grounding_cells(name, row), style="bold")
     return table
 
 
-def laterality_table(metrics: Metrics) -> Table:
+def laterality_table(metrics: Metrics, names: Names = NO_NAMES) -> Table:
     """Left/right correctness per evidence and finding."""
     level = next(iter(metrics.values()))["level"]
     table = _table(
@@ -184,7 +190,7 @@ def laterality_table(metrics: Metrics) -> Table:
     )
     for evidence, result in metrics.items():
         for label, row in (result.get("findings") or {}).items():
-            table.add_row(*_laterality_cells(evidence, label, row))
+            table.add_row(*_laterality_cells(evidence, readable(label, names), row))
         table.add_row(*_laterality_cells(evidence, "all", result["all"]), style="bold")
         table.add_section()
     return table
@@ -202,16 +208,6 @@ def interval(ends: Any, digits: int = 2) -> str:
     return "–" if ends is None else f"{number(ends[0], digits)}–{number(ends[1], digits)}"
 
 
-def duration(seconds: float) -> str:
-    """``48.2 s``, ``3 min 05 s``, ``2 h 05 min``."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
-
-
 def _grounding_cells(name: str, row: Metrics) -> list[str]:
     blind = [number(row.get("chance")), number(row.get("best_fixed_point"))]
     overlap = [number(row.get("truth_share")), number(row.get("dice"))]
@@ -227,7 +223,7 @@ def _table(title: str, caption: str, *columns: str) -> Table:
     table = Table(title=title, caption=caption, title_justify="left", caption_justify="left", title_style="bold")
     for position, column in enumerate(columns):
         text = position == 0 or column == "finding"
-        table.add_column(column, justify="left" if text else "right", no_wrap=text)
+        table.add_column(column, justify="left" if text else "right", no_wrap=not text)
     return table
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from medvlp_toolkit.evaluation.handler import Evaluation
 from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
+from medvlp_toolkit.evaluation.results.names import write_names
 from medvlp_toolkit.evaluation.results.results import write_probabilities
 from medvlp_toolkit.evaluation.zero_shot.classification import score_table, tested_rows
 from medvlp_toolkit.evaluation.zero_shot.measure import Measure, ScoredBatch, ScoredSet
@@ -81,7 +82,9 @@ class ZeroShotEvaluation(Evaluation):
         metrics: dict[str, Any] = {"pooling": pooled} if pooled else {}
         for measure in self.measures:
             metrics |= measure.finish(scored)
-        paths = {"probability of every entity per image": every, **scored.files}
+        named = write_names(self.output_dir / "entities.csv", list(self.studies.entities), self.studies.names)
+        metrics["names"] = {id_: name for id_, name in self.studies.names.items() if id_ in self.studies.entities}
+        paths = {"probability of every entity per image": every, "names of the entities": named, **scored.files}
         self.write(engine.state.device, table, metrics, paths, scored.cases)
         engine.state.metrics["macro_auc"] = metrics.get("zero_shot", {}).get("macro", {}).get("auc")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from medvlp_toolkit.evaluation.maps.heat_maps import Upsampling, upsample
 from medvlp_toolkit.evaluation.maps.map_files import map_on_file, write_nifti
 from medvlp_toolkit.evaluation.maps.overlays import Overlay, write_overlays
 from medvlp_toolkit.evaluation.maps.volume_slices import slice_overlay
+from medvlp_toolkit.evaluation.results.names import readable
 from medvlp_toolkit.evaluation.statistics.intervals import PatientBootstrap, wilson
 from medvlp_toolkit.evaluation.zero_shot.attention_threshold import (
     PUBLISHED_MULTIPLE,
@@ -104,13 +105,14 @@ class Grounding(Measure):
     def _picture(self, folder: Path, number: int, case: GroundingCase, row: int, score: float) -> Overlay:
         """The image and its map; of a volume the slice of highest attention, and the whole map as NIfTI."""
         image, shift = np.asarray(self.studies.store.images[row]), self.mapper.shift
+        name = readable(case.label, self.studies.names)
         if case.heat.ndim == 2:
             boxes = bounding_boxes(case.truth) if isinstance(case.truth, np.ndarray) else case.truth
-            return Overlay(image, case.heat, case.label, score, boxes, shift=shift)
+            return Overlay(image, case.heat, case.label, score, boxes, shift=shift, name=name)
         affine = self.studies.affines[row]
         placed = map_on_file(case.heat, {"image": image, "affine": affine}, shift)
         write_nifti(folder / f"map_{number:03d}_{name_part(case.label)}.nii.gz", *placed)
-        return slice_overlay(image, case.heat, case.label, score, case.truth, shift, affine)
+        return replace(slice_overlay(image, case.heat, case.label, score, case.truth, shift, affine), name=name)
 
 
 def grounding_scores(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from medvlp_toolkit.data.batches.dataset import StudyDataset
 from medvlp_toolkit.data.boxes import AnyBox, Mask
 from medvlp_toolkit.data.records import Box
+from medvlp_toolkit.evaluation.results.names import Names
 from medvlp_toolkit.evaluation.statistics.pooling import Pool, StudyPooling, checked_pool
 from medvlp_toolkit.evaluation.zero_shot.label_maps import map_labels
 from medvlp_toolkit.evaluation.zero_shot.volume_boxes import VolumeBoxes
@@ -37,6 +38,7 @@ class EvaluatedStudies:
         mask_label: label that the store's masks outline: they are its truth instead of boxes.
         volume_boxes: table of the findings' boxes in volumes, which a store has no place for
             (:mod:`medvlp_toolkit.evaluation.zero_shot.volume_boxes`).
+        names: id of an entity -> its readable name, for tables, pages and pictures.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class EvaluatedStudies:
         pool: Pool | None = "mean",
         mask_label: str | None = None,
         volume_boxes: str | Path | None = None,
+        names: Names | None = None,
     ) -> None:
         self.dataset, self.store = dataset, dataset.store
         self.entities = tuple(entities)
@@ -63,6 +66,7 @@ class EvaluatedStudies:
         self.subgroups = tuple(subgroups)
         self.pool = checked_pool(pool)
         self.mask_label = mask_label
+        self.names = dict(names or {})
         self.volume_boxes = VolumeBoxes.read(volume_boxes) if volume_boxes else None
 
     def column_of(self, label: str) -> int:

@@ -91,7 +91,7 @@ def test_a_broken_checkpoint_falls_back_to_the_one_before_and_says_so(
     else:
         torch.save({"epoch": 2}, newest)
     assert run_training(store, folder, every=0) == [0]
-    assert f"going on from {folder / 'checkpoint_epoch=1.pt'}" in log_of(folder)
+    assert f"resuming from {folder / 'checkpoint_epoch=1.pt'}" in log_of(folder)
     assert min(losses_of(folder)) == EPOCH + 1
     assert torch.equal(*(_final(run) for run in (folder, finished)))
 

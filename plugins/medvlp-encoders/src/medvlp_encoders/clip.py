@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from medvlp_encoders.clip_block import ClipBlock
 from medvlp_encoders.clip_weights import from_state_dict, resized_positions
+from medvlp_encoders.loading import from_pretrained
 from medvlp_encoders.tokens import summarise
 
 
@@ -176,7 +177,9 @@ def _read(pretrained: str | Path, local_files_only: bool) -> dict[str, Tensor]:
 
     transformers_logging.disable_progress_bar()
     try:
-        model = CLIPVisionModel.from_pretrained(str(pretrained), local_files_only=local_files_only, dtype=torch.float32)
+        model = from_pretrained(
+            CLIPVisionModel, str(pretrained), local_files_only=local_files_only, dtype=torch.float32
+        )
     except (OSError, ValueError) as error:
         raise FileNotFoundError(
             f"CLIP model '{pretrained}' cannot be loaded: it is neither a file with a state dict, a folder with "

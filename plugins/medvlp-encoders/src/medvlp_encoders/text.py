@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from medvlp_encoders.loading import from_pretrained
 from medvlp_encoders.tokens import summarise
 from medvlp_encoders.vocabulary import tokenizer_content, tokenizer_from_content, wordpiece_tokenizer
 
@@ -137,11 +138,11 @@ def _without_lengths(tokenizer: Any) -> Any:
 def _without_pooler(auto_model: Any, pretrained: str, local_files_only: bool) -> nn.Module:
     """Load without the pooling layer, which nothing here reads (an unread parameter stops DDP)."""
     try:
-        model: nn.Module = auto_model.from_pretrained(
-            pretrained, local_files_only=local_files_only, add_pooling_layer=False, dtype=torch.float32
+        model: nn.Module = from_pretrained(
+            auto_model, pretrained, local_files_only=local_files_only, add_pooling_layer=False, dtype=torch.float32
         )
     except TypeError:  # architectures without a pooler do not know the argument
-        model = auto_model.from_pretrained(pretrained, local_files_only=local_files_only, dtype=torch.float32)
+        model = from_pretrained(auto_model, pretrained, local_files_only=local_files_only, dtype=torch.float32)
     return model
 
 
