@@ -1,8 +1,9 @@
-"""Atomic file writes: files appear whole or not at all."""
+"""Files that appear whole or not at all, and names for them."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -28,11 +29,18 @@ def write_whole(path: str | Path, write: Callable[[IO[bytes]], Any]) -> Path:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
+            error.filename = str(path)  # of a full disk Python names no file
         raise
     _sync_folder(path.parent)
     return path
+
+
+def name_part(label: str) -> str:
+    """A finding or entity as a part of a file's name: at most 40 of a-z, 0-9, _ and -."""
+    return (re.sub(r"[^a-z0-9_-]+", "-", label.lower()).strip("-") or "finding")[:40]
 
 
 def _sync_folder(folder: Path) -> None:

@@ -14,6 +14,10 @@ def report(
     against: Annotated[
         Path | None, typer.Option(metavar="OTHER", help="Results of another model on the same images, to compare with.")
     ] = None,
+    names: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="A B", help="Names of the two models compared, instead of A and B.", show_default=False),
+    ] = None,
     images: Annotated[
         bool, typer.Option("--images/--no-images", help="Show images and report texts, which are patient data.")
     ] = True,
@@ -25,6 +29,6 @@ def report(
     """
     from medvlp_toolkit.evaluation.report.page import write_report
 
-    path = write_report(results, out, against, images, title)
+    path = write_report(results, out, against, images, title, names)
     kept = "with images; look for names burned into them before you pass it on" if images else "without images"
     typer.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB, {kept}")

@@ -55,6 +55,13 @@ class DataSource(Protocol):
 
 
 @runtime_checkable
+class ReadsSections(Protocol):
+    """A report filter that reads these sections of a report; a store keeps the same, unless it is set otherwise."""
+
+    sections: Sequence[str]
+
+
+@runtime_checkable
 class Fingerprinted(Protocol):
     """A data source or report filter that states which settings change its result.
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from medvlp_toolkit.engines.parallel import unwrap
+from medvlp_toolkit.evaluation.results.label_origin import label_origin
 from medvlp_toolkit.evaluation.results.results import RUN_FILE, Results
 from medvlp_toolkit.evaluation.results.run_record import run_record
 from medvlp_toolkit.evaluation.results.tables import print_summary
@@ -123,7 +124,10 @@ class Evaluation:
         passed = {**(before or {}), "evaluation": round(time.perf_counter() - self._started, 1)}
         metrics.setdefault("seconds", passed)
         named = {"title": self.title, "bundle": self.bundle}
-        about = {name: value for name, value in named.items() if value}
+        about: dict[str, Any] = {name: value for name, value in named.items() if value}
+        origin = label_origin(self.dataset)
+        if origin is not None:
+            metrics["labels"] = about["labels"] = origin
         run = run_record(self.config, self.checkpoint, device, metrics["seconds"], **about)
         Results.write(self.output_dir, table, metrics, run, cases)
         page = self.output_dir / "report.html"

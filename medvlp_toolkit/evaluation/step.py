@@ -15,7 +15,7 @@ from medvlp_toolkit.engines.step import Transform
 class EvaluationStep:
     """Runs a network on one batch, without gradients; subclasses implement :meth:`predict`.
 
-    Given to MONAI's ``SupervisedEvaluator`` as ``iteration_update``.
+    Given to an :class:`~medvlp_toolkit.engines.Evaluator` as ``iteration_update``.
 
     Args:
         transform: from the stored batch to the network's, on the device.

@@ -139,13 +139,23 @@ def fit_box(
     """
     if size is None or fit == "stretch":
         return box
-    choose = min if fit == "pad" else max
-    scale = choose(size[1] / original[1], size[0] / original[0])
-    shown = (original[1] * scale / size[1], original[0] * scale / size[0])  # of the whole picture, in widths, heights
+    tall, wide = shown_share(original, size, fit)
     edges = []
-    for start, length, share in ((box[0], box[2], shown[0]), (box[1], box[3], shown[1])):
+    for start, length, share in ((box[0], box[2], wide), (box[1], box[3], tall)):
         begin = 0.5 + (start - 0.5) * share
         end = begin + length * share
         edges.append((min(max(begin, 0.0), 1.0), min(max(end, 0.0), 1.0)))
     (left, right), (top, bottom) = edges
     return left, top, right - left, bottom - top
+
+
+def shown_share(original: tuple[int, int], size: tuple[int, int], fit: Fit) -> tuple[float, float]:
+    """Height and width of the whole original after `resize`, as shares of the resized picture's.
+
+    Both pictures have one centre: less than 1 where the original is padded, more where it is cut.
+    """
+    if fit == "stretch":
+        return 1.0, 1.0
+    choose = min if fit == "pad" else max
+    scale = choose(size[1] / original[1], size[0] / original[0])
+    return original[0] * scale / size[0], original[1] * scale / size[1]

@@ -19,14 +19,17 @@ from medvlp_toolkit.engines.device import Precision
 from medvlp_toolkit.engines.parallel import unwrap
 from medvlp_toolkit.engines.step import Transform
 from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
-from medvlp_toolkit.evaluation.maps.map_files import SUFFIX, map_formats, write_radiograph_map, write_volume_map
+from medvlp_toolkit.evaluation.maps.map_files import SUFFIX, item_of, map_formats, map_on_file, write_nifti
 from medvlp_toolkit.evaluation.maps.overlays import Overlay, write_overlays
 from medvlp_toolkit.evaluation.maps.volume_slices import slice_overlay
 from medvlp_toolkit.evaluation.results.names import Names, readable, write_names
 from medvlp_toolkit.evaluation.results.results import write_probabilities
 from medvlp_toolkit.evaluation.scoring_progress import ScoringProgress
 from medvlp_toolkit.evaluation.step import EvaluationStep
+from medvlp_toolkit.files import name_part
 from medvlp_toolkit.terminal import console
+
+LIST_FILE = "maps.csv"
 
 
 class ProbabilityWriter:
@@ -98,7 +101,8 @@ class ProbabilityWriter:
         self._maps: list[tuple[str, str, float]] = []
 
     def _clear(self) -> None:
-        """Remove the maps of an earlier run: this one may write fewer."""
+        """Remove the maps of an earlier run and their list: this one may write fewer, or none."""
+        (self.maps_dir / LIST_FILE).unlink(missing_ok=True)
         for old in self.maps_dir.glob("map_*"):
             if re.fullmatch(r"map_\d{3,}_[a-z0-9_-]+\.(npy|nii\.gz)", old.name):
                 old.unlink()
@@ -123,7 +127,7 @@ class ProbabilityWriter:
         for i, name in enumerate(output["study_id"]):
             if len(self._names) - len(scores) + i >= self.most_pictures:
                 break
-            item = {key: value[i].cpu().numpy() for key, value in batch.items() if hasattr(value, "cpu")}
+            item = item_of(batch, i)
             for q in self._drawn(scores[i]):
                 self._keep(name, self.entities[q], float(scores[i, q]), maps[i, q], item)
 
@@ -133,26 +137,18 @@ class ProbabilityWriter:
         """Write one map in the requested formats; pictures are drawn together at the end."""
         self._maps.append((name, entity, score))
         shift = self._mapper.shift
-        plain = re.sub(r"[^a-z0-9_-]+", "-", entity.lower()).strip("-") or "entity"
-        stem = self.maps_dir / f"map_{len(self._maps):03d}_{plain[:40]}"
+        stem = self.maps_dir / f"map_{len(self._maps):03d}_{name_part(entity)}"
         if "png" in self.formats:
             if heat.ndim == 2:
                 overlay = Overlay(item["image"], heat, entity, score, shift=shift)
             else:
-                overlay = slice_overlay(item["image"], heat, entity, score, shift=shift)
+                overlay = slice_overlay(item["image"], heat, entity, score, shift=shift, affine=item["affine"])
             self._overlays.append(replace(overlay, name=readable(entity, self.names)))
         if "npy" in self.formats:
             self.maps_dir.mkdir(parents=True, exist_ok=True)
             np.save(stem.with_name(stem.name + SUFFIX["npy"]), heat)
         if "nifti" in self.formats:
-            path = stem.with_name(stem.name + SUFFIX["nifti"])
-            if heat.ndim == 2:
-                write_radiograph_map(path, heat, item["input_shape"].tolist(), shift)
-            else:
-                shape, affine = item.get("input_shape"), item.get("input_affine")
-                size = item["image"].shape[1:]
-                to_shape = None if shape is None else shape.tolist()
-                write_volume_map(path, heat, size, item["affine"], to_shape, affine, shift)
+            write_nifti(stem.with_name(stem.name + SUFFIX["nifti"]), *map_on_file(heat, item, shift))
 
     def _drawn(self, scores: NDArray[np.float32]) -> list[int]:
         if self.heat_maps_of:
@@ -176,7 +172,7 @@ class ProbabilityWriter:
             out.print(f"heat maps: {self.maps_dir}", soft_wrap=True, highlight=False)
 
     def _list_maps(self) -> None:
-        with (self.maps_dir / "maps.csv").open("w", newline="", encoding="utf-8") as stream:
+        with (self.maps_dir / LIST_FILE).open("w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream, lineterminator="\n")
             writer.writerow(["map", "image", "entity", "probability", "name"])
             for number, (name, entity, score) in enumerate(self._maps, start=1):

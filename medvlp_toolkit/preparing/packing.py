@@ -20,7 +20,7 @@ from medvlp_toolkit.data.records import Finding, Report, Study
 from medvlp_toolkit.data.sections import cut_to_sections, with_sections
 from medvlp_toolkit.data.store.array_file import ArrayFile
 from medvlp_toolkit.data.store.rejected import Reason, Rejected
-from medvlp_toolkit.images import Fit, ImageReadError, fit_box, read_image_and_size, read_stored_volume
+from medvlp_toolkit.images import Fit, ImageReadError, StoredFormat, fit_box
 from medvlp_toolkit.images.fit import fit_picture
 from medvlp_toolkit.images.opening import MISSING
 from medvlp_toolkit.preparing.record_json import load
@@ -28,46 +28,6 @@ from medvlp_toolkit.preparing.record_json import load
 Row = dict[str, Any]
 Annotator = Callable[[Sequence[Report]], list[list[Finding]]]
 ArraySpec = tuple[np.dtype[Any], tuple[int, ...]]
-_AXES = ("LR", "PA", "IS")
-
-
-@dataclass(frozen=True)
-class ImageSettings:
-    """How images are packed: 2-D uint8 with two sizes, or 3-D int16 with three.
-
-    ``spacing`` (millimetres), ``orientation`` (axis codes such as RAS), ``window`` and ``series`` apply to volumes.
-    """
-
-    size: tuple[int, ...]
-    channels: int = 1
-    fit: Fit = "stretch"
-    spacing: tuple[float, ...] | None = None
-    orientation: str = "RAS"
-    window: tuple[float, ...] | None = None
-    series: str | None = None
-
-    def __post_init__(self) -> None:
-        if len(self.size) not in (2, 3) or not all(isinstance(side, int) and side > 0 for side in self.size):
-            raise ValueError(f"image_size is one number, (height, width) or (D, H, W), not {self.size}")
-        if self.channels not in (1, 3) or (self.volume and self.channels != 1):
-            raise ValueError(f"channels is 1, or 3 for two-dimensional colour images, not {self.channels}")
-        if self.window is not None and not (len(self.window) == 2 and self.window[0] < self.window[1]):
-            raise ValueError(f"the window of stored volumes is (low, high), not {self.window}")
-        sides = sorted(next((i for i, pair in enumerate(_AXES) if code in pair), -1) for code in self.orientation)
-        if sides != [0, 1, 2]:
-            raise ValueError(f"orientation is one of L and R, of P and A, and of I and S, not {self.orientation!r}")
-
-    @property
-    def volume(self) -> bool:
-        return len(self.size) == 3
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return np.dtype(np.int16 if self.volume else np.uint8)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (self.channels, *self.size)
 
 
 @dataclass
@@ -110,7 +70,7 @@ class ChunkPacker:
     ``read_image`` and ``read_mask`` are the data source's own, where it has them.
     """
 
-    image: ImageSettings | None
+    image: StoredFormat | None
     sections: tuple[str, ...] = ()
     headings: Headings | None = None
     report_filter: Annotator | None = None
@@ -236,7 +196,8 @@ class ChunkPacker:
         elif study.image is None:
             raise RejectedError(Reason.MISSING_IMAGE, "the record names no image")
         else:
-            pixels, original = read_image_and_size(study.image, size, settings.channels, settings.fit)
+            read = settings.read(study.image)
+            pixels, original = read["image"], (int(read["input_shape"][0]), int(read["input_shape"][1]))
         arrays: dict[str, npt.NDArray[Any]] = {"images": pixels}
         if self.read_mask is not None:
             mask = self.read_mask(study)
@@ -260,10 +221,8 @@ class ChunkPacker:
         elif study.image is None:
             raise RejectedError(Reason.MISSING_IMAGE, "the record names no image")
         else:
-            read = read_stored_volume(
-                study.image, settings.size, settings.spacing, settings.orientation, settings.window, settings.series
-            )
-            volume, affine, scale = read.voxels, read.affine, np.array([read.slope, read.intercept])
+            read = settings.read(study.image)
+            volume, affine, scale = read["image"], read["affine"], read["image_scale"]
         return {"images": volume, "affines": affine, "scales": scale}, None
 
 

@@ -22,7 +22,14 @@ from typing import Any
 
 import xxhash
 
-from medvlp_toolkit.data.contracts import Fingerprinted, KnowledgeSource, ReportFilter, image_reader, mask_reader
+from medvlp_toolkit.data.contracts import (
+    Fingerprinted,
+    KnowledgeSource,
+    ReadsSections,
+    ReportFilter,
+    image_reader,
+    mask_reader,
+)
 from medvlp_toolkit.data.headings import Headings, read_headings, shipped_headings
 from medvlp_toolkit.data.records import Study
 from medvlp_toolkit.data.sections import DEFAULT_SECTIONS
@@ -38,11 +45,11 @@ from medvlp_toolkit.data.store.store import (
 from medvlp_toolkit.data.store.tokens import Tokenizer, write_tokens
 from medvlp_toolkit.data.tally import RunningTally
 from medvlp_toolkit.data.views import Views, checked_views
-from medvlp_toolkit.images import Fit
+from medvlp_toolkit.images import Fit, StoredFormat
 from medvlp_toolkit.preparing.executors import packing
 from medvlp_toolkit.preparing.journal import Journal, StoreLockedError, remove_journal
 from medvlp_toolkit.preparing.listing import Listing, encoded
-from medvlp_toolkit.preparing.packing import Annotator, ChunkPacker, ImageSettings, Row
+from medvlp_toolkit.preparing.packing import Annotator, ChunkPacker, Row
 from medvlp_toolkit.preparing.splits import LeakCheck, LeakError
 from medvlp_toolkit.preparing.tables import batches, write_tables
 from medvlp_toolkit.progress import Progress, duration
@@ -134,7 +141,8 @@ class Prepare:
         concepts: knowledge sources with the readable names of entities and positions; the store keeps those it needs.
         tokenizer: hub name, folder, ``tokenizer.json`` or object whose token ids are stored beside the text.
         text_length: tokens after which texts are cut.
-        sections: report sections whose text supervises; empty: the whole text.
+        sections: report sections whose text supervises; None: those that the report filter reads, else
+            `DEFAULT_SECTIONS`; empty: the whole text.
         headings: a YAML file of headings besides those that come with the package
             (`medvlp_toolkit.data.headings`).
         split: gives the split of a patient id, for studies that have none; for example `SplitByPatient`.
@@ -174,7 +182,7 @@ class Prepare:
     concepts: Sequence[KnowledgeSource] = ()
     tokenizer: Any = None
     text_length: int = 128
-    sections: Sequence[str] = DEFAULT_SECTIONS
+    sections: Sequence[str] | None = None
     headings: Path | str | None = None
     split: Callable[[str], str] | None = None
     views: Views = "all"
@@ -187,8 +195,9 @@ class Prepare:
     overwrite: bool = False
     progress: bool | None = None
     output: Path = field(init=False)
-    image: ImageSettings | None = field(init=False)
+    image: StoredFormat | None = field(init=False)
     read_headings: Headings = field(init=False)
+    kept_sections: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         self.output = Path(os.path.abspath(self.output_dir))
@@ -198,17 +207,30 @@ class Prepare:
             raise ValueError(f"workers is None (all cores), 0 (this process) or more, not {self.workers}")
         if isinstance(self.sections, str):
             raise ValueError(f"sections is a list of names, not the text {self.sections!r}")
+        self.kept_sections = self._sections()
         self.views = checked_views(self.views)
         if self.positions is not None and isinstance(self.report_filter, ReportFilter):
             check_positions(self.report_filter, self.positions)
         self.read_headings = shipped_headings() if self.headings is None else read_headings(self.headings)
         self.image = None
         if self.image_size is not None:
-            size = (self.image_size,) * 2 if isinstance(self.image_size, int) else tuple(self.image_size)
-            spacing = None if self.spacing is None else tuple(float(step) for step in self.spacing)
-            window = None if self.window is None else tuple(float(end) for end in self.window)
-            series = None if self.series is None else str(self.series)
-            self.image = ImageSettings(size, self.channels, self.fit, spacing, self.orientation, window, series)
+            self.image = StoredFormat.of(
+                self.image_size, channels=self.channels, fit=self.fit, spacing=self.spacing,
+                orientation=self.orientation, window=self.window, series=self.series,
+            )  # fmt: skip
+
+    def _sections(self) -> tuple[str, ...]:
+        """The sections to keep; a filter that reads none of them would read others instead, and say nothing."""
+        read = tuple(self.report_filter.sections) if isinstance(self.report_filter, ReadsSections) else ()
+        if self.sections is None:
+            return read or DEFAULT_SECTIONS
+        kept = tuple(self.sections)
+        if read and kept and not set(read) & set(kept):
+            raise ValueError(
+                f"the report filter reads the sections {', '.join(read)}, and the store keeps {', '.join(kept)} alone; "
+                "leave out `sections` of prepare, which are then the filter's"
+            )
+        return kept
 
     def run(self) -> Summary:
         """Prepare the store, and log what was done.
@@ -271,7 +293,7 @@ class Prepare:
     def packer(self) -> ChunkPacker:
         return ChunkPacker(
             image=self.image,
-            sections=tuple(self.sections),
+            sections=self.kept_sections,
             headings=self.read_headings,
             report_filter=self.report_filter,
             entity_linker=self.entity_linker,
@@ -283,22 +305,10 @@ class Prepare:
 
     def settings(self) -> dict[str, Any]:
         """What determines the store besides the records; chunks made with other settings are not reused."""
-        image: dict[str, Any] | None = None
-        if self.image is not None:
-            image = {
-                "shape": list(self.image.shape),
-                "dtype": str(self.image.dtype),
-                "fit": self.image.fit,
-                "spacing": None if self.image.spacing is None else list(self.image.spacing),
-                "orientation": self.image.orientation if self.image.volume else None,
-            }
-            # Named where they are set only: stores that were made before they could be are the same.
-            chosen = {"window": self.image.window, "series": self.image.series}
-            image |= {name: value for name, value in chosen.items() if self.image.volume and value is not None}
         return {
             "schema_version": SCHEMA_VERSION,
-            "image": image,
-            "sections": list(self.sections),
+            "image": None if self.image is None else self.image.as_mapping(),
+            "sections": list(self.kept_sections),
             "views": self.views,
             "headings": self.read_headings.digest,
             "source": described(self.source),

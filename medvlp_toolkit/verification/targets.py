@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import inspect
 import re
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from medvlp_toolkit.verification.composition import Composition
 from medvlp_toolkit.verification.located_file import IdPath
-from medvlp_toolkit.verification.modules import Modules, Resolved, UnresolvedError
+from medvlp_toolkit.verification.modules import Modules, Resolved, UnresolvedError, signature_of
 from medvlp_toolkit.verification.problem import nearest
 
 #: Keys of a mapping that are MONAI's, not arguments.
@@ -114,12 +115,23 @@ def check_arguments(
 
 
 def _hints(target: Any) -> dict[str, Any]:
+    """Type hints of the arguments; of those that a class passes on to its base (``**``), the base's."""
     if target is None:
         return {}
-    try:
-        return get_type_hints(target.__init__ if inspect.isclass(target) else target)
-    except Exception:  # names that exist for type checkers only
-        return {}
+    kinds = target.__mro__ if inspect.isclass(target) else ()
+    made = [vars(kind)["__init__"] for kind in kinds if "__init__" in vars(kind)] or [target]
+    found: dict[str, Any] = {}
+    for function in made:
+        with contextlib.suppress(Exception):  # names that exist for type checkers only
+            found = {**get_type_hints(function), **found}
+        if not _takes_any_name(function):
+            break
+    return found
+
+
+def _takes_any_name(function: Any) -> bool:
+    signature = signature_of(function)
+    return signature is not None and any(p.kind is inspect.Parameter.VAR_KEYWORD for p in signature.parameters.values())
 
 
 def _unfit(value: Any, hint: Any) -> str:

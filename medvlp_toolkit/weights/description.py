@@ -2,8 +2,9 @@
 
 It holds the composed configuration of the training as it was given, and beside it what the model's construction took
 from data, files and hubs: sizes, names, shapes of embeddings, the architecture of pre-trained parts, a tokenizer. A
-model is rebuilt from it without any of those; a checkpoint fills it. Texts of the data are never kept. It is a
-configuration like a bundle's own, and is to be trusted like one: building from it runs what it names.
+model is rebuilt from it without any of those; a checkpoint fills it. It notes how image files became stored images,
+and never texts of the data. It is a configuration like a bundle's own, and is to be trusted like one: building from it
+runs what it names.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from typing import Any
 
 import torch
 
+from medvlp_toolkit.data.batches.dataset import StudyDataset
+from medvlp_toolkit.data.batches.pairs import PairDataset
 from medvlp_toolkit.files import write_whole
 from medvlp_toolkit.interfaces import DescribesItself
 from medvlp_toolkit.weights.nested import (
@@ -44,6 +47,8 @@ VERSION = 1
 _ACTIONS = ("imports", "initialize", "run", "finalize")
 #: Computed now, although nothing of a training need have asked for it.
 _ALSO = ("scored_entities", "entity_names")
+#: MONAI's id of what is trained on.
+_DATASET = "train::dataset"
 
 
 @dataclass(frozen=True)
@@ -54,11 +59,14 @@ class Description:
         config: as composed, unresolved.
         values: id -> what its expression came to, or the arguments that rebuild it without weights.
         source: where it was read, for messages.
+        images: how image files were read into the store that was trained on
+            (:meth:`medvlp_toolkit.images.StoredFormat.as_mapping`); None where that was not noted.
     """
 
     config: dict[str, Any]
     values: dict[str, Any] = field(default_factory=dict)
     source: str = "the configuration"
+    images: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, parser: Any, also: Sequence[str] = _ALSO) -> Description:
@@ -83,7 +91,9 @@ class Description:
             # Reports may be what a vocabulary was learned from; names of what is scored are the model's.
             if kept is not None and (id_ in also or id_ not in of_data or not _is_text(kept[0])):
                 values[id_] = kept[0]
-        return cls(_plain_copy(config), values)
+        dataset = resolved.get(_DATASET)
+        stored = dataset.store.stored_format if isinstance(dataset, StudyDataset | PairDataset) else None
+        return cls(_plain_copy(config), values, images=None if stored is None else stored.as_mapping())
 
     @classmethod
     def read(cls, path: str | Path) -> Description:
@@ -101,7 +111,7 @@ class Description:
             ) from None
         if version != VERSION:
             raise ValueError(f"{path} has version {version!r} of its format, and this toolkit reads {VERSION}")
-        return cls(config, values, str(path))
+        return cls(config, values, str(path), content.get("images"))
 
     @classmethod
     def beside(cls, weights: str | Path) -> Description | None:
@@ -111,7 +121,7 @@ class Description:
 
     def write(self, folder: str | Path) -> Path:
         """Write ``model.json``, whole or not at all."""
-        content = {"version": VERSION, "configuration": self.config, "values": self.values}
+        content = {"version": VERSION, "images": self.images, "configuration": self.config, "values": self.values}
         text = json.dumps(content, indent=1, ensure_ascii=False)
         return write_whole(Path(folder) / FILE, lambda file: file.write(text.encode("utf-8")))
 

@@ -7,6 +7,7 @@ import inspect
 import logging
 import pydoc
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -121,6 +122,17 @@ class TrainedModel:
         """What an id is; ``default`` where the model was trained without it."""
         return self[id_] if id_ in self else default  # noqa: SIM401 - it is this method that such a line would call
 
+    @property
+    def stored_format(self) -> dict[str, Any] | None:
+        """How image files were read into the store that was trained on; None, with a log line, where it is unknown."""
+        if self.description.images is None:
+            logger.warning(
+                "%s does not say how its images were stored: files are read grey, at the model's own size. A store can "
+                "give slightly other scores; set stored_format to a store's folder to read files as it does",
+                self.description.source,
+            )
+        return self.description.images
+
     def load(self, network: Network, key: str | None = None) -> Network:
         """Fill a network from the weights, every entry used (:func:`~medvlp_toolkit.weights.load_weights`).
 
@@ -163,7 +175,7 @@ class TrainedModel:
 
     def describe(self) -> Description:
         """What it is made of, as training writes it, for weights that came another way."""
-        return Description.of(self.parser)
+        return replace(Description.of(self.parser), images=self.description.images)
 
     def architecture(self) -> dict[str, Any]:
         """Arguments that make the same model without its weights, its bundle and what else its making read."""

@@ -82,6 +82,17 @@ def test_evaluation_sets_each_task_beside_its_floor(
     assert "most frequent answer" in capsys.readouterr().out
 
 
+def test_the_findings_of_reports_are_probed_where_they_are_the_labels(
+    arl_run: Path, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = overrides(arl_run, results_dir="results", labels="stated")
+    run_bundle("evaluate", "demo", bundle="arl", workflow_type="infer", **changes)
+    results, note = Results.read(elsewhere / "results"), "labels derived from the reports by `rules`, not annotations"
+    assert results.metrics["probe"]["trained"]["mean_auc"] > 0
+    assert results.metrics["labels"]["note"] == results.run["labels"]["note"] == note
+    assert note in " ".join(capsys.readouterr().out.split())
+
+
 def test_resuming_goes_on_to_the_same_weights(arl_run: Path, tmp_path: Path) -> None:
     fixed = {"schedule::total_steps": 18, "schedule::warmup_steps": 1}
     straight, cut = tmp_path / "straight", tmp_path / "cut"

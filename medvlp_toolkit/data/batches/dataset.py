@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
+from medvlp_toolkit.data.batches.batch_table import ABSENT, NOT_MENTIONED, UNCERTAIN
 from medvlp_toolkit.data.batches.draws import study_keys, uniform
 from medvlp_toolkit.data.batches.replaceable import Replaceable
 from medvlp_toolkit.data.batches.supervision import EntityLabels, PositionNegatives
@@ -25,6 +26,8 @@ from medvlp_toolkit.stop_signal import ignore_interrupts
 
 logger = logging.getLogger(__name__)
 
+#: How reports' findings are read as labels.
+Reported = Literal["stated", "mentioned"]
 #: How many uniform numbers a sample brings along for augmentation on the device.
 AUGMENTATION_DRAWS = 32
 _AUGMENTATION_STREAM = 0
@@ -51,6 +54,8 @@ class StudyDataset(Replaceable, Dataset):
             fewer, none are drawn.
         position_negatives: see :meth:`EntityLabels.position_candidates`.
         labels: names of the source's own labels to add as ``targets`` (B, len(labels)); -1 unknown.
+        reported: the labels are entities of the reports' findings instead: ``stated``, 1 where the report says present
+            and 0 where it says absent; ``mentioned``, 0 also where it does not mention the entity.
         study_ids: take these studies of the splits only; all when None.
         views: images of a study to take: ``all``, ``frontal`` or ``first`` (:mod:`medvlp_toolkit.data.views`).
         masks: add the store's masks as ``mask`` (B, 1, H, W); ``boxes`` fills the study's boxes instead, as is done
@@ -76,6 +81,7 @@ class StudyDataset(Replaceable, Dataset):
         views: Views = "all",
         masks: bool | Literal["boxes"] = False,
         seed: int = 0,
+        reported: Reported | None = None,
     ) -> None:
         self.store = store if isinstance(store, PackedStore) else PackedStore.open(store)
         self.entities = tuple(self.store.entities if entities is None else entities)
@@ -83,6 +89,7 @@ class StudyDataset(Replaceable, Dataset):
         self.candidates = candidates
         self.position_negatives = position_negatives
         self.label_names = tuple(labels)
+        self.reported = reported
         self.seed = seed
         self.views = checked_views(views)
         #: False where images are on the training device already (:mod:`medvlp_toolkit.data.batches.device_images`).
@@ -120,13 +127,14 @@ class StudyDataset(Replaceable, Dataset):
         if study_ids is not None or len(self.store) < SHARED_FROM:
             return make()
         key = {
-            "version": 2,
+            "version": 3,
             "store": self.store.fingerprint,
             "splits": splits,
             "entities": self.entities,
             "positions": self.positions,
             "excluded": excluded,
             "labels": self.label_names,
+            "reported": self.reported,
             "views": self.views,
         }
         return shared_arrays(self.store.path / "arrays", key, make)
@@ -145,7 +153,7 @@ class StudyDataset(Replaceable, Dataset):
             rows = self._only(study_ids, rows, ids)
         rows = self._of_views(rows, ids)
         chosen = [ids[row] for row in rows]
-        labels = self._read_findings(excluded, rows)
+        labels = self._read_findings(self.entities, excluded, rows)
         arrays: Arrays = {
             "rows": rows,
             "study_ids": TextColumn.pack(chosen),
@@ -220,18 +228,22 @@ class StudyDataset(Replaceable, Dataset):
                 "recipe's ids"
             )
 
-    def _read_findings(self, excluded: Sequence[str], rows: NDArray[np.int64]) -> EntityLabels:
+    def _read_findings(self, entities: Sequence[str], excluded: Sequence[str], rows: NDArray[np.int64]) -> EntityLabels:
         table = self.store.table("findings", ["study", "entity", "presence", "position"])
         index = np.full(len(self.store), -1, dtype=np.int64)
         index[rows] = np.arange(len(rows))
         columns = {name: _codes(table.column(name)) for name in ("entity", "presence", "position")}
         return EntityLabels.from_columns(
-            index[table.column("study").to_numpy()], columns, len(rows), self.entities, self.positions, excluded
+            index[table.column("study").to_numpy()], columns, len(rows), entities, self.positions, excluded
         )
 
     def _read_targets(self, rows: NDArray[np.int64]) -> NDArray[np.int8] | None:
         if not self.label_names:
             return None
+        if self.reported is not None:
+            found = self._read_findings(self.label_names, (), rows).presence
+            unmentioned = ABSENT if self.reported == "mentioned" else NOT_MENTIONED
+            return np.select([found == NOT_MENTIONED, found == UNCERTAIN], [unmentioned, NOT_MENTIONED], found)
         unknown = [name for name in self.label_names if name not in self.store.labels]
         if unknown:
             raise ValueError(

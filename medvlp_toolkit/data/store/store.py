@@ -34,6 +34,7 @@ import numpy.typing as npt
 from medvlp_toolkit.data.records import Finding, Presence
 from medvlp_toolkit.data.store.tokens import TokenTable
 from medvlp_toolkit.data.views import chosen_images
+from medvlp_toolkit.images import StoredFormat
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -128,6 +129,12 @@ class PackedStore:
     @property
     def has_images(self) -> bool:
         return "images.npy" in self.meta["files"]
+
+    @property
+    def stored_format(self) -> StoredFormat | None:
+        """How image files were read into this store; None of a store of reports, and where it was not noted."""
+        described = self.meta.get("made_by", {}).get("image")
+        return None if described is None else StoredFormat.from_mapping(described)
 
     @cached_property
     def images(self) -> np.memmap[Any, np.dtype[Any]]:

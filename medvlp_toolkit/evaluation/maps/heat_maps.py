@@ -52,7 +52,11 @@ def attention_maps(
 
 
 def upsample(
-    heat: ArrayLike, size: Sequence[int], mode: Upsampling = "nearest", shift: Sequence[float] = ()
+    heat: ArrayLike,
+    size: Sequence[int],
+    mode: Upsampling = "nearest",
+    shift: Sequence[float] = (),
+    extent: Sequence[float] = (),
 ) -> NDArray[np.floating]:
     """Upsample a map to the pixels: (*grid) -> (*size), in 2-D or 3-D.
 
@@ -62,6 +66,8 @@ def upsample(
 
     ``shift`` is, per axis and in cells, the offset of a token's receptive field from the centre of its cell
     (``image_encoder.token_shift()``); ``linear`` places it there. ``nearest`` ignores it, as published.
+
+    ``extent`` is, per axis, that of the pixels as a share of the map's, both about one centre; 1 when left out.
     """
     spread: NDArray[Any] = np.asarray(heat)
     if spread.ndim != len(size) or min(size) < 1:
@@ -70,8 +76,10 @@ def upsample(
         raise ValueError(f"upsampling is 'nearest' or 'linear', got {mode!r}")
     for axis, (cells, pixels) in enumerate(zip(spread.shape, size, strict=True)):
         centres = (np.arange(pixels) + 0.5) * cells / pixels
+        if extent:
+            centres = cells / 2 + (centres - cells / 2) * extent[axis]
         if mode == "nearest":
-            spread = spread.take(np.minimum(centres.astype(int), cells - 1), axis)
+            spread = spread.take(np.clip(centres.astype(int), 0, cells - 1), axis)
             continue
         place = np.clip(centres - 0.5 - (shift[axis] if shift else 0.0), 0, cells - 1)
         low = place.astype(int)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from medvlp_toolkit.data.boxes import AnyBox, corners
 from medvlp_toolkit.evaluation.maps.heat_maps import Upsampling, upsample
+from medvlp_toolkit.files import name_part
 
 SHEET_FILE = "overlays.png"
 
@@ -122,8 +123,8 @@ def write_overlays(
         return []
     paths = [write_contact_sheet(folder / SHEET_FILE, overlays, title, columns, upsampling)]
     for number, overlay in enumerate(overlays, start=1):
-        finding = re.sub(r"[^a-z0-9_-]+", "-", overlay.label.lower()).strip("-") or "finding"
-        paths.append(write_overlay(folder / f"overlay_{number:03d}_{finding[:40]}.png", overlay, upsampling))
+        name = f"overlay_{number:03d}_{name_part(overlay.label)}.png"
+        paths.append(write_overlay(folder / name, overlay, upsampling))
     return paths
 
 

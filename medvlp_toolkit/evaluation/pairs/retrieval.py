@@ -20,6 +20,7 @@ from medvlp_toolkit.engines.step import Transform
 from medvlp_toolkit.evaluation.handler import Evaluation
 from medvlp_toolkit.evaluation.pairs.retrieval_metrics import Ties, retrieval_metrics
 from medvlp_toolkit.interfaces import Knowledge
+from medvlp_toolkit.model.vision_language import text_summary
 
 
 @dataclass(frozen=True)
@@ -113,20 +114,11 @@ def score_pairs(
 def first_stage(encoded: EncodedPairs, scorer: PairScorer) -> NDArray[np.float32]:
     """(images, texts) cosine of the towers' summaries: the ranking of a dual encoder, without fusion."""
     model = scorer.pairs.model
-    image = _summary(model.image_encoder, encoded.image, None)
-    text = _summary(model.text_encoder, encoded.text, encoded.text_mask)
+    image = model.image_encoder.summary(encoded.image)  # type: ignore[operator]
+    text = text_summary(model.text_encoder, encoded.text, encoded.text_mask)
     image, text = (torch.nn.functional.normalize(part.float(), dim=-1) for part in (image, text))
     cosines: NDArray[np.float32] = (image @ text.T).cpu().numpy()
     return cosines
-
-
-def _summary(encoder: Any, tokens: Tensor, mask: Tensor | None) -> Tensor:
-    if encoder.num_prefix_tokens:
-        return tokens[:, 0]
-    if mask is None:
-        return tokens.mean(dim=1)
-    real = mask.to(tokens.dtype).unsqueeze(-1)
-    return (tokens * real).sum(dim=1) / real.sum(dim=1).clamp(min=1)
 
 
 def shortlist(coarse: NDArray[np.floating], keep: int) -> NDArray[np.bool_]:

@@ -38,8 +38,8 @@ def print_summary(
             (name of the evidence, such as ``position scores`` -> what
             :func:`~medvlp_toolkit.evaluation.laterality_metrics` gives), ``answers`` and ``classes`` (of
             :func:`~medvlp_toolkit.evaluation.answer_metrics`), ``retrieval`` (how it was scored -> what
-            :func:`~medvlp_toolkit.evaluation.retrieval_metrics` gives), ``names`` (id -> readable name) and
-            ``seconds`` (name -> seconds).
+            :func:`~medvlp_toolkit.evaluation.retrieval_metrics` gives), ``labels`` (where they come
+            from, if they are no annotations), ``names`` (id -> readable name) and ``seconds`` (name -> seconds).
         paths: name -> path of what was written, printed last.
         title: names what was evaluated, such as ``800 synthetic phantoms, never trained on``.
         tables: further ones, printed after those of ``metrics``.
@@ -62,7 +62,8 @@ def print_summary(
 def summary_tables(metrics: Metrics) -> list[Table]:
     """The tables for ``metrics``, in reading order."""
     tables = []
-    rows, names = rows_are(metrics.get("pooling")), metrics.get("names") or {}
+    notes, names = (rows_are(metrics.get("pooling")), labels_are(metrics.get("labels"))), metrics.get("names") or {}
+    rows = "\n".join(note for note in notes if note)
     if metrics.get("zero_shot"):
         tables.append(classification_table(metrics["zero_shot"], "Zero-shot classification", rows, names))
     if metrics.get("zero_shot_held_out"):
@@ -70,7 +71,7 @@ def summary_tables(metrics: Metrics) -> list[Table]:
             classification_table(
                 metrics["zero_shot_held_out"],
                 "Held-out findings",
-                "never trained on, scored by description alone",
+                "\n".join(filter(None, ["never trained on, scored by description alone", notes[1]])),
                 names,
             )
         )
@@ -97,6 +98,11 @@ def rows_are(pooling: Metrics | None) -> str:
         return ""
     of = f"{pooling['images']:,} images of {pooling['studies']:,} studies"
     return f"{of}, the {pooling['pool']} of each study's" if pooling["pool"] else f"{of}, each image counted"
+
+
+def labels_are(origin: Metrics | None) -> str:
+    """Where the labels come from, if they are no annotations; else empty."""
+    return str(origin["note"]) if origin else ""
 
 
 def classification_table(metrics: Metrics, title: str, caption: str = "", names: Names = NO_NAMES) -> Table:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import false_discovery_control
 
 from medvlp_toolkit.evaluation.results.results import Results, ResultsError
-from medvlp_toolkit.evaluation.statistics.counting import FEW, UNKNOWN
+from medvlp_toolkit.evaluation.statistics.counting import FEW, UNKNOWN, clusters
 from medvlp_toolkit.evaluation.statistics.delong import auc_spread, holm, influence_variance, two_sided_p
 from medvlp_toolkit.evaluation.statistics.intervals import PatientBootstrap
 
@@ -88,6 +88,52 @@ def compare_results(
         "macro": macro,
         "only_first": [label for label in first.labels if label not in shared],
         "only_second": [label for label in second.labels if label not in shared],
+        "patients": bootstrap.patients,
+        "replicates": replicates,
+        "seed": seed,
+        "level": level,
+    }
+
+
+def compare_shares(
+    first: Results,
+    second: Results,
+    column: str,
+    *,
+    replicates: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+    names: tuple[str, str] = ("the first results", "the second results"),
+) -> Metrics:
+    """Paired comparison of the share of rows that each model got right, such as questions answered.
+
+    Args:
+        first, second: results; a difference is first − second.
+        column: ``target:<column>`` is 1 where a row is right.
+        replicates, seed, level: of the bootstrap over patients; both models meet the same resamples.
+        names: what messages call the two.
+
+    Returns:
+        ``first`` and ``second`` (shares), ``difference``, ``interval``, ``only_first`` and ``only_second`` (rows that
+        one alone got right), ``patients``, ``replicates``, ``seed``, ``level``.
+
+    Raises:
+        ResultsError: when the two are not of the same rows.
+    """
+    order = _same_images(first, second, names)
+    right, other = (
+        results.target_matrix()[rows, results.labels.index(column)] == 1
+        for results, rows in ((first, np.arange(first.scores.num_rows)), (second, order))
+    )
+    patients = first.scores["patient_id"].to_pylist()
+    bootstrap = PatientBootstrap(clusters(patients, len(patients)), len(patients), replicates, seed, level)
+    return {
+        "first": float(right.mean()),
+        "second": float(other.mean()),
+        "difference": float(right.mean() - other.mean()),
+        "interval": bootstrap.interval(bootstrap.mean(right.astype(float) - other)),
+        "only_first": int((right & ~other).sum()),
+        "only_second": int((other & ~right).sum()),
         "patients": bootstrap.patients,
         "replicates": replicates,
         "seed": seed,

@@ -116,7 +116,7 @@ class AttentionImages:
         row = int(self.dataset.rows[index])
         image = np.asarray(self.dataset.store.images[row])
         if heat.ndim == 3:
-            return slice_overlay(image, heat, entity, score, None, shift)
+            return slice_overlay(image, heat, entity, score, None, shift, self.dataset.store.array("affines")[row])
         return Overlay(image, heat, entity, score, self._boxes(row, entity), shift=shift)
 
     def _boxes(self, row: int, entity: str) -> list[AnyBox]:

@@ -147,7 +147,7 @@ class Cases(Measure):
             if heat is None:  # the middle slice
                 heat = np.zeros(image.shape[1:], np.float32)
                 heat[..., image.shape[3] // 2] = 1
-            overlay = slice_overlay(image, heat, finding, score, truth, shift)
+            overlay = slice_overlay(image, heat, finding, score, truth, shift, self.studies.affines[row])
             image, heat, boxes, note = overlay.image, overlay.heat, overlay.boxes, overlay.note
             shift = tuple(overlay.shift)
         text = store.studies.column("text")[row].as_py() or ""

@@ -13,22 +13,23 @@ from numpy.typing import ArrayLike, NDArray
 from medvlp_toolkit.data.boxes import AnyBox, Mask, bounding_boxes, box_mask
 from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
 from medvlp_toolkit.evaluation.maps.heat_maps import Upsampling, upsample
-from medvlp_toolkit.evaluation.maps.map_files import write_volume_map
+from medvlp_toolkit.evaluation.maps.map_files import map_on_file, write_nifti
 from medvlp_toolkit.evaluation.maps.overlays import Overlay, write_overlays
 from medvlp_toolkit.evaluation.maps.volume_slices import slice_overlay
 from medvlp_toolkit.evaluation.results.names import readable
 from medvlp_toolkit.evaluation.statistics.intervals import PatientBootstrap, wilson
+from medvlp_toolkit.evaluation.zero_shot.attention_threshold import (
+    PUBLISHED_MULTIPLE,
+    PUBLISHED_THRESHOLD,
+    attention_threshold,
+)
 from medvlp_toolkit.evaluation.zero_shot.blind_pointing import best_fixed_point, chance, touched_cells
 from medvlp_toolkit.evaluation.zero_shot.measure import Measure, ScoredBatch, ScoredSet
 from medvlp_toolkit.evaluation.zero_shot.studies import EvaluatedStudies
+from medvlp_toolkit.files import name_part
 
-#: MedKLIP's published grounding calls a token attended when it holds more than this share of the attention …
-PUBLISHED_THRESHOLD = 0.008
-#: … spread over this many tokens (14 × 14).
-PUBLISHED_TOKENS = 196
-
-#: Thresholds of the curve, in multiples of even attention (1 / tokens); the published one is 1.568 of it.
-MULTIPLES = (0.25, 0.5, 1.0, 1.568, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)
+#: Thresholds of the curve, in multiples of even attention.
+MULTIPLES = (0.25, 0.5, 1.0, PUBLISHED_MULTIPLE, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)
 
 _SCORES = ("pointing", "iou", "dice", "recall", "precision", "contrast_to_noise")
 
@@ -108,17 +109,10 @@ class Grounding(Measure):
         if case.heat.ndim == 2:
             boxes = bounding_boxes(case.truth) if isinstance(case.truth, np.ndarray) else case.truth
             return Overlay(image, case.heat, case.label, score, boxes, shift=shift, name=name)
-        file = folder / f"map_{number:03d}_{case.label}.nii.gz"
-        write_volume_map(file, case.heat, image.shape[1:], self.studies.affines[row], shift=shift)
-        return replace(slice_overlay(image, case.heat, case.label, score, case.truth, shift), name=name)
-
-
-def attention_threshold(tokens: int, threshold: float = PUBLISHED_THRESHOLD) -> float:
-    """The published threshold for any grid size: the same multiple of uniform attention, 1.568 / tokens.
-
-    Attention sums to 1, so that a token of a finer grid holds less of it: threshold · 196 / tokens.
-    """
-    return threshold * PUBLISHED_TOKENS / tokens
+        affine = self.studies.affines[row]
+        placed = map_on_file(case.heat, {"image": image, "affine": affine}, shift)
+        write_nifti(folder / f"map_{number:03d}_{name_part(case.label)}.nii.gz", *placed)
+        return replace(slice_overlay(image, case.heat, case.label, score, case.truth, shift, affine), name=name)
 
 
 def grounding_scores(

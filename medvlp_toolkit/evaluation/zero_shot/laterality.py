@@ -27,7 +27,7 @@ class Laterality(Measure):
 
     Args:
         position_sides: side of every position, in the order of the position scores; None compares no positions.
-        not_sided: labels that have no side, whatever their boxes (an enlarged heart).
+        not_sided: labels or entities that have no side, whatever their boxes (an enlarged heart).
     """
 
     def __init__(self, position_sides: Sequence[Side] | None = None, not_sided: Sequence[str] = ()) -> None:
@@ -43,7 +43,7 @@ class Laterality(Measure):
     def collect(self, batch: ScoredBatch) -> None:
         for i, _, label, q, truth in batch.annotated:
             self._any = True
-            if label in self.not_sided or label in self.studies.held_out:
+            if self.not_sided & {label, self.studies.labels[label]} or label in self.studies.held_out:
                 continue
             side = side_of_truth(truth)
             if self.position_sides is not None and batch.position_scores is not None:

@@ -266,7 +266,7 @@ class Probing(Measure):
 
     def _side(self, row: int, label: str) -> Side:
         """The side of a finding; ``none`` if it has none or it is unknown."""
-        counts = self.studies.is_evaluated(row) and label not in self.not_sided
+        counts = self.studies.is_evaluated(row) and not self.not_sided & {label, self.studies.labels[label]}
         truth = self.studies.truth(row, label) if counts else None
         return "none" if truth is None else side_of_truth(truth)
 

@@ -28,7 +28,7 @@ class EvaluatedStudies:
         dataset: what is scored, with ``labels`` where it has targets.
         entities: ids of the bank's entities, in its order.
         labels: label of the store -> entity that answers for it; the data set's labels that are entities when None.
-        held_out: labels whose entities were kept out of training.
+        held_out: labels whose entities were kept out of training, or those entities.
         threshold_split: a split of the data set that is not evaluated but chooses thresholds.
         subgroups: further columns of the store to divide the images by, beside sex, age and view; those that the store
             lacks are passed over.
@@ -59,8 +59,9 @@ class EvaluatedStudies:
         known = [name for name in dataset.label_names if name in self.entities]
         self.labels = {name: name for name in known} if labels is None else dict(labels)
         map_labels(np.zeros((0, len(self.entities))), self.entities, self.labels)  # raises for unknown entities
-        self.trained = {name: entity for name, entity in self.labels.items() if name not in held_out}
-        self.held_out = {name: entity for name, entity in self.labels.items() if name in held_out}
+        apart = frozenset(held_out)
+        self.held_out = {name: entity for name, entity in self.labels.items() if apart & {name, entity}}
+        self.trained = {name: entity for name, entity in self.labels.items() if name not in self.held_out}
         self.threshold_split = threshold_split
         self.subgroups = tuple(subgroups)
         self.pool = checked_pool(pool)

@@ -190,6 +190,12 @@ class TestScales:
         assert (store.images.min(), store.images.max()) == (-900, -800)
         assert store.meta["made_by"]["image"]["window"] == [-900, -800]
 
+    def test_a_store_with_a_window_is_complete_when_it_is_prepared_again(self, tmp_path: Path) -> None:
+        paths = [path for path in one_of_each_volume(tmp_path / "files")[0] if path.name == "units.nii.gz"]
+        for complete in (False, True):
+            summary = prepared(paths, tmp_path / "store", list(NIFTI), window=(-900, 800), spacing=(2, 2, 2))
+            assert summary.already_complete == complete
+
 
 class TestSeries:
     def test_the_series_is_chosen_for_every_study(self, tmp_path: Path) -> None:

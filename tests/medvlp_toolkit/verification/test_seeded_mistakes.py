@@ -43,6 +43,14 @@ def replace(file: str, old: str, new: str) -> Callable[[Path], None]:
     return change
 
 
+def together(*changes: Callable[[Path], None]) -> Callable[[Path], None]:
+    def change(bundle: Path) -> None:
+        for one in changes:
+            one(bundle)
+
+    return change
+
+
 def append(file: str, text: str) -> Callable[[Path], None]:
     def change(bundle: Path) -> None:
         (bundle / file).write_text((bundle / file).read_text() + text)
@@ -264,6 +272,30 @@ MISTAKES = [
         TRAIN,
         "train::trainer::max_epochs",
         "takes a whole number for max_epochs",
+    ),
+    Mistake(
+        "text for a number that a class passes on to its base",
+        together(
+            replace(TRAIN, "_target_: SupervisedTrainer", "_target_: medvlp_toolkit.engines.Trainer"),
+            replace(TRAIN, 'max_epochs: "@max_epochs"', "max_epochs: '3'"),
+        ),
+        TRAIN,
+        "train::trainer::max_epochs",
+        "medvlp_toolkit.engines.Trainer takes a whole number for max_epochs, and '3' is none",
+    ),
+    Mistake(
+        "text for a number that an evaluator passes on to its base",
+        replace(INFERENCE, '"SupervisedEvaluator",', '"medvlp_toolkit.engines.Evaluator", "epoch_length": "3",'),
+        INFERENCE,
+        "evaluator::epoch_length",
+        "medvlp_toolkit.engines.Evaluator takes a whole number for epoch_length, and '3' is none",
+    ),
+    Mistake(
+        "text for a number that a step passes on to its base",
+        append(TRAIN, "step: {_target_: medvlp_toolkit.engines.FinetuningStep, transform: null, clip_norm: a lot}\n"),
+        TRAIN,
+        "step::clip_norm",
+        "medvlp_toolkit.engines.FinetuningStep takes a number for clip_norm, and 'a lot' is none",
     ),
     # -- references and macros
     Mistake(

@@ -352,3 +352,14 @@ def test_real_tables_of_radiographs(shared_data: Path) -> None:
     assert all(study.image is not None and study.image.is_file() for study in studies)
     patients = [{study.patient_id for study in studies if study.split == split} for split in ("train", "eval")]
     assert not patients[0] & patients[1]
+
+
+def test_columns_called_like_a_finding_are_labels_where_they_hold_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text(
+        "image,report,Pleural Effusion,edema,mass,smoker\na.png,text,1.0,,big,1\nb.png,text,0,-1,0,0\n"
+    )
+    source = CsvSource(
+        tmp_path / "table.csv", report_column="report", known_labels=["pleural_effusion", "Edema", "Mass", "report"]
+    )
+    assert [study.labels for study in source] == [{"Pleural Effusion": 1}, {"Pleural Effusion": 0, "edema": -1}]
+    assert not source.rejected

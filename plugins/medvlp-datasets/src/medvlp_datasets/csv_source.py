@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from medvlp_datasets.lookup import Lookup, report_from, reports_by_id
 from medvlp_datasets.source import FileSource, existing
-from medvlp_datasets.values import labels_of, metadata_value, numbers
+from medvlp_datasets.values import is_label, labels_of, metadata_value, numbers
 from medvlp_toolkit.data.contracts import RejectsRecords
 from medvlp_toolkit.data.records import Box, Report, Study
 from medvlp_toolkit.tables.cells import filled, identifier
@@ -51,6 +52,8 @@ class CsvSource(FileSource):
         labels_separator: what stands between joined labels.
         labels: all joined labels that there are (default: those that occur); the ones a row does not name are 0.
         label_columns: columns that are 1, 0, -1 (uncertain) or empty, each a label.
+        known_labels: names of findings: a column with such a name, whatever its case and punctuation, is a label too
+            where it holds nothing but 1, 0, -1 and empty fields.
         metadata_columns: columns kept as metadata: names, or a mapping from column to name (default: sex, age and view
             where they are there).
         boxes: table of boxes: the image column or the id column, then ``label``, ``x``, ``y``, ``w``, ``h`` as
@@ -89,6 +92,7 @@ class CsvSource(FileSource):
         labels_separator: str = "|",
         labels: Sequence[str] | None = None,
         label_columns: Sequence[str] = (),
+        known_labels: Iterable[str] = (),
         metadata_columns: Sequence[str] | Mapping[str, str] | None = None,
         boxes: Path | str | None = None,
         delimiter: str | None = None,
@@ -125,6 +129,7 @@ class CsvSource(FileSource):
         image_id = find(self.columns, "image id").name
         self.image_id_column = None if image_id == self.key else image_id
         self.metadata_columns = self.metadata(metadata_columns)
+        self._known_labels = {plain_name(name) for name in known_labels}
         if self.patient_column is None and self.image_column is not None:
             logger.warning("%s: no column says whose image a row is; each study counts as a patient", self.file)
 
@@ -194,6 +199,7 @@ class CsvSource(FileSource):
 
     def studies(self) -> Iterator[Study]:
         names = self.label_names()
+        self.label_columns = self.with_known_labels()
         self.rejected = []  # the pass for the names has rejected the same rows
         boxes = self.boxes_by_image()
         reports = None if self.reports is None else reports_by_id(self.reports)
@@ -259,6 +265,26 @@ class CsvSource(FileSource):
             return self.labels or ()
         found = {label for _, row in self.all_rows() for label in self.split_labels(row[self.labels_column])}
         return tuple(sorted(found))
+
+    def with_known_labels(self) -> tuple[str, ...]:
+        """The label columns, and those that hold labels and are called like a finding."""
+        used = {self.image_column, self.key, self.patient_column, self.split_column, self.image_id_column}
+        used |= {self.labels_column, self.report_id_column, *self.report_columns, *self.metadata_columns}
+        found = [name for name in self.columns if plain_name(name) in self._known_labels and name not in used]
+        found = [name for name in found if name not in self.label_columns]
+        others = (
+            Counter(name for _, row in self.all_rows() for name in found if not is_label(row.get(name)))
+            if found
+            else {}
+        )
+        labels = [name for name in found if not others[name]]
+        if labels:
+            logger.info("%s: label columns: %s", self.file, ", ".join(labels))
+        for name in found:
+            if others[name]:
+                logger.info("%s: column %r is no label: %d of its fields are not 1, 0, -1 or empty",
+                            self.file, name, others[name])  # fmt: skip
+        return (*self.label_columns, *labels)
 
     def split_labels(self, joined: str) -> list[str]:
         labels = [label.strip() for label in joined.split(self.labels_separator)]

@@ -40,6 +40,15 @@ def label_value(name: str, value: str) -> int:
     return int(number)
 
 
+def is_label(value: str | None) -> bool:
+    """Whether a field is 1, 0, -1 or empty."""
+    try:
+        label_value("", value or "0")
+    except ValueError:
+        return not filled(value)
+    return True
+
+
 def labels_of(row: Mapping[str, str], names: Iterable[str]) -> dict[str, int]:
     """Label columns; an empty field is no label."""
     return {name: label_value(name, row[name]) for name in names if filled(row.get(name))}

@@ -61,12 +61,6 @@ def languages() -> dict[str, Language]:
     }
 
 
-def language_name(code: str | None) -> str:
-    """The name of a lexicon's language, which may be none of those listed."""
-    known = languages().get(code or "")
-    return known.name if known else code or "no language of its own"
-
-
 def _heaviest(weights: dict[str, int]) -> tuple[str, int]:
     """The language that most speaks for, and how much; no language where several do alike."""
     weight = max(weights.values(), default=0)
