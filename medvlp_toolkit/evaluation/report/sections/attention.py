@@ -51,8 +51,8 @@ def grounding(models: Models) -> list[Section]:
     blocks = models.metrics("grounding")
     entries: list[tuple[str, str, list[Metrics]]] = []
     for key in ("findings", "groups"):
-        parts = [rows_at(block, key) for block in blocks]
-        entries += [(key, name, [part.get(name, {}) for part in parts]) for name in union(parts)]
+        groups = [rows_at(block, key) for block in blocks]
+        entries += [(key, name, [group.get(name, {}) for group in groups]) for name in union(groups)]
     entries = [entry for entry in entries if any(figure(row, "n") for row in entry[2])]
     if not entries:
         return []

@@ -54,7 +54,7 @@ def comparison(models: Models, folders: tuple[str, str]) -> list[Section]:
     parts: list[Part] = []
     shares = {key: about for key, about in _SHARES.items() if all(models.metrics(key))}
     for column, noun in shares.values():
-        parts += _shares(models, compare_shares(*models.results, column=column, names=folders), noun)
+        parts += _shares(models, compare_shares(models.results[0], models.results[1], column, names=folders), noun)
     if not shares and all(any(at(result.metrics, key) for key in _RANKED) for result in models.results):
         first, second = models.results
         parts += _ranking(models, compare_results(second, first, names=(folders[1], folders[0])))

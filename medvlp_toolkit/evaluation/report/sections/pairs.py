@@ -97,7 +97,7 @@ def guess(block: Any, group: str) -> float | None:
     """The best accuracy without the image: of the baselines, else of always choosing the commonest class."""
     known = [figure(rates, group) for rates in rows_at(block, "baselines").values()]
     found = [value for value in known if value is not None]
-    sizes = [figure(row, "n") or 0 for row in rows_at(block, "classes", "classes").values()]
+    sizes = [figure(row, "n") or 0.0 for row in rows_at(block, "classes", "classes").values()]
     if group == "overall" and sum(sizes):
         found.append(max(sizes) / sum(sizes))
     return max(found, default=None)
@@ -106,7 +106,7 @@ def guess(block: Any, group: str) -> float | None:
 def _accuracy(blocks: Sequence[Any], caption: str) -> Table:
     """A row per group of questions, with controls that were given other images."""
     categories = union([rows_at(block, "categories") for block in blocks])
-    groups = [(name, ("categories", name), "") for name in categories]
+    groups: list[tuple[str, tuple[str, ...], str]] = [(name, ("categories", name), "") for name in categories]
     wide = [name for name in ("open", "closed", "overall") if any(at(block, name) for block in blocks)]
     groups += [(name, (name,), "total") for name in wide]
     rules = [rule for rule in union([rows_at(block, "baselines") for block in blocks]) if rule in _BASELINES]
