@@ -98,7 +98,7 @@ def guess(block: Any, group: str) -> float | None:
     known = [figure(rates, group) for rates in rows_at(block, "baselines").values()]
     found = [value for value in known if value is not None]
     sizes = [figure(row, "n") or 0.0 for row in rows_at(block, "classes", "classes").values()]
-    if group == "overall" and sum(sizes):
+    if group == "overall" and any(sizes):
         found.append(max(sizes) / sum(sizes))
     return max(found, default=None)
 
