@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 MOST_INFLATED = 2 * MOST_PIXELS + 2**26
 HEAD = 132  # bytes of a file that show whether it is DICOM
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
-_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+_FRACTIONS = ("FloatPixelData", "DoubleFloatPixelData")
 #: What decoders have to know, by pydicom's names for it.
 _OPTIONS = {
     "rows": "Rows",
@@ -177,10 +177,10 @@ def _after_meta(head: bytes) -> int:
 
 def check_size(dataset: Dataset, path: Path) -> None:
     """Raise `ImageReadError` for anything but one frame of 8 to 16 bits that is neither empty nor too large."""
-    if not any(keyword in dataset for keyword in _PIXELS):
-        raise ImageReadError(path, "the DICOM file has no pixel data")
     if "PixelData" not in dataset:
-        raise ImageReadError(path, "floating-point DICOM pixel data; 8 to 16 bit integers are expected")
+        if any(keyword in dataset for keyword in _FRACTIONS):
+            raise ImageReadError(path, "floating-point DICOM pixel data; 8 to 16 bit integers are expected")
+        raise ImageReadError(path, "the DICOM file has no pixel data")
     frames = number_of_frames(dataset, path)
     rows, columns = int(dataset.get("Rows", 0) or 0), int(dataset.get("Columns", 0) or 0)
     allocated = int(dataset.get("BitsAllocated", 0) or 0)
@@ -232,7 +232,11 @@ def settle(dataset: Dataset) -> None:
 def decode(path: Path, dataset: Dataset) -> Array:
     """Pixel cells ``(rows, columns)`` with all their bits, or RGB ``(rows, columns, 3)``."""
     syntax = dataset.file_meta.TransferSyntaxUID
-    attributes = {name: _option(dataset, keyword) for name, keyword in _OPTIONS.items() if keyword in dataset}
+    attributes: dict[str, Any] = {
+        name: str(value) if isinstance(value, str) else int(value)
+        for name, keyword in _OPTIONS.items()
+        if (value := dataset.get(keyword)) is not None
+    }
     attributes |= {"number_of_frames": 1, "pixel_vr": dataset["PixelData"].VR}
     content = bytes(dataset.PixelData)
     try:
@@ -265,11 +269,6 @@ def check_code_stream(content: bytes, attributes: dict[str, Any], path: Path) ->
     if seen != declared:
         sizes = ["{} × {} pixels of {}".format(*numbers) for numbers in (seen, declared)]
         raise ImageReadError(path, f"the compressed data is {sizes[0]} values, the DICOM header says {sizes[1]}")
-
-
-def _option(dataset: Dataset, keyword: str) -> str | int:
-    value = dataset[keyword].value
-    return str(value) if isinstance(value, str) else int(value)
 
 
 def to_uint8(path: Path, pixels: Array, dataset: Dataset) -> npt.NDArray[np.uint8]:
