@@ -31,7 +31,7 @@ def decode(syntax: str, decoder: str, content: bytes, attributes: dict[str, Any]
     if decoder == GDCM_12_BIT:
         return twelve_bits(content, attributes)
     # Bits that hold no value are cut off later: padding may need them.
-    keep = {"raw": False, "correct_unused_bits": False}
+    keep = {"raw": False, "correct_unused_bits": False, "view_only": True}
     pixels, described = get_decoder(syntax).as_array(
         content, index=0, decoding_plugin=decoder, pixel_keyword="PixelData", **keep, **attributes
     )

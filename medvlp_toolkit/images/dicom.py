@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import struct
 import warnings
 import zlib
@@ -20,17 +21,17 @@ from medvlp_toolkit.images.decoders import DecodeError, decode_frame
 from medvlp_toolkit.images.dicom_display import grey_to_uint8, palette_to_uint8, photometric_interpretation
 from medvlp_toolkit.images.errors import ImageReadError
 from medvlp_toolkit.images.fit import Fit, fit_picture
-from medvlp_toolkit.images.transfer_syntax import transfer_syntax
+from medvlp_toolkit.images.limits import MOST_PIXELS, check_unpacked
+from medvlp_toolkit.images.transfer_syntax import code_stream, transfer_syntax
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-MAX_PIXELS = 178_956_970  # Pillow's limit for pictures, so that a damaged header cannot ask for all memory
 #: Bytes that a deflated file may grow to: the largest picture of 16 bits, and a generous header.
-MOST_INFLATED = 2 * MAX_PIXELS + 2**26
+MOST_INFLATED = 2 * MOST_PIXELS + 2**26
 HEAD = 132  # bytes of a file that show whether it is DICOM
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
-_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+_FRACTIONS = ("FloatPixelData", "DoubleFloatPixelData")
 #: What decoders have to know, by pydicom's names for it.
 _OPTIONS = {
     "rows": "Rows",
@@ -144,7 +145,7 @@ def read_dataset(file: BinaryIO, path: Path, tags: list[str] | None = None) -> D
 
 def check_inflated(file: BinaryIO, path: Path) -> None:
     """Raise `ImageReadError` for a deflated file of more than the largest picture: pydicom inflates it at once."""
-    start = file.tell()
+    start, size = file.tell(), os.fstat(file.fileno()).st_size
     head = file.read(4096)
     try:
         if _DEFLATED not in head:
@@ -155,6 +156,7 @@ def check_inflated(file: BinaryIO, path: Path) -> None:
             while part:
                 inflated += len(inflate.decompress(part, 2**20))
                 part = inflate.unconsumed_tail
+            check_unpacked(inflated, size, path)
             if inflated > MOST_INFLATED:
                 raise ImageReadError(path, f"a deflated DICOM file of more than {MOST_INFLATED:,} bytes")
     except zlib.error:
@@ -175,10 +177,10 @@ def _after_meta(head: bytes) -> int:
 
 def check_size(dataset: Dataset, path: Path) -> None:
     """Raise `ImageReadError` for anything but one frame of 8 to 16 bits that is neither empty nor too large."""
-    if not any(keyword in dataset for keyword in _PIXELS):
-        raise ImageReadError(path, "the DICOM file has no pixel data")
     if "PixelData" not in dataset:
-        raise ImageReadError(path, "floating-point DICOM pixel data; 8 to 16 bit integers are expected")
+        if any(keyword in dataset for keyword in _FRACTIONS):
+            raise ImageReadError(path, "floating-point DICOM pixel data; 8 to 16 bit integers are expected")
+        raise ImageReadError(path, "the DICOM file has no pixel data")
     frames = number_of_frames(dataset, path)
     rows, columns = int(dataset.get("Rows", 0) or 0), int(dataset.get("Columns", 0) or 0)
     allocated = int(dataset.get("BitsAllocated", 0) or 0)
@@ -189,8 +191,9 @@ def check_size(dataset: Dataset, path: Path) -> None:
         raise ImageReadError(path, f"a multi-frame DICOM of {frames} frames; a single frame is expected")
     if rows < 1 or columns < 1 or length == 0:
         raise ImageReadError(path, f"an empty DICOM image ({rows} × {columns} pixels, {length} bytes)")
-    if rows * columns > MAX_PIXELS:
-        raise ImageReadError(path, f"more than {MAX_PIXELS:,} pixels")
+    if rows * columns > MOST_PIXELS:
+        raise ImageReadError(path, f"more than {MOST_PIXELS:,} pixels")
+    check_unpacked(rows * columns * int(dataset.get("SamplesPerPixel") or 1) * allocated // 8, length, path)
     if allocated not in (8, 16) or not 1 <= stored <= allocated:
         raise ImageReadError(path, f"{stored} of {allocated} bits per DICOM pixel; 8 to 16 bits are expected")
 
@@ -229,14 +232,21 @@ def settle(dataset: Dataset) -> None:
 def decode(path: Path, dataset: Dataset) -> Array:
     """Pixel cells ``(rows, columns)`` with all their bits, or RGB ``(rows, columns, 3)``."""
     syntax = dataset.file_meta.TransferSyntaxUID
-    attributes = {name: _option(dataset, keyword) for name, keyword in _OPTIONS.items() if keyword in dataset}
+    attributes: dict[str, Any] = {
+        name: str(value) if isinstance(value, str) else int(value)
+        for name, keyword in _OPTIONS.items()
+        if (value := dataset.get(keyword)) is not None
+    }
     attributes |= {"number_of_frames": 1, "pixel_vr": dataset["PixelData"].VR}
     content = bytes(dataset.PixelData)
     try:
         if syntax.is_encapsulated:
+            check_code_stream(content, attributes, path)
             pixels, _ = decode_frame(syntax, content, attributes)
         else:
             pixels = decode_here(syntax, "", content, attributes)
+    except ImageReadError:
+        raise
     except DecodeError as error:
         what = f"pixel data of transfer syntax {syntax.name!r}"
         raise ImageReadError(path, f"{what} cannot be decoded ({error})") from None
@@ -247,9 +257,18 @@ def decode(path: Path, dataset: Dataset) -> Array:
     return pixels
 
 
-def _option(dataset: Dataset, keyword: str) -> str | int:
-    value = dataset[keyword].value
-    return str(value) if isinstance(value, str) else int(value)
+def check_code_stream(content: bytes, attributes: dict[str, Any], path: Path) -> None:
+    """Raise `ImageReadError` where compressed data is of another size than the header says: decoders would cut it,
+    or mix rows and colours up, and a damaged size would ask for any amount of memory.
+    """
+    stream = code_stream(content)
+    if stream is None:
+        return
+    declared = [int(attributes[name]) for name in ("rows", "columns", "samples_per_pixel")]
+    seen = [stream.rows or declared[0], stream.columns, stream.samples]
+    if seen != declared:
+        sizes = ["{} × {} pixels of {}".format(*numbers) for numbers in (seen, declared)]
+        raise ImageReadError(path, f"the compressed data is {sizes[0]} values, the DICOM header says {sizes[1]}")
 
 
 def to_uint8(path: Path, pixels: Array, dataset: Dataset) -> npt.NDArray[np.uint8]:

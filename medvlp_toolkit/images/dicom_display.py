@@ -74,8 +74,11 @@ def stored_values(raw: Array, dataset: Dataset) -> Array:
     cells = raw.view(f"u{raw.dtype.itemsize}")
     high = dataset.get("HighBit")
     shift = 0 if high is None else min(int(high), allocated - 1) + 1 - stored
-    if shift > 0 and int(cells.max()) >> stored:
+    others = int(cells.max()) >> stored
+    if shift > 0 and others:
         cells = cells >> shift
+    elif raw.dtype.kind == "u" and not others:
+        return raw  # as in most files; masking copies the picture
     if raw.dtype.kind == "i":
         return (cells << unused).view(raw.dtype) >> unused
     return cells & cells.dtype.type((1 << stored) - 1)

@@ -50,6 +50,8 @@ def stretch_to_uint8(values: Array) -> npt.NDArray[np.uint8]:
     if high <= low:
         return np.zeros(values.shape, np.uint8)
     scale = 255.0 / (high - low)
+    if values.dtype.kind in "iu":
+        return _by_rows(lambda part: np.rint((part.astype(np.float64) - low) * scale), values, values.shape)
     return _by_rows(
         lambda part: np.rint(np.clip(np.nan_to_num(part.astype(np.float64), nan=low) - low, 0, high - low) * scale),
         values,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,14 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from medvlp_toolkit.images.errors import ImageReadError
+from medvlp_toolkit.images.limits import MOST_VOXELS, check_unpacked
 from medvlp_toolkit.images.opening import opened
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
-#: Voxels of a volume at most: 1024 along each axis.
-MOST_VOXELS = 2**30
 #: A byte of deflated data gives no more than this many (RFC 1951: 258 bytes in two bits).
 MOST_INFLATED = 1032
 _BLOCK = 1 << 24
+_MOST_BEHIND = 16  # blocks behind the values up to the end of compressed data
+#: Millimetres of a unit (``xyzt_units``, its lower three bits); none is stated by many files.
+_MILLIMETRES = {1: 1000.0, 3: 0.001}
 
 
 def read_nifti(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
@@ -36,7 +39,8 @@ def read_nifti(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
         try:
             with inflated(file) as stream:
                 header = read_header(stream, path)
-                values = read_values(stream, header, file_size(file), path)
+                values = read_values(stream, header, os.fstat(file.fileno()).st_size, path)
+                check_end(stream)
         except ImageReadError:
             raise
         except (EOFError, zlib.error, gzip.BadGzipFile):
@@ -58,16 +62,6 @@ def inflated(file: BinaryIO) -> Iterator[BinaryIO]:
         return
     with gzip.GzipFile(fileobj=file, mode="rb") as stream:
         yield stream  # type: ignore[misc]
-
-
-def file_size(file: BinaryIO) -> int:
-    """Bytes that the file can hold once inflated, at most."""
-    place = file.tell()
-    size = file.seek(0, 2)
-    file.seek(0)
-    compressed = file.read(2) == b"\x1f\x8b"
-    file.seek(place)
-    return size * MOST_INFLATED if compressed else size
 
 
 def read_header(stream: BinaryIO, path: Path) -> Any:
@@ -101,8 +95,8 @@ def read_header(stream: BinaryIO, path: Path) -> Any:
     return header
 
 
-def read_values(stream: BinaryIO, header: Any, most: int, path: Path) -> npt.NDArray[Any]:
-    """The values, read straight into memory of the declared size once the file is known to be large enough."""
+def read_values(stream: BinaryIO, header: Any, size: int, path: Path) -> npt.NDArray[Any]:
+    """The values, read straight into memory of the declared size once the file's size is known to fit it."""
     shape = tuple(int(side) for side in header.get_data_shape())
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
@@ -119,8 +113,11 @@ def read_values(stream: BinaryIO, header: Any, most: int, path: Path) -> npt.NDA
         raise ImageReadError(path, f"more than {MOST_VOXELS:,} voxels")
     offset = int(header.get_data_offset())
     needed = count * dtype.itemsize
-    if offset < 0 or offset + needed > most:
+    if offset < header.single_vox_offset:
+        raise ImageReadError(path, f"its values would begin at byte {offset}, within its header")
+    if offset + needed > (size * MOST_INFLATED if isinstance(stream, gzip.GzipFile) else size):
         raise ImageReadError(path, f"the volume cannot be read (the file is too short for shape {shape})")
+    check_unpacked(needed, size, path)
     skip(stream, offset - stream.tell())
     values = np.empty(count, dtype)
     read_into(stream, memoryview(values.data).cast("B"))
@@ -145,6 +142,19 @@ def read_into(stream: BinaryIO, memory: memoryview) -> None:
         if not count:
             raise EOFError
         done += count
+
+
+def check_end(stream: BinaryIO) -> None:
+    """Raise for compressed data that does not match its checksum, which stands behind it."""
+    if not isinstance(stream, gzip.GzipFile):
+        return
+    try:
+        for _ in range(_MOST_BEHIND):
+            if not stream.read(_BLOCK):
+                break
+    except gzip.BadGzipFile as error:
+        if "CRC" in str(error) or "length" in str(error):
+            raise  # other than what may lie behind the data, which gzip passes over too
 
 
 def rescaled(values: npt.NDArray[Any], header: Any, path: Path) -> npt.NDArray[Any]:
@@ -173,7 +183,7 @@ def placed(header: Any, path: Path) -> npt.NDArray[np.float64]:
     """The affine; refused where there is none, or where the header's two differ in which way the axes run."""
     from nibabel.orientations import aff2axcodes
 
-    if header["sform_code"] == 0 and header["qform_code"] == 0:
+    if header["sform_code"] <= 0 and header["qform_code"] <= 0:
         raise ImageReadError(
             path, "neither sform nor qform is set, so that left and right are unknown; set one that is right"
         )
@@ -191,6 +201,7 @@ def placed(header: Any, path: Path) -> npt.NDArray[np.float64]:
         raise
     except Exception as error:
         raise ImageReadError(path, f"the orientation cannot be read ({type(error).__name__})") from None
+    affine[:3] *= _MILLIMETRES.get(int(header["xyzt_units"]) & 7, 1.0)
     return affine
 
 

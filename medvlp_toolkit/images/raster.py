@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from pathlib import Path
 from typing import BinaryIO
@@ -12,6 +13,7 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from medvlp_toolkit.images.errors import ImageReadError, NoContrastError
 from medvlp_toolkit.images.fit import DEEP, Fit, fit_picture, to_channels
+from medvlp_toolkit.images.limits import check_unpacked
 
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "GIF", "WEBP", "PPM", "JPEG2000")
 EXIF_ORIENTATION = 0x0112
@@ -32,6 +34,9 @@ def read_raster(
                 if frames > 1 and picture.format != "MPO":
                     raise ImageReadError(path, f"the file holds {frames} pictures; one is expected")
                 original = (picture.height, picture.width)
+                depth = 2 if ";16" in str(picture.tile[:1]) else 1
+                unpacked = picture.height * picture.width * len(picture.getbands()) * depth
+                check_unpacked(unpacked, os.fstat(file.fileno()).st_size, path)
                 check_depth(picture, path)
                 if size is not None and picture.format == "JPEG":
                     # The decoder skips high DCT frequencies; never below the size asked for.
@@ -46,7 +51,9 @@ def read_raster(
     except ImageReadError:
         raise
     except UnidentifiedImageError:
-        raise ImageReadError(path, "not a DICOM, PNG or JPEG file, or its header is damaged") from None
+        raise ImageReadError(
+            path, "no image of a known kind (DICOM, PNG, JPEG, TIFF, BMP, WebP …), or its header is damaged"
+        ) from None
     except Image.DecompressionBombError:
         raise ImageReadError(path, f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels") from None
     except NoContrastError as error:

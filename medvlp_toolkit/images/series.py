@@ -25,7 +25,7 @@ from medvlp_toolkit.images.dicom import (
 )
 from medvlp_toolkit.images.dicom_display import GREY, modality_values, stored_values
 from medvlp_toolkit.images.errors import ImageReadError
-from medvlp_toolkit.images.nifti import MOST_VOXELS
+from medvlp_toolkit.images.limits import MOST_VOXELS
 from medvlp_toolkit.images.opening import opened
 from medvlp_toolkit.images.slice_geometry import Affine, Place, Vector, placed
 
@@ -42,10 +42,13 @@ _DISTINGUISHING = (
     "ConvolutionKernel", "FlipAngle", "AcquisitionNumber", "TriggerTime", "AcquisitionTime", "ContentTime",
 )  # fmt: skip
 _TAGS = [
-    "SeriesInstanceUID", "SeriesNumber", "FrameOfReferenceUID", "NumberOfFrames", "Rows", "Columns",
+    "SOPClassUID", "SeriesInstanceUID", "SeriesNumber",
+    "FrameOfReferenceUID", "NumberOfFrames", "Rows", "Columns",
     "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices",
     *_DISTINGUISHING,
 ]  # fmt: skip
+#: Files that lie beside the images of a series and are none, in capitals.
+_NO_IMAGES = frozenset({"DICOMDIR", "THUMBS.DB", "DESKTOP.INI"})
 INT16 = np.iinfo(np.int16)
 _LISTED = 8  # volumes that a message names
 
@@ -96,9 +99,9 @@ def volumes_in(folder: Path) -> list[Volume]:
     """The volumes of a folder: by series number, and within a series by what tells them apart."""
     by_series: dict[str, list[Slice]] = defaultdict(list)
     for file in sorted(folder.iterdir()):
-        if file.is_file() and not file.name.startswith(".") and file.name.upper() != "DICOMDIR":
+        if file.is_file() and not file.name.startswith(".") and file.name.upper() not in _NO_IMAGES:
             header = header_of(file)
-            if "Rows" in header:  # a report or a presentation state may lie beside the images
+            if header is not None:
                 slice_ = described(file, header)
                 by_series[slice_.series].append(slice_)
     if not by_series:
@@ -115,8 +118,8 @@ def volumes_in(folder: Path) -> list[Volume]:
     return found
 
 
-def header_of(file: Path) -> Dataset:
-    """What of the header says where an image belongs."""
+def header_of(file: Path) -> Dataset | None:
+    """What of the header says where an image belongs; None for a report or a presentation state beside the images."""
     try:
         with opened(file) as stream:
             head = stream.read(HEAD)
@@ -126,12 +129,24 @@ def header_of(file: Path) -> Dataset:
             header = read_dataset(stream, file, _TAGS)
     except ImageReadError as error:
         raise ImageReadError(file, f"in a folder of a series: {error.reason}") from None
+    if "Rows" not in header or "Columns" not in header:
+        if is_no_image(header):
+            return None
+        raise ImageReadError(file, "in a folder of a series: the DICOM header is cut or damaged (no Rows, Columns)")
     frames = number_of_frames(header, file)
     if frames > 1:
         raise ImageReadError(
             file, f"a multi-frame DICOM of {frames} frames in a series; convert it to NIfTI (dcm2niix does)"
         )
     return header
+
+
+def is_no_image(header: Dataset) -> bool:
+    """Whether a header says that the object has no pixels: it has a class, and that is no class of images."""
+    from pydicom.uid import UID
+
+    sop_class = UID(text(header, "SOPClassUID"))
+    return bool(sop_class) and "Image Storage" not in sop_class.name
 
 
 def described(file: Path, header: Dataset) -> Slice:

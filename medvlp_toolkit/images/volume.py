@@ -19,6 +19,8 @@ Array = npt.NDArray[Any]
 Affine = npt.NDArray[np.float64]
 #: Voxels that are resampled at once.
 _BLOCK = 1 << 22
+#: Voxels that a volume may be resampled to, whatever it had: a damaged header asks for any number.
+_MOST_SPACED = 1 << 27
 
 
 def is_volume(path: Path | str) -> bool:
@@ -140,6 +142,10 @@ def spaced(
     from monai.data.meta_tensor import MetaTensor
     from monai.transforms import ResizeWithPadOrCrop, Spacing
 
+    lengths = np.linalg.norm(affine[:3, :3], axis=0) * values.shape
+    if np.prod(lengths / np.asarray(spacing)) > max(_MOST_SPACED, 8 * values.size):
+        extent = " × ".join(f"{length:.4g}" for length in lengths)
+        raise NoContrastError(f"a volume of {extent} mm is too large for voxels of {list(spacing)} mm")
     volume: Any = MetaTensor(torch.from_numpy(np.ascontiguousarray(values))[None], affine=torch.from_numpy(affine))
     volume = Spacing(pixdim=tuple(spacing), mode="bilinear", padding_mode="border", dtype=np.float32)(volume)
     if size is not None:

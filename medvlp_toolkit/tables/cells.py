@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 
 #: What tables write for a value that is not there, in lower case.
-NOTHING = frozenset({"", "nan", "null", "none", "n/a", "na", "#n/a", "<na>", "\\n", "nil"})
+NOTHING = frozenset({"", "nan", "null", "none", "n/a", "na", "<na>", "\\n", "nil", "-", "--"}) | {
+    f"#{error}"
+    for error in ("n/a", "ref!", "value!", "name?", "div/0!", "num!", "null!")  # a spreadsheet's errors
+}
 
 # Byte order mark and zero-width spaces, which copied ids bring along.
 _INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060 \t\xa0"

@@ -16,7 +16,8 @@ from typing import NamedTuple, cast
 MOST_CHARACTERS = 2**24
 
 #: What a damaged compressed file raises while it is read.
-DAMAGED = (EOFError, gzip.BadGzipFile, zipfile.BadZipFile, zlib.error, UnicodeError, NotImplementedError)
+_DAMAGED_ZIP = (zipfile.BadZipFile, NotImplementedError, UnicodeError)
+DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, *_DAMAGED_ZIP)
 
 _SAMPLE = 2**16
 # A file that a user takes for a table, by its first bytes.
@@ -84,7 +85,7 @@ def is_workbook(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return "xl/workbook.xml" in archive.namelist()
-    except zipfile.BadZipFile:
+    except _DAMAGED_ZIP:
         return False
 
 
@@ -100,7 +101,10 @@ def open_lines(path: Path, encoding: str | None = None) -> Iterator[Iterator[Lin
     """
     with open_bytes(path) as raw:
         if encoding is None:
-            encoding = _encoding(raw)
+            try:
+                encoding = _encoding(raw)
+            except DAMAGED as error:
+                raise ValueError(f"{path}: the table is damaged ({type(error).__name__} at its beginning)") from None
         wide = encoding.lower().replace("_", "-").startswith(("utf-16", "utf-32"))
         errors = "replace" if wide else "surrogateescape"
         try:
@@ -141,8 +145,8 @@ def open_bytes(path: Path) -> Iterator[io.BufferedReader]:
                 raise ValueError(f"{path}: {len(names)} tables (.csv, .tsv, .txt) in the archive; one is expected")
             with archive.open(names[0]) as member:
                 yield cast(io.BufferedReader, member)
-    except zipfile.BadZipFile:
-        raise ValueError(f"{path}: the table is damaged (BadZipFile)") from None
+    except _DAMAGED_ZIP as error:
+        raise ValueError(f"{path}: the table is damaged ({type(error).__name__})") from None
     except RuntimeError as error:  # what zipfile raises for a password
         if "password" not in str(error):
             raise
@@ -175,6 +179,7 @@ def _lines(path: Path, stream: io.TextIOWrapper, encoding: str, wide: bool) -> I
     try:
         while text := stream.readline(MOST_CHARACTERS):
             number += 1
+            text = "\n" if text.strip() == "\x1a" else text  # what DOS wrote behind the last line
             if len(text) >= MOST_CHARACTERS and not text.endswith(("\n", "\r")):
                 while (rest := stream.readline(MOST_CHARACTERS)) and not rest.endswith(("\n", "\r")):
                     pass

@@ -6,12 +6,14 @@ import datetime
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from medvlp_toolkit.tables.rows import Row, trimmed
 
 #: Characters at which spreadsheets cut a cell.
 CELL_LIMIT = 32_767
+#: Bytes of a workbook's parts beside its sheets, which are in memory several times over.
+MOST_SHARED = 2**28
 _CUT = f"a cell of {CELL_LIMIT:,} characters, where spreadsheets cut a text"
 
 
@@ -29,6 +31,7 @@ def workbook_rows(path: Path) -> Iterator[Row]:
         ) from None
     try:
         with path.open("rb") as file:  # of a path openpyxl wants the name to say what it is
+            _check_size(file)
             book = openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)
             filled = [sheet for sheet in book.worksheets if next(_filled(sheet), None) is not None]
             if len(filled) > 1:
@@ -39,12 +42,27 @@ def workbook_rows(path: Path) -> Iterator[Row]:
         raise ValueError(
             f"{path}: {error.args[0]} sheets have rows; save the one to read as a file of its own"
         ) from None
-    except (zipfile.BadZipFile, KeyError, EOFError, OSError, TypeError, SyntaxError) as error:
+    except _TooLargeError as error:
+        raise ValueError(f"{path}: {error}") from None
+    except Exception as error:  # openpyxl checks little, and what it raises on a damaged part is of any kind
         raise ValueError(f"{path}: the table is damaged ({type(error).__name__})") from None
 
 
 class _SeveralSheetsError(Exception):
     pass
+
+
+class _TooLargeError(Exception):
+    pass
+
+
+def _check_size(file: BinaryIO) -> None:
+    """Raise `_TooLargeError` for a workbook whose texts or styles, which are read whole, unpack to too much."""
+    with zipfile.ZipFile(file) as archive:
+        whole = [part for part in archive.infolist() if not part.filename.startswith("xl/worksheets/")]
+    if sum(part.file_size for part in whole) > MOST_SHARED:
+        raise _TooLargeError(f"its texts take more than {MOST_SHARED:,} bytes; save it as CSV")
+    file.seek(0)
 
 
 def _filled(sheet: Any) -> Iterator[Row]:

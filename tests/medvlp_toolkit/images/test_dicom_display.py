@@ -330,7 +330,7 @@ class TestFileMeta:
     def test_other_files_are_not_taken_for_dicom(self, tmp_path: Path) -> None:
         for content in (b"\x08\x00 not at all dicom, but it begins so" * 5, b"\x02\x00" * 200, bytes(500)):
             (tmp_path / "a").write_bytes(content)
-            assert "not a DICOM" in refusal(tmp_path / "a")
+            assert "no image of a known kind" in refusal(tmp_path / "a")
 
 
 class TestPalette:

@@ -108,7 +108,7 @@ class TestPictures:
         (tmp_path / "empty.png").touch()
         (tmp_path / "text.png").write_text("not an image")
         assert "empty" in reason_for(tmp_path / "empty.png")
-        assert "not a DICOM, PNG or JPEG" in reason_for(tmp_path / "text.png")
+        assert "no image of a known kind" in reason_for(tmp_path / "text.png")
         assert "folder" in reason_for(tmp_path)
         assert "does not exist" in reason_for(tmp_path / "nowhere.png")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from medvlp_toolkit.tables.cells import filled, identifier
 from medvlp_toolkit.tables.table import HEADER_AGAIN, Table
 
 TEXT = "image,patient_id,report\na.png,p1,Pas d'épanchement.\nb.png,p2,Œdème – modéré.\n"
@@ -127,6 +128,24 @@ def test_a_header_in_the_middle_is_no_row(tmp_path: Path) -> None:
     table = Table(written(tmp_path / "t.csv", part + part.replace("1", "2")))
     assert [row and row["id"] for row in values(table)] == [None, "1", None, None, "2"]
     assert {problem for _, problem in problems(table)} == {HEADER_AGAIN}
+
+
+def test_compression_that_is_damaged_at_its_beginning_is_one_line(tmp_path: Path) -> None:
+    content = bytearray(gzip.compress(b"study_id,report\n" + b"s1,Effusion.\n" * 99))
+    content[10:14] = b"\xff" * 4
+    (tmp_path / "t.csv.gz").write_bytes(content)
+    with pytest.raises(ValueError, match="the table is damaged"):
+        Table(tmp_path / "t.csv.gz")
+
+
+def test_the_mark_of_dos_behind_the_last_line_is_no_row(tmp_path: Path) -> None:
+    table = Table(written(tmp_path / "t.csv", "study_id,report\ns1,Effusion.\ns2,Edema.\n\x1a"))
+    assert values(table) == [{"study_id": "s1", "report": "Effusion."}, {"study_id": "s2", "report": "Edema."}]
+
+
+@pytest.mark.parametrize("word", ["-", "--", "#REF!", "#VALUE!", "#N/A", "NaN", "null"])
+def test_words_for_nothing_are_no_ids_and_no_texts(word: str) -> None:
+    assert filled(word) == identifier(word, "study's id") == ""
 
 
 def test_a_field_of_64_megabytes_costs_its_row_alone(tmp_path: Path) -> None:
