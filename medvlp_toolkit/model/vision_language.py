@@ -16,7 +16,7 @@ class VisionLanguageModel(nn.Module):
 
     Args:
         image_encoder: (B, C, *spatial) -> (B, N, Di).
-        fusion: lets image tokens and text tokens, or entity queries, see one another.
+        fusion: lets image tokens and text tokens, or entity queries, see one another; None for a dual encoder.
         image_projection: (…, Di) -> (…, D); identity when None.
         text_encoder: (B, L) tokens -> (B, L, Dt); None for models that read no report.
         text_projection: (…, Dt) -> (…, D), for report tokens; identity when None.
@@ -32,7 +32,7 @@ class VisionLanguageModel(nn.Module):
     def __init__(
         self,
         image_encoder: nn.Module,
-        fusion: nn.Module,
+        fusion: nn.Module | None = None,
         image_projection: nn.Module | None = None,
         text_encoder: nn.Module | None = None,
         text_projection: nn.Module | None = None,
@@ -90,5 +90,5 @@ class VisionLanguageModel(nn.Module):
         """Query the image with every entity of the bank: (B, N, D) -> text (B, Q, D)."""
         # An expanded view, not a copy: a fusion module sees by its stride that all rows are equal.
         queries = self.entity_queries().unsqueeze(0).expand(image_tokens.shape[0], -1, -1)
-        fused: FusionOutput = self.fusion(image_tokens, queries, need_attention=need_attention)
+        fused: FusionOutput = self.fusion(image_tokens, queries, need_attention=need_attention)  # type: ignore[misc]
         return fused

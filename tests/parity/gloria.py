@@ -3,7 +3,8 @@
     python tests/parity/gloria.py --golden DIR
 
 DIR holds ``golden.safetensors`` (its metadata names the seed). The last line printed is one JSON object of maximal
-absolute differences (gradients: relative to the tensor's largest value) with ``"ok"``; exit status 0 only when all hold.
+absolute differences (gradients: relative to the tensor's largest value) with ``"ok"``; exit status 0 only when all
+hold.
 """
 
 from __future__ import annotations

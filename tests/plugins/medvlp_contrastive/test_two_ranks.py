@@ -16,6 +16,8 @@ from medvlp_toolkit.testing.suites.stand_in import Sizes, stand_in_batch, stand_
 from tests.medvlp_toolkit.engines.test_ranks import on_ranks
 
 SIZES = Sizes(batch=8)
+#: Last tokens of the reports of the second half.
+PADDED = 2
 LOSSES = {
     "clip": {},
     "siglip": {},
@@ -36,12 +38,16 @@ def results(_: Any = None) -> dict[str, Any]:
         batch = stand_in_batch(loss.needs, SIZES)
         if "entity_presence" in batch:
             batch["entity_presence"][5] = batch["entity_presence"][1]  # twins on two ranks
+        batch["input_ids"][2, -PADDED:] = 0
         batch["input_ids"][6] = batch["input_ids"][2]
+        batch["attention_mask"][[2, *range(4, 8)], -PADDED:] = 0
         named = dict(network.named_parameters())
         if dist.is_initialized():
             half = SIZES.batch // dist.get_world_size()
             rows = slice(dist.get_rank() * half, (dist.get_rank() + 1) * half)
             batch = {key: value[rows] for key, value in batch.items()}
+            if dist.get_rank() == 1:  # its reports are shorter, and it trims their padding
+                batch |= {key: batch[key][:, :-PADDED] for key in ("input_ids", "attention_mask")}
             network = replicate(network, torch.device("cpu"))
         value = network(batch)["loss"]
         value.backward()

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from medvlp_contrastive.pairing import Equal, PairingLoss, Pairs, exact, of_all_ranks
+from medvlp_contrastive.pairing import Equal, PairingLoss, Pairs, exact, of_all_ranks, of_one_length
 from medvlp_contrastive.temperature import Temperature
 from medvlp_contrastive.words import whole_words, word_starts
 from medvlp_toolkit.interfaces import Encodings
@@ -106,4 +106,5 @@ class GloriaLocal(PairingLoss):
         begins = torch.ones_like(kept)
         if len(self.begins):
             begins, kept = self.begins[ids], kept & ~self.special[ids]
-        return whole_words(encodings.text_tokens().float(), begins, kept)
+        words, there = whole_words(encodings.text_tokens().float(), begins, kept)
+        return of_one_length(words, self.training), of_one_length(there, self.training)

@@ -58,6 +58,7 @@ class PairingLoss(nn.Module):
             return own
         if self.equal == "text":
             said = batch["input_ids"] * batch["attention_mask"] - (1 - batch["attention_mask"])
+            said = of_one_length(said, everywhere, padding=-1)
         else:
             presence = batch["entity_presence"]
             said = torch.where((presence == PRESENT) | (presence == ABSENT), presence, -1)
@@ -114,3 +115,13 @@ def of_all_ranks(tensor: Tensor, everywhere: bool = True) -> Tensor:
     gathered = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
     dist.all_gather(gathered, tensor)
     return torch.cat(gathered)
+
+
+def of_one_length(tokens: Tensor, everywhere: bool = True, padding: int = 0) -> Tensor:
+    """(B, L, …) -> (B, the longest L of all ranks, …): each rank trims its batches by itself."""
+    if number_of_ranks(everywhere) == 1:
+        return tokens
+    longest = torch.tensor(tokens.shape[1], device=tokens.device)
+    dist.all_reduce(longest, op=dist.ReduceOp.MAX)
+    missing = int(longest) - tokens.shape[1]
+    return F.pad(tokens, (*(0, 0) * (tokens.ndim - 2), 0, missing), value=padding)
