@@ -47,7 +47,7 @@ class VisionLanguageModel(nn.Module):
         self.text_projection = text_projection if text_projection is not None else nn.Identity()
         self.knowledge_encoder = knowledge_encoder
         self.entity_projection = entity_projection
-        self.fusion = fusion
+        self.fusion: nn.Module = fusion  # type: ignore[assignment] - losses that read it where it is None are refused
         self.register_buffer("entity_bank", entity_bank)
 
     def image_tokens(self, image: Tensor, keep: Tensor | None = None) -> Tensor:
@@ -90,5 +90,5 @@ class VisionLanguageModel(nn.Module):
         """Query the image with every entity of the bank: (B, N, D) -> text (B, Q, D)."""
         # An expanded view, not a copy: a fusion module sees by its stride that all rows are equal.
         queries = self.entity_queries().unsqueeze(0).expand(image_tokens.shape[0], -1, -1)
-        fused: FusionOutput = self.fusion(image_tokens, queries, need_attention=need_attention)  # type: ignore[misc]
+        fused: FusionOutput = self.fusion(image_tokens, queries, need_attention=need_attention)
         return fused
