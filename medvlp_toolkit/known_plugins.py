@@ -12,6 +12,7 @@ KNOWN_PLUGINS: dict[str, dict[str, str]] = {
     "fusion_modules": {"entity_query_decoder": "medvlp-medklip", "knowledge_co_attention": "medvlp-arl"},
     "pretext_losses": {
         **dict.fromkeys(("entity_existence", "entity_position"), "medvlp-medklip"),
+        **dict.fromkeys(("clip", "siglip", "convirt", "gloria_local"), "medvlp-contrastive"),
         **dict.fromkeys(
             (
                 *("knowledge_alignment", "masked_language_modelling", "masked_image_modelling"),

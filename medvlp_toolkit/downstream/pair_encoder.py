@@ -26,7 +26,7 @@ class PairEncoder(nn.Module):
     text token and the mean image token side by side.
 
     Raises:
-        ValueError: where there is no text encoder.
+        ValueError: where there is no text encoder, or no fusion module.
     """
 
     def __init__(self, model: VisionLanguageModel, text_encoder: nn.Module | None = None) -> None:
@@ -39,6 +39,11 @@ class PairEncoder(nn.Module):
             raise ValueError(
                 "this pre-trained model has no text encoder, so it cannot read a question or a caption; give one "
                 "(text_encoder), for MedKLIP the text model of its descriptions"
+            )
+        if model.fusion is None:
+            raise ValueError(
+                "this pre-trained model is a dual encoder without a fusion module, and a pair's feature is its; "
+                "pre-train with one, or add one to its configuration (fusion)"
             )
         model.entity_bank, model.entity_projection = None, None  # descriptions are no pairs
         self.model = model

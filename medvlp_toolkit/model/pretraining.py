@@ -123,7 +123,7 @@ def _check_weights(weights: Mapping[str, float], losses: Mapping[str, nn.Module]
 def _absent_parts(loss: Any, model: VisionLanguageModel) -> Iterator[str]:
     """The parts that ``reads`` names but the model lacks."""
     reads = loss.reads
-    for part in ("text_encoder", "knowledge_encoder"):
+    for part in ("text_encoder", "knowledge_encoder", "fusion"):
         if part in reads and getattr(model, part) is None:
             yield f"reads the {part}, and the model has none"
     if "entity_projection" in reads and not model.has_entity_queries:

@@ -16,7 +16,7 @@ class VisionLanguageModel(nn.Module):
 
     Args:
         image_encoder: (B, C, *spatial) -> (B, N, Di).
-        fusion: lets image tokens and text tokens, or entity queries, see one another.
+        fusion: lets image tokens and text tokens, or entity queries, see one another; None for a dual encoder.
         image_projection: (…, Di) -> (…, D); identity when None.
         text_encoder: (B, L) tokens -> (B, L, Dt); None for models that read no report.
         text_projection: (…, Dt) -> (…, D), for report tokens; identity when None.
@@ -36,7 +36,7 @@ class VisionLanguageModel(nn.Module):
     def __init__(
         self,
         image_encoder: nn.Module,
-        fusion: nn.Module,
+        fusion: nn.Module | None = None,
         image_projection: nn.Module | None = None,
         text_encoder: nn.Module | None = None,
         text_projection: nn.Module | None = None,
@@ -54,7 +54,7 @@ class VisionLanguageModel(nn.Module):
         self.text_projection = text_projection if text_projection is not None else nn.Identity()
         self.knowledge_encoder = knowledge_encoder
         self.entity_projection = entity_projection
-        self.fusion = fusion
+        self.fusion: nn.Module = fusion  # type: ignore[assignment] - losses that read it where it is None are refused
         self.register_buffer("entity_bank", entity_bank)
         ids, mask = entity_tokens or (None, None)
         self.register_buffer("entity_ids", ids, persistent=False)

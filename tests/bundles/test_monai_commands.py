@@ -65,6 +65,7 @@ RECIPES = [
         knowledge_graph,
         draws=False,
     ),
+    Recipe("contrastive", {"undescribed::image_encoder": {"pretrained": None, "layers": 1}, "width": 48}, draws=False),
 ]
 
 

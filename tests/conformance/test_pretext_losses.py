@@ -81,3 +81,38 @@ class TestEntityExistenceInTheReport(PretextLossSuite):
         """Every entity uncertain: what is not mentioned counts as absent."""
         batch = self.batch(loss)
         return {**batch, "entity_presence": torch.full_like(batch["entity_presence"], UNCERTAIN)}
+
+
+class Contrastive(PretextLossSuite):
+    """Every study is set against the others, and has a term whatever its report says."""
+
+    couples_samples = True
+
+    def empty_batch(self, loss: nn.Module) -> dict[str, Any] | None:
+        return None
+
+
+class TestClip(Contrastive):
+    plugin = "clip"
+
+
+class TestClipWithEqualFindings(Contrastive):
+    plugin = "clip"
+    arguments = {"equal": "findings"}
+
+
+class TestSiglip(Contrastive):
+    plugin = "siglip"
+
+
+class TestConvirt(Contrastive):
+    plugin = "convirt"
+
+
+class TestGloriaLocal(Contrastive):
+    plugin = "gloria_local"
+
+
+class TestGloriaLocalWithEqualTexts(Contrastive):
+    plugin = "gloria_local"
+    arguments = {"equal": "text"}

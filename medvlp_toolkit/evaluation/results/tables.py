@@ -31,7 +31,7 @@ def print_summary(
 
     Args:
         metrics: the content of ``metrics.json``. Read, each where it is there: ``zero_shot`` and
-            ``zero_shot_held_out`` and ``fine_tuned`` (of
+            ``zero_shot_held_out``, ``zero_shot_by`` (what the model was asked by -> the same) and ``fine_tuned`` (of
             :func:`~medvlp_toolkit.evaluation.classification_metrics`), ``segmentation`` (of
             :func:`~medvlp_toolkit.evaluation.segmentation_metrics`),
             ``grounding`` (of :func:`~medvlp_toolkit.evaluation.grounding_metrics`), ``laterality``
@@ -75,6 +75,8 @@ def summary_tables(metrics: Metrics) -> list[Table]:
                 names,
             )
         )
+    for name, measured in (metrics.get("zero_shot_by") or {}).items():
+        tables.append(classification_table(measured, f"Zero-shot classification by {name}", rows))
     if metrics.get("fine_tuned"):
         tables.append(classification_table(metrics["fine_tuned"], "Fine-tuned classification", rows, names))
     if metrics.get("segmentation"):
