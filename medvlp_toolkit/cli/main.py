@@ -12,6 +12,7 @@ import typer
 import medvlp_toolkit as mv
 from medvlp_toolkit.cli import bundle, doctor, import_, info, plugins
 from medvlp_toolkit.cli.errors import Commands
+from medvlp_toolkit.cli.export import export
 from medvlp_toolkit.cli.found_commands import add_found_commands
 from medvlp_toolkit.cli.inspect import inspect
 from medvlp_toolkit.cli.new import new
@@ -38,6 +39,7 @@ app.command()(submit)
 app.command()(verify)
 app.command()(new)
 app.command()(report)
+app.command()(export)
 app.command("import")(import_.import_)
 app.add_typer(bundle.app, name="bundle")
 add_found_commands(app)

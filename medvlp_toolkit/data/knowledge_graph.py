@@ -48,6 +48,10 @@ class KnowledgeGraph:
     def __len__(self) -> int:
         return len(self.entity_ids)
 
+    def __repr__(self) -> str:
+        relations = f"{self.edge_index.shape[1]:,} triples of {len(self.relation_names)} relations"
+        return f"KnowledgeGraph({len(self):,} entities {self.entity_embeddings.shape[1]} wide, {relations})"
+
     def __post_init__(self) -> None:
         entities = len(self.entity_ids)
         if self.entity_embeddings.ndim != 2 or len(self.entity_embeddings) != entities:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ class LoadedBundle:
         overlays: Sequence[str | Path] = (),
         weights: str | Path | None = None,
         device: str | torch.device | None = None,
-        overrides: dict[str, Any] | None = None,
+        overrides: Mapping[str, Any] | None = None,
     ) -> None:
         self.folder = Path(folder)
         self._parser = ConfigParser()
@@ -69,6 +69,9 @@ class LoadedBundle:
         self.network: torch.nn.Module = self._evaluator.network.eval()
         #: Ids of what is scored, in the order of the scores.
         self.entities: tuple[str, ...] = tuple(self._of_writer("entities"))
+
+    def __repr__(self) -> str:
+        return f"LoadedBundle({str(self.folder)!r}, {len(self.entities)} entities, on {self.device})"
 
     def score(self, image: str | Path) -> dict[str, float]:
         """Probability of presence per entity, for an image file (DICOM, PNG, JPEG; NIfTI where it reads volumes).

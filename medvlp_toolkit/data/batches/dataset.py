@@ -262,6 +262,13 @@ class StudyDataset(Replaceable, Dataset):
     def __len__(self) -> int:
         return len(self.rows)
 
+    def __repr__(self) -> str:
+        """Counts; no ids."""
+        of = f"{len(self):,} images of {len(set(self.study_ids)):,} studies"
+        splits = self._given.get("splits") or "all"
+        about = f"splits {splits}, {len(self.entities)} entities, {len(self.positions)} positions"
+        return f"{type(self).__name__}({of}, {about}, {self.store!r})"
+
     def __getitem__(self, index: int) -> dict[str, Any]:
         batch = self.__getitems__([index])
         return {key: value[0] for key, value in batch.items()}

@@ -46,6 +46,9 @@ class PairTable:
     category: list[str | None] = field(default_factory=list)
     answer_type: list[str | None] = field(default_factory=list)
 
+    def __repr__(self) -> str:
+        return f"PairTable({len(self):,} texts of {len(np.unique(self.row)):,} images)"
+
     def __len__(self) -> int:
         return len(self.id)
 
@@ -217,6 +220,10 @@ class PairDataset(Replaceable, Dataset):
         else:
             self.items = list(np.arange(len(table))[:, None])
         self._image_keys = study_keys(self.store.image_ids(np.arange(len(self.store))))
+
+    def __repr__(self) -> str:
+        """Counts; no ids and no texts."""
+        return f"{type(self).__name__}({len(self):,} items, {self.table!r}, {self.store!r})"
 
     def _encode(self, table: PairTable, vocabulary: AnswerVocabulary | None) -> Tensor | None:
         if vocabulary is None:

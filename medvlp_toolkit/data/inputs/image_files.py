@@ -61,6 +61,10 @@ class ImageFiles(Dataset):
             raise FileNotFoundError(f"{root} holds no {kinds} ({found.passed_over} other files)")
         return found
 
+    def __repr__(self) -> str:
+        """Counts; no names."""
+        return f"{type(self).__name__}({len(self.paths):,} files)"
+
     def __len__(self) -> int:
         return len(self.paths)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 NOTHING = (None, "", "null", "None")
@@ -13,7 +13,7 @@ NOTHING = (None, "", "null", "None")
 class TextLines:
     """Texts and their numbers: the line of the file, from 1."""
 
-    texts: list[str]
+    texts: list[str] = field(repr=False)
     numbers: list[int]
 
     def __len__(self) -> int:

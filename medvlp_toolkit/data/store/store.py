@@ -98,6 +98,17 @@ class PackedStore:
             if file_sha256(self.path / name) != entry["sha256"]:
                 raise StoreError(f"{self.path}: {name} has changed since it was written (SHA-256 differs)")
 
+    def __repr__(self) -> str:
+        """Counts, size and splits; no ids."""
+        try:
+            counts = self.meta["counts"]
+            pictures = f", {' × '.join(map(str, self.images.shape[1:]))} {self.images.dtype}" if self.has_images else ""
+            splits = ", ".join(f"{name} {count:,}" for name, count in counts["splits"].items())
+            about = f"{len(self):,} rows of {counts['studies']:,} studies{pictures}; {splits}"
+            return f"PackedStore({str(self.path)!r}: {about})"
+        except (OSError, ValueError, LookupError, AttributeError):
+            return f"PackedStore({str(self.path)!r}: not readable)"
+
     @cached_property
     def meta(self) -> dict[str, Any]:
         """The content of ``store.json``."""

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medvlp_toolkit.data.store.array_file import ArrayFile
+from medvlp_toolkit.hub import load_pretrained
 
 ARRAYS = ("input_ids", "lengths", "offsets")
 
@@ -116,13 +117,7 @@ def load_backend(source: Any) -> tuple[Any, int, str]:
         if isinstance(source, (str, Path)):
             from transformers import AutoTokenizer
 
-            try:
-                source = AutoTokenizer.from_pretrained(str(source))
-            except (OSError, ValueError) as error:
-                first = str(error).splitlines()[0] if str(error) else type(error).__name__
-                raise ValueError(
-                    f"tokenizer {name}: neither a folder with a tokenizer nor a hub name ({first})"
-                ) from None
+            source = load_pretrained(AutoTokenizer.from_pretrained, source, "tokenizer")
         fast = getattr(source, "backend_tokenizer", None)
         if fast is None:
             raise ValueError(f"tokenizer {name}: not a fast tokenizer (it has no backend_tokenizer)")

@@ -14,6 +14,7 @@ from medvlp_encoders.clip_block import ClipBlock
 from medvlp_encoders.clip_weights import from_state_dict, resized_positions
 from medvlp_encoders.loading import from_pretrained
 from medvlp_encoders.tokens import summarise
+from medvlp_toolkit.hub import load_pretrained
 
 
 class ClipVisionTransformer(nn.Module):
@@ -168,23 +169,15 @@ class ClipVisionTransformer(nn.Module):
 
 
 def _read(pretrained: str | Path, local_files_only: bool) -> dict[str, Tensor]:
-    if Path(pretrained).is_file():
+    if Path(pretrained).expanduser().is_file():
         from medvlp_toolkit.weights.weights import read_weights
 
-        return read_weights(pretrained, key="state_dict")
+        return read_weights(Path(pretrained).expanduser(), key="state_dict")
     from transformers import CLIPVisionModel
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    try:
-        model = from_pretrained(
-            CLIPVisionModel, str(pretrained), local_files_only=local_files_only, dtype=torch.float32
-        )
-    except (OSError, ValueError) as error:
-        raise FileNotFoundError(
-            f"CLIP model '{pretrained}' cannot be loaded: it is neither a file with a state dict, a folder with "
-            f"config.json and weights, nor a model of the hub that can be reached. Download it first with "
-            f"`hf download {pretrained}`. ({type(error).__name__}: {str(error).splitlines()[0]})"
-        ) from error
+    load = partial(from_pretrained, CLIPVisionModel)
+    model = load_pretrained(load, pretrained, "CLIP model", local_files_only, dtype=torch.float32)
     state: dict[str, Tensor] = model.state_dict()
     return state

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from medvlp_encoders.loading import from_pretrained
 from medvlp_encoders.tokens import summarise
 from medvlp_encoders.vocabulary import tokenizer_content, tokenizer_from_content, wordpiece_tokenizer
+from medvlp_toolkit.hub import load_pretrained
 
 #: Entries of a configuration that speak of the file it came from.
 _OF_A_FILE = ("architectures", "transformers_version", "_name_or_path", "dtype", "torch_dtype")
@@ -59,7 +60,7 @@ class TransformersText(nn.Module):
                 f"configuration); got pretrained={pretrained!r} and config={'given' if config else None}"
             )
         if pretrained is not None:
-            self.model, self.tokenizer = _load(str(pretrained), local_files_only)
+            self.model, self.tokenizer = _load(pretrained, local_files_only)
         else:
             self.tokenizer = _tokenizer_for(corpus, vocabulary_size, tokenizer, local_files_only)
             if self.tokenizer is None and "vocab_size" not in (config or {}):
@@ -109,20 +110,13 @@ class TransformersText(nn.Module):
         return summarise(tokens, self.num_prefix_tokens)
 
 
-def _load(pretrained: str, local_files_only: bool) -> tuple[nn.Module, Any]:
+def _load(pretrained: str | Path, local_files_only: bool) -> tuple[nn.Module, Any]:
     from transformers import AutoModel, AutoTokenizer
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(pretrained, local_files_only=local_files_only)
-        model = _without_pooler(AutoModel, pretrained, local_files_only)
-    except (OSError, ValueError) as error:
-        raise FileNotFoundError(
-            f"text model '{pretrained}' cannot be loaded: it is neither a folder with config.json, weights and "
-            f"tokenizer, nor a model of the hub that can be reached. Give a folder, or download it first with "
-            f"`hf download {pretrained}`. ({type(error).__name__}: {str(error).splitlines()[0]})"
-        ) from error
+    tokenizer = load_pretrained(AutoTokenizer.from_pretrained, pretrained, "text model", local_files_only)
+    model = load_pretrained(_without_pooler(AutoModel), pretrained, "text model", local_files_only)
     return model, _without_lengths(tokenizer)
 
 
@@ -135,15 +129,18 @@ def _without_lengths(tokenizer: Any) -> Any:
     return tokenizer
 
 
-def _without_pooler(auto_model: Any, pretrained: str, local_files_only: bool) -> nn.Module:
+def _without_pooler(auto_model: Any) -> Callable[..., nn.Module]:
     """Load without the pooling layer, which nothing here reads (an unread parameter stops DDP)."""
-    try:
-        model: nn.Module = from_pretrained(
-            auto_model, pretrained, local_files_only=local_files_only, add_pooling_layer=False, dtype=torch.float32
-        )
-    except TypeError:  # architectures without a pooler do not know the argument
-        model = from_pretrained(auto_model, pretrained, local_files_only=local_files_only, dtype=torch.float32)
-    return model
+
+    def load(name: str, **options: Any) -> nn.Module:
+        options["dtype"] = torch.float32
+        try:
+            model: nn.Module = from_pretrained(auto_model, name, add_pooling_layer=False, **options)
+        except TypeError:  # architectures without a pooler do not know the argument
+            model = from_pretrained(auto_model, name, **options)
+        return model
+
+    return load
 
 
 def _tokenizer_for(
@@ -162,13 +159,7 @@ def _tokenizer_for(
         return tokenizer_from_content(name)
     from transformers import AutoTokenizer
 
-    try:
-        return _without_lengths(AutoTokenizer.from_pretrained(str(name), local_files_only=local_files_only))
-    except (OSError, ValueError) as error:
-        raise FileNotFoundError(
-            f"tokenizer '{name}' cannot be loaded: it is neither a folder with a tokenizer nor a model of the hub that "
-            f"can be reached. ({type(error).__name__}: {str(error).splitlines()[0]})"
-        ) from error
+    return _without_lengths(load_pretrained(AutoTokenizer.from_pretrained, name, "tokenizer", local_files_only))
 
 
 def _max_tokens(model: nn.Module) -> int | None:
