@@ -14,8 +14,8 @@ from medvlp_toolkit.data.batches.augmentation import EvaluationTransform
 from medvlp_toolkit.downstream.pretrained import fitted
 from medvlp_toolkit.interfaces import DescribesItself
 from medvlp_toolkit.model.vision_language import VisionLanguageModel
-from medvlp_toolkit.weights.description import ROOTS, Description
-from medvlp_toolkit.weights.nested import is_place, top_of
+from medvlp_toolkit.weights.description import Description
+from medvlp_toolkit.weights.nested import ROOTS, is_place, top_of
 from medvlp_toolkit.weights.trained import TrainedModel
 from medvlp_toolkit.weights.weights import NONE, mismatches, read_weights
 

@@ -41,6 +41,7 @@ from .handlers import (
 from .parallel import (
     checkpoint_activations as checkpoint_activations,
 )
+from .parallel import on_device as on_device
 from .parallel import (
     place_network as place_network,
 )

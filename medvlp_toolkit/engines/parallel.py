@@ -17,6 +17,19 @@ from torch.utils.checkpoint import checkpoint
 from medvlp_toolkit.engines.ranks import is_distributed
 
 
+def on_device(
+    network: nn.Module, device: torch.device | str, memory_format: torch.memory_format | str = "contiguous_format"
+) -> nn.Module:
+    """Move a network to a device, its parameters in a memory format (see :func:`place_network`)."""
+    if isinstance(memory_format, str):
+        known = ("contiguous_format", "channels_last", "channels_last_3d")
+        if memory_format not in known:
+            raise ValueError(f"memory_format is {memory_format}; expected one of {', '.join(known)}")
+        memory_format = getattr(torch, memory_format)
+    placed: nn.Module = network.to(device, memory_format=memory_format)  # type: ignore[call-overload]
+    return placed
+
+
 def place_network(
     network: nn.Module,
     device: torch.device,
@@ -36,12 +49,7 @@ def place_network(
     Raises:
         ValueError: for a memory format that torch does not have, or a pattern that matches no module.
     """
-    if isinstance(memory_format, str):
-        known = ("contiguous_format", "channels_last", "channels_last_3d")
-        if memory_format not in known:
-            raise ValueError(f"memory_format is {memory_format}; expected one of {', '.join(known)}")
-        memory_format = getattr(torch, memory_format)
-    placed: nn.Module = network.to(device, memory_format=memory_format)  # type: ignore[call-overload]
+    placed = on_device(network, device, memory_format)
     network = checkpoint_activations(placed, activation_checkpointing)
     if sharded_blocks:
         return shard(network, sharded_blocks)

@@ -9,9 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
-from torch import Tensor
-from torch.distributed.nn.functional import all_gather
 
 #: A group that talks over the CPU whatever the gradients' backend is, by the process group it belongs to.
 _control: dict[int, dist.ProcessGroup] = {}
@@ -99,36 +96,3 @@ def of_first_rank(value: Any) -> Any:
     values = [value]
     dist.broadcast_object_list(values, src=0, group=control_group())
     return values[0]
-
-
-def gather_rows(rows: Tensor) -> Tensor:
-    """(B, …) of each process -> (N B, …) of all, in rank order, with gradients. Collective.
-
-    The gradient of a row is the sum of what all processes made of it, so that a contrastive loss over all pairs has the
-    gradient it has on one process (Ignite's ``all_gather`` has none). Shares must be of one size.
-    """
-    if world_size() == 1:
-        return rows
-    return torch.cat(all_gather(rows))
-
-
-def contrastive_sums(image: Tensor, text: Tensor, scale: Tensor | float) -> tuple[Tensor, Tensor]:
-    """InfoNCE in both directions (van den Oord et al. 2018; Radford et al. 2021, figure 3), as a pretext loss counts.
-
-    Each process scores its own rows against the rows of all (the local loss), so that its share of the score matrix is
-    (B, N B) and not (N B, N B). Gathered rows carry a gradient: the sums of all processes over their counts are the
-    loss and the gradient of one process with the joined batch.
-
-    Args:
-        image, text: (B, D) embeddings, row i of both the same study; they are brought to length 1 here.
-        scale: inverse temperature.
-
-    Returns:
-        The sum over this process's 2 B rows, and how many rows there were.
-    """
-    image, text = F.normalize(image, dim=-1), F.normalize(text, dim=-1)
-    own = torch.arange(image.shape[0], device=image.device) + rank() * image.shape[0]
-    image_scores = scale * image @ gather_rows(text).T
-    text_scores = scale * text @ gather_rows(image).T
-    total = F.cross_entropy(image_scores, own, reduction="sum") + F.cross_entropy(text_scores, own, reduction="sum")
-    return total, torch.tensor(2 * image.shape[0], device=image.device)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from medvlp_toolkit.data.images import ImageReadError
 from medvlp_toolkit.data.inputs.image_files import open_images
-from medvlp_toolkit.engines.device import best_device
+from medvlp_toolkit.engines.device import Precision, autocast, best_device, to_device
 from medvlp_toolkit.errors import unwrapped
 from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
 from medvlp_toolkit.evaluation.maps.heat_maps import upsample
@@ -65,6 +65,7 @@ class LoadedBundle:
         self.network: torch.nn.Module = network.to(self.device).eval()
         #: Ids of what is scored, in the order of the scores.
         self.entities: tuple[str, ...] = tuple(self._made(self._entities_id()))
+        self._precision: Precision = self._setting("precision") or "fp32"
         self._transform = self._made("evaluation_transform").to(self.device)
 
     def score(self, image: str | Path) -> dict[str, float]:
@@ -75,7 +76,7 @@ class LoadedBundle:
             ImageReadError: when it cannot be read.
         """
         _, prepared = self._read(image)
-        with torch.no_grad():
+        with torch.no_grad(), autocast(self.device, self._precision):
             scores = self.network(prepared)[0].float().cpu()
         return dict(zip(self.entities, scores.tolist(), strict=True))
 
@@ -90,21 +91,22 @@ class LoadedBundle:
         Args:
             image: as for :meth:`score`.
             entity: one of ``entities``.
-            attention_layers: one layer of the fusion module, several to average, or None for all.
+            attention_layers: one layer of the fusion module, several to average, or None for what the bundle sets.
 
         Raises:
             ValueError: for an entity that is not scored, or a network that gives no attention.
         """
         if entity not in self.entities:
             raise ValueError(f"'{entity}' is not scored by this bundle; it scores {', '.join(self.entities)}")
-        mapper = HeatMapper(self.network, attention_layers)
+        layers = self._setting("attention_layers") if attention_layers is None else attention_layers
+        mapper = HeatMapper(self.network, layers, self._setting("grid"))
         batch, prepared = self._read(image)
         attention = None
         if isinstance(self.network, GivesAttention):
-            with torch.no_grad():
+            with torch.no_grad(), autocast(self.device, self._precision):
                 _, attention = self.network.attend(prepared)
         if attention is None:
-            raise ValueError(f"no heat map is available:  {mapper.why_none()}")
+            raise ValueError(f"no heat map is available: {mapper.why_none()}")
         maps = mapper.on_grid(attention, prepared.shape[2:])
         return self._in_the_file(maps[0, self.entities.index(entity)], prepared, batch, mapper.shift)
 
@@ -125,6 +127,10 @@ class LoadedBundle:
         """What an id is; a mistake in what was given is raised as itself, not as MONAI wraps it."""
         with unwrapped():
             return self._parser.get_parsed_content(id_)
+
+    def _setting(self, id_: str) -> Any:
+        """What an id is; None where the bundle does not have it."""
+        return self._made(id_) if id_ in self._parser else None
 
     def _entities_id(self) -> str:
         """The id of the scored entities: the handler that writes the scores names it."""
@@ -150,8 +156,7 @@ class LoadedBundle:
         if len(files) != 1:
             raise ImageReadError(path, f"holds {len(files)} images; give one file")
         batch = files.__getitems__([0])
-        moved = {key: value.to(self.device) if isinstance(value, Tensor) else value for key, value in batch.items()}
-        prepared: Tensor = self._transform(moved)["image"]
+        prepared: Tensor = self._transform(to_device(batch, self.device))["image"]
         return batch, prepared
 
     @staticmethod

@@ -25,22 +25,6 @@ from medvlp_toolkit.evaluation.maps.volume_slices import slice_overlay
 from medvlp_toolkit.evaluation.results.results import write_probabilities
 from medvlp_toolkit.evaluation.step import EvaluationStep
 
-#: Entities for normal findings or mixtures: drawn only on request.
-NOT_DRAWN = frozenset(
-    [
-        "normal",
-        "clear",
-        "sharp",
-        "sharply",
-        "unremarkable",
-        "intact",
-        "stable",
-        "free",
-        "tail_abnorm_obs",
-        "excluded_obs",
-    ]
-)
-
 
 class ProbabilityWriter:
     """Writes ``probabilities.csv``, a row per image and a column per entity, and heat maps.
@@ -55,6 +39,7 @@ class ProbabilityWriter:
         output_dir: made where it does not exist.
         heat_maps_of: entities to draw for every image; empty draws the highest-scoring ones.
         heat_maps: how many of those; 0 draws none.
+        not_drawn: entities that are drawn only when ``heat_maps_of`` names them, such as normal findings.
         save_maps: ``png``, ``npy``, ``nifti``, or several of them.
         most_pictures: images after this many get no heat map; the CSV has them all.
         attention_layers: one layer of the fusion module, several to average, or None for all (as published).
@@ -71,6 +56,7 @@ class ProbabilityWriter:
         most_pictures: int = 64,
         attention_layers: int | Sequence[int] | None = None,
         grid: Sequence[int] | None = None,
+        not_drawn: Sequence[str] = (),
     ) -> None:
         unknown = sorted(set(heat_maps_of) - set(entities))
         if unknown:
@@ -79,6 +65,7 @@ class ProbabilityWriter:
         if twice:
             raise ValueError(f"new entities repeat the model's own: {', '.join(twice)}; give them other ids")
         self.entities = tuple(entities)
+        self.not_drawn = frozenset(not_drawn)
         self.output_dir = Path(output_dir)
         self.grid = grid
         self.heat_maps_of = tuple(heat_maps_of)
@@ -161,7 +148,7 @@ class ProbabilityWriter:
     def _drawn(self, scores: NDArray[np.float32]) -> list[int]:
         if self.heat_maps_of:
             return [self.entities.index(name) for name in self.heat_maps_of]
-        ranked = [int(q) for q in np.argsort(-scores) if self.entities[int(q)] not in NOT_DRAWN]
+        ranked = [int(q) for q in np.argsort(-scores) if self.entities[int(q)] not in self.not_drawn]
         return ranked[: self.heat_maps]
 
     def _finish(self, engine: Engine) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from medvlp_toolkit.verification.bundle import METADATA, _Needed, accepts_override, unknown_override
-from medvlp_toolkit.verification.composition import Composition, compose
+from medvlp_toolkit.verification.composition import compose
 from medvlp_toolkit.verification.expressions import check_names, read_expressions
 from medvlp_toolkit.verification.located_file import SUFFIXES, read_located
 from medvlp_toolkit.verification.modules import Modules
@@ -23,6 +23,7 @@ from medvlp_toolkit.verification.references import missing_references, moved_ids
 from medvlp_toolkit.verification.requirements import ID as REQUIREMENTS
 from medvlp_toolkit.verification.requirements import check_requirements
 from medvlp_toolkit.verification.targets import Targets
+from medvlp_toolkit.verification.trained_models import training_of
 from medvlp_toolkit.verification.workflow_ids import RUN_IDS
 
 logger = logging.getLogger(__name__)
@@ -35,8 +36,6 @@ _OWN_OPTIONS = frozenset(
     )
 )
 _COMMANDS = ("run", "run_workflow")
-_TRAINING = "train.yaml"
-_TRAINED = ("medvlp_toolkit.weights.TrainedModel", "medvlp_toolkit.weights.trained.TrainedModel")
 
 
 @dataclass
@@ -115,7 +114,9 @@ def problems_of_run(arguments: RunArguments) -> list[Problem]:
     plain = compose(files)
     known = {key: value for key, value in arguments.overrides.items() if accepts_override(plain, key)}
     names = [path.name for path in paths]
-    known_of_model = _ids_of_training(plain, paths[0].parent)
+    training = training_of(plain, paths[0].parent)
+    # What is set of a trained model is compared with it; MONAI sets nothing within an id that is not there.
+    known_of_model = set() if training is None else {str(key) for key in training.config}
     problems += [
         unknown_override(key, plain.ids(), names)
         for key in arguments.overrides
@@ -138,14 +139,6 @@ def problems_of_run(arguments: RunArguments) -> list[Problem]:
         p for p in composition.problems if not p.id or p.id in inside or _around(p.id, inside) or _is_requirement(p)
     ]
     return sorted(set(problems))
-
-
-def _ids_of_training(composition: Composition, configs: Path) -> set[str]:
-    """Ids that the bundle's training has, where a configuration takes its model from one: it compares them."""
-    training = read_located(configs / _TRAINING, _TRAINING) if (configs / _TRAINING).is_file() else None
-    takes = any(isinstance(value, dict) and value.get("_target_") in _TRAINED for _, value in composition.walk())
-    # MONAI sets nothing within an id that is not there.
-    return {str(key) for key in training.value} if takes and training and isinstance(training.value, dict) else set()
 
 
 def _around(id_: str, inside: set[str]) -> bool:

@@ -17,6 +17,7 @@ from medvlp_toolkit.verification.expressions import read_expressions
 from medvlp_toolkit.verification.located_file import IdPath, LocatedFile
 from medvlp_toolkit.verification.problem import Problem
 from medvlp_toolkit.verification.references import reached, references_in
+from medvlp_toolkit.verification.trained_models import ids_of_model
 from medvlp_toolkit.verification.workflow_ids import KNOWN_IDS, RUN_IDS, properties, workflow_kind
 
 Stack = Sequence[LocatedFile]
@@ -52,6 +53,7 @@ class UnreadIds:
             composition = self.composed(stack)
             roots = _roots(composition, stack)
             if roots:
+                roots += sorted(ids_of_model(composition, stack[0].path.parent))
                 read = _Read(composition, [*roots, *(id_ for one in stack for id_ in self._of(one).copied)])
                 found: dict[tuple[int, IdPath], IdPath] = {}
                 for path in _items_of(file, composition):

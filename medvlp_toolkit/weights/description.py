@@ -21,6 +21,7 @@ import torch
 from medvlp_toolkit.files import write_whole
 from medvlp_toolkit.interfaces import DescribesItself
 from medvlp_toolkit.weights.nested import (
+    ROOTS,
     SEPARATOR,
     dependents,
     get,
@@ -39,8 +40,6 @@ from medvlp_toolkit.weights.nested import (
 FILE = "model.json"
 VERSION = 1
 
-#: What a model is made of hangs together from these ids: its network and losses, and what images and texts become.
-ROOTS = ("pretraining_model", "model", "network_def", "scored_entities", "evaluation_transform", "text_length")
 #: What a run does with a model; no part of it.
 _ACTIONS = ("imports", "initialize", "run", "finalize")
 #: Computed now, although nothing of a training need have asked for it.
@@ -189,7 +188,10 @@ def _reached(config: Mapping[str, Any], roots: Sequence[str]) -> set[str]:
         if top not in found:
             found.add(top)
             waiting += [
-                name for _, leaf in leaves(config[top]) for ref in references(leaf) if (name := top_of(ref)) in config
+                name
+                for _, leaf in leaves(config[top], top)
+                for reference in references(leaf)
+                if (name := top_of(reference)) in config
             ]
     return found
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 SEPARATOR = "::"
+#: What a model is made of hangs together from these ids: its network and losses, and what images and texts become.
+ROOTS = ("pretraining_model", "model", "network_def", "scored_entities", "evaluation_transform", "text_length")
 
 #: Ends of the names of ids that say where files are on this machine.
 _PLACES = ("_dir", "_file", "_root", "_dirs", "_files")

@@ -16,8 +16,8 @@ from torch import nn
 from medvlp_toolkit.errors import unwrapped
 from medvlp_toolkit.shipped_bundles import shipped_bundles
 from medvlp_toolkit.weights.configuration import running_configuration
-from medvlp_toolkit.weights.description import FILE, ROOTS, Description
-from medvlp_toolkit.weights.nested import SEPARATOR, get, is_place, leaves, references, top_of
+from medvlp_toolkit.weights.description import FILE, Description
+from medvlp_toolkit.weights.nested import ROOTS, SEPARATOR, get, is_place, leaves, references, top_of
 from medvlp_toolkit.weights.weights import NONE, load_weights, read_weights
 
 logger = logging.getLogger(__name__)
@@ -91,7 +91,11 @@ class TrainedModel:
                 self._places = self._compared(given)
         else:
             self.description = self._of_bundle(bundle_root, config)
-            filled = {**self._embeddings(), **dict(_settings(otherwise or {})), **self._overrides}
+            filled = {
+                **self._embeddings(),
+                **dict(_settings(otherwise or {}, self.description.config)),
+                **self._overrides,
+            }
             self._overrides = {**filled, **self._given(given, filled), **self._overrides}
         with unwrapped():
             self.parser = self.description.composed(self._overrides, self._places)
@@ -282,12 +286,12 @@ def _existing(file: Path) -> Path:
     return next((other for suffix in choices if (other := file.with_suffix(suffix)).is_file()), file)
 
 
-def _settings(given: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(id, value) of mappings that build nothing, which say one by one what is to differ within a part."""
+def _settings(given: Mapping[str, Any], config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(id, value) of what is set within parts of a configuration, one by one; a new part is set as a whole."""
     for key, value in given.items():
         id_ = f"{prefix}{key}"
-        if isinstance(value, Mapping) and value and "_target_" not in value and SEPARATOR not in id_:
-            yield from _settings(value, f"{id_}{SEPARATOR}")
+        if isinstance(value, Mapping) and "_target_" not in value and isinstance(get(config, id_), Mapping):
+            yield from _settings(value, config, f"{id_}{SEPARATOR}")
         else:
             yield id_, value
 
@@ -308,7 +312,7 @@ def _differences(description: Description, running: Mapping[str, Any], top: str)
     found = []
     for id_ in [*(id_ for id_ in theirs if id_ in ours or not partial), *(id_ for id_ in ours if id_ not in theirs)]:
         own, other = ours.get(id_, _ABSENT), theirs.get(id_, _ABSENT)
-        if own != other and own != description.values.get(id_, _ABSENT):
+        if own != other and (own is _ABSENT or own != description.values.get(id_, _ABSENT)):
             found.append((id_, own, description.value(id_) if other is not _ABSENT else other))
     return found
 

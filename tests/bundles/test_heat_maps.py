@@ -110,7 +110,7 @@ def test_a_picture_that_cannot_be_drawn_does_not_end_a_training(
     monkeypatch.setattr("medvlp_toolkit.evaluation.zero_shot.attention_images.write_contact_sheet", fail)
     run_bundle("train", "demo", **overrides(demo_run, tmp_path, epochs=2))
     assert {"best.pt", "model.pt"} <= {path.name for path in tmp_path.iterdir()}
-    expected = "attention pictures are left out from here on: OSError: no space left on the device"
+    expected = "attention images are disabled from here on: OSError: no space left on the device"
     assert "".join(capsys.readouterr()).count(expected) == 1
 
 

@@ -18,6 +18,7 @@ from medvlp_toolkit.errors import user_message
 from medvlp_toolkit.evaluation.results.results import Results
 from medvlp_toolkit.shipped_bundles import shipped_bundles
 from medvlp_toolkit.verification.bundle import verify_bundle
+from tests.bundles import whole_run
 from tests.question_store import HALVES, QUESTIONS, caption_store, question_store, write_questions
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
@@ -64,7 +65,7 @@ def answered(tmp_path_factory: pytest.TempPathFactory) -> Path:
         learning_rate=2e-3,
         **{"augmentation::crop_scale": [1.0, 1.0]},
     )
-    run("vqa", "evaluate", "small", **common)
+    run("vqa", "evaluate", output_dir=str(folder))
     torch.set_num_threads(threads)
     return folder
 
@@ -91,7 +92,6 @@ def test_a_question_about_a_file_is_answered(answered: Path, tmp_path: Path) -> 
     run(
         "vqa",
         "inference",
-        "small",
         finetuned=str(answered / "best.pt"),
         images=str(answered / "source" / "images" / "test2.png"),
         question="is the top bright?",
@@ -119,7 +119,7 @@ def test_what_is_missing_is_one_line(answered: Path, tmp_path: Path, given: dict
     paths = {key: str(answered / value) if "/" in value else value for key, value in given.items()}
     options = {"finetuned": str(answered / "best.pt"), "output_dir": str(tmp_path), **paths}
     with pytest.raises(Exception) as caught:
-        run("vqa", "inference", "small", **options)
+        run("vqa", "inference", **options)
     message = user_message(caught.value)
     assert message is not None
     assert said in message
@@ -136,7 +136,6 @@ def test_questions_of_another_data_set_are_one_line(answered: Path, tmp_path: Pa
         run(
             "vqa",
             "evaluate",
-            "small",
             dataset_dir=str(tmp_path / "store"),
             output_dir=str(answered),
             results_dir=str(tmp_path),
@@ -165,7 +164,7 @@ def test_images_with_texts_are_classified(tmp_path: Path) -> None:
     caption_store(tmp_path)
     common = {"dataset_dir": str(tmp_path / "store"), "output_dir": str(tmp_path), "label": "kind"}
     run("image_text_classification", "train", "small", **common, epochs=3, batch_size=8)
-    run("image_text_classification", "evaluate", "small", **common)
+    run("image_text_classification", "evaluate", output_dir=str(tmp_path))
     measured = Results.read(tmp_path / "evaluation").metrics["classes"]
     assert set(measured["classes"]["classes"]) == {"lying", "upright"}
     assert measured["overall"]["n"] == 8
@@ -183,13 +182,13 @@ def retrieved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_texts_are_retrieved(retrieved: Path, tmp_path: Path) -> None:
-    common = {"dataset_dir": str(retrieved / "store"), "output_dir": str(retrieved), "results_dir": str(tmp_path)}
-    run("retrieval", "evaluate", "small", **common)
+    common = {"output_dir": str(retrieved), "results_dir": str(tmp_path)}
+    run("retrieval", "evaluate", **common)
     (measured,) = Results.read(tmp_path).metrics["retrieval"].values()
     assert measured["image_to_text"]["queries"] == measured["text_to_image"]["candidates"] == 8
     assert measured["pairs"] == 64
     assert np.isfinite(np.load(tmp_path / "scores.npy")).all()
-    run("retrieval", "evaluate", "small", **common, rerank=2)
+    run("retrieval", "evaluate", **common, rerank=2)
     (measured,) = Results.read(tmp_path).metrics["retrieval"].values()
     assert 16 <= measured["pairs"] <= 32
 
@@ -197,7 +196,7 @@ def test_texts_are_retrieved(retrieved: Path, tmp_path: Path) -> None:
 def rank_files(retrieved: Path, output_dir: Path, **given: Any) -> list[dict[str, str]]:
     """The rows of ``retrieval.csv``."""
     options = {"finetuned": str(retrieved / "best.pt"), "output_dir": str(output_dir), **given}
-    run("retrieval", "inference", "small", **options)
+    run("retrieval", "inference", **options)
     with (output_dir / "retrieval.csv").open(newline="") as stream:
         return list(csv.DictReader(stream))
 
@@ -206,8 +205,8 @@ def test_texts_are_ranked_for_files_and_files_for_texts(
     retrieved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     """From files the scores are those of the evaluation, in batches of images smaller than the folder."""
-    common = {"dataset_dir": str(retrieved / "store"), "output_dir": str(retrieved), "results_dir": str(tmp_path)}
-    run("retrieval", "evaluate", "small", **common)
+    common = {"output_dir": str(retrieved), "results_dir": str(tmp_path)}
+    run("retrieval", "evaluate", **common)
     expected = np.load(tmp_path / "scores.npy")
     assert min(expected.std(axis=0).min(), expected.std(axis=1).min()) > 1e-5  # ten times what may differ below
     ids = [str(name) for name in Results.read(tmp_path).scores["study_id"].to_pylist()]
@@ -267,6 +266,137 @@ def test_what_ranking_lacks_is_one_line(retrieved: Path, tmp_path: Path, given: 
     assert message is not None
     assert said in message
     assert "\n" not in message
+
+
+# -- the model is described once, at fine-tuning ---------------------------------------------------
+
+
+def refused(*configs: str, **overrides: Any) -> str:
+    """The one line that a run ends with."""
+    with pytest.raises(Exception) as caught:
+        run(*configs, **overrides)
+    message = user_message(caught.value)
+    assert message is not None, f"a traceback: {caught.value!r}"
+    assert "\n" not in message
+    return message
+
+
+def test_no_question_travels_with_the_weights(answered: Path) -> None:
+    written = (answered / "model.json").read_text()
+    assert not any(question in written for question in QUESTIONS.values())
+
+
+def test_the_overlays_of_fine_tuning_may_be_repeated(answered: Path, tmp_path: Path) -> None:
+    common = {"output_dir": str(answered), "results_dir": str(tmp_path)}
+    run("vqa", "evaluate", "small", **common)
+    first = Results.read(answered / "evaluation").metrics["answers"]["overall"]["accuracy"]
+    assert Results.read(tmp_path).metrics["answers"]["overall"]["accuracy"] == first
+
+
+@pytest.mark.parametrize(
+    ("given", "both"),
+    [
+        ({"width": 64}, ("width is 64", "trained with 32")),
+        ({"image_size": 64}, ("image_size is 64", "trained with 32")),
+        ({"text_length": 40}, ("text_length is 40", "trained with 24")),
+        ({"head_dropout": 0.5}, ("head_dropout is 0.5", "trained with 0.1")),
+        (
+            {"image_encoder": {"_target_": "medvlp_toolkit.encoders.clip_vit"}},
+            ("encoders.clip_vit'", "encoders.resnet'"),
+        ),
+    ],
+    ids=lambda one: next(iter(one)),
+)
+def test_what_contradicts_the_fine_tuned_model_is_refused(
+    given: dict[str, Any], both: tuple[str, str], answered: Path, tmp_path: Path
+) -> None:
+    common = {"output_dir": str(answered), "results_dir": str(tmp_path)}
+    for message in (
+        refused("vqa", "evaluate", **common, **given),
+        refused("vqa", "inference", finetuned=str(answered / "best.pt"), output_dir=str(tmp_path), **given),
+    ):
+        assert all(part in message for part in both)
+
+
+def test_weights_without_a_description_are_of_the_bundle_and_its_overlays(answered: Path, tmp_path: Path) -> None:
+    shutil.copy(answered / "best.pt", tmp_path)
+    common = {"output_dir": str(tmp_path), "dataset_dir": str(answered / "store")}
+    run("vqa", "evaluate", "small", **common, head_dropout=0.0)
+    measured = [Results.read(folder / "evaluation").metrics["answers"]["overall"] for folder in (answered, tmp_path)]
+    assert measured[0]["accuracy"] == measured[1]["accuracy"]
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A pre-training on reports whose model reads texts (its run, its store), and its overlay."""
+    folder = tmp_path_factory.mktemp("reports")
+    store = whole_run.prepare(folder)
+    overlay = {"image_size": 64, "image_encoder": {
+        "_target_": "medvlp_toolkit.encoders.clip_vit", "image_size": "@image_size", "patch_size": 16, "width": 32,
+        "layers": 1, "heads": 2, "in_channels": 1,
+    }}  # fmt: skip
+    made = whole_run.Run("arl", folder / "made", whole_run.Data(store, whole_run.graph_of(store)), overlay)
+    made.train()
+    return made.output, folder / "made" / "overlay.yaml"
+
+
+def test_a_pretrained_model_is_named_by_its_checkpoint_alone(
+    reports: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the pre-training only best.pt and model.json; of the fine-tuning only its own."""
+    caption_store(tmp_path)
+    (tmp_path / "pretraining").mkdir()
+    for name in ("best.pt", "model.json"):
+        shutil.copy(reports[0] / name, tmp_path / "pretraining")
+    monkeypatch.chdir(tmp_path)
+    common: dict[str, Any] = {"dataset_dir": "store", "output_dir": "run", "image_size": 32, "precision": "fp32"}
+    checkpoint = {"checkpoint": "pretraining/best.pt", "pretrained_bundle": str(BUNDLES / "arl")}
+    short = {"epochs": 1, "batch_size": 8, "text_length": 24}
+    run("image_text_classification", "train", **common, **checkpoint, **short, label="kind")
+    shutil.rmtree("pretraining")
+    run("image_text_classification", "evaluate", output_dir="run")
+    assert Results.read(tmp_path / "run" / "evaluation").metrics["classes"]["overall"]["n"] == 8
+    message = refused(
+        "image_text_classification", "evaluate", output_dir="run", pretrained_bundle=str(BUNDLES / "medklip")
+    )
+    assert f"pretrained_bundle is '{BUNDLES / 'medklip'}'" in message
+    assert str(BUNDLES / "arl") in message
+
+
+def test_zero_shot_retrieval_takes_the_model_from_the_pretraining(reports: tuple[Path, Path], tmp_path: Path) -> None:
+    caption_store(tmp_path)
+    common = {"dataset_dir": str(tmp_path / "store"), "results_dir": str(tmp_path / "results"), "image_size": 64}
+    run("retrieval", "evaluate", finetuned="null", checkpoint=str(reports[0] / "best.pt"), text_length=24, **common)
+    (measured,) = Results.read(tmp_path / "results").metrics["retrieval"].values()
+    assert measured["pairs"] == 64
+
+
+def test_overlays_of_the_pretraining_are_checked_for_contradictions(reports: tuple[Path, Path], tmp_path: Path) -> None:
+    checkpoint = reports[0] / "best.pt"
+    given = PretrainedBundle(BUNDLES / "arl", ["demo.yaml", reports[1]], checkpoint)
+    alone = PretrainedBundle(tmp_path / "no_bundle", checkpoint=checkpoint)
+    for name, value in given.model.state_dict().items():
+        assert torch.equal(value, alone.model.state_dict()[name])
+    (tmp_path / "other.yaml").write_text("width: 24\n")
+    with pytest.raises(ValueError, match=r"width is 24 here, and .* was trained with") as caught:
+        PretrainedBundle(BUNDLES / "arl", ["demo.yaml", reports[1], tmp_path / "other.yaml"], checkpoint)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_pretrained_bundle_describes_itself(demo_run: Path, tmp_path: Path) -> None:
+    """With the text model that a model without one was given: it is built from scratch here, elsewhere of a hub."""
+    given = PretrainedBundle(BUNDLES / "medklip", ["demo.yaml"], demo_run / "best.pt", {"image_size": 64})
+    text = given.text_model()
+    assert text is not None
+    again = PretrainedBundle(**given.architecture())
+    assert again.model.state_dict().keys() == given.model.state_dict().keys()
+    rebuilt = again.text_model()
+    assert rebuilt is not None
+    assert {name: value.shape for name, value in rebuilt.state_dict().items()} == {
+        name: value.shape for name, value in text.state_dict().items()
+    }
+    assert rebuilt.tokenizer.get_vocab() == text.tokenizer.get_vocab()
+    assert again.evaluation_transform(48).mean.tolist() == pytest.approx([0.45])
 
 
 @pytest.mark.parametrize("name", ["vqa", "image_text_classification", "retrieval"])

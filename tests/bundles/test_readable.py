@@ -47,7 +47,7 @@ def shared(bundle: str) -> dict[str, Any]:
 
 def test_trainings_on_pairs_differ_by_their_task_alone() -> None:
     first, *others = (shared(bundle) for bundle in PAIR_BUNDLES)
-    assert len(first) > 40
+    assert len(first) >= 40
     for other in others:
         assert other == first
 

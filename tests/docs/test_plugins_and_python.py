@@ -65,20 +65,19 @@ def test_medklip_is_composed_in_thirty_lines() -> None:
 
 @pytest.fixture
 def beside_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the bundles, weights of the demo's shape, and a radiograph."""
+    """A folder with the bundles, weights of the demo's shape with their description, and a radiograph."""
     import torch
-    from monai.bundle import ConfigParser
     from PIL import Image
 
     from medvlp_phantom import Phantom
+    from medvlp_toolkit.weights import TrainedModel
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bundles").symlink_to(ROOT / "bundles")
-    configs = ROOT / "bundles" / "medklip" / "configs"
-    parser = ConfigParser()
-    parser.read_config([str(configs / "inference.yaml"), str(configs / "demo.yaml")])
+    demo = TrainedModel(bundle_root="bundles/medklip", config=["train.yaml", "demo.yaml"], running={})
     (tmp_path / "runs" / "demo").mkdir(parents=True)
-    torch.save(parser.get_parsed_content("network_def").state_dict(), tmp_path / "runs" / "demo" / "model.pt")
+    torch.save(demo["network_def"].state_dict(), tmp_path / "runs" / "demo" / "model.pt")
+    demo.describe().write(tmp_path / "runs" / "demo")
     Image.fromarray(Phantom(seed=3, size=96).study(0).image).save(tmp_path / "radiograph.png")
     return tmp_path
 

@@ -78,7 +78,7 @@ def test_the_command_tells_what_to_do_next(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "kind", "told"),
     [
-        ("my filter", "encoder", "no name for a distribution"),
+        ("my filter", "encoder", "not a distribution name"),
         ("2nd-filter", "encoder", "begin with a letter"),
         ("class", "encoder", "which is none"),
         ("medvlp-register", "encoder", "belongs to the registry itself"),

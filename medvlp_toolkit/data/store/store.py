@@ -195,7 +195,7 @@ class PackedStore:
 
     def first_images(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Of these rows the first of each study: what is counted or read of reports, which its images share."""
-        return rows[chosen_images(self.values("study_id", rows) or [], None, "first")]
+        return rows[chosen_images(self._column("study_id", rows), None, "first")]
 
     def values(self, name: str, rows: npt.NDArray[np.int64]) -> list[Any] | None:
         """A column of `studies` at some rows; None where the store has no such column."""
@@ -203,10 +203,14 @@ class PackedStore:
             return None
         return list(self.studies.column(name).take(rows).to_pylist())
 
+    def _column(self, name: str, rows: npt.NDArray[np.int64]) -> list[Any]:
+        """A column that every store has at some rows, read without the others."""
+        return list(self.table("studies", [name]).column(name).take(rows).to_pylist())
+
     def image_ids(self, rows: npt.NDArray[np.int64]) -> list[str]:
         """The ids of the images at some rows: each is there once."""
-        ids = self.values("image_id", rows)
-        return list((self.values("study_id", rows) or []) if ids is None else ids)
+        # Every image of a store of the first version is a study of its own.
+        return self._column("study_id" if self.meta["schema_version"] == 1 else "image_id", rows)
 
     def findings_of(self, row: int, table: str = "findings") -> list[Finding]:
         """The findings (or, with ``table="links"``, the linked entities) of one row, in the filter's order."""

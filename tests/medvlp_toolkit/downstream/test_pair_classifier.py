@@ -131,7 +131,7 @@ def test_answers_and_tokenizer_travel_in_the_checkpoint(tmp_path: Path) -> None:
 def test_a_checkpoint_of_another_data_set_is_one_line(tmp_path: Path) -> None:
     torch.save({"model": classifier().state_dict()}, tmp_path / "best.pt")
     other = PairClassifier(small_pairs(), AnswerVocabulary(("axial", "no")))
-    with pytest.raises(ValueError, match="answer vocabulary is of another data set") as caught:
+    with pytest.raises(ValueError, match="answer vocabulary is from another data set") as caught:
         load_answerer(other, tmp_path / "best.pt")
     assert "\n" not in str(caught.value)
 

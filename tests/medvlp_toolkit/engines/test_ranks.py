@@ -7,7 +7,6 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -24,8 +23,6 @@ from medvlp_toolkit.engines.parallel import (
 )
 from medvlp_toolkit.engines.ranks import (
     any_rank,
-    contrastive_sums,
-    gather_rows,
     of_all_ranks,
     rank,
     seed_rank,
@@ -58,51 +55,6 @@ def on_ranks(work: Callable[[Any], Any], folder: Path, argument: Any = None, ran
         process.join(120)
         assert process.exitcode == 0
     return [torch.load(folder / f"result{number}.pt", weights_only=False) for number in range(ranks)]
-
-
-# -- contrastive ------------------------------------------------------------------------------------
-
-
-def embeddings() -> tuple[torch.Tensor, torch.Tensor, nn.Linear]:
-    generator = torch.Generator().manual_seed(0)
-    torch.manual_seed(0)
-    return torch.randn(8, 5, generator=generator), torch.randn(8, 5, generator=generator), nn.Linear(5, 4)
-
-
-def contrast(argument: Any) -> dict[str, Any]:
-    """As DDP does it: a rank's sum over everyone's count, times ranks; gradients averaged."""
-    image, text, projection = embeddings()
-    share = slice(rank() * 8 // world_size(), (rank() + 1) * 8 // world_size())
-    total, count = contrastive_sums(projection(image[share]), projection(text[share]), 10.0)
-    loss = total * world_size() / (count * world_size())
-    loss.backward()
-    gradient = projection.weight.grad
-    assert gradient is not None
-    if world_size() > 1:
-        dist.all_reduce(gradient)
-    return {"loss": float(loss), "gradient": gradient / world_size()}
-
-
-def test_a_contrastive_loss_over_two_ranks_has_the_loss_and_gradient_of_one(tmp_path: Path) -> None:
-    first, second = on_ranks(contrast, tmp_path)
-    alone = contrast(None)
-    assert (first["loss"] + second["loss"]) / 2 == pytest.approx(alone["loss"], abs=1e-5)
-    torch.testing.assert_close(first["gradient"], alone["gradient"], rtol=1e-5, atol=1e-5)
-    assert alone["gradient"].abs().max() > 1e-3
-
-
-def gather(argument: Any) -> dict[str, Any]:
-    rows = torch.full((2, 3), float(rank()), requires_grad=True)
-    gathered = gather_rows(rows)
-    (gathered * torch.arange(4.0)[:, None] * (rank() + 1)).sum().backward()
-    return {"gathered": gathered.detach(), "gradient": rows.grad}
-
-
-def test_gathered_rows_are_in_the_order_of_ranks_and_their_gradient_is_everyones(tmp_path: Path) -> None:
-    first, second = on_ranks(gather, tmp_path)
-    assert first["gathered"][:, 0].tolist() == second["gathered"][:, 0].tolist() == [0, 0, 1, 1]
-    assert first["gradient"][:, 0].tolist() == [0, 3]  # weights 0 and 1, of both ranks: once and twice
-    assert second["gradient"][:, 0].tolist() == [6, 9]
 
 
 # -- agreement --------------------------------------------------------------------------------------

@@ -62,8 +62,8 @@ def test_findings_and_impression_columns_are_sections(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "options", "message"),
     [
-        ("name,text\n1,a\n", {}, r"plainly the id \(.*\); its columns are name, text; set id_column"),
-        ("uid,words\n1,a\n", {}, r"plainly the text \(.*\); its columns are uid, words; set text_column"),
+        ("name,text\n1,a\n", {}, r"no id column \(.*\); its columns are name, text; set id_column"),
+        ("uid,words\n1,a\n", {}, r"no text column \(.*\); its columns are uid, words; set text_column"),
         ("uid,text\n1,a\n", {"id_column": "study"}, "no column 'study'"),
         ("uid,text\n1,a\n", {"text_column": "body"}, "no column 'body'"),
         ("", {}, "empty; expected a header"),

@@ -36,7 +36,7 @@ def make_small_store(options: str) -> str:
     images.flush()
     del images
     ids = [f"study-{number:07d}" for number in range(studies)]
-    columns = {"study_id": ids, "patient_id": ids, "split": ["train"] * studies}
+    columns = {"study_id": ids, "image_id": ids, "patient_id": ids, "split": ["train"] * studies}
     pq.write_table(pa.table(columns), folder / "studies.parquet")
     entities, positions = (
         [f"{kind}{n}" for n in range(count)] for kind, count in (("e", _ENTITIES), ("p", _POSITIONS))
@@ -55,7 +55,7 @@ def make_small_store(options: str) -> str:
     }
     meta = {
         "schema_version": SCHEMA_VERSION,
-        "counts": {"studies": studies, "rows": {"findings": rows}},
+        "counts": {"images": studies, "studies": studies, "rows": {"findings": rows}},
         "files": files,
         "entities": entities,
         "positions": positions,

@@ -223,14 +223,14 @@ class ReportReader:
         if id_name is None and self.id_column is None:
             id_name = table.column("image", None, id_option)
         if id_name is None:
-            raise table.column_error("no column is plainly the id (study_id, accession, uid, id)", f"set {id_option}")
+            raise table.column_error("no id column (study_id, accession, uid, id)", f"set {id_option}")
         text = table.column("report", self.text_column, text_option)
         if text is not None:
             return id_name, [text]
         sections = [table.column(name, None, text_option) for name in ("findings", "impression")]
         if not any(sections):
             usual = "report, text, findings, impression"
-            raise table.column_error(f"no column is plainly the text ({usual})", f"set {text_option}")
+            raise table.column_error(f"no text column ({usual})", f"set {text_option}")
         return id_name, [name for name in sections if name is not None]
 
     def _row(self, place: str, report_id: str, parts: Sequence[tuple[str, str]]) -> Report | None:

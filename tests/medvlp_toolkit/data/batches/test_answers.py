@@ -69,7 +69,7 @@ def test_a_checkpoint_without_vocabulary_is_one_line() -> None:
 
 
 def test_a_vocabulary_of_another_data_set_is_one_line() -> None:
-    with pytest.raises(ValueError, match="of another data set: the checkpoint has 2 answers, this data set 3, 1 in"):
+    with pytest.raises(ValueError, match="from another data set: the checkpoint has 2 answers, this data set 3, 1 in"):
         AnswerVocabulary.of(["yes", "left", "right"]).check_same(AnswerVocabulary.of(["yes", "no"]))
 
 

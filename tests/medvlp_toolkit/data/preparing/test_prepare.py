@@ -486,7 +486,7 @@ class TestTrouble:
         with pytest.raises(ValueError, match=r"studies.parquet is damaged"):
             _ = PackedStore.open(tmp_path / "store").studies
         path.write_bytes(b"x")
-        with pytest.raises(ValueError, match=r"another size"):
+        with pytest.raises(ValueError, match=r"changed size"):
             PackedStore.open(tmp_path / "store")
 
     @pytest.mark.slow

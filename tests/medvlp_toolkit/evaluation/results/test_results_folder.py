@@ -92,7 +92,7 @@ def test_no_folder_or_no_results_in_it_is_said(tmp_path: Path) -> None:
 def test_files_of_two_evaluations_mixed_are_refused(folder: Path, tmp_path: Path) -> None:
     Results.write(tmp_path / "other", table((0.1, 0.3)), {}, {})
     (folder / "scores.parquet").write_bytes((tmp_path / "other/scores.parquet").read_bytes())
-    with pytest.raises(ResultsError, match=r"scores\.parquet is not the file that run\.json speaks of"):
+    with pytest.raises(ResultsError, match=r"scores\.parquet is not the file that run\.json lists"):
         Results.read(folder)
 
 
