@@ -18,6 +18,7 @@ from medvlp_reports.resources import load_yaml
 
 OTHER = "another language"
 _MOST_WORDS = 400  # of a report are looked at
+_FORMS_KEPT = 50_000
 _WORD = re.compile(r"[^\W\d_]+(?:[\u0300-\u036f]+[^\W\d_]*)*")
 _NEGATION = 2  # what a word of denial weighs; other function words weigh 1
 _ENOUGH_WORDS = 4  # of fewer, words that nobody knows may be names and abbreviations
@@ -67,6 +68,15 @@ def language_name(code: str | None) -> str:
     return known.name if known else code or "no language of its own"
 
 
+class Evidence(NamedTuple):
+    """Words that count, how many of them the lexicon knows, weights of the others by language, whether one denies."""
+
+    words: list[str]
+    known: int
+    weights: dict[str, int]
+    denied: bool
+
+
 def _heaviest(weights: dict[str, int]) -> tuple[str, int]:
     """The language that most speaks for, and how much; no language where several do alike."""
     weight = max(weights.values(), default=0)
@@ -82,6 +92,7 @@ class LanguageCheck:
 
     def __init__(self, lexicon: Lexicon) -> None:
         self._reads_all = lexicon.language is None
+        self._forms: dict[str, bool] = {}  # word → whether it is a form of one of the lexicon's
         own = languages().get(lexicon.language or "")
         self._own = (own.words | own.negations) if own else frozenset()
         self._lexicon = lexicon
@@ -113,9 +124,9 @@ class LanguageCheck:
         words = _WORD.findall(text.lower())[:_MOST_WORDS]
         if self._foreign_words.isdisjoint(words) and not self._only_own.isdisjoint(words):
             return None  # which most reports are: of the lexicon's language, with no word that speaks against it
-        words, known, weights = self._evidence(words)
+        words, known, weights, denied = self._evidence(words)
         count = len(words)
-        if known >= _MANY * count:
+        if known >= _MANY * count and not denied:
             return None
         code, weight = _heaviest(weights)
         against = self._own_words(words, code)
@@ -134,30 +145,39 @@ class LanguageCheck:
         words = _WORD.findall(text.lower())[:_MOST_WORDS]
         if self._foreign_words.isdisjoint(words):
             return None
-        words, known, weights = self._evidence(words)
-        if known >= _MANY * len(words):
+        words, known, weights, denied = self._evidence(words)
+        if known >= _MANY * len(words) and not denied:
             return None
         code, weight = _heaviest(weights)
         if weight < _NEGATION or self._own_words(words, code):
             return None
         return languages()[code].name if code else OTHER
 
-    def _evidence(self, found: list[str]) -> tuple[list[str], int, dict[str, int]]:
-        """(words that count, how many of them the lexicon knows, weight of the other ones by language)."""
+    def _evidence(self, found: list[str]) -> Evidence:
         others, own = self._others, self._own
-        lemma_of, vocabulary = self._lexicon.lemmas, self._lexicon.words
+        vocabulary = self._lexicon.words
         words = [word for word in found if len(word) > 1 and word not in REDACTED]
         weights: dict[str, int] = {}
-        known = 0
+        known, denied = 0, False
         for word in words:
             if word in vocabulary or word in own:
                 known += 1
             elif word in others:
                 for code, weight in others[word].items():
                     weights[code] = weights.get(code, 0) + weight
-            elif word not in self._lexicon.skipped and lemma_of[word] in vocabulary:
+                    denied = denied or weight == _NEGATION
+            elif self._knows(word):
                 known += 1
-        return words, known, weights
+        return Evidence(words, known, weights, denied)
+
+    def _knows(self, word: str) -> bool:
+        """Whether a form of the word is the lexicon's; a misspelt one may be another language's."""
+        known = self._forms.get(word)
+        if known is None:
+            known = self._lexicon.lemmas.base_form(word) in self._lexicon.words
+            if len(self._forms) < _FORMS_KEPT:
+                self._forms[word] = known
+        return known
 
     def _own_words(self, words: list[str], code: str) -> int:
         """How many function words are the lexicon's own language's and not the other's."""
