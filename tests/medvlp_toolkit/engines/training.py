@@ -152,7 +152,7 @@ def terminate_itself(engine: Any) -> None:
 
 
 def fail(engine: Any) -> None:
-    raise ValueError("this rank cannot go on")
+    raise ValueError("this rank fails")
 
 
 def spoil_loss(engine: Any) -> None:
