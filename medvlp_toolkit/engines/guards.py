@@ -24,8 +24,8 @@ class NonFiniteGuard:
     """Stops training when a loss is NaN or infinite, and reports which loss and which batch.
 
     The first such iteration is recorded on the device without synchronising, and read every ``every`` iterations, at
-    the end of an epoch and before a checkpoint is written. The batch's study ids are written to ``nan_batch.json`` in the
-    output folder, not to the message, because an id may identify a patient.
+    the end of an epoch and before a checkpoint is written. The batch's study ids are written to ``nan_batch.json`` in
+    the output folder, not to the message, because an id may identify a patient.
 
     Args:
         every: iterations between checks; each check waits for the device.

@@ -1,4 +1,4 @@
-"""The transfer syntax of DICOM pixel data, read from the data: headers state it wrongly, or not at all."""
+"""The transfer syntax of DICOM pixel data, detected from the data: headers may state it wrongly, or not at all."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ if TYPE_CHECKING:
     from pydicom.uid import UID
 
 _ITEM = b"\xfe\xff\x00\xe0"
-_SEARCHED = 1 << 16  # bytes at the beginning of the data, within which a code stream begins
+_SEARCHED = 1 << 16  # a code stream begins within this many bytes of the data
 _NO_LENGTH = {0x01, *range(0xD0, 0xD9)}  # JPEG markers without a segment
 
 
 def transfer_syntax(dataset: Dataset) -> UID:
-    """The transfer syntax of a dataset's pixel data: the one stated, unless the data is of another kind."""
+    """The transfer syntax of a dataset's pixel data: the one stated, unless the data disagrees."""
     from pydicom import uid
 
     stated = dataset.file_meta.get("TransferSyntaxUID") if hasattr(dataset, "file_meta") else None
@@ -50,7 +50,7 @@ def code_stream(content: bytes) -> UID | None:
         marker = content[place + 1]
         if marker == 0xF7:
             return uid.JPEGLSLossless
-        if marker in (0xC0, 0xC1, 0xC2):  # baseline, extended, progressive; what tells is the depth
+        if marker in (0xC0, 0xC1, 0xC2):  # baseline, extended, progressive; distinguished by the depth
             return uid.JPEGBaseline8Bit if content[place + 4] == 8 else uid.JPEGExtended12Bit
         if marker == 0xC3:
             return uid.JPEGLosslessSV1

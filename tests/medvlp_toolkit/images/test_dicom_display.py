@@ -280,7 +280,7 @@ class TestCells:
     @pytest.mark.parametrize("value", [b"1.5", b"1\\2", b"a^b"])
     def test_number_of_frames_that_is_none(self, tmp_path: Path, value: bytes) -> None:
         reason = refusal(save(tmp_path / "a.dcm", with_raw(radiograph(RAMP), 0x00280008, "IS", value)))
-        assert reason == "NumberOfFrames is no whole number"
+        assert reason == "NumberOfFrames is not a whole number"
 
     @pytest.mark.parametrize("value", [b"", b"1.0", b" 1"])
     def test_number_of_frames_that_is_one(self, tmp_path: Path, value: bytes) -> None:

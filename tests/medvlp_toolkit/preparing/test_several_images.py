@@ -193,7 +193,7 @@ class TestViews:
         prepare(source, tmp_path / "store")
         with pytest.raises(ValueError, match="no image says its view; add a column view, or views: all"):
             StudyDataset(tmp_path / "store", views="frontal")
-        with pytest.raises(ValueError, match="no record says its view"):
+        with pytest.raises(ValueError, match="no record gives its view"):
             prepare(source, tmp_path / "other", views="frontal")
 
     def test_another_word_is_refused(self, source: SeveralImages, tmp_path: Path) -> None:
