@@ -1,4 +1,4 @@
-"""A progress bar with rate and remaining time on a terminal, and nothing elsewhere."""
+"""A progress bar with rate and remaining time, shown only on a terminal."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-_SHOWN_EVERY = 0.5  # seconds; slow work would else seem to stand still
+_SHOWN_EVERY = 0.5  # seconds; slow work would otherwise seem to have stopped
 
 
 class _Live:
-    """Text that is asked for each time it is shown."""
+    """Text that is recomputed each time it is shown."""
 
     def __init__(self, asked: Callable[[], str] | None) -> None:
         self.asked = asked
@@ -22,10 +22,10 @@ class _Live:
 
 
 class Progress:
-    """Counts studies on standard error; ``total`` None while their number is not known.
+    """Counts studies on standard error; ``total`` is None while their number is unknown.
 
-    ``show`` None shows the bar if standard error is a terminal; ``detail`` is asked ever again, by another thread, for
-    what else to show.
+    ``show`` None shows the bar if standard error is a terminal; ``detail`` is called repeatedly, by another
+    thread, for further text.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Progress:
         return self
 
     def advance(self, count: int = 1, counted: bool = True) -> None:
-        """``counted`` is False for work of an earlier run, which does not count towards the rate."""
+        """``counted`` is False for work of an earlier run, which is excluded from the rate."""
         self.count += count
         self.given += 0 if counted else count
         if self.bar is None:

@@ -16,15 +16,15 @@ class VisionLanguageModel(nn.Module):
 
     Args:
         image_encoder: (B, C, *spatial) -> (B, N, Di).
-        fusion: lets image tokens and text tokens, or entity queries, see one another.
+        fusion: attends between image tokens and text tokens or entity queries.
         image_projection: (…, Di) -> (…, D); identity when None.
         text_encoder: (B, L) tokens -> (B, L, Dt); None for models that read no report.
         text_projection: (…, Dt) -> (…, D), for report tokens; identity when None.
         knowledge_encoder: () -> (E, Dk) embeddings of a knowledge graph's entities.
-        entity_bank: (Q, Dt) frozen embeddings of entity descriptions, kept as a buffer: the text model
-            that made them is not part of this model.
-        entity_projection: (…, Dt) -> (…, D), for the entity bank, whose width may be another than that of the report's
-            tokens; None: ``text_projection`` serves both.
+        entity_bank: (Q, Dt) frozen embeddings of entity descriptions, kept as a buffer: the text model that computed
+            them is not part of this model.
+        entity_projection: (…, Dt) -> (…, D), for the entity bank, whose width may differ from that of the report
+            tokens; None: ``text_projection`` is used for both.
     """
 
     entity_bank: Tensor | None
@@ -59,7 +59,7 @@ class VisionLanguageModel(nn.Module):
     def text_tokens(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """(B, L) -> (B, L, D)."""
         if self.text_encoder is None:
-            raise ValueError("this model has no text_encoder, and a loss asks for report tokens; add a text_encoder")
+            raise ValueError("this model has no text_encoder, and a loss reads report tokens; add a text_encoder")
         projected: Tensor = self.text_projection(self.text_encoder(input_ids, attention_mask))
         return projected
 
@@ -88,7 +88,7 @@ class VisionLanguageModel(nn.Module):
 
     def fuse_entities(self, image_tokens: Tensor, need_attention: bool = False) -> FusionOutput:
         """Query the image with every entity of the bank: (B, N, D) -> text (B, Q, D)."""
-        # An expanded view, not a copy: a fusion module sees by its stride that all rows are equal.
+        # An expanded view, not a copy: its stride shows a fusion module that all rows are equal.
         queries = self.entity_queries().unsqueeze(0).expand(image_tokens.shape[0], -1, -1)
         fused: FusionOutput = self.fusion(image_tokens, queries, need_attention=need_attention)
         return fused

@@ -10,16 +10,16 @@ from typing import Any
 
 from medvlp_toolkit.tables.rows import Row, trimmed
 
-#: Characters at which spreadsheets cut a cell.
+#: Maximum length of a spreadsheet cell; longer texts are truncated.
 CELL_LIMIT = 32_767
-_CUT = f"a cell of {CELL_LIMIT:,} characters, where spreadsheets cut a text"
+_CUT = f"a cell of {CELL_LIMIT:,} characters, at which spreadsheets truncate texts"
 
 
 def workbook_rows(path: Path) -> Iterator[Row]:
-    """The rows of a workbook's only sheet with content, the header first, empty ones passed over; ``line`` from 1.
+    """The rows of a workbook's only non-empty sheet, header first, without empty rows; ``line`` counts from 1.
 
     Raises:
-        ValueError: in one line, where openpyxl is not installed, the file is damaged, or several sheets have rows.
+        ValueError: in one line, if openpyxl is not installed, the file is damaged, or several sheets have rows.
     """
     try:
         import openpyxl
@@ -28,7 +28,7 @@ def workbook_rows(path: Path) -> Iterator[Row]:
             f"{path}: reading Excel files needs openpyxl (pip install 'medvlp-toolkit[excel]'); or save it as CSV"
         ) from None
     try:
-        with path.open("rb") as file:  # of a path openpyxl wants the name to say what it is
+        with path.open("rb") as file:  # a stream, because openpyxl requires a known suffix of a path
             book = openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)
             filled = [sheet for sheet in book.worksheets if next(_filled(sheet), None) is not None]
             if len(filled) > 1:
@@ -48,7 +48,7 @@ class _SeveralSheetsError(Exception):
 
 
 def _filled(sheet: Any) -> Iterator[Row]:
-    sheet.reset_dimensions()  # files say wrong ones
+    sheet.reset_dimensions()  # files may state wrong dimensions
     width = 0
     for number, values in enumerate(sheet.iter_rows(values_only=True), start=1):
         cells = [_text(value) for value in values]
@@ -66,7 +66,7 @@ def _filled(sheet: Any) -> Iterator[Row]:
 
 
 def _text(value: Any) -> str:
-    """A cell as CSV would hold it; an error of the spreadsheet's is no value."""
+    """A cell as in CSV; spreadsheet errors become missing values."""
     if value is None or (isinstance(value, str) and value.startswith("#") and value.rstrip("!?/A").isupper()):
         return ""
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""Image files as batches for inference: one radiograph or volume, or a folder of them."""
+"""Batches for inference from image files: one radiograph or volume, or a folder of them."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ class ImageFiles(Dataset):
     """Radiographs read from files, resized to a square.
 
     A batch has ``image``, ``row``, ``study_id`` (the file's name) and ``input_shape`` (B, 2), the size in the file.
-    ``passed_over`` is how many files of a folder are no image.
+    ``passed_over`` is the number of other files in the folder.
 
     Args:
-        path: a file (any name: DICOM often has no suffix), or a folder searched for images; files without a suffix
-            that says what they are, are looked into.
+        path: a file of any name (DICOM often has no suffix), or a folder to search for images; files without a known
+            suffix are recognised by their content.
         image_size: pixels of the square.
 
     Raises:
-        FileNotFoundError: when there is no such file, or the folder holds no image.
+        FileNotFoundError: when there is no such file, or the folder contains no image.
     """
 
     def __init__(self, path: str | Path, image_size: int) -> None:
@@ -58,12 +58,12 @@ class ImageFiles(Dataset):
         return found
 
     def read(self, path: Path) -> Item:
-        """One file: its part of every array of a batch."""
+        """One file's entries in the arrays of a batch."""
         image, shape = read_image_and_size(path, self.image_size)
         return {"image": image, "input_shape": np.array(shape, np.int64)}
 
     def nothing(self) -> Item:
-        """The content of a batch without a readable file."""
+        """The arrays of a batch without a readable file."""
         empty = np.zeros((0, 1, self.image_size, self.image_size), np.uint8)
         return {"image": empty, "input_shape": np.zeros((0, 2), np.int64)}
 
@@ -78,7 +78,7 @@ class ImageFiles(Dataset):
         """The readable images among ``indices``; unreadable ones are skipped with a warning.
 
         Raises:
-            ImageReadError: when it is the only image asked for.
+            ImageReadError: when the only requested image is unreadable.
         """
         items, rows = [], []
         for index in indices:
@@ -99,19 +99,19 @@ class ImageFiles(Dataset):
 
 
 class VolumeFiles(ImageFiles):
-    """Volumes read from NIfTI files or DICOM series, brought to one grid.
+    """Volumes read from NIfTI files or DICOM series, resampled to one grid.
 
     A batch has ``image`` (B, 1, D, H, W) int16, ``image_scale`` (B, 2), ``affine`` (B, 4, 4) of that grid, and
-    ``input_shape`` (B, 3) and ``input_affine`` (B, 4, 4), the grid of the file: what a map is brought back to.
+    ``input_shape`` (B, 3) and ``input_affine`` (B, 4, 4), the grid of the file, to which maps are resampled.
 
     Args:
         path: a .nii or .nii.gz file, a folder of them, a folder with one DICOM series, or a folder of such folders.
-        size, spacing, orientation: as the store was prepared with; see
+        size, spacing, orientation: the settings that the store was prepared with; see
             :func:`~medvlp_toolkit.images.read_volume`.
-        series: which volume, where a folder holds several.
+        series: which volume to read from a folder with several.
 
     Raises:
-        FileNotFoundError: when there is no such file, or the folder holds no volume.
+        FileNotFoundError: when there is no such file, or the folder contains no volume.
     """
 
     def __init__(
@@ -164,12 +164,12 @@ def open_images(
     spacing: Sequence[float] | None = None,
     series: str | int | None = None,
 ) -> ImageFiles:
-    """Radiographs for an ``image_size`` of one number, volumes for one of three."""
+    """Radiographs if ``image_size`` is one number, volumes if it is three."""
     if isinstance(image_size, int):
         return ImageFiles(path, image_size)
     return VolumeFiles(path, image_size, spacing, series=series)
 
 
 def image_loader(dataset: ImageFiles, batch_size: int) -> DataLoader:
-    """Batches of ``dataset`` in its order."""
+    """Batches of ``dataset``, in order."""
     return DataLoader(dataset, batch_size=batch_size, collate_fn=whole_batch)

@@ -27,11 +27,11 @@ class QuestionFiles(Dataset):
         questions: one, or several.
         tokenizer: the checkpoint's.
         image_size: pixels of the square.
-        text_length: tokens after which questions are cut.
+        text_length: maximum number of tokens per question.
         links: finds entities of a knowledge graph in the questions.
 
     Raises:
-        ValueError: for a question without image, or an image without question.
+        ValueError: for questions without an image, or images without a question.
     """
 
     def __init__(
@@ -46,9 +46,9 @@ class QuestionFiles(Dataset):
         asked = [questions] if isinstance(questions, str) else list(questions or [])
         self.questions = [text.strip() for text in asked if text not in NOTHING and text.strip()]
         if images in NOTHING:
-            raise ValueError("a question without an image cannot be answered; name an image file or a folder (images)")
+            raise ValueError("no image is given for the question; name an image file or a folder (images)")
         if not self.questions:
-            raise ValueError("an image without a question has no answer; ask one (question)")
+            raise ValueError("no question is given for the images; ask one (question)")
         self.files = ImageFiles(str(images), image_size)
         self.texts: dict[str, Any] = dict(encode_texts(self.questions, tokenizer, text_length, links))
 

@@ -232,7 +232,7 @@ class TestInTheWild:
     def test_what_may_be_two_columns_is_asked_for_in_one_line(self, tmp_path: Path) -> None:
         table = write(tmp_path / "t.csv", "path,filename,report\na,b,c\n")
         with pytest.raises(
-            ValueError, match="'path' and 'filename' may both hold the image; set image_column"
+            ValueError, match="'path' and 'filename' may both be the image; set image_column"
         ) as caught:
             CsvSource(table)
         assert "\n" not in str(caught.value)
@@ -286,7 +286,7 @@ class TestInTheWild:
         source = CsvSource(table, report_column="report", id_column="patient_id")
         studies = list(source)
         assert len(studies) + len(source.rejected) == 200
-        assert [item.detail for item in source.rejected] == ["line 51: a quote opens in it and does not close"]
+        assert [item.detail for item in source.rejected] == ["line 51: an opening quote is never closed"]
         assert max(len(study.report.text) for study in studies if study.report) < 40
 
     def test_bad_rows_of_further_tables_are_rejected_too(self, tmp_path: Path) -> None:
@@ -300,7 +300,7 @@ class TestInTheWild:
         assert [study.report and study.report.text[-2] for study in studies] == ["0", None, "2", "3"]
         assert [(Path(item.path).name, item.detail) for item in source.rejected] == [
             ("b.csv", "line 3: 4 fields instead of 6"),
-            ("r.csv", "line 3: a quote opens in it and does not close"),
+            ("r.csv", "line 3: an opening quote is never closed"),
         ]
 
     def test_of_several_reports_of_one_id_none_is_chosen(self, tmp_path: Path) -> None:
