@@ -1,4 +1,4 @@
-"""``medvlp doctor``: checks that the installed packages fit together, and shows the hardware they run on."""
+"""``medvlp doctor``: checks that the installed packages are compatible, and shows the hardware."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from medvlp_toolkit.cli.isolated import Outcome, call_isolated
 from medvlp_toolkit.cli.output import console, print_json, progress_console
 from medvlp_toolkit.cli.requirements import CheckedRequirement, check_python, check_requirements
 
-#: Imported together in one process: a set that does not fit fails here rather than in a training run.
+#: Imported together in one process, so that an incompatible set fails here and not in a training run.
 _STACK = ("torch", "monai", "ignite", "transformers")
 
 
@@ -25,7 +25,7 @@ def doctor(
 ) -> None:
     """Check versions, imports, accelerator, bfloat16, and that DICOM decoders read samples.
 
-    Exit status 1 when something does not fit.
+    Exit status 1 if there is a problem.
     """
     requirements = check_requirements()
     with progress_console().status("importing torch, monai, ignite and transformers"):
@@ -110,7 +110,7 @@ def _print(
     for problem in problems:
         out.print(f"[red]✗[/] {escape(problem)}", highlight=False, soft_wrap=True)
     if not problems:
-        out.print("[green]✓[/] everything fits")
+        out.print("[green]✓[/] no problem found")
 
 
 def _imports(stack: Outcome) -> list[str]:

@@ -26,7 +26,7 @@ app = typer.Typer(
     help="Medical vision-language pre-training: plugins, bundles and what is installed.",
     no_args_is_help=True,
     add_completion=False,
-    # Python's own traceback: a prettier one shows local variables, and those may hold a patient's report.
+    # Python's own traceback, because Rich's shows local variables, which may contain a patient's report.
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -1,4 +1,4 @@
-"""Output of the commands: tables for people, JSON for programs."""
+"""Output of the commands: tables, or JSON for programs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import typer
 from rich.console import Console
 
-#: Width where the output is not a terminal: names in a pipe or a log must not be wrapped.
+#: Width if the output is not a terminal, so that names in a pipe or log are not wrapped.
 _PLAIN_WIDTH = 200
 
 
@@ -19,7 +19,7 @@ def console() -> Console:
 
 
 def progress_console() -> Console:
-    """A console on stderr, where progress does not mix with results."""
+    """A console on stderr, which keeps progress separate from results."""
     return Console(stderr=True)
 
 

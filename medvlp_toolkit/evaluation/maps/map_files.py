@@ -15,7 +15,7 @@ MapFormat = Literal["png", "npy", "nifti"]
 FORMATS: tuple[MapFormat, ...] = ("png", "npy", "nifti")
 SUFFIX: dict[MapFormat, str] = {"png": ".png", "npy": ".npy", "nifti": ".nii.gz"}
 
-#: Pixel columns of a radiograph run to the patient's left, rows to the feet; the pixel's size is not known.
+#: Pixel columns of a radiograph run to the patient's left, rows to the feet; the pixel size is unknown.
 RADIOGRAPH_AFFINE = np.diag([-1.0, 1.0, -1.0, 1.0])
 
 
@@ -31,9 +31,9 @@ def map_formats(asked: str | Sequence[str]) -> tuple[MapFormat, ...]:
 def write_radiograph_map(
     path: Path | str, heat: NDArray[np.floating], size: Sequence[int], shift: Sequence[float] = ()
 ) -> Path:
-    """A map (*grid) as NIfTI, spread over the pixels ``size`` (height, width) of the radiograph.
+    """Write a map (*grid) as NIfTI, upsampled to the pixels ``size`` (height, width) of the radiograph.
 
-    The array is (width, 1, height): a coronal slice, one millimetre a pixel, which viewers show upright with the
+    The array is (width, 1, height): a coronal slice with one millimetre per pixel, which viewers show upright with the
     patient's right on the left.
     """
     pixels = upsample(heat, size, "linear", shift).astype(np.float32)
@@ -49,16 +49,16 @@ def write_volume_map(
     input_affine: ArrayLike | None = None,
     shift: Sequence[float] = (),
 ) -> Path:
-    """A map (*grid) as NIfTI, in the space of its volume.
+    """Write a map (*grid) as NIfTI, in the space of its volume.
 
     Args:
         path: ``.nii`` or ``.nii.gz``.
         heat: on the token grid.
-        size: (D, H, W) of the volume that the model read.
+        size: (D, H, W) of the model's input volume.
         affine: (4, 4) of that volume.
-        input_shape, input_affine: the grid to bring the map to, that of the input file; the volume's own when None.
-            Voxels of it that the model did not see get 0.
-        shift: where tokens look within their cell (:func:`~medvlp_toolkit.evaluation.upsample`).
+        input_shape, input_affine: the grid of the input file, to resample the map to; the volume's own when None.
+            Voxels outside the model's input get 0.
+        shift: offset of the tokens within their cells (:func:`~medvlp_toolkit.evaluation.upsample`).
     """
     voxels = upsample(heat, size, "linear", shift).astype(np.float32)
     if input_shape is None or input_affine is None:
@@ -69,13 +69,13 @@ def write_volume_map(
 def resampled(
     voxels: NDArray[np.floating], affine: ArrayLike, shape: Sequence[int], onto: ArrayLike
 ) -> NDArray[np.float32]:
-    """Values on a grid (affine to millimetres) read, trilinearly, at the voxels of another grid; 0 outside."""
+    """Values on a grid (affine to millimetres), interpolated trilinearly at the voxels of another grid; 0 outside."""
     import torch
     from monai.data.meta_tensor import MetaTensor
     from monai.transforms import SpatialResample
 
     source = MetaTensor(torch.from_numpy(np.ascontiguousarray(voxels, np.float32))[None], affine=_tensor(affine))
-    # Half a voxel at the rim lies between the outermost centres and the volume's edge: it keeps the rim's value.
+    # The half voxel between the outermost centres and the volume's edge keeps the outermost value.
     spread = SpatialResample(mode="bilinear", padding_mode="border", dtype=torch.float32)
     values = spread(source, dst_affine=_tensor(onto), spatial_size=tuple(int(side) for side in shape)).numpy()[0]
     inside = _inside(np.asarray(voxels).shape, np.asarray(affine, float), shape, np.asarray(onto, float))
@@ -95,7 +95,7 @@ def write_nifti(path: Path | str, values: NDArray[Any], affine: ArrayLike) -> Pa
 def _inside(
     size: Sequence[int], affine: NDArray[np.floating], shape: Sequence[int], onto: NDArray[np.floating]
 ) -> NDArray[np.bool_]:
-    """(*shape) True for voxels of the second grid whose centre lies within the first."""
+    """(*shape) True for voxels of the second grid whose centre is within the first."""
     to_source = np.linalg.inv(affine) @ onto
     axes = np.meshgrid(*(np.arange(side, dtype=np.float32) for side in shape), indexing="ij", sparse=True)
     inside = np.ones(tuple(shape), bool)

@@ -1,4 +1,4 @@
-"""Volumes as pictures: the axial slice in which a map is highest."""
+"""Pictures of volumes: the axial slice with the highest value of a map."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def slice_overlay(
         volume: (1, D, H, W) in RAS.
         heat: (d, h, w) on the token grid.
         label, score: see :class:`~medvlp_toolkit.evaluation.Overlay`.
-        truth: mask (D, H, W) of the finding; what of it lies in the slice is boxed.
-        shift: where tokens look within their cell (:func:`~medvlp_toolkit.evaluation.upsample`).
+        truth: mask (D, H, W) of the finding; a box is drawn around its part in the slice.
+        shift: offset of the tokens within their cells (:func:`~medvlp_toolkit.evaluation.upsample`).
     """
     along, across, up = shift or (0.0, 0.0, 0.0)
     layer = int(np.unravel_index(int(heat.argmax()), heat.shape)[2])
@@ -40,6 +40,6 @@ def slice_overlay(
     index = min(int((layer + 0.5 + up) * layers / heat.shape[2]), layers - 1)
     boxes = bounding_boxes(axial_slice(truth, index)) if isinstance(truth, np.ndarray) else []
     note = f"slice {index + 1} of {layers}"
-    # The slice shows the second axis downwards and the first one leftwards: both are turned round.
+    # The slice shows the second axis downwards and the first one leftwards, so both are reversed.
     shown = axial_slice(volume[0], index), axial_slice(heat, layer)
     return Overlay(*shown, label, score, boxes, note, shift=(-across, -along))

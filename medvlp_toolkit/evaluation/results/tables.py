@@ -1,4 +1,4 @@
-"""Tables printed at the end of an evaluation: its metrics, its cost, and where the files are."""
+"""Tables printed at the end of an evaluation: its metrics, durations and files."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ def print_summary(
     """Print the tables of an evaluation.
 
     Args:
-        metrics: the content of ``metrics.json``. Read, each where it is there: ``zero_shot`` and
+        metrics: the content of ``metrics.json``, of which these are printed if present: ``zero_shot`` and
             ``zero_shot_held_out`` and ``fine_tuned`` (of
             :func:`~medvlp_toolkit.evaluation.classification_metrics`), ``segmentation`` (of
             :func:`~medvlp_toolkit.evaluation.segmentation_metrics`),
             ``grounding`` (of :func:`~medvlp_toolkit.evaluation.grounding_metrics`), ``laterality``
-            (name of the evidence, such as ``position scores`` -> what
-            :func:`~medvlp_toolkit.evaluation.laterality_metrics` gives), ``answers`` and ``classes`` (of
-            :func:`~medvlp_toolkit.evaluation.answer_metrics`), ``retrieval`` (how it was scored -> what
-            :func:`~medvlp_toolkit.evaluation.retrieval_metrics` gives) and ``seconds`` (name -> seconds).
-        paths: name -> path of what was written, printed last.
-        title: names what was evaluated, such as ``800 synthetic phantoms, never trained on``.
-        tables: further ones, printed after those of ``metrics``.
-        console: where to; standard output when None.
+            (name of the evidence, such as ``position scores`` -> the result of
+            :func:`~medvlp_toolkit.evaluation.laterality_metrics`), ``answers`` and ``classes`` (of
+            :func:`~medvlp_toolkit.evaluation.answer_metrics`), ``retrieval`` (way of scoring -> the result of
+            :func:`~medvlp_toolkit.evaluation.retrieval_metrics`) and ``seconds`` (name -> seconds).
+        paths: name -> path of a written file, printed last.
+        title: describes what was evaluated, such as ``800 synthetic phantoms, never trained on``.
+        tables: further tables, printed after those of ``metrics``.
+        console: to print on; standard output when None.
     """
     console = console or Console()
     if title:
@@ -85,7 +85,7 @@ def summary_tables(metrics: Metrics) -> list[Table]:
 
 
 def rows_are(pooling: Metrics | None) -> str:
-    """What was counted, where studies have several images; empty where they have one each."""
+    """Whether studies or images were counted; empty if every study has one image."""
     if not pooling:
         return ""
     of = f"{pooling['images']:,} images of {pooling['studies']:,} studies"
@@ -122,7 +122,7 @@ def classification_table(metrics: Metrics, title: str, caption: str = "") -> Tab
     table.add_row(*cells, style="bold")
     notes = [caption, "* highest F1; its threshold is tuned on these images"]
     if elsewhere is not None:
-        notes.append(f"† at the threshold that is best on split {elsewhere.removeprefix(_F1_ELSEWHERE)}")
+        notes.append(f"† at the best threshold of split {elsewhere.removeprefix(_F1_ELSEWHERE)}")
     if excluded:
         notes.append("dim: not in the mean: too few images present or absent")
     table.caption = "\n".join(note for note in notes if note)
@@ -130,7 +130,7 @@ def classification_table(metrics: Metrics, title: str, caption: str = "") -> Tab
 
 
 def segmentation_table(metrics: Metrics) -> Table:
-    """Overlap over all images and over those with the finding, and how often the others stay empty."""
+    """Overlap over all images and over those with the finding, and the share of others predicted empty."""
     table = _table(
         f"Segmentation of {metrics['label']}",
         "all images: an image without the finding counts 1 if nothing is predicted, else 0;\nIoU smoothed by a pixel",
@@ -140,7 +140,7 @@ def segmentation_table(metrics: Metrics) -> Table:
     rows = (
         ("all", metrics["n"], "dice", "miou"),
         ("with the finding", metrics["positives"], "dice_positives", "miou_positives"),
-        ("without it, share left empty", negatives, "negatives_empty", None),
+        ("without it, share predicted empty", negatives, "negatives_empty", None),
     )
     for name, count, dice, iou in rows:
         cells = [number(metrics[dice], 3), interval(metrics.get(f"{dice}_interval"))]
@@ -168,7 +168,7 @@ def grounding_table(metrics: Metrics) -> Table:
 
 
 def laterality_table(metrics: Metrics) -> Table:
-    """Left/right correctness per evidence and finding."""
+    """Left/right accuracy per evidence and finding."""
     level = next(iter(metrics.values()))["level"]
     table = _table(
         "Left or right?",
@@ -191,7 +191,7 @@ def number(value: float | None, digits: int = 2) -> str:
 
 
 def interval(ends: Any, digits: int = 2) -> str:
-    """``0.91–0.97``; an en dash alone where there is none."""
+    """``0.91–0.97``; only an en dash if there is none."""
     return "–" if ends is None else f"{number(ends[0], digits)}–{number(ends[1], digits)}"
 
 
@@ -256,9 +256,9 @@ def answer_table(metrics: Metrics, title: str) -> Table:
             *(_share(other["accuracy"] if other else None) for other in others),
             style=None if inside else "bold",
         )
-    notes = ["bound: what answers that training lacks (unseen) leave possible"]
+    notes = ["bound: highest possible accuracy given answers that training lacks (unseen)"]
     if baselines:
-        notes.append("majority: the most common training answer of the category; * of the very same question")
+        notes.append("majority: the most common training answer of the category; * of the same question")
     table.caption = "\n".join(notes)
     return table
 
@@ -283,7 +283,7 @@ def class_table(metrics: Metrics, title: str) -> Table:
 
 
 def retrieval_table(metrics: Metrics, title: str = "Retrieval") -> Table:
-    """Recall and median rank both ways."""
+    """Recall and median rank in both directions."""
     table = Table(
         title=title,
         caption=f"a candidate of the true one's score: {metrics['ties']}; in brackets what chance finds",

@@ -1,4 +1,4 @@
-"""The studies of a zero-shot evaluation, with the labels asked for and the locations of their findings."""
+"""The studies of a zero-shot evaluation, with the requested labels and the locations of their findings."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ class EvaluatedStudies:
     """The studies of an evaluation with their labels and annotations.
 
     Args:
-        dataset: what is scored, with ``labels`` where it has targets.
+        dataset: the data set to score, with ``labels`` if it has targets.
         entities: ids of the bank's entities, in its order.
-        labels: label of the store -> entity that answers for it; the data set's labels that are entities when None.
-        held_out: labels whose entities were kept out of training.
-        threshold_split: a split of the data set that is not evaluated but chooses thresholds.
-        subgroups: further columns of the store to divide the images by, beside sex, age and view; those that the store
-            lacks are passed over.
-        pool: the scores of a study's images are made one, as their ``mean`` or ``max``: labels are measured by study,
-            and a row of the scores table is one. None takes every image for a row. Where attention looks is measured
-            image by image.
-        mask_label: label that the store's masks outline: they are its truth instead of boxes.
-        volume_boxes: table of the findings' boxes in volumes, which a store has no place for
+        labels: label of the store -> its entity; when None, the data set's labels that are also entities.
+        held_out: labels whose entities were excluded from training.
+        threshold_split: a split of the data set that is used to choose thresholds instead of being evaluated.
+        subgroups: further columns of the store to divide the images by, in addition to sex, age and view; columns that
+            the store lacks are ignored.
+        pool: combine the scores of a study's images by ``mean`` or ``max``: labels are then evaluated per study, with
+            one row of the scores table each. None evaluates every image separately. Attention is always evaluated per
+            image.
+        mask_label: label of the store's masks, which are its truth instead of boxes.
+        volume_boxes: table of the findings' boxes in volumes, which are not part of a store
             (:mod:`medvlp_toolkit.evaluation.zero_shot.volume_boxes`).
     """
 
@@ -69,7 +69,7 @@ class EvaluatedStudies:
         return self.entities.index(self.labels[label])
 
     def targets(self, rows: NDArray[np.int64], labels: Sequence[str]) -> NDArray[np.int8] | None:
-        """(S, L) targets of some rows of the store; None for a data set without labels."""
+        """(S, L) targets of the given rows of the store; None for a data set without labels."""
         targets = self.dataset.targets if self.dataset.label_names else None
         if targets is None:
             return None
@@ -78,11 +78,11 @@ class EvaluatedStudies:
         return chosen
 
     def values(self, names: Sequence[str], rows: NDArray[np.int64]) -> dict[str, list[Any] | None]:
-        """Columns of the store at some rows, None for one that it lacks."""
+        """Columns of the store at the given rows, None for columns that it lacks."""
         return {name: self.store.values(name, rows) for name in names}
 
     def pooling(self, rows: NDArray[np.int64]) -> StudyPooling:
-        """How some rows of the store, images, become rows of studies."""
+        """The pooling of the given rows of the store (images) into studies."""
         return StudyPooling(self.store.values("study_id", rows) or [], self.pool)
 
     def is_evaluated(self, row: int) -> bool:
@@ -114,7 +114,7 @@ class EvaluatedStudies:
 
     @cached_property
     def _index_of(self) -> dict[int, int]:
-        """Row of the store -> place in the data set."""
+        """Row of the store -> index in the data set."""
         return {int(row): i for i, row in enumerate(self.dataset.rows)}
 
     @cached_property

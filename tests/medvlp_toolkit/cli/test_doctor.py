@@ -56,7 +56,7 @@ def test_this_environment_fits_together() -> None:
 def test_table_shows_versions_devices_and_decoders() -> None:
     status, shown = run()
     assert status == 0
-    assert "everything fits" in shown
+    assert "no problem found" in shown
     assert "cpu: A, 2 threads, bfloat16 by emulation only" in shown
     assert "JPEG-LS: gdcm" in shown
     row = next(line.split() for line in shown.splitlines() if " pydicom " in line and "required" not in line)
@@ -78,10 +78,10 @@ def test_stack_that_does_not_import_is_a_problem_with_a_mend(probes: Any) -> Non
     status, shown = run()
     assert status == 1
     assert "monai cannot be imported: ImportError: libfoo.so: cannot open. Fix: pip install" in shown
-    probes(stack=Outcome(None, "its process was ended by SIGSEGV", 1.0))
+    probes(stack=Outcome(None, "its process was killed by SIGSEGV", 1.0))
     status, shown = run("--json")
     assert status == 1
-    assert json.loads(shown)["imports"] == {"error": "its process was ended by SIGSEGV"}
+    assert json.loads(shown)["imports"] == {"error": "its process was killed by SIGSEGV"}
 
 
 def test_missing_decoder_is_a_problem_with_a_mend(probes: Any) -> None:
@@ -92,10 +92,10 @@ def test_missing_decoder_is_a_problem_with_a_mend(probes: Any) -> None:
 
 
 def test_devices_that_cannot_be_told_are_a_problem(probes: Any) -> None:
-    probes(devices=Outcome(None, "did not answer within 180 s", 180.0))
+    probes(devices=Outcome(None, "gave no result within 180 s", 180.0))
     status, shown = run()
     assert status == 1
-    assert "torch cannot list its devices: did not answer within 180 s" in shown
+    assert "torch cannot list its devices: gave no result within 180 s" in shown
 
 
 @pytest.mark.usefixtures("probes")

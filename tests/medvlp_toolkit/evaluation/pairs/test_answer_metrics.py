@@ -40,7 +40,7 @@ def test_questions_of_one_image_are_resampled_together() -> None:
 
 
 def test_no_question_is_one_line() -> None:
-    with pytest.raises(ValueError, match="nothing to measure"):
+    with pytest.raises(ValueError, match="accuracy is undefined"):
         answer_metrics([], [])
 
 
