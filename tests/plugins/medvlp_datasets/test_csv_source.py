@@ -231,9 +231,7 @@ class TestInTheWild:
 
     def test_what_may_be_two_columns_is_asked_for_in_one_line(self, tmp_path: Path) -> None:
         table = write(tmp_path / "t.csv", "path,filename,report\na,b,c\n")
-        with pytest.raises(
-            ValueError, match="'path' and 'filename' may both be the image; set image_column"
-        ) as caught:
+        with pytest.raises(ValueError, match="'path' and 'filename' may both be the image; set image_column") as caught:
             CsvSource(table)
         assert "\n" not in str(caught.value)
         (study,) = CsvSource(table, image_column="filename")
