@@ -434,7 +434,7 @@ def test_good_data_source_keeps_every_rule(offer: Any) -> None:
 @pytest.mark.parametrize(
     ("plugin", "rule", "sentence"),
     [
-        (OneShotData, "test_iterating_again_gives_the_same_studies_in_the_same_order", "a second pass over it gives"),
+        (OneShotData, "test_iterating_again_gives_the_same_studies_in_the_same_order", "a second pass over it yields"),
         (PatientlessData, "test_studies_are_identified", "study 's0' has patient_id ''"),
         (PixelBoxes, "test_studies_hold_what_their_fields_say", "boxes are fractions of its size"),
         (ChannelsLast, "test_pixels_it_holds_itself_are_arrays_with_channels_first", "read_image gives (4, 4, 1)"),
@@ -775,9 +775,13 @@ def test_good_fusion_module_keeps_every_rule(offer: Any) -> None:
 @pytest.mark.parametrize(
     ("plugin", "rule", "sentence"),
     [
-        (AttentionUnasked, "test_attention_is_given_only_when_asked_for", "it gives attention that was not asked for"),
+        (
+            AttentionUnasked,
+            "test_attention_is_given_only_when_asked_for",
+            "it returns attention that was not requested",
+        ),
         (TransposedAttention, "test_attention_is_given_only_when_asked_for", "attention is (3, 1, 9, 5); expected (B"),
-        (BlindFusion, "test_text_features_depend_on_image_and_text", "another image leaves the text features"),
+        (BlindFusion, "test_text_features_depend_on_image_and_text", "another image does not change the text features"),
         (BareTuple, "test_gives_features_of_its_width_for_image_and_text", "its forward gives tuple; expected"),
         (PooledWithoutAWidth, "test_pooled_feature_has_the_declared_width", "width 4, and its `pooled_width` is None"),
         (

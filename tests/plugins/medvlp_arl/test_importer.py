@@ -72,7 +72,7 @@ def test_every_published_value_is_in_the_model_or_reported_with_the_reason(publi
             assert torch.equal(found, value.flatten()), name
     filled = {ours for name in report.used for ours in our_names(name)}
     assert filled == state.keys()
-    assert "what the last layer would hand on of the entities" in report.unused.values()
+    assert "the last layer's output of the entities" in report.unused.values()
 
 
 def spelt_as_older_graph_library(state: State) -> State:

@@ -54,7 +54,7 @@ def test_given_labels_are_the_only_ones(tmp_path: Path) -> None:
     source = CsvSource(write(tmp_path / "t.csv"), labels_column="labels", labels=["Edema", "Mass"])
     assert [study.id for study in source] == ["b.jpg", "c.jpg"]
     assert [item.study_id for item in source.rejected] == ["a.jpg"]
-    assert "1 of its 2 labels are none of those given" in source.rejected[0].detail
+    assert "1 of its 2 labels are not among those given" in source.rejected[0].detail
 
 
 def test_label_columns_are_one_zero_minus_one_or_nothing(tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ class TestInTheWild:
 
     def test_a_table_without_patients_says_so(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         CsvSource(write(tmp_path / "t.csv", "image\na.png\n"))
-        assert "no column says whose image a row is; each study counts as a patient" in caplog.text
+        assert "no column of patient ids; each study counts as a patient" in caplog.text
 
     def test_paths_written_on_windows_and_ids_with_invisible_characters(self, tmp_path: Path) -> None:
         (tmp_path / "img").mkdir()

@@ -28,7 +28,7 @@ TEXT_EPSILON = 1e-5
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of a checkpoint in the names of ARL and M3AE; ``heads_present`` are the losses whose heads it holds."""
+    """Sizes of a checkpoint with ARL's and M3AE's names; ``heads_present`` are the losses whose heads it has."""
 
     width: int
     image_width: int
@@ -192,7 +192,7 @@ def _model(sizes: Sizes) -> VisionLanguageModel:
 
 
 def _losses(sizes: Sizes) -> dict[str, nn.Module]:
-    """The losses whose heads the checkpoint holds; only matching if it holds none."""
+    """The losses whose heads the checkpoint has; only matching if it has none."""
     present = sizes.heads_present or ("matching",)
     losses: dict[str, nn.Module] = {}
     if "masked_language" in present:

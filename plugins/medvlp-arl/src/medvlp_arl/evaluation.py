@@ -27,9 +27,9 @@ class PretextEvaluation(Evaluation):
 
     Args:
         metrics: the evaluator's.
-        trained, untrained: the model evaluated, and one of the same making before training.
-        probe_train, probe_test: data sets whose ``targets`` are probed; no study of one in the other.
-        transform: from the stored batch to the model's.
+        trained, untrained: the evaluated model, and the same model before training.
+        probe_train, probe_test: disjoint data sets whose ``targets`` are probed.
+        transform: maps the stored batch to the model's input.
         output_dir: folder of the results.
         probe_limit: studies that the probe learns from; all when None.
         title, config, checkpoint, seconds: see :class:`~medvlp_toolkit.evaluation.Evaluation`.

@@ -1,4 +1,4 @@
-"""What a sentence says about each finding in it: stated, likely, possible, absent, or only history.
+"""The certainty of each finding of a sentence: stated, likely, possible, absent, or only history.
 
 A scope machine in the manner of NegEx (Chapman et al., J Biomed Inform 2001) and ConText (Harkema
 et al., J Biomed Inform 2009), with what radiology's lists need: a negation reaches through "A, B or

@@ -1,4 +1,4 @@
-"""Which finding each anatomy phrase of a sentence belongs to."""
+"""Attaches each anatomy phrase of a sentence to its finding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands around a cue: lookahead in a sentence's items, always bounded, so that endless sentences stay linear."""
+"""The context of a cue: lookahead in a sentence's items, bounded, so that long sentences take linear time."""
 
 from __future__ import annotations
 

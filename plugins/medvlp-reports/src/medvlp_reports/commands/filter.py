@@ -1,4 +1,4 @@
-"""``medvlp filter``: what report filters find in reports."""
+"""``medvlp filter``: runs report filters on reports."""
 
 from __future__ import annotations
 
@@ -62,11 +62,11 @@ def filter_reports(
     ] = None,
     max_rejected: Annotated[int | None, typer.Option(help="Fail when more reports are left out than this.")] = None,
 ) -> None:
-    """Run a report filter over reports and write what it finds; or compare two.
+    """Run a report filter on reports and write its findings, or compare two filters.
 
     Reports that cannot be read are counted, and listed in rejected.csv beside the output.
 
-    Exit status: 0 done, 1 no report could be read or more than --max-rejected are left out, 2 a mistake in the call.
+    Exit status: 0 done; 1 no report could be read, or more than --max-rejected were left out; 2 a mistake in the call.
     """
     with reports_package():
         from medvlp_reports.io import ReportReader, write_findings
