@@ -23,7 +23,7 @@ from medvlp_toolkit.cli.verify import verify
 app = typer.Typer(
     name="medvlp",
     cls=Commands,
-    help="Medical vision-language pre-training: plugins, bundles and what is installed.",
+    help="Medical vision-language pre-training: plugins, bundles, data and evaluation.",
     no_args_is_help=True,
     add_completion=False,
     # Python's own traceback, because Rich's shows local variables, which may contain a patient's report.

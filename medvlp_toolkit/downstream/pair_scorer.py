@@ -109,8 +109,8 @@ class TextChoice(nn.Module):
         texts, count = chosen_texts(owners, batch["choice_draws"], self.negatives), len(owners)
         lines = texts.flatten()
         rows = owners.repeat_interleave(texts.shape[1])
-        told = None if knowledge is None else Knowledge(*(part[lines] for part in knowledge))
-        scores = self.scorer.score(image[rows], text[lines], batch["attention_mask"][lines], told)
+        links = None if knowledge is None else Knowledge(*(part[lines] for part in knowledge))
+        scores = self.scorer.score(image[rows], text[lines], batch["attention_mask"][lines], links)
         return scores.view(count, -1)
 
 
@@ -131,7 +131,7 @@ def chosen_texts(owners: Tensor, draws: Tensor, negatives: int) -> Tensor:
     if fewest < negatives:
         raise ValueError(
             f"a batch of {count} texts has {fewest} that are not about an image, and {negatives} false texts are "
-            "asked for; raise batch_size or lower negatives"
+            "required; raise batch_size or lower negatives"
         )
     order = draws[:, :count].masked_fill(same, 2.0)
     others = order.argsort(dim=1)[:, :negatives]

@@ -126,7 +126,7 @@ class Checkpointing:
         self._describe()
 
     def _describe(self) -> None:
-        """Write how the model was composed beside its checkpoints."""
+        """Write the model's description next to its checkpoints."""
         for part in self.state.values():
             description = part.description() if isinstance(part, RunConfiguration) else None
             if description is not None and is_first_rank():

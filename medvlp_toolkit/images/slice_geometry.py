@@ -106,7 +106,7 @@ def slice_order(folder: Path, positions: Vector, orientation: Vector) -> list[in
         raise ImageReadError(
             folder,
             f"{at_one_place + 1 if not typical else at_one_place} of {len(along)} images are at the place of another, "
-            "and nothing in their headers tells two volumes apart; keep one volume in the folder",
+            "and their headers do not distinguish two volumes; keep one volume in the folder",
         )
     missing = int(np.rint(steps / typical - 1).clip(0).sum())
     if missing and np.abs(steps / typical - np.rint(steps / typical)).max() < 0.1:

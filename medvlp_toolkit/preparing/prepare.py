@@ -51,7 +51,7 @@ log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 8 * 2**20  # of pixels in a chunk, a worker's unit of work
 CHUNK_STUDIES = 64
-# Libraries whose version can change what is stored.
+# Libraries whose version can change the store's content.
 LIBRARIES = ("medvlp-toolkit", "numpy", "pillow", "pydicom", "pyarrow", "monai", "nibabel")
 
 

@@ -19,7 +19,7 @@ class Kind:
     configs: str
     requires: tuple[str, ...] = ()
     is_function: bool = False
-    #: files beside the plugin's module, by the suffix of their template
+    #: files in addition to the plugin's module, by the suffix of their template
     data: tuple[str, ...] = ()
 
     def object(self, plugin: str) -> str:

@@ -1,4 +1,4 @@
-"""Learns from a table what its rows look like, to tell rows from lines of prose with commas."""
+"""Learns from a table what its rows look like, to distinguish rows from prose with commas."""
 
 from __future__ import annotations
 

@@ -36,9 +36,7 @@ def workbook_rows(path: Path) -> Iterator[Row]:
             for sheet in filled:
                 yield from _filled(sheet)
     except _SeveralSheetsError as error:
-        raise ValueError(
-            f"{path}: {error.args[0]} sheets have rows; save the one to read as a file of its own"
-        ) from None
+        raise ValueError(f"{path}: {error.args[0]} sheets have rows; save the one to read as a separate file") from None
     except (zipfile.BadZipFile, KeyError, EOFError, OSError, TypeError, SyntaxError) as error:
         raise ValueError(f"{path}: the table is damaged ({type(error).__name__})") from None
 

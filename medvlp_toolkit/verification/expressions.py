@@ -56,7 +56,7 @@ def _import_in(composition: Composition, path: IdPath, text: str) -> ast.stmt | 
         first = statement.body[0] if statement.body else None
         return first if isinstance(first, ast.Import | ast.ImportFrom) else None
     if REFERENCE.search(text):
-        message = "has the word import beside a reference: MONAI takes it for an import statement and stops"
+        message = "has the word import next to a reference: MONAI reads it as an import statement and stops"
         composition.add(path, message, "rename it")
         return "reported"
     return None
@@ -97,7 +97,7 @@ def _tree(composition: Composition, path: IdPath, text: str) -> ast.Expression |
 
 
 def _parsed(text: str, mode: str) -> ast.AST | str:
-    """The tree, or why there is none."""
+    """The tree, or the reason why there is none."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about invalid escapes, which do not concern the user of the check

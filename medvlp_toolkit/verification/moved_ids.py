@@ -13,7 +13,7 @@ MOVED_IDS: dict[str, str] = {
     "best_checkpoint": f"set {HOME}::weights or {HOME}::lower_is_better",
     "checkpointing": "set checkpoint_every, keep_checkpoints or resume",
     "early_stop": "set patience",
-    "is_first_rank": "set distributed: true for several processes; each knows its rank",
+    "is_first_rank": "set distributed: true for several processes; ranks are detected",
     "non_finite_guard": f"it {_WITHOUT}",
     "placed_model": "it is network before its wrapping; set network::activation_checkpointing or the like",
     "state": f"set {HOME}::state",

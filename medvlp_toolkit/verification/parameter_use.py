@@ -1,7 +1,7 @@
 """Determines from source code whether a function uses its parameters.
 
-A parameter is used when it reaches anything beyond a check of its own value: a condition, a call, a result. One that is
-stored as an attribute is used when the attribute is read: in the class, its bases and subclasses, or, from another
+A parameter is used when it reaches anything except validation of its own value: a condition, a call, a result. One that
+is stored as an attribute is used when the attribute is read: in the class, its bases and subclasses, or, from another
 object (``handler.layers``), anywhere in the packages. Attributes are distinguished only by name, so a parameter named
 like an attribute that is read elsewhere passes, and so does anything that cannot be followed.
 """

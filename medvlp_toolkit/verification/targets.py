@@ -110,7 +110,7 @@ def check_arguments(
     hints = _hints(found.object)
     for name, value in arguments.items():
         if name in hints and (wanted := _unfit(value, hints[name])):
-            composition.add((*path, name), f"{found.path} takes {wanted} for {name}, and {value!r} is none")
+            composition.add((*path, name), f"{found.path} takes {wanted} for {name}, not {value!r}")
 
 
 def _hints(target: Any) -> dict[str, Any]:

@@ -96,6 +96,6 @@ class HeatMapper:
     def why_none(self, asked: bool = True) -> str:
         """The reason why there is no attention."""
         if not asked:
-            return "the step was not asked for attention (need_attention)"
+            return "the step does not request attention (need_attention)"
         # The part that should return it, if the network has one.
         return f"{type(getattr(self.network, 'fusion', self.network)).__name__} gives no attention"

@@ -57,8 +57,8 @@ class RankingStep(EvaluationStep):
         scores = np.zeros((0, len(text)), np.float32)
         if names:
             tokens = engine.inferer(prepared["image"], scorer.pairs.images).float()
-            nobody = np.full(len(text), -1)  # which texts match the image is unknown
-            encoded = EncodedPairs(tokens, text, mask, knowledge, np.arange(len(tokens)), nobody)
+            unknown = np.full(len(text), -1)  # which texts match the image is unknown
+            encoded = EncodedPairs(tokens, text, mask, knowledge, np.arange(len(tokens)), unknown)
             scores = score_pairs(scorer, encoded, None, self.pairs_per_batch, self.precision)
         return {"scores": scores, "study_id": names}
 

@@ -208,7 +208,7 @@ def write_probabilities(
             f"write_probabilities got scores {scores.shape} for {len(image_id)} images and {len(labels)} labels"
         )
     if "image" in labels or len(set(labels)) < len(labels):
-        raise ValueError("write_probabilities needs labels that differ from one another and from 'image'")
+        raise ValueError("write_probabilities needs labels that differ from each other and from 'image'")
     columns = {"image": pa.array(list(image_id), pa.string())}
     columns |= {label: pa.array(np.ascontiguousarray(scores[:, i], np.float32)) for i, label in enumerate(labels)}
     options = pa_csv.WriteOptions(quoting_style="needed")

@@ -149,7 +149,7 @@ def segmentation_table(metrics: Metrics) -> Table:
 
 
 def grounding_table(metrics: Metrics) -> Table:
-    """Pointing per finding beside the blind baselines, and overlap."""
+    """Pointing per finding with the blind baselines, and overlap."""
     protocol = metrics["protocol"]
     rule = "a cell" if protocol["upsampling"] == "nearest" else "the pixel"
     table = _table(
@@ -229,7 +229,7 @@ def _percent(level: float) -> str:
 
 
 def answer_table(metrics: Metrics, title: str) -> Table:
-    """Accuracy per group of questions, beside the baselines without the image and with other images."""
+    """Accuracy per group of questions, with the baselines without the image and with other images."""
     controls: Metrics = metrics.get("controls") or {}
     baselines: Metrics = metrics.get("baselines") or {}
     names = {"category": "majority", "question": "majority*"}

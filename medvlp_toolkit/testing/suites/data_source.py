@@ -94,7 +94,7 @@ class DataSourceSuite(PluginSuite):
             pairs = list(islice(zip(one, other, strict=True), self.limit))
         self.check(
             [a for a, _ in pairs] == expected and [b for _, b in pairs] == expected,
-            "two passes over it at the same time disturb one another: let __iter__ return a new iterator",
+            "two passes over it at the same time disturb each other: let __iter__ return a new iterator",
         )
 
     def test_pixels_it_holds_itself_are_arrays_with_channels_first(self) -> None:

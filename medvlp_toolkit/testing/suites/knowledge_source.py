@@ -14,7 +14,7 @@ class KnowledgeSourceSuite(PluginSuite):
     kind = "knowledge_sources"
 
     def contents(self, instance: Any) -> tuple[list[Concept], list[Triple]]:
-        with self.doing("reading its `concepts`, and its `triples` (an empty sequence where there are none),"):
+        with self.doing("reading its `concepts`, and its `triples` (an empty sequence if there are none),"):
             return list(instance.concepts), list(instance.triples)
 
     def test_concepts_have_an_id_and_a_name_each(self) -> None:
@@ -32,7 +32,7 @@ class KnowledgeSourceSuite(PluginSuite):
                 )
             self.check(
                 isinstance(concept.definition, str),
-                f"concept '{concept.id}' has a definition that is not text; give '' where there is none",
+                f"concept '{concept.id}' has a definition that is not text; give '' if there is none",
             )
             self.check(
                 isinstance(concept.synonyms, tuple) and all(isinstance(s, str) and s for s in concept.synonyms),

@@ -443,7 +443,7 @@ def test_good_data_source_keeps_every_rule(offer: Any) -> None:
         (
             SharedIterator,
             "test_two_passes_at_once_do_not_disturb_one_another",
-            "disturb one another: let __iter__ return",
+            "disturb each other: let __iter__ return",
         ),
     ],
 )

@@ -373,7 +373,7 @@ MISTAKES = [
         replace(TRAIN, "$@network.parameters()", "$[p for p in @network.parameters() if p.important]"),
         TRAIN,
         "optimizer::params",
-        "MONAI takes it for an import statement",
+        "MONAI reads it as an import statement",
     ),
     # -- overrides
     Mistake(

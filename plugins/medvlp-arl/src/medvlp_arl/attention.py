@@ -35,7 +35,7 @@ class Attention(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """x (B, L, D) attends to source (B, S, D), where ``seen`` (B, S) is true, or everywhere.
 
-        Returns the result (B, L, D) and the head-averaged weights (B, L, S), empty unless asked for.
+        Returns the result (B, L, D) and the head-averaged weights (B, L, S), empty unless requested.
         """
         query, key, value = self.split(self.query(x)), self.split(self.key(source)), self.split(self.value(source))
         mask: Optional[Tensor] = None  # noqa: UP045

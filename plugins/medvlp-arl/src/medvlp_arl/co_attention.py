@@ -36,7 +36,7 @@ class CoAttentionLayer(nn.Module):
 
         ``seen`` (B, S) and ``other_seen`` (B, O) distinguish tokens from padding in the stream and in the ``other``
         (B, O, D); ``said`` (B, L, D) is what entities add. Returns x (B, L, D) and its attention to the other
-        stream (B, L, O), empty unless asked for.
+        stream (B, L, O), empty unless requested.
         """
         attended, _ = self.attention(x, source, seen, False)
         crossed, weights = self.cross_attention(attended, other, other_seen, need_weights)
@@ -55,7 +55,7 @@ class Injection(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, tokens: Tensor, said: Optional[Tensor]) -> Tensor:  # noqa: UP045
-        """(B, L, D), (B, L, D) -> (B, L, D); the residual is the tokens without what is added."""
+        """(B, L, D), (B, L, D) -> (B, L, D); the residual is the tokens before the addition."""
         total = tokens if said is None else tokens + said
         out: Tensor = self.norm(self.dropout(self.linear(total)) + tokens)
         return out

@@ -20,7 +20,7 @@ from medvlp_toolkit.model.pretraining import PretrainingModel
 
 
 class PretextEvaluation(Evaluation):
-    """Prints and writes the pretext metrics of an evaluator, and the probe of its network beside an untrained one.
+    """Prints and writes the pretext metrics of an evaluator, and the probe of its network and of an untrained one.
 
     The results folder has ``metrics.json`` (``pretext`` and ``probe``), the probe's scores of the test studies, and
     ``run.json``.

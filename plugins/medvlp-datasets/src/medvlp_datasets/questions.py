@@ -290,7 +290,7 @@ class VqaMed2021Source(QuestionSource):
 
 
 def images_beside(path: Path) -> Path:
-    """The folder of images beside a file or folder of questions."""
+    """The folder of images next to a file or folder of questions."""
     folders = sorted(folder for folder in path.parent.iterdir() if folder.is_dir() and "image" in folder.name.lower())
     return folders[0] if folders else path.parent / "images"
 

@@ -131,8 +131,8 @@ class LanguageCheck:
         code, weight = _heaviest(weights)
         against = self._own_words(words, code)
         few = known < _FEW * count
-        speaks = weight >= _NEGATION if not against else few and weight > max(against, 1)
-        if speaks or (few and not against and count >= _ENOUGH_WORDS):
+        foreign = weight >= _NEGATION if not against else few and weight > max(against, 1)
+        if foreign or (few and not against and count >= _ENOUGH_WORDS):
             return languages()[code].name if code else OTHER
         return None
 

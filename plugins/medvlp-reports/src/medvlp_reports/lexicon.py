@@ -192,7 +192,7 @@ class FindingTerm:
     """A finding in the lexicon.
 
     ``refine`` maps an organ's name to the finer concept that the finding is there, ``finer_entities`` a finer concept
-    to its entity where that is not the finding's; ``organ`` is where it lies when a report gives only a side;
+    to its entity if it differs from the finding's; ``organ`` is its organ if a report gives only a side;
     ``denies_what_follows`` is true of "clear of". A word
     with ``only_at`` is a finding at those organs only, and a size elsewhere ("large heart", "large effusion");
     one that ``may_change`` is a change where it is that of a finding ("enlargement of the nodule"). A
@@ -227,7 +227,7 @@ class Lexicon:
     ``entities`` are MedKLIP's 75 in their order, then those that files declare. ``layout`` has the words that show
     whether a line's end ends a statement. ``words`` are the lemmas of all phrases, ``skipped`` words that count for
     nothing, ``articles`` among them; ``compounds`` takes words apart, in languages that have compounds; ``language`` is
-    the code of the language it reads, where it says so. ``duplicates`` are phrases listed under two meanings, of which
+    the code of its language, if declared. ``duplicates`` are phrases listed under two meanings, of which
     the first counts; ``digest`` is a hash of what the lexicon was built from.
     """
 

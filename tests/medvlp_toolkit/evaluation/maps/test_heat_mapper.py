@@ -77,7 +77,7 @@ def test_a_grid_may_be_set_and_is_refused_where_it_does_not_fit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("output", "reason"), [({"attention": None}, "Network gives no attention"), ({}, "was not asked for attention")]
+    ("output", "reason"), [({"attention": None}, "Network gives no attention"), ({}, "does not request attention")]
 )
 def test_missing_attention_is_explained_once(output, reason, caplog: pytest.LogCaptureFixture) -> None:
     mapper = HeatMapper(Network(Encoder()), what="pictures")

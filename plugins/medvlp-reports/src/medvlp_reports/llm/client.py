@@ -213,7 +213,7 @@ class ChatClient:
         if status in _AGAIN:
             return TryAgainError(f"status {status}", _asked_wait(headers))
         code = _known_code(answer)
-        told = f"status {status}" + (f", {code}" if code else "")
+        answer = f"status {status}" + (f", {code}" if code else "")
         advice = None
         if status in (401, 403):
             advice = "the key is refused", "name the variable that holds it as api_key_variable"
@@ -222,10 +222,10 @@ class ChatClient:
         elif 300 <= status < 400:
             advice = "leads to another address", "name that one as base_url"
         elif code == _FORMAT:
-            advice = "the server does not know this way of asking for JSON", "try structured: json_object, or none"
+            advice = "the server does not support this way of requesting JSON", "try structured: json_object, or none"
         if advice is not None:
-            return EndpointError(f"{self.url}: {advice[0]} ({told}); {advice[1]}")
-        return AnswerError(told)
+            return EndpointError(f"{self.url}: {advice[0]} ({answer}); {advice[1]}")
+        return AnswerError(answer)
 
 
 def _wait(state: RetryCallState) -> float:

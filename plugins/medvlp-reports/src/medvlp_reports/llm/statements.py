@@ -18,9 +18,9 @@ _ALIKE = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "
 _PRESENCE = {str(presence): presence for presence in Presence}
 
 QUOTE_DROPPED = "quotes that are not in the report, dropped"
-ENTITY_DROPPED = "entities that are none of the list, dropped"
+ENTITY_DROPPED = "entities that are not in the list, dropped"
 PRESENCE_DROPPED = "statements without a known presence, dropped"
-POSITION_DROPPED = "positions that are none of the list, left out"
+POSITION_DROPPED = "positions that are not in the list, left out"
 
 
 class NoStatementsError(ValueError):
