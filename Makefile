@@ -17,7 +17,7 @@ $(VENV)/.installed: $(MANIFESTS)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --requirement requirements.txt
 	touch $@
 
-# Synthetic phantoms: prepare a store, pre-train MedKLIP on it, evaluate on phantoms it never saw.
+# Synthetic phantoms: prepare a store, pre-train MedKLIP on it, evaluate on unseen phantoms.
 demo: $(VENV)/.installed
 	$(RUN) "['$(BUNDLE)/prepare.yaml','$(BUNDLE)/demo.yaml']"
 	$(RUN) "['$(BUNDLE)/train.yaml','$(BUNDLE)/demo.yaml']"

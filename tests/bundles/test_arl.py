@@ -66,7 +66,7 @@ def test_the_store_keeps_the_linked_entities_of_every_report(arl_run: Path) -> N
     assert {"effusion", "pneumothorax", "cardiomegaly", "pacemaker"} <= found
 
 
-def test_evaluation_sets_each_task_beside_its_floor(
+def test_evaluation_sets_each_task_with_its_floor(
     arl_run: Path, elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_bundle("evaluate", "demo", bundle="arl", workflow_type="infer", **overrides(arl_run, results_dir="results"))
@@ -82,7 +82,7 @@ def test_evaluation_sets_each_task_beside_its_floor(
     assert "most frequent answer" in capsys.readouterr().out
 
 
-def test_resuming_goes_on_to_the_same_weights(arl_run: Path, tmp_path: Path) -> None:
+def test_resuming_leads_to_the_same_weights(arl_run: Path, tmp_path: Path) -> None:
     fixed = {"schedule::total_steps": 18, "schedule::warmup_steps": 1}
     straight, cut = tmp_path / "straight", tmp_path / "cut"
     run_bundle("train", "demo", bundle="arl", **overrides(arl_run, output_dir=str(straight), epochs=2, **fixed))

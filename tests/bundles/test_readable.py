@@ -53,9 +53,7 @@ def test_trainings_on_pairs_differ_by_their_task_alone() -> None:
 
 
 @pytest.mark.parametrize("name", ["medklip", "arl", *PAIR_BUNDLES])
-def test_a_copy_of_one_bundle_stands_alone_wherever_it_is(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_copy_of_one_bundle_is_self_contained(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     copy_bundle(name, Path("mine"))
     found = verify_bundle("mine", ["mine/configs/train.yaml"])

@@ -104,7 +104,7 @@ def package(folder: Path, body: str) -> None:
         ("import time; time.sleep(60)", ["--timeout", "1.5"], "gave no result within 1.5 s"),
     ],
 )
-def test_package_that_ends_or_hangs_its_process_is_told_and_harms_nothing(
+def test_package_that_ends_or_hangs_its_process_is_reported_and_harms_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, options: list[str], why: str
 ) -> None:
     package(tmp_path, body)

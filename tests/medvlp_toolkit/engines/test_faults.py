@@ -1,4 +1,4 @@
-"""What goes wrong while a training runs ends it with one message, and nothing already saved is lost."""
+"""What goes wrong while a training runs ends it with one message, and saved checkpoints stay intact."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_a_new_run_puts_an_earlier_ones_checkpoints_aside(store: Path, finished:
     assert names(tmp_path / "previous" / "1") == ["checkpoint_epoch=2.pt"]
 
 
-def test_a_changed_configuration_is_told_as_a_diff(store: Path, finished: Path, tmp_path: Path) -> None:
+def test_a_changed_configuration_is_reported_as_a_diff(store: Path, finished: Path, tmp_path: Path) -> None:
     shutil.copy(finished / "checkpoint_epoch=2.pt", tmp_path)
     assert run_training(store, tmp_path, epochs=3, every=0) == [0]
     assert "the configuration has changed since the checkpoint:\n  epochs: 2 → 3\n" in log_of(tmp_path)

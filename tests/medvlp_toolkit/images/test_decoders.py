@@ -69,7 +69,7 @@ class TestSyntaxes:
         right = read_image(write_sample(tmp_path / "a.dcm", syntax))
         assert np.array_equal(read_image(write_sample(tmp_path / "b.dcm", syntax, stated)), right)
 
-    def test_code_streams_are_told_apart(self) -> None:
+    def test_code_streams_are_distinguished(self) -> None:
         assert code_stream(code_stream_of(BASELINE)) == BASELINE
         assert code_stream(code_stream_of(EXTENDED)) == EXTENDED
         assert code_stream(code_stream_of(LOSSLESS)) == LOSSLESS
@@ -86,7 +86,7 @@ class TestSyntaxes:
 
 
 class TestDecoderThatDies:
-    def test_native_decoders_run_beside_this_process(self) -> None:
+    def test_native_decoders_run_outside_this_process(self) -> None:
         for syntax in SAMPLES:
             for name in decoders_for(uid.UID(syntax)):
                 here = is_harmless(name, uid.UID(syntax))

@@ -230,7 +230,7 @@ def test_needs_are_those_of_all_losses() -> None:
         ({"loss": MeanLoss()}, None, "is the weighted total"),
     ],
 )
-def test_wrong_composition_is_refused_with_the_mend(losses: Any, weights: Any, message: str) -> None:
+def test_wrong_composition_is_refused_with_the_fix(losses: Any, weights: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         PretrainingModel(a_model(), losses, weights)
 

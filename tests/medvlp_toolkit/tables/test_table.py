@@ -77,7 +77,7 @@ def test_a_given_encoding_is_heeded(tmp_path: Path) -> None:
         Table(tmp_path / "t.csv", encoding="klingon")
 
 
-def test_compression_is_told_by_content(tmp_path: Path) -> None:
+def test_compression_is_detected_by_content(tmp_path: Path) -> None:
     written(tmp_path / "plainly_named.csv", gzip.compress(TEXT.encode()))
     with zipfile.ZipFile(tmp_path / "t.csv.zip", "w") as archive:
         archive.writestr("t.csv", TEXT)
