@@ -36,7 +36,7 @@ from medvlp_toolkit.data.contracts import StartsWithin as StartsWithin
 from medvlp_toolkit.data.contracts import Tallying as Tallying
 
 #: Views of a batch's image and text that :class:`Encodings` offers, and the parts of a fused output.
-ImageView = Literal["full", "masked", "negative", "matching"]
+ImageView = Literal["full", "masked", "negative", "matching", "report"]
 TextView = Literal["report", "masked", "entities"]
 FusedPart = Literal["all", "text", "image", "pooled"]
 
@@ -247,7 +247,8 @@ class Encodings(Protocol):
     share: bool
 
     def image_tokens(self, view: ImageView = "full") -> Tensor:
-        """(B, N, D) projected tokens of the image; ``masked`` (B, prefix + K, D) of its visible patches."""
+        """(B, N, D) projected tokens of the image; ``masked`` (B, prefix + K, D) of its visible patches; ``report``
+        (B, 1, D), the report's summary in the image's place."""
         ...
 
     def text_tokens(self, view: Literal["report", "masked"] = "report") -> Tensor:

@@ -47,15 +47,14 @@ class Encodings:
         """(B, N, D) projected tokens of the batch's image, or of another view of it.
 
         ``masked`` keeps the patches of lowest noise; ``negative`` is the image of a mismatched pair; ``matching`` is
-        the
-        image paired with each report: its own where ``is_pair``, else the negative.
+        the image paired with each report: its own where ``is_pair``, else the negative; ``report`` is the report's
+        summary as the only token, for losses that use it in place of the image.
         """
         return self._once(("image", view), lambda: self._image_tokens(view))
 
     def text_tokens(self, view: Literal["report", "masked"] = "report") -> Tensor:
         """(B, L, D) projected tokens of the report, or of the report with masked tokens."""
-        ids = "input_ids" if view == "report" else "masked_input_ids"
-        return self._once(("text", view), lambda: self.model.text_tokens(self.batch[ids], self.batch["attention_mask"]))
+        return self._once(("text", view), lambda: self.model.text_projection(self._text_features(view)))
 
     def image_summary(self) -> Tensor:
         """(B, D): the image before fusion: the class token if the encoder has one, else the mean token."""
@@ -64,11 +63,12 @@ class Encodings:
 
     def text_summary(self) -> Tensor:
         """(B, D): the report before fusion: the class token if the encoder has one, else the mean token."""
-        tokens = self.text_tokens()
-        if self.model.text_encoder.num_prefix_tokens:  # type: ignore[union-attr]
-            return tokens[:, 0]
-        real = self.batch["attention_mask"].to(tokens.dtype).unsqueeze(-1)
-        return (tokens * real).sum(dim=1) / real.sum(dim=1).clamp(min=1)
+        mask = self.batch["attention_mask"]
+        return self._once(("text summary",), lambda: self.model.text_summary(self._text_features("report"), mask))
+
+    def _text_features(self, view: Literal["report", "masked"]) -> Tensor:
+        ids = self.batch["input_ids" if view == "report" else "masked_input_ids"]
+        return self._once(("text features", view), lambda: self.model.text_features(ids, self.batch["attention_mask"]))
 
     def entity_embeddings(self) -> Tensor:
         """(E, Dk) from the knowledge graph, else (Q, D) from the entity bank."""
@@ -121,6 +121,8 @@ class Encodings:
         return self._computed[key]
 
     def _image_tokens(self, view: ImageView) -> Tensor:
+        if view == "report":
+            return self.text_summary().unsqueeze(1)
         if view == "masked":
             noise = self.batch["patch_noise"]  # (B, N): the patches with the lowest values are kept
             seen = max(1, int(noise.shape[1] * (1 - self.mask_ratio)))

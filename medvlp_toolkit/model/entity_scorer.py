@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Optional
 
 import torch
+from monai.networks import eval_mode
 from torch import Tensor, nn
 
 from medvlp_toolkit.interfaces import FusionOutput
@@ -21,7 +22,7 @@ class EntityScorer(nn.Module):
     ``forward`` scripts in TorchScript when the parts do.
 
     Args:
-        model: with an ``entity_bank`` (Q, Dt).
+        model: with an ``entity_bank`` (Q, Dt), or with ``entity_tokens``, whose present embeddings become the bank.
         head: the existence loss's ``head``, D -> 2 logits (absent, present).
 
     Example::
@@ -36,16 +37,22 @@ class EntityScorer(nn.Module):
 
     def __init__(self, model: VisionLanguageModel, head: nn.Linear) -> None:
         super().__init__()
-        if model.entity_bank is None:
+        if not model.has_entity_queries:
             raise ValueError("EntityScorer needs a model with an entity_bank (Q, Dt); zeros will do before loading")
         if head.out_features != 2:
             raise ValueError(f"EntityScorer needs a head of 2 logits (absent, present), got {head.out_features}")
         self.image_encoder = model.image_encoder
         self.image_projection = model.image_projection
-        self.text_projection = model.bank_projection  # the same name in both, so that weights fit either
+        bank = model.entity_bank
+        embedded = bank is None
+        if bank is None:
+            with eval_mode(model.text_encoder, model.text_projection):
+                bank = model.entity_queries()
+        # the same name in both, so that weights fit either
+        self.text_projection = nn.Identity() if embedded else model.bank_projection
         self.fusion = model.fusion
         self.head = head
-        self.register_buffer("entity_bank", model.entity_bank)
+        self.register_buffer("entity_bank", bank)
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, C, *spatial) float image -> (B, Q) float32 probability that each entity is present."""

@@ -77,6 +77,8 @@ class PretrainingModel(nn.Module):
         read: set[str] = set().union(*(loss.reads for loss in self.losses.values()))  # type: ignore[arg-type]
         if "entity_projection" in read and self.model.entity_projection is None:
             read.add("text_projection")
+        if "entity_projection" in read and self.model.entity_ids is not None:
+            read.add("text_encoder")
         for name, part in self.model.named_children():
             if name not in read:
                 part.requires_grad_(False)
@@ -124,7 +126,7 @@ def _absent_parts(loss: Any, model: VisionLanguageModel) -> Iterator[str]:
     for part in ("text_encoder", "knowledge_encoder"):
         if part in reads and getattr(model, part) is None:
             yield f"reads the {part}, and the model has none"
-    if "entity_projection" in reads and model.entity_bank is None:
+    if "entity_projection" in reads and not model.has_entity_queries:
         yield "reads entity queries, and the model has no entity_bank"
 
 

@@ -25,9 +25,13 @@ class VisionLanguageModel(nn.Module):
             them is not part of this model.
         entity_projection: (…, Dt) -> (…, D), for the entity bank, whose width may differ from that of the report
             tokens; None: ``text_projection`` is used for both.
+        entity_tokens: (Q, L) token ids and mask of the entities' names, instead of an ``entity_bank``: the text encoder
+            embeds them in every step, and is trained through them.
     """
 
     entity_bank: Tensor | None
+    entity_ids: Tensor | None
+    entity_mask: Tensor | None
 
     def __init__(
         self,
@@ -39,8 +43,11 @@ class VisionLanguageModel(nn.Module):
         knowledge_encoder: nn.Module | None = None,
         entity_bank: Tensor | None = None,
         entity_projection: nn.Module | None = None,
+        entity_tokens: tuple[Tensor, Tensor] | None = None,
     ) -> None:
         super().__init__()
+        if entity_tokens is not None and (entity_bank is not None or text_encoder is None):
+            raise ValueError("entity_tokens are embedded by the text_encoder, and take the place of an entity_bank")
         self.image_encoder = image_encoder
         self.image_projection = image_projection if image_projection is not None else nn.Identity()
         self.text_encoder = text_encoder
@@ -49,6 +56,9 @@ class VisionLanguageModel(nn.Module):
         self.entity_projection = entity_projection
         self.fusion = fusion
         self.register_buffer("entity_bank", entity_bank)
+        ids, mask = entity_tokens or (None, None)
+        self.register_buffer("entity_ids", ids, persistent=False)
+        self.register_buffer("entity_mask", mask, persistent=False)
 
     def image_tokens(self, image: Tensor, keep: Tensor | None = None) -> Tensor:
         """(B, C, *spatial) -> (B, N, D)."""
@@ -56,19 +66,37 @@ class VisionLanguageModel(nn.Module):
         projected: Tensor = self.image_projection(features)
         return projected
 
-    def text_tokens(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """(B, L) -> (B, L, D)."""
+    def text_features(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """(B, L) -> (B, L, Dt), before their projection."""
         if self.text_encoder is None:
             raise ValueError("this model has no text_encoder, and a loss reads report tokens; add a text_encoder")
-        projected: Tensor = self.text_projection(self.text_encoder(input_ids, attention_mask))
+        features: Tensor = self.text_encoder(input_ids, attention_mask)
+        return features
+
+    def text_tokens(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """(B, L) -> (B, L, D)."""
+        projected: Tensor = self.text_projection(self.text_features(input_ids, attention_mask))
         return projected
+
+    def text_summary(self, features: Tensor, attention_mask: Tensor) -> Tensor:
+        """(B, L, Dt) text features -> (B, D): the class token, projected; else the mean of projected tokens."""
+        if self.text_encoder.num_prefix_tokens:  # type: ignore[union-attr]
+            summary: Tensor = self.text_projection(features[:, 0])  # alone: the other tokens need not be projected
+            return summary
+        real = attention_mask.to(features.dtype).unsqueeze(-1)
+        return (self.text_projection(features) * real).sum(dim=1) / real.sum(dim=1).clamp(min=1)
+
+    @property
+    def has_entity_queries(self) -> bool:
+        """Whether there is an ``entity_bank``, or ``entity_tokens`` in its place."""
+        return self.entity_bank is not None or self.entity_ids is not None
 
     def entity_embeddings(self) -> Tensor:
         """Embeddings of the knowledge: the graph's entities (E, Dk), else the entity queries (Q, D)."""
         if self.knowledge_encoder is not None:
             graph: Tensor = self.knowledge_encoder()
             return graph
-        if self.entity_bank is None:
+        if not self.has_entity_queries:
             raise ValueError("this model has neither a knowledge_encoder nor an entity_bank; give one of them")
         return self.entity_queries()
 
@@ -78,7 +106,9 @@ class VisionLanguageModel(nn.Module):
         return self.text_projection if self.entity_projection is None else self.entity_projection
 
     def entity_queries(self) -> Tensor:
-        """(Q, D): the projected entity bank."""
+        """(Q, D): the projected entity bank, or the names as the text encoder embeds them now."""
+        if self.entity_ids is not None and self.entity_mask is not None:
+            return self.text_summary(self.text_features(self.entity_ids, self.entity_mask), self.entity_mask)
         if self.entity_bank is None:
             raise ValueError(
                 "entity queries need an entity_bank; encode descriptions with medvlp_toolkit.model.EntityBank"
