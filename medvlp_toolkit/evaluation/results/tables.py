@@ -27,14 +27,12 @@ def print_summary(
 
     Args:
         metrics: the content of ``metrics.json``, of which these are printed if present: ``zero_shot`` and
-            ``zero_shot_held_out`` and ``fine_tuned`` (of
-            :func:`~medvlp_toolkit.evaluation.classification_metrics`), ``segmentation`` (of
-            :func:`~medvlp_toolkit.evaluation.segmentation_metrics`),
-            ``grounding`` (of :func:`~medvlp_toolkit.evaluation.grounding_metrics`), ``laterality``
-            (name of the evidence, such as ``position scores`` -> the result of
-            :func:`~medvlp_toolkit.evaluation.laterality_metrics`), ``answers`` and ``classes`` (of
-            :func:`~medvlp_toolkit.evaluation.answer_metrics`), ``retrieval`` (way of scoring -> the result of
-            :func:`~medvlp_toolkit.evaluation.retrieval_metrics`) and ``seconds`` (name -> seconds).
+            ``zero_shot_held_out`` and ``fine_tuned`` (of :func:`~medvlp_toolkit.evaluation.classification_metrics`),
+            ``segmentation`` (of :func:`~medvlp_toolkit.evaluation.segmentation_metrics`), ``grounding`` (of
+            :func:`~medvlp_toolkit.evaluation.grounding_metrics`), ``laterality`` (name of the evidence, such as
+            ``position scores`` -> the result of :func:`~medvlp_toolkit.evaluation.laterality_metrics`), ``answers`` and
+            ``classes`` (of :func:`~medvlp_toolkit.evaluation.answer_metrics`), ``retrieval`` (way of scoring -> the
+            result of :func:`~medvlp_toolkit.evaluation.retrieval_metrics`) and ``seconds`` (name -> seconds).
         paths: name -> path of a written file, printed last.
         title: describes what was evaluated, such as ``800 synthetic phantoms, never trained on``.
         tables: further tables, printed after those of ``metrics``.

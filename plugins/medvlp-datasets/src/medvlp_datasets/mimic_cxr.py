@@ -43,9 +43,8 @@ class MimicCxrSource(FileSource):
         patients: MIMIC-IV's ``patients.csv.gz``, for sex and age (columns subject_id, gender, anchor_age).
 
     A record is one image (its ``image_id`` is the dicom_id) of a study (its id is the study_id), which has one report
-    and one or more images; the report's id is its path ``p10/p10000032/s50414267.txt``, under which RadGraph lists
-    it. Splits are the official ones.
-    Tested on files written in this layout.
+    and one or more images; the report's id is its path ``p10/p10000032/s50414267.txt``, under which RadGraph lists it.
+    Splits are the official ones. Tested on files written in this layout.
 
     Example::
 

@@ -18,9 +18,8 @@ class PhantomSource:
     """``count`` synthetic studies of a seed; iterating gives records, :meth:`read_image` the pixels.
 
     Records have no image path: ``read_image(study)`` draws the image from the study's id. Study ids and reports depend
-    only on ``seed`` and index. Some
-    patients have two studies; a patient is in one split only. The splits are consecutive blocks in
-    the order of ``fractions``, so their sizes are exact to one study.
+    only on ``seed`` and index. Some patients have two studies; a patient is in one split only. The splits are
+    consecutive blocks in the order of ``fractions``, so their sizes are exact to one study.
 
     ``labels`` are the truth about the image (1 present, 0 absent, -1 doubtful), ``boxes`` bound what
     was painted, ``metadata`` has the synthetic ``sex``, ``age`` and ``view``. With ``mask_label`` the

@@ -193,10 +193,9 @@ class FindingTerm:
 
     ``refine`` maps an organ's name to the finer concept that the finding is there, ``finer_entities`` a finer concept
     to its entity if it differs from the finding's; ``organ`` is its organ if a report gives only a side;
-    ``denies_what_follows`` is true of "clear of". A word
-    with ``only_at`` is a finding at those organs only, and a size elsewhere ("large heart", "large effusion");
-    one that ``may_change`` is a change where it is that of a finding ("enlargement of the nodule"). A
-    ``sign`` is what shows and not what it means: "opacity", not "pneumonia".
+    ``denies_what_follows`` is true of "clear of". A word with ``only_at`` is a finding at those organs only, and a size
+    elsewhere ("large heart", "large effusion"); one that ``may_change`` is a change where it is that of a finding
+    ("enlargement of the nodule"). A ``sign`` is an appearance, not a diagnosis: "opacity", not "pneumonia".
     """
 
     concept: str
