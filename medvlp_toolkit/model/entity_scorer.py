@@ -16,9 +16,8 @@ class EntityScorer(nn.Module):
     """Scores every entity of the bank: (B, C, *spatial) -> (B, Q).
 
     It contains the image side of a model, its entity bank and the existence head (shared with ``model``, not copied),
-    but
-    no text model: it can be built with a bank of zeros of the right shape and filled from a state dict. Moving it to a
-    device moves the shared parts, but not the model's own bank: move both.
+    but no text model: it can be built with a bank of zeros of the right shape and filled from a state dict. Moving it
+    to a device moves the shared parts, but not the model's own bank: move both.
     ``forward`` scripts in TorchScript when the parts do.
 
     Args:
