@@ -213,7 +213,7 @@ class ChatClient:
         if status in _AGAIN:
             return TryAgainError(f"status {status}", _asked_wait(headers))
         code = _known_code(answer)
-        answer = f"status {status}" + (f", {code}" if code else "")
+        refusal = f"status {status}" + (f", {code}" if code else "")
         advice = None
         if status in (401, 403):
             advice = "the key is refused", "name the variable that holds it as api_key_variable"
@@ -224,8 +224,8 @@ class ChatClient:
         elif code == _FORMAT:
             advice = "the server does not support this way of requesting JSON", "try structured: json_object, or none"
         if advice is not None:
-            return EndpointError(f"{self.url}: {advice[0]} ({answer}); {advice[1]}")
-        return AnswerError(answer)
+            return EndpointError(f"{self.url}: {advice[0]} ({refusal}); {advice[1]}")
+        return AnswerError(refusal)
 
 
 def _wait(state: RetryCallState) -> float:
