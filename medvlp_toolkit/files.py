@@ -8,17 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-#: End of the name of a file that is being written.
+#: Suffix of a file that is being written.
 UNFINISHED = ".unfinished"
 
 
 def write_whole(path: str | Path, write: Callable[[IO[bytes]], Any]) -> Path:
-    """Let ``write`` fill a temporary file, sync it to disk, then rename it.
+    """Write a temporary file with ``write``, sync it to disk, then rename it.
 
-    A file of that name stays as it was until the new one is complete, also when the machine stops.
+    An existing file is unchanged until the new one is complete, even if the machine stops.
 
     Raises:
-        OSError: when the disk is full or the folder cannot be written to; nothing is left behind then.
+        OSError: when the disk is full or the folder cannot be written to; no partial file is left.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ def name_part(label: str) -> str:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Sync the new name to disk, where the system supports it."""
+    """Sync the renamed entry to disk, if the system supports it."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:

@@ -17,7 +17,7 @@ _SHOWN_EVERY = 0.5  # seconds; slow work would else seem to stand still
 
 
 class _Live:
-    """Text that is asked for each time it is shown."""
+    """Text that is recomputed each time it is shown."""
 
     def __init__(self, asked: Callable[[], str] | None) -> None:
         self.asked = asked
@@ -102,7 +102,7 @@ class Progress:
         return self
 
     def advance(self, count: int = 1, counted: bool = True) -> None:
-        """``counted`` is False for work of an earlier run, which does not count towards the rate."""
+        """``counted`` is False for work of an earlier run, which is excluded from the rate."""
         self.count += count
         self.given += 0 if counted else count
         now = time.monotonic()

@@ -19,7 +19,7 @@ _STATED = ("present", "absent", "uncertain")
 def inspect(
     store: Annotated[Path, typer.Argument(metavar="STORE", help="Folder that `medvlp prepare` wrote.")],
     split: Annotated[str | None, typer.Option(help="Count the studies of one split only.")] = None,
-    examples: Annotated[int, typer.Option(min=1, help="With --out: how many studies to draw.")] = 12,
+    examples: Annotated[int, typer.Option(min=1, help="With --out: number of studies to draw.")] = 12,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Draw example studies into this folder.")] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Compare every file with its recorded SHA-256.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
@@ -90,7 +90,7 @@ def _print(summary: Mapping[str, Any], out: Console) -> None:
     _values_table(out, "position of present entities", summary["positions"], studies, ("studies", "findings"), names)
     silent = len(summary["entities"]) - sum(any(values.values()) for values in summary["entities"].values())
     if silent:
-        out.print(f"{silent} of {len(summary['entities'])} entities are in no report")
+        out.print(f"{silent} of {len(summary['entities'])} entities are not mentioned in any report")
 
 
 def _counts_table(out: Console, heading: str, counts: Mapping[str, int]) -> None:

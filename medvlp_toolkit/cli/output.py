@@ -1,4 +1,4 @@
-"""Output of the commands: tables for people, JSON for programs."""
+"""Output of the commands: tables, or JSON for programs."""
 
 from __future__ import annotations
 

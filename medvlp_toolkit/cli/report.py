@@ -9,8 +9,8 @@ import typer
 
 
 def report(
-    results: Annotated[Path, typer.Argument(metavar="RESULTS", help="Folder that an evaluation wrote.")],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The page to write.")] = Path("report.html"),
+    results: Annotated[Path, typer.Argument(metavar="RESULTS", help="Results folder of an evaluation.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The HTML file to write.")] = Path("report.html"),
     against: Annotated[
         Path | None, typer.Option(metavar="OTHER", help="Results of another model on the same images, to compare with.")
     ] = None,
@@ -25,7 +25,7 @@ def report(
 ) -> None:
     """Write one self-contained HTML page of an evaluation: figures with intervals, curves, subgroups, probes, cases.
 
-    It opens from disk and fetches nothing. Two results of the same images are compared side by side.
+    It opens from disk and loads nothing from elsewhere. Two results on the same images are compared side by side.
     """
     from medvlp_toolkit.evaluation.report.page import write_report
 

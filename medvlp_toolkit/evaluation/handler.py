@@ -30,18 +30,18 @@ _DESCRIPTION = ("patient_id", "split", "sex", "age", "view")
 
 
 class Evaluation:
-    """Base of evaluations: when to collect, when to write, and the run record in a results folder.
+    """Base of evaluations: attaches to the evaluator, and writes the results folder with its run record.
 
-    A subclass keeps what each batch gives (:meth:`collect`), and measures it and writes its own files in
+    A subclass collects the output of each batch (:meth:`collect`), and computes metrics and writes its own files in
     :meth:`finish`, which ends with :meth:`write`: ``run.json``, without which a folder is incomplete, is written last.
 
     Args:
-        dataset: what is predicted; its ``store`` describes the images.
+        dataset: the evaluated data set; its ``store`` describes the images.
         output_dir: the results folder; None writes nothing.
-        title: names what was evaluated.
+        title: describes what was evaluated.
         config: the configuration, for ``run.json``.
         checkpoint: the evaluated weights' file, for ``run.json``.
-        seconds: name -> seconds of what came before, or called without arguments gives that when it is written.
+        seconds: name -> seconds of earlier phases, or a callable that returns this when the results are written.
         bundle: name of the recipe, for ``run.json``.
     """
 
@@ -114,11 +114,11 @@ class Evaluation:
         """The results folder and the printed summary.
 
         Args:
-            device: on which it ran.
+            device: the device of the evaluation.
             table: of the scores, see :meth:`~medvlp_toolkit.evaluation.Results.write`; ``cases`` likewise.
-            metrics: what was measured; its ``seconds`` are added where it has none.
-            paths: name -> what was written beside.
-            tables: printed beside those of the metrics.
+            metrics: the metrics; ``seconds`` are added if it has none.
+            paths: name -> other files written.
+            tables: printed in addition to those of the metrics.
         """
         before = self.seconds() if callable(self.seconds) else self.seconds
         passed = {**(before or {}), "evaluation": round(time.perf_counter() - self._started, 1)}
@@ -138,9 +138,9 @@ class Evaluation:
         print_summary(metrics, written, self.title, tables)
 
     def described(self, rows: NDArray[np.int64]) -> dict[str, Any]:
-        """Columns of the store that go into a scores table."""
+        """Columns of the store for a scores table."""
         return {name: self.dataset.store.values(name, rows) for name in _DESCRIPTION}
 
 
-#: Name of the first layout; it answers for one release.
+#: Name in the first layout, kept for one release.
 FinetuningEvaluation = Evaluation

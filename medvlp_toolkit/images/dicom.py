@@ -1,4 +1,4 @@
-"""DICOM files with one frame: header, stored values, and the picture to look at."""
+"""DICOM files with one frame: header, stored values, and the picture for display."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def is_dicom(head: bytes) -> bool:
 
 
 def _begins_data_set(head: bytes, order: str) -> bool:
-    """Whether two elements stand at the beginning, of group 2 or 8 first, in ascending order."""
+    """Whether the data begins with two elements in ascending order, the first of group 2 or 8."""
     place, tags = 0, [(0, 0)]
     while len(tags) < 3:
         if place + 12 > len(head):
@@ -61,7 +61,7 @@ def _begins_data_set(head: bytes, order: str) -> bool:
         if tag <= tags[-1] or tag[0] not in (2, 8) or not (tag[1] < 0x3000 or tag[1] in (0x9007, 0x9215)):
             return False
         tags.append(tag)
-        if not head[place + 4 : place + 6].isalpha():  # implicit: the length stands there
+        if not head[place + 4 : place + 6].isalpha():  # implicit VR: the length follows the tag
             (length,) = struct.unpack_from(f"{order}I", head, place + 4)
             place += 8
         elif head[place + 4 : place + 6] in (b"OB", b"OW", b"SQ", b"UN", b"UT"):
@@ -82,7 +82,7 @@ def read_dicom(
     """The picture as uint8 ``(channels, height, width)``, and its original ``(height, width)``.
 
     Grey: stored values go through the modality transformation (rescale or LUT), then the first VOI LUT or
-    window (PS3.3, C.11.2), and MONOCHROME1 is turned over so that bright is dense. Without a window the
+    window (PS3.3, C.11.2), and MONOCHROME1 is inverted so that bright is dense. Without a window the
     image's own range is used; padding is black. Colour is converted to RGB.
     """
     with quiet_pydicom():
@@ -99,8 +99,8 @@ def read_dicom(
 
 @contextmanager
 def quiet_pydicom() -> Iterator[None]:
-    """Keep pydicom's warnings and log lines back: they quote attribute values, patients' names among them."""
-    logger = logging.getLogger("pydicom")  # its level is that of the loggers below it
+    """Suppress pydicom's warnings and log lines: they quote attribute values, including patients' names."""
+    logger = logging.getLogger("pydicom")  # child loggers inherit its level
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)
     try:
@@ -112,9 +112,9 @@ def quiet_pydicom() -> Iterator[None]:
 
 
 def read_header(file: BinaryIO, path: Path) -> Dataset:
-    """The dataset, checked to hold one frame of 8 to 16 bits; pixel data is not decoded yet.
+    """The dataset, checked to have one frame of 8 to 16 bits; pixel data is not decoded yet.
 
-    What a file may leave out, or leaves out although it should not, has its usual value afterwards.
+    Attributes that are absent, rightly or wrongly, are set to their usual values.
     """
     dataset = read_dataset(file, path)
     try:
@@ -128,7 +128,7 @@ def read_header(file: BinaryIO, path: Path) -> Dataset:
 
 
 def read_dataset(file: BinaryIO, path: Path, tags: list[str] | None = None) -> Dataset:
-    """What pydicom reads of a file; with ``tags`` only those, and no pixel data."""
+    """The dataset of a file; with ``tags`` only those elements, without pixel data."""
     import pydicom
     from pydicom.errors import InvalidDicomError
 
@@ -160,13 +160,13 @@ def check_inflated(file: BinaryIO, path: Path) -> None:
             if inflated > MOST_INFLATED:
                 raise ImageReadError(path, f"a deflated DICOM file of more than {MOST_INFLATED:,} bytes")
     except zlib.error:
-        pass  # not deflated after all, or damaged: pydicom says so
+        pass  # not deflated after all, or damaged: pydicom reports it
     finally:
         file.seek(start)
 
 
 def _after_meta(head: bytes) -> int:
-    """Where the elements of group 2 end, which are never deflated."""
+    """The offset at which the elements of group 2, which are never deflated, end."""
     place = HEAD
     while head[place : place + 2] == b"\x02\0" and place + 12 <= len(head):
         long = head[place + 4 : place + 6] in (b"OB", b"OW", b"SQ", b"UN", b"UT")
@@ -199,19 +199,19 @@ def check_size(dataset: Dataset, path: Path) -> None:
 
 
 def number_of_frames(dataset: Dataset, path: Path) -> int:
-    """The frames of an image; 1 where the attribute is absent or empty. Raises `ImageReadError` for no number."""
+    """The number of frames; 1 if the attribute is absent or empty. Raises `ImageReadError` if it is not a number."""
     try:
         value = dataset.get("NumberOfFrames")
         number = 1.0 if value is None or value == "" else float(value)
         if number != int(number):
             raise ValueError
     except (TypeError, ValueError, OverflowError):
-        raise ImageReadError(path, "NumberOfFrames is no whole number") from None
+        raise ImageReadError(path, "NumberOfFrames is not a whole number") from None
     return int(number) or 1
 
 
 def settle(dataset: Dataset) -> None:
-    """Give the usual values to what describes pixels and is not there, the transfer syntax among it."""
+    """Set absent attributes that describe the pixels, including the transfer syntax, to their usual values."""
     from pydicom.dataset import FileMetaDataset
 
     for keyword, value in (("SamplesPerPixel", 1), ("PixelRepresentation", 0), ("BitsStored", dataset.BitsAllocated)):
@@ -272,7 +272,7 @@ def check_code_stream(content: bytes, attributes: dict[str, Any], path: Path) ->
 
 
 def to_uint8(path: Path, pixels: Array, dataset: Dataset) -> npt.NDArray[np.uint8]:
-    """``(rows, columns)``, or RGB ``(rows, columns, 3)``, as it is looked at; 16-bit colour keeps its upper bits."""
+    """``(rows, columns)``, or RGB ``(rows, columns, 3)``, for display; 16-bit colour keeps its upper bits."""
     if pixels.ndim == 2:
         palette = dataset.PhotometricInterpretation == "PALETTE COLOR"
         return palette_to_uint8(path, pixels, dataset) if palette else grey_to_uint8(path, pixels, dataset)

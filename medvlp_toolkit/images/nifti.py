@@ -1,4 +1,4 @@
-"""NIfTI files as values on a grid: nibabel's headers, and a check of each before memory is asked for."""
+"""NIfTI files as values on a grid: nibabel reads the header, which is checked before memory is allocated."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def read_nifti(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
     Integers without a rescale stay integers. A fourth axis of length 1 is dropped.
 
     Raises:
-        ImageReadError: for whatever is wrong with the file; one without orientation is refused too, as which side is
-            left would be guessed.
+        ImageReadError: for any defect of the file, including a missing orientation: the left side would have to be
+            guessed.
     """
     with opened(path) as file:
         try:
@@ -54,7 +54,7 @@ def read_nifti(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
 
 @contextmanager
 def inflated(file: BinaryIO) -> Iterator[BinaryIO]:
-    """The content, whether it is compressed or not; the name need not say which."""
+    """The content, decompressed if necessary, whatever the file's name."""
     magic = file.read(2)
     file.seek(0)
     if magic != b"\x1f\x8b":
@@ -89,7 +89,7 @@ def read_header(stream: BinaryIO, path: Path) -> Any:
         raise ImageReadError(path, "the volume cannot be read (not NIfTI, or its header is damaged)") from None
     if not magic.startswith((b"n+1", b"n+2")):
         raise ImageReadError(path, "a NIfTI header without its data (a pair of .hdr and .img, or ANALYZE); convert it")
-    # As nibabel repairs them, which logs about it.
+    # Repaired as nibabel does, but without its log lines.
     header["pixdim"][0] = -1 if header["pixdim"][0] == -1 else 1
     header["pixdim"][1:4] = np.abs(header["pixdim"][1:4])
     return header
@@ -126,7 +126,7 @@ def read_values(stream: BinaryIO, header: Any, size: int, path: Path) -> npt.NDA
 
 
 def skip(stream: BinaryIO, length: int) -> None:
-    """Read past header extensions; gzip streams cannot jump."""
+    """Skip header extensions by reading, since gzip streams cannot seek."""
     while length > 0:
         part = stream.read(min(length, _BLOCK))
         if not part:
@@ -135,7 +135,7 @@ def skip(stream: BinaryIO, length: int) -> None:
 
 
 def read_into(stream: BinaryIO, memory: memoryview) -> None:
-    """Fill ``memory``; pages that a truncated file does not fill are never touched."""
+    """Fill ``memory``; with a truncated file the remaining pages are never touched."""
     done = 0
     while done < len(memory):
         count = stream.readinto(memory[done : done + _BLOCK])  # type: ignore[attr-defined]
@@ -158,7 +158,7 @@ def check_end(stream: BinaryIO) -> None:
 
 
 def rescaled(values: npt.NDArray[Any], header: Any, path: Path) -> npt.NDArray[Any]:
-    """Values after the header's slope and intercept, float32 where there are any; slope 0 means none."""
+    """Values scaled by the header's slope and intercept, as float32; unchanged if the slope is 0 (none)."""
     slope, intercept = (float(header[name]) for name in ("scl_slope", "scl_inter"))
     if slope == 0 or np.isnan(slope):
         return values
@@ -180,12 +180,12 @@ def rescaled(values: npt.NDArray[Any], header: Any, path: Path) -> npt.NDArray[A
 
 
 def placed(header: Any, path: Path) -> npt.NDArray[np.float64]:
-    """The affine; refused where there is none, or where the header's two differ in which way the axes run."""
+    """The affine; refused if there is none, or if the header's two differ in the direction of an axis."""
     from nibabel.orientations import aff2axcodes
 
     if header["sform_code"] <= 0 and header["qform_code"] <= 0:
         raise ImageReadError(
-            path, "neither sform nor qform is set, so that left and right are unknown; set one that is right"
+            path, "neither sform nor qform is set, so that left and right are unknown; set the correct one"
         )
     try:
         affine = np.asarray(header.get_best_affine(), dtype=np.float64)
@@ -195,7 +195,7 @@ def placed(header: Any, path: Path) -> npt.NDArray[np.float64]:
             check_affine(other, path)
             if aff2axcodes(other) != aff2axcodes(affine):
                 raise ImageReadError(
-                    path, "sform and qform differ in which way the axes run; set both to what is right"
+                    path, "sform and qform disagree on the direction of the axes; set both to the correct one"
                 )
     except ImageReadError:
         raise
@@ -206,11 +206,11 @@ def placed(header: Any, path: Path) -> npt.NDArray[np.float64]:
 
 
 def check_affine(affine: npt.NDArray[np.float64], path: Path) -> None:
-    """Raise `ImageReadError` for an affine that is no number, or whose voxels have no extent."""
+    """Raise `ImageReadError` for an affine that is not finite, or whose voxels have no extent."""
     if not np.isfinite(affine).all():
-        raise ImageReadError(path, "the orientation or the spacing is no number")
+        raise ImageReadError(path, "the orientation or the spacing is not a number")
     steps = np.linalg.norm(affine[:3, :3], axis=0)
     if not steps.all():
         raise ImageReadError(path, "the spacing is 0 along an axis")
     if abs(np.linalg.det(affine[:3, :3] / steps)) < 1e-3:
-        raise ImageReadError(path, "the orientation is damaged: two axes run the same way")
+        raise ImageReadError(path, "the orientation is damaged: two axes have the same direction")

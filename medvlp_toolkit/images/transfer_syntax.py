@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pydicom.uid import UID
 
 _ITEM = b"\xfe\xff\x00\xe0"
-_SEARCHED = 1 << 16  # bytes at the beginning of the data, within which a code stream begins
+_SEARCHED = 1 << 16  # a code stream begins within this many bytes of the data
 _NO_LENGTH = {0x01, *range(0xD0, 0xD9)}  # JPEG markers without a segment
 _LOSSLESS, _LS = 0xC3, 0xF7
 _DISCRETE_COSINE = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive; what tells is the depth
@@ -28,7 +28,7 @@ class CodeStream:
 
 
 def transfer_syntax(dataset: Dataset) -> UID:
-    """The transfer syntax of a dataset's pixel data: the one stated, unless the data is of another kind."""
+    """The transfer syntax of a dataset's pixel data: the one stated, unless the data disagrees."""
     from pydicom import uid
 
     stated = dataset.file_meta.get("TransferSyntaxUID") if hasattr(dataset, "file_meta") else None

@@ -15,9 +15,9 @@ from medvlp_toolkit.model.vision_language import VisionLanguageModel, for_every_
 class EntityScorer(nn.Module):
     """Scores every entity of the bank: (B, C, *spatial) -> (B, Q).
 
-    It holds the image side of a model, its entity bank and the existence head (shared with ``model``, not
-    copied), and no text model: built with a bank of zeros of the right shape, it takes its state dict from a
-    file. Moving it to a device moves the shared parts, but the model keeps its own bank: move both.
+    It contains the image side of a model, its entity bank and the existence head (shared with ``model``, not copied),
+    but no text model: it can be built with a bank of zeros of the right shape and filled from a state dict. Moving it
+    to a device moves the shared parts, but not the model's own bank: move both.
     ``forward`` scripts in TorchScript when the parts do.
 
     Args:
@@ -47,7 +47,7 @@ class EntityScorer(nn.Module):
         if bank is None:
             with eval_mode(model.text_encoder, model.text_projection):
                 bank = model.entity_queries()
-        # under one name, so that weights fit either
+        # the same name in both, so that weights fit either
         self.text_projection = nn.Identity() if embedded else model.bank_projection
         self.fusion = model.fusion
         self.head = head
@@ -82,7 +82,7 @@ class EntityScorer(nn.Module):
     def attend(self, image: Tensor) -> tuple[Tensor, Optional[Tensor]]:  # noqa: UP045 - TorchScript
         """(B, C, *spatial) -> scores (B, Q), and attention over image tokens (B, layers, Q, N).
 
-        Attention is None from a fusion module that gives none.
+        Attention is None if the fusion module returns none.
         """
         fused = self.fuse(image, True)
         return self.score(fused.text), fused.attention
@@ -91,11 +91,11 @@ class EntityScorer(nn.Module):
     def add_entities(self, vectors: Tensor) -> "EntityScorer":
         """Also score entities that were never trained, by the text embeddings (Q', Dt) of their descriptions.
 
-        They join the bank after the trained ones, in place; returns the scorer. Queries see one another, so that
-        the scores of the trained entities change a little.
+        They are appended to the bank in place; returns the scorer. Queries attend to each other, so the scores of the
+        trained entities change slightly.
 
         Raises:
-            ValueError: when the embeddings are not as wide as the bank's.
+            ValueError: when the width of the embeddings differs from the bank's.
         """
         if vectors.ndim != 2 or vectors.shape[1] != self.entity_bank.shape[1]:
             raise ValueError(

@@ -21,12 +21,12 @@ class VisionLanguageModel(nn.Module):
         text_encoder: (B, L) tokens -> (B, L, Dt); None for models that read no report.
         text_projection: (…, Dt) -> (…, D), for report tokens; identity when None.
         knowledge_encoder: () -> (E, Dk) embeddings of a knowledge graph's entities.
-        entity_bank: (Q, Dt) frozen embeddings of entity descriptions, kept as a buffer: the text model
-            that made them is not part of this model.
-        entity_projection: (…, Dt) -> (…, D), for the entity bank, whose width may be another than that of the report's
-            tokens; None: ``text_projection`` serves both.
+        entity_bank: (Q, Dt) frozen embeddings of entity descriptions, kept as a buffer: the text model that computed
+            them is not part of this model.
+        entity_projection: (…, Dt) -> (…, D), for the entity bank, whose width may differ from that of the report
+            tokens; None: ``text_projection`` is used for both.
         entity_tokens: (Q, L) token ids and mask of the entities' names, instead of an ``entity_bank``: the text encoder
-            embeds them at every step, and learns from it.
+            embeds them in every step, and is trained through them.
     """
 
     entity_bank: Tensor | None
@@ -69,7 +69,7 @@ class VisionLanguageModel(nn.Module):
     def text_features(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """(B, L) -> (B, L, Dt), before their projection."""
         if self.text_encoder is None:
-            raise ValueError("this model has no text_encoder, and a loss asks for report tokens; add a text_encoder")
+            raise ValueError("this model has no text_encoder, and a loss reads report tokens; add a text_encoder")
         features: Tensor = self.text_encoder(input_ids, attention_mask)
         return features
 

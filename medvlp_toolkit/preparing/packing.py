@@ -1,4 +1,4 @@
-"""What a worker does with a chunk of studies: read images, choose report text, find findings."""
+"""A worker's task for a chunk of studies: read images, select report text, find findings."""
 
 from __future__ import annotations
 
@@ -32,12 +32,11 @@ ArraySpec = tuple[np.dtype[Any], tuple[int, ...]]
 
 @dataclass
 class PackedChunk:
-    """What is kept of a chunk, and what was left out; both in the order of the chunk's items.
+    """A chunk's rows, arrays and rejected items, each in the order of the chunk's items.
 
-    ``body`` is the rows as JSON, compressed where the work is done. ``arrays`` has ``images`` (n, …), ``masks``,
-    ``affines`` and ``scales`` where they apply, and is empty once they are written; ``array_digests`` has their XXH3
-    hashes.
-    ``tally`` is what the report filter counted meanwhile.
+    ``body`` is the rows as JSON, compressed by the worker. ``arrays`` has ``images`` (n, …), ``masks``, ``affines`` and
+    ``scales`` as far as they apply, and is empty once they are written; ``array_digests`` has their XXH3 hashes.
+    ``tally`` has the report filter's counts for this chunk.
     """
 
     count: int
@@ -56,7 +55,7 @@ def unpack_rows(body: bytes) -> list[Row]:
 
 
 class RejectedError(Exception):
-    """Leave this study out."""
+    """Reject this study."""
 
     def __init__(self, reason: Reason, detail: str = "", path: Path | str | None = None) -> None:
         super().__init__(reason)
@@ -67,7 +66,7 @@ class RejectedError(Exception):
 class ChunkPacker:
     """Packs chunks; sent to every worker once.
 
-    ``read_image`` and ``read_mask`` are the data source's own, where it has them.
+    ``read_image`` and ``read_mask`` are the data source's own readers, if it has any.
     """
 
     image: StoredFormat | None
@@ -81,7 +80,7 @@ class ChunkPacker:
     require_findings: bool = True
 
     def __call__(self, content: bytes) -> PackedChunk:
-        """Pack one chunk of records. Whatever is wrong with a study becomes a rejected line."""
+        """Pack one chunk of records. A study with any problem is rejected."""
         items = load(content)
         reports = [self.divided(item) for item in items]
         texts = [None if report is None else cut_to_sections(report, self.sections) for report in reports]
@@ -124,7 +123,7 @@ class ChunkPacker:
         return chunk
 
     def array_specs(self) -> dict[str, ArraySpec]:
-        """Data type and shape per study of every array that a store of these settings has."""
+        """Data type and shape per study of every array in a store with these settings."""
         if self.image is None:
             return {}
         specs: dict[str, ArraySpec] = {"images": (self.image.dtype, self.image.shape)}
@@ -138,7 +137,7 @@ class ChunkPacker:
     def annotate(
         self, annotator: Annotator | None, reports: Sequence[Report | None]
     ) -> list[list[Finding] | Exception]:
-        """Findings per item, or what the annotator raised; a report that several images share is annotated once."""
+        """Findings per item, or the annotator's exception; a report shared by several images is annotated once."""
         distinct = {(report.id, report.text): report for report in reports if report is not None and report.text}
         if annotator is None or not distinct:
             return [[] for _ in reports]
@@ -146,25 +145,25 @@ class ChunkPacker:
         return [results.get((report.id, report.text), []) if report is not None else [] for report in reports]
 
     def divided(self, item: Study | Rejected) -> Report | None:
-        """The item's report with its sections found."""
+        """The item's report, divided into sections."""
         report = item.report if isinstance(item, Study) else None
         return None if report is None else with_sections(report, self.headings)
 
     def check_text(self, report: Report | None, chosen: Report | None, findings: list[Finding]) -> None:
-        """Raise `RejectedError` if the text, or what was found in it, is less than the store asks for."""
+        """Raise `RejectedError` if the store requires a text, or findings, and the item has none."""
         if not self.require_report:
             return
         if report is None or chosen is None:
             raise RejectedError(Reason.EMPTY_REPORT, "the record has no report")
         if not chosen.text.strip():
-            # A report with text has sections, read or not.
+            # Every report with text has sections, selected or not.
             raise RejectedError(Reason.NO_SECTION if report.sections else Reason.EMPTY_REPORT)
         if self.report_filter is not None and self.require_findings and not findings:
             language = self.report_filter.foreign(chosen) if isinstance(self.report_filter, LanguageAware) else None
             raise RejectedError(Reason.NO_FINDINGS) if language is None else RejectedError(Reason.LANGUAGE, language)
 
     def pixels(self, study: Study, row: Row) -> dict[str, npt.NDArray[Any]]:
-        """The study's arrays; adds ``image_hash``, and moves the boxes where the fit moves them."""
+        """The study's arrays; adds ``image_hash`` and adapts the boxes to the fit."""
         if self.image is None:
             return {}
         try:
@@ -227,9 +226,9 @@ class ChunkPacker:
 
 
 def annotate_all(annotator: Annotator, reports: Sequence[Report]) -> list[list[Finding] | Exception]:
-    """Findings of each report; one that the annotator fails on costs itself alone.
+    """Findings of each report, or the exception that the annotator raises for this report alone.
 
-    An error that concerns files, and one that every report raises, is the annotator's own and goes on.
+    Errors that concern files or occur with every report are the annotator's own and are raised.
     """
     try:
         return list(annotator(reports))
@@ -251,7 +250,7 @@ def annotate_all(annotator: Annotator, reports: Sequence[Report]) -> list[list[F
 
 
 def settled(result: list[Finding] | Exception) -> list[Finding]:
-    """The findings; raises `RejectedError` in the place of what the annotator raised, whose words may quote text."""
+    """The findings; raises `RejectedError` instead of the annotator's exception, whose message may quote text."""
     if isinstance(result, Exception):
         raise RejectedError(Reason.FILTER_FAILED, type(result).__name__)
     return result
@@ -266,7 +265,7 @@ def refit(pixels: npt.NDArray[Any], size: tuple[int, int], channels: int, fit: F
 
 
 def row_of(study: Study, report: Report | None, findings: list[Finding], links: list[Finding]) -> Row:
-    """What the tables of the store say about a study, in values that JSON holds."""
+    """A study's entries in the store's tables, as values that JSON can represent."""
     return {
         "study_id": study.id,
         "image_id": study.image_id or study.id,
@@ -302,7 +301,7 @@ def write_arrays(folder: Path, specs: dict[str, ArraySpec], chunk: PackedChunk, 
 
 
 def columns_of(rows: Iterable[Row]) -> dict[str, Any]:
-    """The label names, and the type of each metadata entry (int, float, bool, str, or null), of some rows."""
+    """The label names, and the type of each metadata entry (int, float, bool, str or null), of some rows."""
     labels: dict[str, None] = {}
     metadata: dict[str, str] = {}
     for row in rows:
@@ -313,7 +312,7 @@ def columns_of(rows: Iterable[Row]) -> dict[str, Any]:
 
 
 def wider(one: str | None, other: str) -> str:
-    """The type that holds values of both."""
+    """The narrowest type that can represent values of both."""
     if one is None or one == other or one == "null":
         return other
     if other == "null":

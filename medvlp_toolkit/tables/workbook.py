@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 from medvlp_toolkit.tables.rows import Row, trimmed
 
-#: Characters at which spreadsheets cut a cell.
+#: Maximum length of a spreadsheet cell; longer texts are truncated.
 CELL_LIMIT = 32_767
 #: Bytes of a workbook's parts beside its sheets, which are in memory several times over.
 MOST_SHARED = 2**28
@@ -18,10 +18,10 @@ _CUT = f"a cell of {CELL_LIMIT:,} characters, where spreadsheets cut a text"
 
 
 def workbook_rows(path: Path) -> Iterator[Row]:
-    """The rows of a workbook's only sheet with content, the header first, empty ones passed over; ``line`` from 1.
+    """The rows of a workbook's only non-empty sheet, header first, without empty rows; ``line`` counts from 1.
 
     Raises:
-        ValueError: in one line, where openpyxl is not installed, the file is damaged, or several sheets have rows.
+        ValueError: in one line, if openpyxl is not installed, the file is damaged, or several sheets have rows.
     """
     try:
         import openpyxl
@@ -66,7 +66,7 @@ def _check_size(file: BinaryIO) -> None:
 
 
 def _filled(sheet: Any) -> Iterator[Row]:
-    sheet.reset_dimensions()  # files say wrong ones
+    sheet.reset_dimensions()  # files may state wrong dimensions
     width = 0
     for number, values in enumerate(sheet.iter_rows(values_only=True), start=1):
         cells = [_text(value) for value in values]
@@ -84,7 +84,7 @@ def _filled(sheet: Any) -> Iterator[Row]:
 
 
 def _text(value: Any) -> str:
-    """A cell as CSV would hold it; an error of the spreadsheet's is no value."""
+    """A cell as in CSV; spreadsheet errors become missing values."""
     if value is None or (isinstance(value, str) and value.startswith("#") and value.rstrip("!?/A").isupper()):
         return ""
     if isinstance(value, bool):

@@ -1,6 +1,6 @@
 """Checks of ``medvlp verify`` at the start of ``python -m monai.bundle run``, on the arguments of the process.
 
-MONAI adds an override that it does not know and trains on without it; a typing error then costs days.
+MONAI adds an unknown override and ignores it; a typing error can then waste days of training.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _OWN_OPTIONS = frozenset(
 
 @dataclass
 class RunArguments:
-    """What ``python -m monai.bundle run`` was called with."""
+    """The arguments of ``python -m monai.bundle run``."""
 
     config_files: list[str] = field(default_factory=list)
     roots: list[str] = field(default_factory=lambda: list(RUN_IDS))
@@ -73,8 +73,8 @@ def check_this_run(argv: Sequence[str] | None = None) -> None:
     """Compare the arguments of this process with the configuration they name.
 
     Raises:
-        ValueError: with every problem: an override that no file has, a reference or a target that leads nowhere, an
-            argument that does not fit. In a process that does not run a bundle nothing is checked.
+        ValueError: lists every problem: overrides of unknown ids, references or targets that cannot be resolved,
+            arguments that do not fit. Nothing is checked in a process that does not run a bundle.
     """
     arguments = run_arguments(sys.argv if argv is None else argv)
     if arguments is None or not arguments.config_files:
@@ -82,15 +82,15 @@ def check_this_run(argv: Sequence[str] | None = None) -> None:
     problems = problems_of_run(arguments)
     if problems:
         lines = [str(problem).replace("--set: ", "--", 1) for problem in problems]
-        many = f"{len(lines)} mistakes in what this run was given:\n  " if len(lines) > 1 else ""
+        many = f"{len(lines)} mistakes in the arguments of this run:\n  " if len(lines) > 1 else ""
         raise ValueError(many + "\n  ".join(lines))
 
 
 def problems_of_run(arguments: RunArguments) -> list[Problem]:
-    """What would stop the run later, or be passed over in silence."""
+    """Mistakes that would stop the run later or be ignored."""
     paths = [Path(name) for name in arguments.config_files]
     if not all(path.is_file() and path.suffix.lower() in SUFFIXES for path in paths):
-        return []  # MONAI says so itself
+        return []  # MONAI reports it itself
     files = [read_located(path, path.name) for path in paths]
     if any(not isinstance(file.value, dict) for file in files):
         return []
@@ -99,7 +99,7 @@ def problems_of_run(arguments: RunArguments) -> list[Problem]:
     known = {key: value for key, value in arguments.overrides.items() if accepts_override(plain, key)}
     names = [path.name for path in paths]
     training = training_of(plain, paths[0].parent)
-    # What is set of a trained model is compared with it; MONAI sets nothing within an id that is not there.
+    # Settings of a trained model are compared with it later; MONAI sets nothing within a missing id.
     known_of_model = set() if training is None else {str(key) for key in training.config}
     problems += [
         unknown_override(key, plain.ids(), names)
@@ -112,7 +112,7 @@ def problems_of_run(arguments: RunArguments) -> list[Problem]:
     composition.resolve_macros([Path()])
     needed = _Needed(composition, arguments.roots)
     report_missing(composition, [one for one in missing_references(composition) if one[0] in needed])
-    # The run imports all of this anyway, from wherever it is started.
+    # The run will import all of these anyway.
     modules = Modules(_bundle(paths[0]))
     check_names(composition, read_expressions(composition), modules, lambda path, name: path not in needed)
     Targets(modules).check(composition)

@@ -66,7 +66,7 @@ def test_the_store_keeps_the_linked_entities_of_every_report(arl_run: Path) -> N
     assert {"effusion", "pneumothorax", "cardiomegaly", "pacemaker"} <= found
 
 
-def test_evaluation_sets_each_task_beside_its_floor(
+def test_evaluation_sets_each_task_with_its_floor(
     arl_run: Path, elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_bundle("evaluate", "demo", bundle="arl", workflow_type="infer", **overrides(arl_run, results_dir="results"))

@@ -228,7 +228,7 @@ def test_a_loaded_bundle_scores_an_image_and_says_where_it_looked(exported: Expo
         bundle.score(radiograph.with_name("none.png"))
 
 
-def test_a_folder_without_a_bundle_or_weights_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_a_bundle_or_weights_is_reported(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="give the folder of a bundle"):
         mv.load_bundle(tmp_path)
     copy_bundle("medklip", tmp_path / "medklip")

@@ -115,8 +115,8 @@ def test_a_question_about_a_file_is_answered(answered: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"question": "which half is bright?"}, "a question without an image cannot be answered"),
-        ({"images": "source/images/test0.png"}, "an image without a question has no answer"),
+        ({"question": "which half is bright?"}, "no image is given for the question"),
+        ({"images": "source/images/test0.png"}, "no question is given for the images"),
         ({"finetuned": "source/train.csv", "images": "a", "question": "b"}, "train.csv"),
     ],
 )
@@ -255,7 +255,7 @@ def test_images_are_ranked_for_one_text(retrieved: Path, tmp_path: Path) -> None
         ({"texts": "a text"}, "no image to rank texts for"),
         ({"images": "none.png", "texts": "a text"}, "no image at"),
         ({"images": "source/images/test0.png"}, "no text to rank"),
-        ({"images": "source/images/test0.png", "texts": "empty.txt"}, "no text in it; write one text a line"),
+        ({"images": "source/images/test0.png", "texts": "empty.txt"}, "contains no text; write one text per line"),
         ({"images": "source/images/test0.png", "texts": "none.txt"}, "no file of texts at"),
         ({"images": "source/images/test0.png", "texts": "latin.txt"}, "save it as UTF-8"),
         ({"images": "empty.txt", "texts": "a text"}, "empty.txt"),

@@ -26,7 +26,7 @@ class Asking:
         return taken
 
 
-def test_a_detail_is_shown_beside_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_detail_is_shown_with_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", terminal := io.StringIO())
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "120")

@@ -1,4 +1,4 @@
-"""Image files as batches for inference: one radiograph or volume, or a folder of them."""
+"""Batches for inference from image files: one radiograph or volume, or a folder of them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ImageFiles(Dataset):
         stored_format: of the store, whose sides decide which of the two.
 
     Raises:
-        FileNotFoundError: when there is no such file, or the folder holds no image.
+        FileNotFoundError: when there is no such file, or the folder contains no image.
     """
 
     def __init__(self, path: str | Path, stored_format: StoredFormat) -> None:
@@ -76,7 +76,7 @@ class ImageFiles(Dataset):
         """The readable images among ``indices``; unreadable ones are skipped with a warning.
 
         Raises:
-            ImageReadError: when it is the only image asked for.
+            ImageReadError: when the only requested image is unreadable.
         """
         items, rows = [], []
         for index in indices:
@@ -142,5 +142,5 @@ def file_format(
 
 
 def image_loader(dataset: ImageFiles, batch_size: int) -> DataLoader:
-    """Batches of ``dataset`` in its order."""
+    """Batches of ``dataset``, in order."""
     return DataLoader(dataset, batch_size=batch_size, collate_fn=whole_batch)

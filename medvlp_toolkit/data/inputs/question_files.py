@@ -31,7 +31,7 @@ class QuestionFiles(Dataset):
         links: finds entities of a knowledge graph in the questions.
 
     Raises:
-        ValueError: for a question without image, or an image without question.
+        ValueError: for questions without an image, or images without a question.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class QuestionFiles(Dataset):
         asked = [questions] if isinstance(questions, str) else list(questions or [])
         self.questions = [text.strip() for text in asked if text not in NOTHING and text.strip()]
         if images in NOTHING:
-            raise ValueError("a question without an image cannot be answered; name an image file or a folder (images)")
+            raise ValueError("no image is given for the question; name an image file or a folder (images)")
         if not self.questions:
             raise ValueError("an image without a question has no answer; ask one (question)")
         self.files = ImageFiles(str(images), file_format(image_size, stored_format))

@@ -1,4 +1,4 @@
-"""Image files and the texts that they are ranked with, for inference."""
+"""Image files and the texts to rank for each of them, for inference."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from medvlp_toolkit.data.inputs.text_lines import NOTHING, TextLines
 class RetrievalFiles(ImageFiles):
     """Images, in batches of :class:`~medvlp_toolkit.data.ImageFiles`, with one set of texts for all.
 
-    ``lines`` are the texts with their numbers, ``texts`` what a model reads of them; see
+    ``lines`` are the texts with their numbers, ``texts`` the model's inputs for them; see
     :func:`~medvlp_toolkit.data.encode_texts`.
 
     Args:
         images: a file or a folder.
-        texts: a file with one text a line, a text, or a list.
+        texts: a file with one text per line, a text, or a list.
         tokenizer: the checkpoint's.
         image_size, stored_format: see :func:`~medvlp_toolkit.data.inputs.image_files.file_format`.
         text_length: tokens after which texts are cut.
         links: finds entities of a knowledge graph in the texts.
 
     Raises:
-        ValueError: without image, or without text.
+        ValueError: when there is no image or no text.
         FileNotFoundError: when there is no such file.
     """
 

@@ -15,7 +15,7 @@ MapFormat = Literal["png", "npy", "nifti"]
 FORMATS: tuple[MapFormat, ...] = ("png", "npy", "nifti")
 SUFFIX: dict[MapFormat, str] = {"png": ".png", "npy": ".npy", "nifti": ".nii.gz"}
 
-#: Pixel columns of a radiograph run to the patient's left, rows to the feet; the pixel's size is not known.
+#: Pixel columns of a radiograph run to the patient's left, rows to the feet; the pixel size is unknown.
 RADIOGRAPH_AFFINE = np.diag([-1.0, 1.0, -1.0, 1.0])
 
 
@@ -66,13 +66,13 @@ def item_of(batch: Mapping[str, Any], index: int) -> dict[str, NDArray[Any]]:
 def resampled(
     voxels: NDArray[np.floating], affine: ArrayLike, shape: Sequence[int], onto: ArrayLike
 ) -> NDArray[np.float32]:
-    """Values on a grid (affine to millimetres) read, trilinearly, at the voxels of another grid; 0 outside."""
+    """Values on a grid (affine to millimetres), interpolated trilinearly at the voxels of another grid; 0 outside."""
     import torch
     from monai.data.meta_tensor import MetaTensor
     from monai.transforms import SpatialResample
 
     source = MetaTensor(torch.from_numpy(np.ascontiguousarray(voxels, np.float32))[None], affine=_tensor(affine))
-    # Half a voxel at the rim lies between the outermost centres and the volume's edge: it keeps the rim's value.
+    # The half voxel between the outermost centres and the volume's edge keeps the outermost value.
     spread = SpatialResample(mode="bilinear", padding_mode="border", dtype=torch.float32)
     values = spread(source, dst_affine=_tensor(onto), spatial_size=tuple(int(side) for side in shape)).numpy()[0]
     inside = _inside(np.asarray(voxels).shape, np.asarray(affine, float), shape, np.asarray(onto, float))
@@ -105,7 +105,7 @@ def _within(pixels: int, share: float) -> NDArray[np.bool_]:
 def _inside(
     size: Sequence[int], affine: NDArray[np.floating], shape: Sequence[int], onto: NDArray[np.floating]
 ) -> NDArray[np.bool_]:
-    """(*shape) True for voxels of the second grid whose centre lies within the first."""
+    """(*shape) True for voxels of the second grid whose centre is within the first."""
     to_source = np.linalg.inv(affine) @ onto
     axes = np.meshgrid(*(np.arange(side, dtype=np.float32) for side in shape), indexing="ij", sparse=True)
     inside = np.ones(tuple(shape), bool)

@@ -1,6 +1,6 @@
 """Heat map overlays: the image in grey, its heat map in colour, true boxes outlined.
 
-File names come from running numbers and findings, never from study or patient ids.
+File names consist of consecutive numbers and findings, never of study or patient ids.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _TEXT = "#f2f2f2"
 _FAINT = "#9aa4ad"
 _BOX = "#5ad1ff"
 _COLOURS = "inferno"
-_STRONGEST = 0.72  # opacity of the highest value: anatomy stays visible beneath
+_STRONGEST = 0.72  # opacity of the highest value, low enough to keep the anatomy visible
 _PANEL = 3.2  # inches
 _CAPTION = 0.42
 _DPI = 160
@@ -59,7 +59,7 @@ class Overlay:
 
 
 def write_overlay(path: Path | str, overlay: Overlay, upsampling: Upsampling = "linear") -> Path:
-    """Draw one picture as PNG. ``upsampling`` ``nearest`` shows the tokens as they are."""
+    """Draw one picture as PNG. ``upsampling`` ``nearest`` shows the individual tokens."""
     path = Path(path)
     height, width = _grey(overlay.image).shape
     figure = Figure(figsize=(_PANEL, _PANEL * height / width + _CAPTION), facecolor=_BACKGROUND)
@@ -110,10 +110,10 @@ def write_overlays(
     columns: int = 4,
     upsampling: Upsampling = "linear",
 ) -> list[Path]:
-    """Every picture as ``overlay_001_<finding>.png`` …, and ``overlays.png``, the sheet of them all.
+    """Write every picture as ``overlay_001_<finding>.png`` …, and all on one sheet, ``overlays.png``.
 
-    Pictures of an earlier call that lie in ``folder`` are removed. Returns the sheet's path, then the pictures';
-    nothing is written and the list is empty without pictures.
+    Pictures of an earlier call in ``folder`` are removed. Returns the path of the sheet, then those of the pictures;
+    without pictures nothing is written and the list is empty.
     """
     folder = Path(folder)
     for old in folder.glob("overlay*.png"):
@@ -129,7 +129,7 @@ def write_overlays(
 
 
 def heat_colours(heat: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(H, W) map -> (H, W, 4) colours, transparent at the map's lowest value and strongest at its highest."""
+    """(H, W) map -> (H, W, 4) colours, transparent at the map's lowest value and most opaque at its highest."""
     low, high = float(heat.min()), float(heat.max())
     share = (np.asarray(heat, float) - low) / (high - low) if high > low else np.zeros(heat.shape)
     colours: NDArray[np.float64] = np.asarray(colormaps[_COLOURS](0.25 + 0.75 * share))

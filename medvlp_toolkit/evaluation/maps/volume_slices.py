@@ -1,4 +1,4 @@
-"""Volumes as pictures: the axial slice in which a map is highest."""
+"""Pictures of volumes: the axial slice with the highest value of a map."""
 
 from __future__ import annotations
 

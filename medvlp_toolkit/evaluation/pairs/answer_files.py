@@ -29,9 +29,9 @@ class AnswerWriter:
 
     Args:
         vocabulary: the checkpoint's answers.
-        output_dir: made where it does not exist.
-        top: answers to list.
-        most_pictures: questions after this many get no picture.
+        output_dir: created if it does not exist.
+        top: number of answers to list.
+        most_pictures: maximum number of questions with a picture.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class AnswerWriter:
             words = batch["attention_mask"].to(attention.device, torch.float32)
             words[:, : self._class_tokens] = 0
             weights = words / words.sum(dim=1, keepdim=True).clamp(min=1)
-            # As the attention of one query, the whole question.
+            # The attention of one query, the whole question.
             output = {**output, "attention": torch.einsum("bkln,bl->bkn", attention.float(), weights)[:, :, None]}
         maps = self._mapper.maps(output)
         if maps is None:
@@ -97,7 +97,7 @@ class AnswerWriter:
 
     def _finish(self, engine: Engine) -> None:
         if not self._names:
-            raise ValueError("no image could be read, so there is nothing to answer")
+            raise ValueError("no image could be read, so no question can be answered")
         probabilities = np.concatenate(self._probabilities)
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, : self.top]
         self.output_dir.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Tables printed at the end of an evaluation: its metrics, its cost, and where the files are."""
+"""Tables printed at the end of an evaluation: its metrics, durations and files."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def summary_tables(metrics: Metrics) -> list[Table]:
 
 
 def rows_are(pooling: Metrics | None) -> str:
-    """What was counted, where studies have several images; empty where they have one each."""
+    """Whether studies or images were counted; empty if every study has one image."""
     if not pooling:
         return ""
     of = f"{pooling['images']:,} images of {pooling['studies']:,} studies"
@@ -137,7 +137,7 @@ def classification_table(metrics: Metrics, title: str, caption: str = "", names:
     table.add_row(*cells, style="bold")
     notes = [caption, "* highest F1; its threshold is tuned on these images"]
     if elsewhere is not None:
-        notes.append(f"† at the threshold that is best on split {elsewhere.removeprefix(_F1_ELSEWHERE)}")
+        notes.append(f"† at the best threshold of split {elsewhere.removeprefix(_F1_ELSEWHERE)}")
     if excluded:
         notes.append("dim: not in the mean: too few images present or absent")
     table.caption = "\n".join(note for note in notes if note)
@@ -145,7 +145,7 @@ def classification_table(metrics: Metrics, title: str, caption: str = "", names:
 
 
 def segmentation_table(metrics: Metrics) -> Table:
-    """Overlap over all images and over those with the finding, and how often the others stay empty."""
+    """Overlap over all images and over those with the finding, and the share of others predicted empty."""
     table = _table(
         f"Segmentation of {metrics['label']}",
         "all images: an image without the finding counts 1 if nothing is predicted, else 0;\nIoU smoothed by a pixel",
@@ -155,7 +155,7 @@ def segmentation_table(metrics: Metrics) -> Table:
     rows = (
         ("all", metrics["n"], "dice", "miou"),
         ("with the finding", metrics["positives"], "dice_positives", "miou_positives"),
-        ("without it, share left empty", negatives, "negatives_empty", None),
+        ("without it, share predicted empty", negatives, "negatives_empty", None),
     )
     for name, count, dice, iou in rows:
         cells = [number(metrics[dice], 3), interval(metrics.get(f"{dice}_interval"))]
@@ -206,7 +206,7 @@ def number(value: float | None, digits: int = 2) -> str:
 
 
 def interval(ends: Any, digits: int = 2) -> str:
-    """``0.91–0.97``; an en dash alone where there is none."""
+    """``0.91–0.97``; only an en dash if there is none."""
     return "–" if ends is None else f"{number(ends[0], digits)}–{number(ends[1], digits)}"
 
 
@@ -234,7 +234,7 @@ def _percent(level: float) -> str:
 
 
 def answer_table(metrics: Metrics, title: str) -> Table:
-    """Accuracy per group of questions, beside the baselines without the image and with other images."""
+    """Accuracy per group of questions, with the baselines without the image and with other images."""
     controls: Metrics = metrics.get("controls") or {}
     baselines: Metrics = metrics.get("baselines") or {}
     names = {"category": "majority", "question": "majority*"}
@@ -261,9 +261,9 @@ def answer_table(metrics: Metrics, title: str) -> Table:
             *(_share(other["accuracy"] if other else None) for other in others),
             style=None if inside else "bold",
         )
-    notes = ["bound: what answers that training lacks (unseen) leave possible"]
+    notes = ["bound: highest possible accuracy given answers that training lacks (unseen)"]
     if baselines:
-        notes.append("majority: the most common training answer of the category; * of the very same question")
+        notes.append("majority: the most common training answer of the category; * of the same question")
     table.caption = "\n".join(notes)
     return table
 
@@ -288,7 +288,7 @@ def class_table(metrics: Metrics, title: str) -> Table:
 
 
 def retrieval_table(metrics: Metrics, title: str = "Retrieval") -> Table:
-    """Recall and median rank both ways."""
+    """Recall and median rank in both directions."""
     table = Table(
         title=title,
         caption=f"a candidate of the true one's score: {metrics['ties']}; in brackets what chance finds",

@@ -29,19 +29,19 @@ def compare_results(
 
     Args:
         first, second: results; a difference is second − first.
-        replicates, seed, level: of the bootstrap over patients; both models meet the same resamples.
-        names: what messages call the two.
+        replicates, seed, level: of the bootstrap over patients, with the same resamples for both.
+        names: of the two, for messages.
 
     Returns:
         ``labels``: per label of both ``n``, ``positives``, ``few``, ``first`` and ``second`` (AUCs), ``difference``,
         ``interval`` (paired bootstrap), ``p`` (DeLong's paired test, patients clustered), ``p_holm`` (Holm over the
         labels: the chance of even one false claim) and ``q`` (Benjamini and Hochberg: the share of false claims).
-        Labels without both classes have None. ``macro``: the same of the mean over the labels that have at least
+        Labels without both classes have None. ``macro``: the same for the mean over the labels that have at least
         :data:`~medvlp_toolkit.evaluation.FEW` images of either kind, without correction. ``only_first``
         and ``only_second``: labels that cannot be compared. ``patients``, ``replicates``, ``seed``, ``level``.
 
     Raises:
-        ResultsError: when the two are not of the same images with the same truth, or share no label.
+        ResultsError: when the two differ in images or truth, or share no label.
     """
     order = _same_images(first, second, names)
     shared = [label for label in first.labels if label in second.labels]
@@ -180,7 +180,7 @@ def _row(
 
 
 def _correct(rows: Metrics) -> None:
-    """Corrected over every label that was tested, few images or not."""
+    """Correct over all tested labels, including those with few images."""
     tested = [row for row in rows.values() if row["p"] is not None]
     values = [row["p"] for row in tested]
     for row, corrected, q in zip(tested, holm(values), false_discovery_control(values) if values else (), strict=True):

@@ -1,4 +1,4 @@
-"""The studies of a zero-shot evaluation, with the labels asked for and the locations of their findings."""
+"""The studies of a zero-shot evaluation, with the requested labels and the locations of their findings."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class EvaluatedStudies:
     """The studies of an evaluation with their labels and annotations.
 
     Args:
-        dataset: what is scored, with ``labels`` where it has targets.
+        dataset: the data set to score, with ``labels`` if it has targets.
         entities: ids of the bank's entities, in its order.
         labels: label of the store -> entity that answers for it; the data set's labels that are entities when None.
         held_out: labels whose entities were kept out of training, or those entities.
@@ -74,7 +74,7 @@ class EvaluatedStudies:
         return self.entities.index(self.labels[label])
 
     def targets(self, rows: NDArray[np.int64], labels: Sequence[str]) -> NDArray[np.int8] | None:
-        """(S, L) targets of some rows of the store; None for a data set without labels."""
+        """(S, L) targets of the given rows of the store; None for a data set without labels."""
         targets = self.dataset.targets if self.dataset.label_names else None
         if targets is None:
             return None
@@ -83,11 +83,11 @@ class EvaluatedStudies:
         return chosen
 
     def values(self, names: Sequence[str], rows: NDArray[np.int64]) -> dict[str, list[Any] | None]:
-        """Columns of the store at some rows, None for one that it lacks."""
+        """Columns of the store at the given rows, None for columns that it lacks."""
         return {name: self.store.values(name, rows) for name in names}
 
     def pooling(self, rows: NDArray[np.int64]) -> StudyPooling:
-        """How some rows of the store, images, become rows of studies."""
+        """The pooling of the given rows of the store (images) into studies."""
         return StudyPooling(self.store.values("study_id", rows) or [], self.pool)
 
     def is_evaluated(self, row: int) -> bool:
@@ -119,7 +119,7 @@ class EvaluatedStudies:
 
     @cached_property
     def _index_of(self) -> dict[int, int]:
-        """Row of the store -> place in the data set."""
+        """Row of the store -> index in the data set."""
         return {int(row): i for i, row in enumerate(self.dataset.rows)}
 
     @cached_property

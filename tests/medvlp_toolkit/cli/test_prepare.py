@@ -125,7 +125,7 @@ def test_a_complete_store_is_left_as_it_is(config: Path, tmp_path: Path) -> None
     before = content(tmp_path / "store")
     status, shown, _ = run(config)
     assert status == 0
-    assert "complete already" in shown
+    assert "already complete" in shown
     assert content(tmp_path / "store") == before
 
 

@@ -50,7 +50,7 @@ def assert_same_training(one: Path, other: Path, ranks: int) -> None:
     assert all(torch.equal(value, others[name]) for name, value in weights.items())
 
 
-def test_a_killed_training_goes_on_bit_for_bit(undisturbed: tuple[int, Path], store: Path, tmp_path: Path) -> None:
+def test_a_killed_training_resumes_bit_for_bit(undisturbed: tuple[int, Path], store: Path, tmp_path: Path) -> None:
     """In the middle of an epoch and of an accumulation, and again at random steps."""
     ranks, folder = undisturbed
     last = EPOCHS * EPOCH[ranks]

@@ -161,7 +161,7 @@ def interrupt_itself_twice(engine: Any) -> None:
 
 
 def fail(engine: Any) -> None:
-    raise ValueError("this rank cannot go on")
+    raise ValueError("this rank fails")
 
 
 def spoil_loss(engine: Any) -> None:

@@ -121,7 +121,7 @@ class TestSyntaxes:
 
 
 class TestDecoderThatDies:
-    def test_native_decoders_run_beside_this_process(self) -> None:
+    def test_native_decoders_run_outside_this_process(self) -> None:
         for syntax in SAMPLES:
             for name in decoders_for(uid.UID(syntax)):
                 here = is_harmless(name, uid.UID(syntax))
@@ -131,7 +131,7 @@ class TestDecoderThatDies:
         process = beside(ABORTS)
         path = write_sample(tmp_path / "a.dcm", LOSSLESS)
         for _ in range(2):
-            with pytest.raises(ImageReadError, match="ended its process") as error:
+            with pytest.raises(ImageReadError, match="aborted") as error:
                 read_image(path)
             assert error.value.path == path
         assert process.process is None
@@ -140,7 +140,7 @@ class TestDecoderThatDies:
     def test_a_hang_comes_to_an_end(self, tmp_path: Path, beside: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         beside(HANGS)
         monkeypatch.setattr(decoders, "PATIENCE", 0.2)
-        with pytest.raises(ImageReadError, match="did not come to an end"):
+        with pytest.raises(ImageReadError, match="did not finish"):
             read_image(write_sample(tmp_path / "a.dcm", LOSSLESS))
 
     def test_a_process_that_was_killed_between_images_is_replaced(self, tmp_path: Path) -> None:

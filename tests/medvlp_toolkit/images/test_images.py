@@ -94,7 +94,7 @@ class TestPictures:
         assert read[0, 2, 8] > 200
         assert read[0, 30, 8] < 50
 
-    def test_kind_is_told_from_content_not_from_name(self, tmp_path: Path) -> None:
+    def test_kind_is_detected_from_content_not_from_name(self, tmp_path: Path) -> None:
         Image.fromarray(np.full((4, 4), 9, np.uint8)).save(tmp_path / "a.png")
         (tmp_path / "a.png").rename(tmp_path / "a.dcm")
         assert (read_image(tmp_path / "a.dcm") == 9).all()

@@ -72,14 +72,14 @@ class TestRefused:
         image.set_sform(np.diag([-1.0, 1, 1, 1]), 1)
         image.set_qform(np.eye(4), 1)
         nibabel.save(image, tmp_path / "a.nii")
-        assert "sform and qform differ" in refusal(tmp_path / "a.nii")
+        assert "sform and qform disagree" in refusal(tmp_path / "a.nii")
 
     @pytest.mark.parametrize(
         ("affine", "words"),
         [
             (np.diag([0.0, 1, 1, 1]), "spacing is 0"),
-            (np.diag([np.nan, 1, 1, 1]), "no number"),
-            (np.array([[1.0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 1, 0]]), "two axes run the same way"),
+            (np.diag([np.nan, 1, 1, 1]), "not a number"),
+            (np.array([[1.0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 1, 0]]), "two axes have the same direction"),
         ],
     )
     def test_affine_that_places_nothing(self, tmp_path: Path, affine: np.ndarray, words: str) -> None:

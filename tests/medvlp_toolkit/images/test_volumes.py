@@ -167,7 +167,7 @@ def test_source_of_volumes_is_packed_as_it_is(tmp_path: Path) -> None:
         Prepare(cubes, tmp_path / "other", (3, 4, 6), sections=(), workers=0).run()
 
 
-def test_volume_in_a_store_of_pictures_is_rejected_with_the_mend(tmp_path: Path) -> None:
+def test_volume_in_a_store_of_pictures_is_rejected_with_the_fix(tmp_path: Path) -> None:
     from medvlp_toolkit.images import read_image
 
     with pytest.raises(ImageReadError, match=r"give three sizes"):

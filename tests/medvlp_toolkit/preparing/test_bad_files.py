@@ -172,7 +172,7 @@ def test_a_decoder_that_aborts_is_one_line(tmp_path: Path, monkeypatch: pytest.M
     assert summary.rejected == {"unreadable image": 1}
     (line,) = read_rejected(tmp_path / "store" / "rejected.csv")
     assert line.path == str(paths[1])
-    assert "ended its process" in line.detail
+    assert "aborted" in line.detail
 
 
 def test_a_name_that_is_no_text_is_stored(tmp_path: Path) -> None:

@@ -305,7 +305,7 @@ class TestRejected:
         assert len(read_rejected(tmp_path / "store.partial" / "rejected.csv")) == 3
         assert prepare(source, tmp_path / "store", max_rejected=3).stored == 9
 
-    def test_mended_image_is_taken_when_the_work_goes_on(self, source: SmallSource, tmp_path: Path) -> None:
+    def test_repaired_image_is_stored_on_resuming(self, source: SmallSource, tmp_path: Path) -> None:
         good = (source.folder / "00001.png").read_bytes()
         (source.folder / "00001.png").write_bytes(b"no picture")
         with pytest.raises(PrepareError):
@@ -559,8 +559,8 @@ class TestWorkers:
         summary = prepare(source, tmp_path / "store", workers=2)
         rejected = read_rejected(tmp_path / "store" / "rejected.csv")
         assert [(item.study_id, item.detail) for item in rejected] == [
-            ("study5", "reading it ended the worker process"),
-            ("study80", "reading it ended the worker process"),
+            ("study5", "reading it killed the worker process"),
+            ("study80", "reading it killed the worker process"),
         ]
         assert summary.stored == 148
 

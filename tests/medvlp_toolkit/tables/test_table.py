@@ -78,7 +78,7 @@ def test_a_given_encoding_is_heeded(tmp_path: Path) -> None:
         Table(tmp_path / "t.csv", encoding="klingon")
 
 
-def test_compression_is_told_by_content(tmp_path: Path) -> None:
+def test_compression_is_detected_by_content(tmp_path: Path) -> None:
     written(tmp_path / "plainly_named.csv", gzip.compress(TEXT.encode()))
     with zipfile.ZipFile(tmp_path / "t.csv.zip", "w") as archive:
         archive.writestr("t.csv", TEXT)
@@ -174,14 +174,14 @@ class TestHeader:
     )
     def test_the_first_patient_is_not_shown_where_there_is_no_header(self, tmp_path: Path, first: str) -> None:
         text = f"{first}\n{first.replace('1', '2')}\n{first.replace('1', '3')}\n"
-        with pytest.raises(ValueError, match="its first line does not look like the names of columns") as caught:
+        with pytest.raises(ValueError, match="its first line does not look like column names") as caught:
             Table(written(tmp_path / "t.csv", text)).require("report")
         assert not any(word in str(caught.value) for word in ("ffusion", "edema", "Jones", "Clear", "img", "4711"))
         assert "\n" not in str(caught.value)
 
     def test_a_column_asked_for_must_be_there_once(self, tmp_path: Path) -> None:
         table = Table(written(tmp_path / "t.csv", "id,report,report\n1,a,b\n"))
-        with pytest.raises(ValueError, match="column 'report' is there twice"):
+        with pytest.raises(ValueError, match="column 'report' occurs twice"):
             table.require("report")
 
     def test_an_empty_file_has_no_columns(self, tmp_path: Path) -> None:

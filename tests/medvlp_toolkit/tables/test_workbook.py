@@ -60,7 +60,7 @@ def test_a_text_that_the_spreadsheet_has_cut_is_rejected(tmp_path: Path) -> None
     path = workbook(tmp_path / "t.xlsx", [["id", "report"], [1, "x" * CELL_LIMIT], [2, "Clear."]])
     first, second = Table(path)
     assert first.values is None
-    assert "where spreadsheets cut a text" in first.problem
+    assert "at which spreadsheets truncate texts" in first.problem
     assert second.values is not None
 
 

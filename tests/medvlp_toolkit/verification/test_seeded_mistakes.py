@@ -405,7 +405,7 @@ MISTAKES = [
         replace(TRAIN, "$@network.parameters()", "$[p for p in @network.parameters() if p.important]"),
         TRAIN,
         "optimizer::params",
-        "MONAI takes it for an import statement",
+        "MONAI reads it as an import statement",
     ),
     # -- overrides
     Mistake(
@@ -688,7 +688,7 @@ def test_a_seeded_mistake_is_found_at_its_place(mistake: Mistake, bundle: Path) 
         assert mistake.line in [problem.line for problem in matching]
 
 
-def test_all_mistakes_are_told_at_once(bundle: Path) -> None:
+def test_all_mistakes_are_reported_at_once(bundle: Path) -> None:
     seeded = [one for one in MISTAKES if one.name in {
         "a plugin's name mistyped", "a reference mistyped", "a number that YAML takes for text", "no licence",
         "a version without a word on it", "an id that only the overlay knows",

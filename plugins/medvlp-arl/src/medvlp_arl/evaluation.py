@@ -22,16 +22,16 @@ from medvlp_toolkit.model.pretraining import PretrainingModel
 
 
 class PretextEvaluation(Evaluation):
-    """Prints and writes the pretext metrics of an evaluator, and the probe of its network beside an untrained one.
+    """Prints and writes the pretext metrics of an evaluator, and the probe of its network and of an untrained one.
 
     The results folder has ``metrics.json`` (``pretext`` and ``probe``), the probe's scores of the test studies, and
     ``run.json``.
 
     Args:
         metrics: the evaluator's.
-        trained, untrained: the model evaluated, and one of the same making before training.
-        probe_train, probe_test: data sets whose ``targets`` are probed; no study of one in the other.
-        transform: from the stored batch to the model's.
+        trained, untrained: the evaluated model, and the same model before training.
+        probe_train, probe_test: disjoint data sets whose ``targets`` are probed.
+        transform: maps the stored batch to the model's input.
         output_dir: folder of the results.
         probe_limit: studies that the probe learns from; all when None.
         title, config, checkpoint, seconds: see :class:`~medvlp_toolkit.evaluation.Evaluation`.

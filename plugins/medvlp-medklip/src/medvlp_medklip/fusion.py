@@ -40,7 +40,7 @@ class EntityQueryDecoderLayer(nn.Module):
     def among_queries(self, queries: Tensor) -> Tensor:
         """The residual of self-attention, (B, Q, D) -> (B, Q, D)."""
         if queries.stride(0) == 0 and queries.shape[0] > 1 and not self.training:
-            # All samples ask the same queries: attend once (only the first layer sees such a view).
+            # If all samples have the same queries, attend once (only the first layer gets such a view).
             return self.among_queries_of_one(queries[:1]).expand_as(queries)
         return self.among_queries_of_one(queries)
 
@@ -57,10 +57,10 @@ class EntityQueryDecoder(nn.Module):
     Args:
         width: D of queries and image tokens.
         layers, heads, feed_forward, dropout: of the decoder.
-        output_dropout: on the queries that leave; the existence and the position head share it.
+        output_dropout: on the output queries, shared by the existence and the position head.
         init_std: of the initial weights, published 0.02; None keeps torch's own initialisation, with which
-            narrow models begin to learn sooner.
-        normalize_inputs: image tokens and queries pass the decoder's one normalisation before its first layer, as in
+            narrow models start to learn earlier.
+        normalize_inputs: apply the decoder's normalisation to image tokens and queries before its first layer, as in
             KAD's disease query network (Zhang et al. 2023); MedKLIP: False.
 
     Called as a fusion module it takes the queries (B, Q, D) as ``text`` and returns them decoded; the

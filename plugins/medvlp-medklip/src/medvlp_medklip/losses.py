@@ -28,7 +28,7 @@ class EntityExistence(nn.Module):
     """Existence of each entity: two-way cross-entropy over the entities that the report mentions.
 
     Wu et al. 2023, section 3.3: softmax over (absent, present); entities not mentioned, or mentioned as
-    uncertain, carry no loss.
+    uncertain, are excluded.
 
     Args:
         width: D of the fused entity features.
@@ -87,8 +87,8 @@ class EntityPosition(nn.Module):
     Args:
         position_bank: (P, Dt) frozen text embeddings of the positions.
         width: D of the fused entity features.
-        normalize: False, as published, takes the embeddings at their own norm; True scales them to 1,
-            which small or untrained text models need.
+        normalize: False, as published, keeps the embeddings' norms; True scales them to 1, which small or untrained
+            text models need.
         init_std: of the initial weights; None keeps torch's own.
 
     Example::

@@ -144,7 +144,7 @@ def test_a_box_in_millimetres_is_the_same_place_on_any_grid(tmp_path: Path) -> N
 
 
 def test_a_malformed_table_of_boxes_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="line 2: a box is six numbers"):
+    with pytest.raises(ValueError, match="line 2: expected six numbers"):
         VolumeBoxes.read(table(tmp_path, "a,nodule,x,0,0,1,1,1"))
     (tmp_path / "other.csv").write_text("study_id,label\n")
     with pytest.raises(ValueError, match=r"no column .x_min"):
