@@ -156,10 +156,13 @@ class LoadedBundle:
         path = Path(image)
         if not path.exists():
             raise FileNotFoundError(f"no image at {path}; give an image file")
-        dataset = {name: self._made(f"dataset::{name}") for name in self._parser["dataset"] if name != "path"}
-        with unwrapped():
-            files = ConfigComponent({**dataset, "path": str(path)}).instantiate()
+        files = self._files(path)
         if len(files) != 1:
             raise ImageReadError(path, f"holds {len(files)} images; give one file")
         batch: dict[str, Any] = files.__getitems__([0])
         return batch
+
+    def _files(self, path: Path) -> Any:
+        dataset = {name: self._made(f"dataset::{name}") for name in self._parser["dataset"] if name != "path"}
+        with unwrapped():
+            return ConfigComponent({**dataset, "path": str(path)}).instantiate()

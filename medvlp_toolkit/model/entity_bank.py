@@ -139,7 +139,8 @@ class EntityBank:
             "text_encoder": list(_identity(self._make)),
         }
         if isinstance(self._make, nn.Module):  # no name says which vocabulary it has
-            options["tokens"] = [self._make.tokenizer(text)["input_ids"] for text in texts + (self.reference or [])]
+            tokenizer: Any = self._make.tokenizer
+            options["tokens"] = [tokenizer(text)["input_ids"] for text in [*texts, *(self.reference or [])]]
         digest.update(json.dumps(options, sort_keys=True, default=str).encode())
         return digest.hexdigest()[:24]
 

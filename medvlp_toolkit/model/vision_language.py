@@ -54,7 +54,8 @@ class VisionLanguageModel(nn.Module):
         self.text_projection = text_projection if text_projection is not None else nn.Identity()
         self.knowledge_encoder = knowledge_encoder
         self.entity_projection = entity_projection
-        self.fusion: nn.Module = fusion  # type: ignore[assignment] - losses that read it where it is None are refused
+        # losses that read it where it is None are refused
+        self.fusion: nn.Module = fusion  # type: ignore[assignment]
         self.register_buffer("entity_bank", entity_bank)
         ids, mask = entity_tokens or (None, None)
         self.register_buffer("entity_ids", ids, persistent=False)

@@ -62,6 +62,15 @@ def languages() -> dict[str, Language]:
     }
 
 
+class Evidence(NamedTuple):
+    """Counted words, the number known to the lexicon, weights of the others by language, whether one is a negation."""
+
+    words: list[str]
+    known: int
+    weights: dict[str, int]
+    denied: bool
+
+
 def _heaviest(weights: dict[str, int]) -> tuple[str, int]:
     """The language with the highest weight, and that weight; no language if several are equal."""
     weight = max(weights.values(), default=0)
