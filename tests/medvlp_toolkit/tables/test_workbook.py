@@ -66,7 +66,7 @@ def test_a_text_that_the_spreadsheet_has_cut_is_rejected(tmp_path: Path) -> None
 
 def test_several_sheets_with_rows_are_refused(tmp_path: Path) -> None:
     path = workbook(tmp_path / "t.xlsx", [["id", "report"], [1, "a"]], [["id", "report"], [2, "b"]])
-    with pytest.raises(ValueError, match="2 sheets have rows; save the one to read as a file of its own"):
+    with pytest.raises(ValueError, match="2 sheets have rows; save the one to read as a separate file"):
         Table(path)
 
 
