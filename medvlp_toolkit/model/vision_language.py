@@ -47,7 +47,8 @@ class VisionLanguageModel(nn.Module):
         self.text_projection = text_projection if text_projection is not None else nn.Identity()
         self.knowledge_encoder = knowledge_encoder
         self.entity_projection = entity_projection
-        self.fusion: nn.Module = fusion  # type: ignore[assignment] - losses that read it where it is None are refused
+        # Typed as there: where it is None, losses that read it are refused.
+        self.fusion: nn.Module = fusion  # type: ignore[assignment]
         self.register_buffer("entity_bank", entity_bank)
 
     def image_tokens(self, image: Tensor, keep: Tensor | None = None) -> Tensor:
