@@ -9,6 +9,8 @@ CONFIGS := bundles/$(RECIPE)/configs
 JOBS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 RUN := $(BIN)/python -m monai.bundle run --config_file
+# MONAI's reminder to trust a configuration before it runs it, which docs/python.md has in our words.
+export PYTHONWARNINGS ?= ignore:parsing config_file:UserWarning
 MANIFESTS := requirements.txt constraints.txt pyproject.toml $(wildcard plugins/*/pyproject.toml)
 
 .PHONY: demo test test-slow lint docs size clean

@@ -1,7 +1,7 @@
 """medvlp_toolkit: medical vision-language pre-training as plugins, composed by MONAI bundles.
 
-The seven registries below are the public way to every built-in and third-party part. They are
-objects, not modules, so that one dotted path serves Python and YAML alike::
+The seven registries below give access to every built-in and third-party part. They are
+objects, not modules, so that the same dotted path works in Python and YAML::
 
     import medvlp_toolkit as mv
     encoder = mv.encoders.resnet(depth=50)
@@ -25,7 +25,10 @@ from medvlp_toolkit.registry import PluginError, PluginRef, Registry
 from medvlp_toolkit.version import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    import torch
 
     from medvlp_toolkit.inference.loaded_bundle import LoadedBundle
 
@@ -53,10 +56,25 @@ registries: dict[str, Registry] = {
 }
 
 
-def load_bundle(folder: str | Path, **options: Any) -> LoadedBundle:
+def load_bundle(
+    folder: str | Path,
+    overlays: Sequence[str | Path] = (),
+    weights: str | Path | None = None,
+    device: str | torch.device | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> LoadedBundle:
     """A trained bundle as an object that scores image files and draws heat maps.
 
-    ``options`` are those of :class:`medvlp_toolkit.inference.LoadedBundle`.
+    Args:
+        folder: of the bundle, which holds ``configs/inference.yaml``.
+        overlays: configurations laid over it, by path or by name within ``configs/``.
+        weights: file of the network's weights; ``models/model.pt`` or ``models/model.safetensors`` when None.
+        device: where it runs; the accelerator where there is one when None.
+        overrides: further ids with their values, as a run would get them: ``{"precision": "bf16"}``.
+
+    Raises:
+        FileNotFoundError: when the folder holds no ``configs/inference``, or there are no weights.
+        ValueError: when the weights do not fit the configuration.
 
     Example::
 
@@ -66,7 +84,7 @@ def load_bundle(folder: str | Path, **options: Any) -> LoadedBundle:
     """
     from medvlp_toolkit.inference.loaded_bundle import LoadedBundle
 
-    return LoadedBundle(folder, **options)
+    return LoadedBundle(folder, overlays=overlays, weights=weights, device=device, overrides=overrides)
 
 
 __all__ = [

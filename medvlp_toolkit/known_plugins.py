@@ -20,6 +20,7 @@ KNOWN_PLUGINS: dict[str, dict[str, str]] = {
             ),
             "medvlp-arl",
         ),
+        "feature_contrast": "medvlp-kad",
     },
     "data_sources": dict.fromkeys(
         (
@@ -30,5 +31,9 @@ KNOWN_PLUGINS: dict[str, dict[str, str]] = {
         "medvlp-datasets",
     )
     | dict.fromkeys(("phantom", "phantom_questions"), "medvlp-phantom"),
-    "checkpoint_importers": {"medklip": "medvlp-medklip", **dict.fromkeys(("arl", "m3ae", "meter"), "medvlp-arl")},
+    "checkpoint_importers": {
+        "medklip": "medvlp-medklip",
+        "kad": "medvlp-kad",
+        **dict.fromkeys(("arl", "m3ae", "meter"), "medvlp-arl"),
+    },
 }

@@ -1,10 +1,13 @@
-"""``medvlp doctor``: checks that the installed packages fit together, and shows the hardware they run on."""
+"""``medvlp doctor``: checks that the installed packages are compatible, and shows the hardware."""
 
 from __future__ import annotations
 
 import platform
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,20 +16,39 @@ from rich.table import Table
 
 from medvlp_toolkit.cli.isolated import Outcome, call_isolated
 from medvlp_toolkit.cli.output import console, print_json, progress_console
+from medvlp_toolkit.cli.plugin_options import read_value, split_pairs
 from medvlp_toolkit.cli.requirements import CheckedRequirement, check_python, check_requirements
 
-#: Imported together in one process: a set that does not fit fails here rather than in a training run.
+#: Imported together in one process, so that an incompatible set fails here and not in a training run.
 _STACK = ("torch", "monai", "ignite", "transformers")
+_MARKS = {True: "[green]✓[/]", False: "[red]✗[/]", None: "[yellow]?[/]"}
 
 
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for torch and the others to be imported.")] = 180.0,
+    bundle: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Check what training this bundle needs, and nothing else.")
+    ] = None,
+    config: Annotated[
+        list[str] | None,
+        typer.Option("--config", metavar="FILE", help="With --bundle: overlay for train.yaml; repeat."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="With --bundle: override an id.")
+    ] = None,
 ) -> None:
     """Check versions, imports, accelerator, bfloat16, and that DICOM decoders read samples.
 
+    With --bundle: text model, store, graph, weights, disk space and memory of a training, before anything is loaded.
+
     Exit status 1 when something does not fit.
     """
+    if bundle is not None:
+        _doctor_bundle(bundle, config or (), settings or (), as_json)
+        return
+    if config or settings:
+        raise ValueError("--config and --set change what --bundle checks; give --bundle DIR too")
     requirements = check_requirements()
     with progress_console().status("importing torch, monai, ignite and transformers"):
         stack, devices, decoders = _probe(timeout)
@@ -53,6 +75,23 @@ def doctor(
     else:
         _print(requirements, stack, devices, decoders, problems)
     if problems:
+        raise typer.Exit(1)
+
+
+def _doctor_bundle(bundle: Path, config: Sequence[str], settings: Sequence[str], as_json: bool) -> None:
+    pairs = {key: read_value(f"--set {key}", text) for key, text in split_pairs(settings, "--set").items()}
+    with progress_console().status("looking at what the training needs"):
+        from medvlp_toolkit.verification.preflight import preflight
+
+        checks = preflight(bundle, [name for given in config for name in given.split(",") if name], pairs)
+    failed = [check for check in checks if check.ok is False]
+    if as_json:
+        print_json({"ok": not failed, "bundle": str(bundle), "checks": [asdict(check) for check in checks]})
+    else:
+        out = console()
+        for check in checks:
+            out.print(f"{_MARKS[check.ok]} {escape(str(check))}", highlight=False, soft_wrap=True)
+    if failed:
         raise typer.Exit(1)
 
 
@@ -110,7 +149,7 @@ def _print(
     for problem in problems:
         out.print(f"[red]✗[/] {escape(problem)}", highlight=False, soft_wrap=True)
     if not problems:
-        out.print("[green]✓[/] everything fits")
+        out.print("[green]✓[/] no problem found")
 
 
 def _imports(stack: Outcome) -> list[str]:

@@ -12,6 +12,7 @@ import typer
 import medvlp_toolkit as mv
 from medvlp_toolkit.cli import bundle, doctor, import_, info, plugins
 from medvlp_toolkit.cli.errors import Commands
+from medvlp_toolkit.cli.export import export
 from medvlp_toolkit.cli.found_commands import add_found_commands
 from medvlp_toolkit.cli.inspect import inspect
 from medvlp_toolkit.cli.new import new
@@ -23,9 +24,8 @@ from medvlp_toolkit.cli.verify import verify
 app = typer.Typer(
     name="medvlp",
     cls=Commands,
-    help="Medical vision-language pre-training: plugins, bundles and what is installed.",
+    help="Medical vision-language pre-training: plugins, bundles, data and evaluation.",
     no_args_is_help=True,
-    add_completion=False,
     # Python's own traceback: a prettier one shows local variables, and those may hold a patient's report.
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -39,6 +39,7 @@ app.command()(submit)
 app.command()(verify)
 app.command()(new)
 app.command()(report)
+app.command()(export)
 app.command("import")(import_.import_)
 app.add_typer(bundle.app, name="bundle")
 add_found_commands(app)

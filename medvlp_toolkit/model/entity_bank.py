@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 logger = logging.getLogger(__name__)
 
@@ -22,26 +22,26 @@ logger = logging.getLogger(__name__)
 class EntityBank:
     """Embeds descriptions with a frozen text model.
 
-    The text model is made only when an embedding is not on disk yet, so ``text_encoder`` is something to
-    call (``_mode_: callable`` in a bundle).
+    Given something to call (``_mode_: callable`` in a bundle), the text model is made only when an embedding is not on
+    disk yet.
 
     Args:
-        text_encoder: called without arguments gives the text encoder.
+        text_encoder: a text encoder, or what gives one when it is called without arguments.
         max_length: tokens per description. MedKLIP trained with 128 and evaluated with 64.
-        trailing_separator: False leaves out the tokenizer's last special token, as MedKLIP's tokenizer does.
+        trailing_separator: False omits the tokenizer's last special token, as MedKLIP's tokenizer does.
         pooling: ``first`` takes the class token, as published; ``mean`` averages over the description's tokens.
-        center: subtract the mean of the ``reference`` descriptions' vectors: an untrained text model gives all
-            texts almost the same vector; the remainder distinguishes them.
-        whiten: after centering, give every direction in which the ``reference`` differs the same weight: descriptions
-            that share all words but one (left, right) are then as far apart as any.
+        center: subtract the mean vector of the ``reference`` descriptions: an untrained text model maps all texts to
+            almost the same vector, and only the remainder distinguishes them.
+        whiten: after centering, scale every direction in which the ``reference`` varies to the same weight, which
+            separates descriptions that differ in one word (left, right) as far as any others.
         normalize: scale every vector to length 1.
         reference: descriptions whose mean ``center`` subtracts; the first ones encoded when None.
-        cache_dir: folder for embeddings on disk; None keeps none.
+        cache_dir: folder to cache embeddings in; None disables the cache.
     """
 
     def __init__(
         self,
-        text_encoder: Callable[[], Any],
+        text_encoder: nn.Module | Callable[[], Any],
         max_length: int = 128,
         trailing_separator: bool = False,
         pooling: Literal["first", "mean"] = "first",
@@ -106,18 +106,20 @@ class EntityBank:
     def _encode(self, texts: Sequence[str]) -> Tensor:
         if self._encoder is None:
             logger.info("encoding %d descriptions with the text model", len(texts))
-            self._encoder = self._make().eval()
+            self._encoder = (self._make if isinstance(self._make, nn.Module) else self._make()).eval()
         encoder = self._encoder
+        device = next((value.device for value in encoder.parameters()), torch.device("cpu"))
         rows = []
         for text in texts:
             ids = encoder.tokenizer(text, truncation=False)["input_ids"]
             ids = self._cut(ids, encoder.tokenizer)
-            tokens = encoder(torch.tensor([ids]), torch.ones(1, len(ids), dtype=torch.long))
+            given = torch.tensor([ids], device=device)
+            tokens = encoder(given, torch.ones_like(given))
             rows.append(tokens[0].mean(dim=0) if self.pooling == "mean" else encoder.summary(tokens)[0])
-        return torch.stack(rows).float()
+        return torch.stack(rows).float().cpu()
 
     def _cut(self, ids: list[int], tokenizer: Any) -> list[int]:
-        """Keep at most ``max_length`` tokens; the trailing separator stays or goes as asked."""
+        """Keep at most ``max_length`` tokens, with or without the trailing separator as configured."""
         end = tokenizer.sep_token_id
         body = ids[:-1] if end is not None and ids and ids[-1] == end else ids
         if not self.trailing_separator:
@@ -136,13 +138,19 @@ class EntityBank:
             "normalize": self.normalize,
             "text_encoder": list(_identity(self._make)),
         }
+        if isinstance(self._make, nn.Module):  # no name says which vocabulary it has
+            options["tokens"] = [self._make.tokenizer(text)["input_ids"] for text in texts + (self.reference or [])]
         digest.update(json.dumps(options, sort_keys=True, default=str).encode())
         return digest.hexdigest()[:24]
 
 
-def _identity(make: Callable[[], Any]) -> Iterator[str]:
-    """The identity of a text model: the callable, its arguments and the files of a folder among them."""
-    if isinstance(make, functools.partial):
+def _identity(make: nn.Module | Callable[[], Any]) -> Iterator[str]:
+    """The identity of a text model: the callable, its arguments and the files of a folder among them; its weights."""
+    if isinstance(make, nn.Module):
+        yield f"{type(make).__module__}.{type(make).__qualname__}"
+        for key, value in make.state_dict().items():
+            yield f"{key}:{hashlib.sha256(value.cpu().reshape(-1).view(torch.uint8).numpy().tobytes()).hexdigest()}"
+    elif isinstance(make, functools.partial):
         yield from _identity(make.func)
         for key, value in sorted(make.keywords.items()):
             yield f"{key}={value}"

@@ -133,7 +133,7 @@ def test_features_find_the_model_where_training_left_it(cell: Cell) -> None:
     assert features.std(axis=0).max() > 0
 
 
-def test_inference_finds_the_model_beside_the_weights(cell: Cell, tmp_path: Path) -> None:
+def test_inference_finds_the_model_next_to_the_weights(cell: Cell, tmp_path: Path) -> None:
     cell.data.radiograph(tmp_path / "radiograph.png")
     maps = {"save_maps": ["png", "npy"]} if cell.recipe == "medklip" else {}
     cell.infer(tmp_path / "radiograph.png", tmp_path / "out", **maps)
@@ -146,7 +146,7 @@ def test_inference_finds_the_model_beside_the_weights(cell: Cell, tmp_path: Path
         assert [np.load(path).shape for path in folder.glob("map_*.npy")] == [grid] * 3
 
 
-def test_a_loaded_bundle_finds_the_model_beside_the_weights(cell: Cell, tmp_path: Path) -> None:
+def test_a_loaded_bundle_finds_the_model_next_to_the_weights(cell: Cell, tmp_path: Path) -> None:
     cell.data.radiograph(tmp_path / "radiograph.png")
     weights = cell.output / "model.safetensors"
     bundle = mv.load_bundle(BUNDLES / cell.recipe, weights=weights, device="cpu")

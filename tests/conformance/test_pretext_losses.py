@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from medvlp_toolkit.interfaces import UNCERTAIN
 from medvlp_toolkit.testing import PretextLossSuite
 
 SIZES = PretextLossSuite.sizes
@@ -65,6 +66,21 @@ class TestImageTextMatching(PretextLossSuite):
 class TestImageTextMatchingWithoutKnowledge(PretextLossSuite):
     plugin = "image_text_matching"
     arguments = {"pooled_width": SIZES.pooled_width, "knowledge": False}
+
+
+class TestFeatureContrast(PretextLossSuite):
+    plugin = "feature_contrast"
+    couples_samples = True
+
+
+class TestEntityExistenceInTheReport(PretextLossSuite):
+    plugin = "entity_existence"
+    arguments = {"width": WIDTH, "image": "report", "unmentioned": "absent"}
+
+    def empty_batch(self, loss: nn.Module) -> dict[str, Any]:
+        """Every entity uncertain: what is not mentioned counts as absent."""
+        batch = self.batch(loss)
+        return {**batch, "entity_presence": torch.full_like(batch["entity_presence"], UNCERTAIN)}
 
 
 class Contrastive(PretextLossSuite):

@@ -11,7 +11,10 @@ import pytest
 
 from medvlp_toolkit.moved import MODULES, NAMES, new_path
 
-FOLDERS = ("images", "data", "preparing", "model", "weights", "engines", "downstream", "evaluation", "inference")
+FOLDERS = (
+    *("images", "data", "preparing", "model", "weights", "engines", "downstream", "evaluation", "inference"),
+    "exporting",
+)
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from medvlp_encoders.loading import from_pretrained
 from medvlp_encoders.tokens import summarise
 from medvlp_encoders.vocabulary import tokenizer_content, tokenizer_from_content, wordpiece_tokenizer
+from medvlp_toolkit.hub import load_pretrained
 
-#: Entries of a configuration that speak of the file it came from.
+#: Entries of a configuration about its origin.
 _OF_A_FILE = ("architectures", "transformers_version", "_name_or_path", "dtype", "torch_dtype")
 
 
@@ -24,14 +26,14 @@ class TransformersText(nn.Module):
         config: instead of ``pretrained``, arguments of a configuration to train from scratch; its
             ``model_type`` (``bert`` by default) names the architecture.
         corpus: texts from which a WordPiece vocabulary is learned when ``config`` is given.
-        vocabulary_size: largest size of that vocabulary.
-        tokenizer: instead of ``corpus``, hub name or folder of the tokenizer to use with ``config``, or what
-            :func:`~medvlp_encoders.vocabulary.tokenizer_content` gave. Without either, ``config`` states its
-            ``vocab_size`` and there is no tokenizer: for weights that a checkpoint brings.
-        lower_case: lower-case the text before tokenising; None keeps the tokenizer's setting. MedKLIP lowers
+        vocabulary_size: maximum size of that vocabulary.
+        tokenizer: instead of ``corpus``, hub name or folder of the tokenizer to use with ``config``, or the
+            result of :func:`~medvlp_encoders.vocabulary.tokenizer_content`. Without either, ``config`` must have a
+            ``vocab_size`` and there is no tokenizer, for weights from a checkpoint.
+        lower_case: lower-case the text before tokenising; None keeps the tokenizer's setting. MedKLIP lower-cases
             Bio_ClinicalBERT's input although that vocabulary is cased.
-        local_files_only: never ask the hub.
-        seed: initialises a model made from ``config`` the same way every time; None uses torch's state.
+        local_files_only: never access the hub.
+        seed: for initialising a model built from ``config``; None uses torch's state.
 
     Example::
 
@@ -58,7 +60,7 @@ class TransformersText(nn.Module):
                 f"configuration); got pretrained={pretrained!r} and config={'given' if config else None}"
             )
         if pretrained is not None:
-            self.model, self.tokenizer = _load(str(pretrained), local_files_only)
+            self.model, self.tokenizer = _load(pretrained, local_files_only)
         else:
             self.tokenizer = _tokenizer_for(corpus, vocabulary_size, tokenizer, local_files_only)
             if self.tokenizer is None and "vocab_size" not in (config or {}):
@@ -73,7 +75,7 @@ class TransformersText(nn.Module):
         self.num_features = int(made_as.hidden_size)
         self.num_prefix_tokens = 1
         self.vocabulary_size = int(made_as.vocab_size)
-        #: Tokens that the position embeddings reach; None where the architecture has none.
+        #: Maximum number of tokens of the position embeddings; None if the architecture has none.
         self.max_tokens = _max_tokens(self.model)
         self._takes_ready_masks = (
             made_as.model_type in ("bert", "roberta") and getattr(made_as, "_attn_implementation", "") == "sdpa"
@@ -83,7 +85,7 @@ class TransformersText(nn.Module):
         """(B, L) token ids and mask -> (B, L, num_features) last hidden states.
 
         Raises:
-            ValueError: when L is more than the position embeddings reach.
+            ValueError: when L exceeds the number of position embeddings.
         """
         if self.max_tokens is not None and input_ids.shape[1] > self.max_tokens:
             raise ValueError(
@@ -91,7 +93,7 @@ class TransformersText(nn.Module):
                 "truncate them (max_length)"
             )
         if self._takes_ready_masks:
-            # Of a (B, L) mask the library asks whether anything is padding at all, and a device has to be waited for.
+            # For a (B, L) mask the library checks whether there is any padding, which synchronises with the device.
             attention_mask = attention_mask.to(torch.bool)[:, None, None, :]
         hidden: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         return hidden
@@ -108,25 +110,18 @@ class TransformersText(nn.Module):
         return summarise(tokens, self.num_prefix_tokens)
 
 
-def _load(pretrained: str, local_files_only: bool) -> tuple[nn.Module, Any]:
+def _load(pretrained: str | Path, local_files_only: bool) -> tuple[nn.Module, Any]:
     from transformers import AutoModel, AutoTokenizer
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(pretrained, local_files_only=local_files_only)
-        model = _without_pooler(AutoModel, pretrained, local_files_only)
-    except (OSError, ValueError) as error:
-        raise FileNotFoundError(
-            f"text model '{pretrained}' cannot be loaded: it is neither a folder with config.json, weights and "
-            f"tokenizer, nor a model of the hub that can be reached. Give a folder, or download it first with "
-            f"`hf download {pretrained}`. ({type(error).__name__}: {str(error).splitlines()[0]})"
-        ) from error
+    tokenizer = load_pretrained(AutoTokenizer.from_pretrained, pretrained, "text model", local_files_only)
+    model = load_pretrained(_without_pooler(AutoModel), pretrained, "text model", local_files_only)
     return model, _without_lengths(tokenizer)
 
 
 def _without_lengths(tokenizer: Any) -> Any:
-    """Some tokenizers are shipped with a padding or truncation of their own; lengths are the caller's here."""
+    """Remove a tokenizer's own padding and truncation, because the caller sets lengths."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
         backend.no_padding()
@@ -134,15 +129,18 @@ def _without_lengths(tokenizer: Any) -> Any:
     return tokenizer
 
 
-def _without_pooler(auto_model: Any, pretrained: str, local_files_only: bool) -> nn.Module:
+def _without_pooler(auto_model: Any) -> Callable[..., nn.Module]:
     """Load without the pooling layer, which nothing here reads (an unread parameter stops DDP)."""
-    try:
-        model: nn.Module = auto_model.from_pretrained(
-            pretrained, local_files_only=local_files_only, add_pooling_layer=False, dtype=torch.float32
-        )
-    except TypeError:  # architectures without a pooler do not know the argument
-        model = auto_model.from_pretrained(pretrained, local_files_only=local_files_only, dtype=torch.float32)
-    return model
+
+    def load(name: str, **options: Any) -> nn.Module:
+        options["dtype"] = torch.float32
+        try:
+            model: nn.Module = from_pretrained(auto_model, name, add_pooling_layer=False, **options)
+        except TypeError:  # architectures without a pooler do not know the argument
+            model = from_pretrained(auto_model, name, **options)
+        return model
+
+    return load
 
 
 def _tokenizer_for(
@@ -161,17 +159,11 @@ def _tokenizer_for(
         return tokenizer_from_content(name)
     from transformers import AutoTokenizer
 
-    try:
-        return _without_lengths(AutoTokenizer.from_pretrained(str(name), local_files_only=local_files_only))
-    except (OSError, ValueError) as error:
-        raise FileNotFoundError(
-            f"tokenizer '{name}' cannot be loaded: it is neither a folder with a tokenizer nor a model of the hub that "
-            f"can be reached. ({type(error).__name__}: {str(error).splitlines()[0]})"
-        ) from error
+    return _without_lengths(load_pretrained(AutoTokenizer.from_pretrained, name, "tokenizer", local_files_only))
 
 
 def _max_tokens(model: nn.Module) -> int | None:
-    """The number of positions in the embedding table: RoBERTa's begins after the padding index."""
+    """The number of positions in the embedding table; RoBERTa's start after the padding index."""
     positions = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
     if not isinstance(positions, nn.Embedding):
         return None
@@ -190,7 +182,7 @@ def _build(config: dict[str, Any], tokenizer: Any, seed: int | None) -> nn.Modul
                 f"the config has a vocab_size of {config['vocab_size']}, and its tokenizer {len(tokenizer)} tokens; "
                 "leave vocab_size out"
             )
-        # RoBERTa counts positions from its padding token on: it has to be the tokenizer's.
+        # RoBERTa counts positions from its padding id, which must be the tokenizer's.
         config["pad_token_id"] = tokenizer.pad_token_id
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
