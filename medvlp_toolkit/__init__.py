@@ -1,7 +1,7 @@
 """medvlp_toolkit: medical vision-language pre-training as plugins, composed by MONAI bundles.
 
-The seven registries below are the public way to every built-in and third-party part. They are
-objects, not modules, so that one dotted path serves Python and YAML alike::
+The seven registries below give access to every built-in and third-party part. They are
+objects, not modules, so that the same dotted path works in Python and YAML::
 
     import medvlp_toolkit as mv
     encoder = mv.encoders.resnet(depth=50)

@@ -1,4 +1,4 @@
-"""Logging and error messages of bundle runs: log lines for progress, one line for a mistake."""
+"""Logging and error messages of bundle runs: log lines for progress, one line for a user's mistake."""
 
 from __future__ import annotations
 
@@ -17,20 +17,25 @@ TRACEBACK_FILE = "traceback.txt"
 def set_up(output_dir: str | Path | None = None, first_rank: bool = True) -> None:
     """Call first in a bundle's ``initialize``.
 
-    Errors that the toolkit raises to be read end the run with that one message; the traceback goes to
-    ``output_dir/traceback.txt``. Ranks other than the first log warnings only.
+    User errors end the run with their message alone; the traceback is written to ``output_dir/traceback.txt``. Ranks
+    other than the first log warnings only.
 
     Raises:
-        ValueError: when the process runs a bundle and what it was given does not fit the configuration: an override of
-            an id that is not there, which MONAI would pass over, a reference or a target that leads nowhere.
+        ValueError: when the process runs a bundle with a faulty configuration: an override of an unknown id (which
+            MONAI would ignore), or a reference or target that cannot be resolved.
     """
     from medvlp_toolkit.verification.run_arguments import check_this_run
 
     folder = None if output_dir is None else Path(output_dir)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
+        if first_rank:
+            (folder / TRACEBACK_FILE).unlink(missing_ok=True)  # of an earlier run
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            print("interrupted", file=sys.stderr)
+            return
         message = user_message(error)
         if message is None:
             sys.__excepthook__(kind, error, trace)
@@ -44,14 +49,17 @@ def set_up(output_dir: str | Path | None = None, first_rank: bool = True) -> Non
             print(f"(traceback: {folder / TRACEBACK_FILE})", file=sys.stderr)
 
     sys.excepthook = hook
-    # Warnings that libraries emit on every bundle run, about things a user cannot change.
+    # Warnings that libraries emit on every bundle run and that a user cannot act on.
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", message=".*pin_memory.*")
-    # A schedule counts batches; within an accumulation the optimiser has not stepped yet.
+    # A schedule counts batches; during gradient accumulation the optimiser has not stepped yet.
     warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
-    # The engines' own lines duplicate the progress lines.
+    # The engines' own lines duplicate the progress lines, and repeat an error that is shown at the end.
     logging.getLogger("ignite").setLevel(logging.WARNING)
+    logging.getLogger("ignite.engine").setLevel(logging.CRITICAL)
+    # The hub's client writes its retries itself; the root logger would repeat them.
+    logging.getLogger("huggingface_hub").propagate = False
     if not first_rank:
         logging.getLogger().setLevel(logging.WARNING)
     check_this_run()
@@ -60,18 +68,18 @@ def set_up(output_dir: str | Path | None = None, first_rank: bool = True) -> Non
 def start_run(output_dir: str | Path, seed: int = 0, tf32: bool | None = None, distributed: bool = False) -> None:
     """Call first in the ``initialize`` of a configuration that trains, instead of :func:`set_up`.
 
-    Nothing of the training may have been built before. Joins the other processes where there are any, sets up messages
-    and checks what the run was given (:func:`set_up`), keeps other runs out of ``output_dir``, and seeds Python, NumPy
-    and torch alike on every process, so that all build the same model.
+    No part of the training may have been built before. It joins the other processes if there are any, sets up messages
+    and checks the configuration (:func:`set_up`), locks ``output_dir`` against other runs, and seeds Python, NumPy and
+    torch identically on every process, so that all build the same model.
 
     Args:
         output_dir: folder of the run.
-        seed: of what is drawn while the model is built and trained.
-        tf32: see :func:`~medvlp_toolkit.engines.set_tf32`; None leaves torch's own setting.
+        seed: for the random numbers of building and training the model.
+        tf32: see :func:`~medvlp_toolkit.engines.set_tf32`; None keeps torch's own setting.
         distributed: whether this is one of several processes that ``torchrun`` or ``srun`` started.
 
     Raises:
-        ValueError: when another run trains into ``output_dir``, or what this one was given does not fit.
+        ValueError: when another run trains into ``output_dir``, or the configuration is faulty.
     """
     from monai.utils import set_determinism
 

@@ -1,4 +1,4 @@
-"""Reads the parts of a docstring that plugin users rely on: its example and its arguments."""
+"""Extracts the example and the arguments from a plugin's docstring."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ _HEADING = re.compile(r"^[ \t]*Examples?[ \t]*(?:::?)?[ \t]*$", re.MULTILINE)
 
 
 def has_example(documentation: str) -> bool:
-    """Whether there is an ``Example`` heading with content."""
+    """Whether there is an ``Example`` section with content."""
     return example_of(documentation) is not None
 
 
 def example_of(documentation: str) -> str | None:
-    """The block beneath the first ``Example`` heading, with its indentation removed; None without one."""
+    """The content of the first ``Example`` section, with its indentation removed; None if there is none."""
     heading = _HEADING.search(documentation)
     if heading is None:
         return None
     indent = len(heading[0]) - len(heading[0].lstrip())
     lines = documentation[heading.end() :].lstrip("\n").splitlines()
-    if lines and set(lines[0].strip()) == {"-"}:  # a heading in numpydoc's style is underlined, its block not indented
+    if lines and set(lines[0].strip()) == {"-"}:  # numpydoc underlines the heading and does not indent the block
         lines, indent = lines[1:], indent - 1
     block = []
     for line in lines:

@@ -17,12 +17,12 @@ from types import TracebackType
 import medvlp_toolkit as mv
 from medvlp_toolkit.registry import PluginError
 
-#: Kinds of error that are raised to be read.
+#: Types of error that are raised for users to read.
 USER_ERRORS = (ValueError, LookupError, OSError, RuntimeError)
-#: Exit status for what the user can fix, the one that wrong options have too.
+#: Exit status for errors that the user can fix, the same as for wrong options.
 USER_ERROR = 2
 
-#: Of those kinds, but never meant for a user.
+#: Subclasses of these types that are never meant for a user.
 _BUGS = (KeyError, IndexError, NotImplementedError)
 _OWN = "medvlp_"
 _RAISE = dis.opmap["RAISE_VARARGS"]
@@ -31,7 +31,7 @@ _WORKER = (
     "with a lower num_workers or none"
 )
 _OTHER = "another process of this training has ended; its own message has the cause"
-#: Errors of libraries about processes that are gone, and their meaning.
+#: Library errors about lost processes, and their meaning.
 _OF_LIBRARIES = (
     ("DataLoader worker", _WORKER),
     ("Connection closed by peer", _OTHER),
@@ -44,7 +44,7 @@ _OF_LIBRARIES = (
 def user_message(error: BaseException) -> str | None:
     """The message to show for a user error, or None for a bug.
 
-    MONAI wraps what an instantiation raises, so the cause is looked for along the chain, innermost first.
+    MONAI wraps errors raised during instantiation, so the chain of causes is searched, innermost first.
     """
     cause = user_error(error)
     if isinstance(cause, OSError) and cause.filename is not None:
@@ -66,7 +66,7 @@ def user_error(error: BaseException) -> BaseException | None:
 
 @contextmanager
 def unwrapped() -> Iterator[None]:
-    """Re-raise a user error without the errors that libraries wrapped around it."""
+    """Re-raise a user error without the errors that libraries wrap around it."""
     try:
         yield
     except Exception as error:
@@ -118,7 +118,7 @@ def _plugin_packages(targets: tuple[str, ...]) -> frozenset[str]:
 
 
 def _lost_a_worker(error: BaseException) -> bool:
-    """A worker that dies while sending a batch is first noticed as a closed connection."""
+    """A worker that dies while sending a batch first appears as a closed connection."""
     return isinstance(error, ConnectionError | EOFError) and any(
         str(frame.f_globals.get("__name__", "")).startswith("torch.utils.data")
         for frame, _ in traceback.walk_tb(error.__traceback__)

@@ -1,23 +1,24 @@
-"""Atomic file writes: files appear whole or not at all."""
+"""Files that appear whole or not at all, and names for them."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-#: End of the name of a file that is being written.
+#: Suffix of a file that is being written.
 UNFINISHED = ".unfinished"
 
 
 def write_whole(path: str | Path, write: Callable[[IO[bytes]], Any]) -> Path:
-    """Let ``write`` fill a temporary file, sync it to disk, then rename it.
+    """Write a temporary file with ``write``, sync it to disk, then rename it.
 
-    A file of that name stays as it was until the new one is complete, also when the machine stops.
+    An existing file is unchanged until the new one is complete, even if the machine stops.
 
     Raises:
-        OSError: when the disk is full or the folder cannot be written to; nothing is left behind then.
+        OSError: when the disk is full or the folder cannot be written to; no partial file is left.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -28,15 +29,22 @@ def write_whole(path: str | Path, write: Callable[[IO[bytes]], Any]) -> Path:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
+            error.filename = str(path)  # of a full disk Python names no file
         raise
     _sync_folder(path.parent)
     return path
 
 
+def name_part(label: str) -> str:
+    """A finding or entity as a part of a file's name: at most 40 of a-z, 0-9, _ and -."""
+    return (re.sub(r"[^a-z0-9_-]+", "-", label.lower()).strip("-") or "finding")[:40]
+
+
 def _sync_folder(folder: Path) -> None:
-    """Sync the new name to disk, where the system supports it."""
+    """Sync the renamed entry to disk, if the system supports it."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:

@@ -3,9 +3,9 @@
 Symbols in shapes: B batch, C channels, N image tokens, L text tokens, Q entity queries, P positions,
 K candidates or masked tokens, M linked entities, E graph entities, D width of the fused space.
 
-Contracts hold what every part of the toolkit may rely on. What a plugin may offer beyond its contract is a small protocol
-of its own (``ShiftsTokens``, ``PoolsPairs`` …): where it is asked for, ``isinstance`` finds it, and the conformance
-suites check it where it is offered. Attributes that are numbers or booleans are plain attributes of the module.
+Contracts define what every part of the toolkit may rely on. Optional capabilities are small protocols (``ShiftsTokens``
+…), which callers detect with ``isinstance`` and the conformance suites check. Attributes that are numbers or booleans
+are plain attributes of the module.
 
 The batch is a dict with keys of :data:`BATCH` (:mod:`medvlp_toolkit.data.batches.batch_table`).
 """
@@ -30,13 +30,14 @@ from medvlp_toolkit.data.contracts import KnowledgeSource as KnowledgeSource
 from medvlp_toolkit.data.contracts import LanguageAware as LanguageAware
 from medvlp_toolkit.data.contracts import ReadsImages as ReadsImages
 from medvlp_toolkit.data.contracts import ReadsMasks as ReadsMasks
+from medvlp_toolkit.data.contracts import ReadsSections as ReadsSections
 from medvlp_toolkit.data.contracts import RejectsRecords as RejectsRecords
 from medvlp_toolkit.data.contracts import ReportFilter as ReportFilter
 from medvlp_toolkit.data.contracts import StartsWithin as StartsWithin
 from medvlp_toolkit.data.contracts import Tallying as Tallying
 
 #: Views of a batch's image and text that :class:`Encodings` offers, and the parts of a fused output.
-ImageView = Literal["full", "masked", "negative", "matching"]
+ImageView = Literal["full", "masked", "negative", "matching", "report"]
 TextView = Literal["report", "masked", "entities"]
 FusedPart = Literal["all", "text", "image", "pooled"]
 
@@ -44,7 +45,7 @@ FusedPart = Literal["all", "text", "image", "pooled"]
 # NamedTuples with every field annotated script in TorchScript (dataclasses do not), and TorchScript
 # resolves `Optional[...]` but not `... | None` inside them.
 class Knowledge(NamedTuple):
-    """Linked entities handed to a fusion module.
+    """Linked entities as input of a fusion module.
 
     ``embeddings`` (B, M, Dk); ``mask`` (B, M) True where there is an entity; ``alignment`` (B, M, L)
     1 where entity m covers token l.
@@ -56,11 +57,11 @@ class Knowledge(NamedTuple):
 
 
 class FusionOutput(NamedTuple):
-    """What a fusion module returns.
+    """The output of a fusion module.
 
     ``image`` (B, N, D) and ``text`` (B, L or Q, D) features; ``pooled`` (B, Dp) pair feature or None;
     ``attention`` (B, layers, L or Q, N), each text token's attention over image tokens averaged over
-    heads, or None when it was not asked for.
+    heads, or None if it was not requested.
     """
 
     image: Tensor
@@ -73,8 +74,8 @@ class FusionOutput(NamedTuple):
 class ImageEncoder(Protocol):
     """``forward(image (B, C, *spatial), keep: Optional (B, K)) -> (B, N, num_features)``.
 
-    ``keep`` holds the patch indices a masked pass sees; it is allowed where ``supports_masking``. An encoder may also be
-    one that :class:`ShiftsTokens`.
+    ``keep`` contains the indices of the patches in a masked pass; it is allowed if ``supports_masking``. An encoder may
+    also implement :class:`ShiftsTokens`.
     """
 
     num_features: int
@@ -94,19 +95,19 @@ class ImageEncoder(Protocol):
 
 @runtime_checkable
 class ShiftsTokens(Protocol):
-    """An image encoder whose tokens are not centred in their grid cells; heat maps are drawn accordingly."""
+    """An image encoder whose tokens are not centred in their grid cells; heat maps are shifted accordingly."""
 
     def token_shift(self) -> tuple[float, ...]:
-        """Per axis, in cells: how far a token's receptive field is centred from the middle of its cell."""
+        """Per axis, in cells: the offset of a token's receptive field from the centre of its cell."""
         ...
 
 
 @runtime_checkable
 class GivesFeatureMaps(Protocol):
-    """An image encoder whose stages serve as skip connections, as segmentation networks need them.
+    """An image encoder whose stages provide skip connections for segmentation networks.
 
-    ``feature_channels`` and ``feature_strides`` have an entry for each map: its channels, and how much coarser than the
-    image it is. ``in_channels`` are those of the image, a single one being repeated to fit, and ``spatial_dims`` its axes.
+    ``feature_channels`` and ``feature_strides`` have an entry for each map: its channels and its stride relative to the
+    image. ``in_channels`` is the number of image channels (a single channel is repeated), ``spatial_dims`` its axes.
     """
 
     spatial_dims: int
@@ -132,9 +133,9 @@ class FitsPositions(Protocol):
 class TextEncoder(Protocol):
     """``forward(input_ids (B, L), attention_mask (B, L)) -> (B, L, num_features)``.
 
-    ``tokenizer`` is a fast tokenizer of transformers, or works as they do. Called on texts it gives ``input_ids`` and
-    ``attention_mask``; ``len(tokenizer)`` is how many tokens it knows, and the encoder takes every id below. Losses that
-    score the vocabulary are built with that number.
+    ``tokenizer`` is a fast tokenizer of transformers, or compatible with one: called with texts, it returns
+    ``input_ids`` and ``attention_mask``. ``len(tokenizer)`` is the size of its vocabulary, and the encoder accepts
+    every id below it. Losses over the vocabulary are built with that size.
     """
 
     num_features: int
@@ -152,8 +153,8 @@ class TextEncoder(Protocol):
 class FusionModule(Protocol):
     """Attends between text (report tokens or entity queries) and image tokens.
 
-    It may also be one that :class:`PoolsPairs`, :class:`ChoosesKnowledge` or :class:`ComputesParts`. ``attention`` may be
-    None also where it is asked for: heat maps are then left out.
+    It may also implement :class:`PoolsPairs`, :class:`ChoosesKnowledge` or :class:`ComputesParts`. ``attention`` may be
+    None even if it is requested; heat maps are then omitted.
     """
 
     width: int
@@ -169,17 +170,17 @@ class FusionModule(Protocol):
     ) -> FusionOutput: ...
 
 
-# Methods only: from Python 3.12 on a runtime check does not see the submodules of a torch.nn.Module.
+# Methods only: since Python 3.12 a runtime check does not find the submodules of a torch.nn.Module.
 @runtime_checkable
 class GivesAttention(Protocol):
     """A network that scores entities and returns the attention for each of them.
 
-    ``image_encoder``, its submodule, made the tokens that attention covers. The fusion module may give no attention
-    although it is asked for; heat maps are then left out.
+    ``image_encoder``, its submodule, computes the tokens that the attention covers. The attention may be None even if
+    it is requested; heat maps are then omitted.
     """
 
     def fuse(self, image: Tensor, need_attention: bool = False) -> FusionOutput:
-        """(B, C, *spatial) -> features of the entities in ``text`` (B, Q, D), and their ``attention`` on request."""
+        """(B, C, *spatial) -> entity features in ``text`` (B, Q, D), and their ``attention`` if requested."""
         ...
 
     def score(self, features: Tensor) -> Tensor:
@@ -193,16 +194,16 @@ class GivesAttention(Protocol):
 
 @runtime_checkable
 class PoolsPairs(Protocol):
-    """A fusion module that returns one feature for an image and a text together: ``pooled`` (B, pooled_width)."""
+    """A fusion module that returns a joint feature of image and text: ``pooled`` (B, pooled_width)."""
 
     pooled_width: int
 
 
 @runtime_checkable
 class ChoosesKnowledge(Protocol):
-    """A fusion module that states whether it reads ``knowledge``; if not, linked entities are not embedded.
+    """A fusion module that declares whether it reads ``knowledge``; if not, linked entities are not embedded.
 
-    A module that does not state it receives them.
+    A module without this declaration receives them.
     """
 
     reads_knowledge: bool
@@ -212,8 +213,8 @@ class ChoosesKnowledge(Protocol):
 class ComputesParts(Protocol):
     """A fusion module that skips unused outputs, if ``computes_parts`` is true.
 
-    Its ``forward`` takes ``compute``: ``all``, or the only part of the output that will be read (``text``, ``image`` or
-    ``pooled``), the rest of which may be anything; ``published`` computes what the published code does, read or not.
+    Its ``forward`` takes ``compute``: ``all``, or the only part of the output that will be used (``text``, ``image`` or
+    ``pooled``), in which case the rest is undefined; ``published`` computes everything that the published code does.
     """
 
     computes_parts: bool
@@ -236,10 +237,10 @@ class ModelParts(Protocol):
 
 
 class Encodings(Protocol):
-    """One step's view of a batch: every tower and every fused feature, computed on first use.
+    """The encodings of a batch in one step: every tower and fused feature, computed on first use.
 
-    :class:`medvlp_toolkit.model.Encodings` is what training and evaluation hand to a loss. ``share`` False asks for
-    everything as published code computes it, in full and again at each request.
+    Training and evaluation pass a :class:`medvlp_toolkit.model.Encodings` to each loss. With ``share`` False,
+    everything is recomputed in full at each request, as in published code.
     """
 
     model: Any
@@ -247,7 +248,8 @@ class Encodings(Protocol):
     share: bool
 
     def image_tokens(self, view: ImageView = "full") -> Tensor:
-        """(B, N, D) projected tokens of the image; ``masked`` (B, prefix + K, D) of its visible patches."""
+        """(B, N, D) projected tokens of the image; ``masked`` (B, prefix + K, D) of its visible patches; ``report``
+        (B, 1, D), the report's summary in the image's place."""
         ...
 
     def text_tokens(self, view: Literal["report", "masked"] = "report") -> Tensor:
@@ -263,7 +265,7 @@ class Encodings(Protocol):
         ...
 
     def entity_embeddings(self) -> Tensor:
-        """(E, Dk) of the knowledge graph, else (Q, D) of the entity bank."""
+        """(E, Dk) from the knowledge graph, else (Q, D) from the entity bank."""
         ...
 
     def linked_entity_embeddings(self, prefix: Literal["", "masked_"] = "") -> Tensor:
@@ -282,10 +284,10 @@ class PretextLoss(Protocol):
     """A loss that owns its head.
 
     ``needs`` names the batch keys it reads; ``reads`` names the parts of the model that its gradient
-    reaches (attributes of ``VisionLanguageModel``): what no loss names is frozen, and a model that lacks one is refused
-    before training. A loss of entity queries names ``entity_projection``, also where the model has none of its own and
-    takes ``text_projection``. ``forward`` returns the sum over the terms that the loss averages and how many there were;
-    with no term the sum is a zero still connected to the head. It may also be one that :class:`RequiresMore`.
+    reaches (attributes of ``VisionLanguageModel``): parts that no loss names are frozen, and a model that lacks one is
+    refused before training. A loss of entity queries names ``entity_projection``, even if the model uses its
+    ``text_projection`` instead. ``forward`` returns the sum over the terms that the loss averages, and their number;
+    without terms the sum is a zero that is still connected to the head. It may also implement :class:`RequiresMore`.
     """
 
     needs: frozenset[str]
@@ -300,10 +302,10 @@ class RequiresMore(Protocol):
     """A pretext loss that requires more of the model's parts than their contracts."""
 
     def requires(self, model: ModelParts) -> Sequence[str]:
-        """What the loss cannot do without and the model lacks: one clause each that names the class of the part and the
-        attribute, such as "leaves out patches, and ResNetTokens sees whole images (supports_masking is False)".
+        """The unmet requirements, one clause each with the class of the part and the attribute, such as "leaves out
+        patches, and ResNetTokens sees whole images (supports_masking is False)".
 
-        :class:`medvlp_toolkit.model.PretrainingModel` asks before any data is read, and refuses with the loss's name.
+        :class:`medvlp_toolkit.model.PretrainingModel` raises them with the loss's name before any data is read.
         """
         ...
 
@@ -313,8 +315,8 @@ class CheckpointImporter(Protocol):
     """Builds a ``PretrainingModel`` from a published state dict; strict about every key.
 
     Arguments named ``entity_embeddings`` and ``position_embeddings`` are filled by ``medvlp import`` with embedded
-    descriptions. What it gives is a :class:`medvlp_toolkit.model.PretrainingModel`, which may be one that
-    :class:`CarriesKeyReport`; the importer may be one that :class:`StatesTextWidth` or :class:`MakesNetwork`.
+    descriptions. It returns a :class:`medvlp_toolkit.model.PretrainingModel`, which may implement
+    :class:`CarriesKeyReport`; the importer may implement :class:`StatesTextWidth` or :class:`MakesNetwork`.
     """
 
     def __call__(self, state_dict: dict[str, Tensor], **options: Any) -> nn.Module: ...
@@ -322,16 +324,16 @@ class CheckpointImporter(Protocol):
 
 @runtime_checkable
 class StatesTextWidth(Protocol):
-    """A checkpoint importer that knows how wide the embedded descriptions are: it is tried on zeros of that width
-    before a text model is loaded."""
+    """A checkpoint importer that states the width of embedded descriptions; it is tried with zeros of that width before
+    a text model is loaded."""
 
     def text_width(self, state_dict: Mapping[str, Any]) -> int: ...
 
 
 @runtime_checkable
 class MakesNetwork(Protocol):
-    """A checkpoint importer that makes the network whose weights inference reads; of the others it is one that scores
-    described entities."""
+    """A checkpoint importer that builds the network for inference; without it, the network is a scorer of described
+    entities."""
 
     def network_def(self, model: Any) -> nn.Module: ...
 
@@ -349,8 +351,8 @@ class ExplainsMisfit(Protocol):
 class DescribesItself(Protocol):
     """A part that can be rebuilt without the inputs of its construction: hub weights, a corpus, a graph.
 
-    An encoder with a ``pretrained`` argument should be one: what training writes beside its weights then rebuilds it
-    offline, and a checkpoint fills it.
+    An encoder with a ``pretrained`` argument should implement it: the description that training writes then rebuilds it
+    offline, to be filled from a checkpoint.
     """
 
     def architecture(self) -> dict[str, Any]:
@@ -360,11 +362,11 @@ class DescribesItself(Protocol):
 
 @dataclass(frozen=True)
 class KeyReport:
-    """The report that a checkpoint importer leaves as ``key_report`` on its model.
+    """The report that a checkpoint importer stores as ``key_report`` on its model.
 
-    ``used`` maps a published key to the parameter it became; ``unused`` maps a key, or an entry of the file, to why
-    nothing needs it; ``made`` maps a parameter that the checkpoint lacks to where it came from; ``notes`` are
-    sentences that the user has to know.
+    ``used`` maps a published key to its parameter; ``unused`` maps a key, or an entry of the file, to the reason why it
+    is not needed; ``made`` maps a parameter that the checkpoint lacks to its origin; ``notes`` are remarks for the
+    user.
     """
 
     used: Mapping[str, str]
@@ -382,9 +384,9 @@ class CarriesKeyReport(Protocol):
 
 @runtime_checkable
 class StatesSettings(Protocol):
-    """A checkpoint importer that knows what the ``train.yaml`` of the bundle of its name has to be given to compose the
-    model of a checkpoint: ``medvlp import`` then describes the model beside its weights."""
+    """A checkpoint importer that knows the settings with which ``train.yaml`` of the bundle of its name composes the
+    model of a checkpoint, so that ``medvlp import`` can write the model's description."""
 
     def settings(self, state_dict: Mapping[str, Any]) -> "dict[str, Any]":
-        """id -> value, such as ``{"image_encoder::depth": 18}``; ids of other weights to read are set to None."""
+        """id -> value, such as ``{"image_encoder::depth": 18}``; ids of further weights to load are set to None."""
         ...

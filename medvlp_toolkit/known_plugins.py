@@ -12,6 +12,7 @@ KNOWN_PLUGINS: dict[str, dict[str, str]] = {
     "fusion_modules": {"entity_query_decoder": "medvlp-medklip", "knowledge_co_attention": "medvlp-arl"},
     "pretext_losses": {
         **dict.fromkeys(("entity_existence", "entity_position"), "medvlp-medklip"),
+        **dict.fromkeys(("clip", "siglip", "convirt", "gloria_local"), "medvlp-contrastive"),
         **dict.fromkeys(
             (
                 *("knowledge_alignment", "masked_language_modelling", "masked_image_modelling"),
@@ -19,6 +20,7 @@ KNOWN_PLUGINS: dict[str, dict[str, str]] = {
             ),
             "medvlp-arl",
         ),
+        "feature_contrast": "medvlp-kad",
     },
     "data_sources": dict.fromkeys(
         (
@@ -29,5 +31,9 @@ KNOWN_PLUGINS: dict[str, dict[str, str]] = {
         "medvlp-datasets",
     )
     | dict.fromkeys(("phantom", "phantom_questions"), "medvlp-phantom"),
-    "checkpoint_importers": {"medklip": "medvlp-medklip", **dict.fromkeys(("arl", "m3ae", "meter"), "medvlp-arl")},
+    "checkpoint_importers": {
+        "medklip": "medvlp-medklip",
+        "kad": "medvlp-kad",
+        **dict.fromkeys(("arl", "m3ae", "meter"), "medvlp-arl"),
+    },
 }

@@ -1,7 +1,7 @@
 """Old dotted paths: the current location of each module and name of the first layout. They work for one release.
 
 A module that no longer exists is found through :data:`MODULES`, a name that left its module through :data:`NAMES`.
-What went to a plugin's distribution is listed there, as entry points of the group
+Names that moved to a plugin's distribution are listed there, as entry points of the group
 ``medvlp_toolkit.moved_modules`` (old path -> new path). Using an old path raises a ``DeprecationWarning`` that names
 the new one, and ``medvlp verify`` reports it.
 """
@@ -121,7 +121,7 @@ MODULES: dict[str, str] = {
     "loaded_bundle": "inference.loaded_bundle",
 }
 
-#: Names that did not go where their module went, or are called otherwise: old path -> new path, within the core.
+#: Names that were renamed or moved apart from their module: old path -> new path, within the core.
 NAMES: dict[str, str] = {
     "engines.finetuning.FinetuningEvaluation": "evaluation.handler.FinetuningEvaluation",
     "engines.finetuning.FinetuningStep": "engines.finetuning_step.FinetuningStep",
@@ -157,7 +157,7 @@ def new_path(path: str) -> str | None:
 
 
 def _public(module: str, name: str) -> str:
-    """The path through the folder, where that exports the name; else through the module."""
+    """The path through the folder if it exports the name, else through the module."""
     folder = ".".join(module.split(".")[:2])
     if module.startswith(f"{_CORE}.") and folder != module:
         exported = getattr(import_module(folder), "__all__", ())
@@ -167,7 +167,7 @@ def _public(module: str, name: str) -> str:
 
 
 def _name_in(module: str, name: str) -> tuple[str, str] | None:
-    """Current module and name of an old module's name, where it moved apart from its module."""
+    """Current module and name of a name that moved apart from its module."""
     listed = NAMES.get(f"{module.removeprefix(_CORE + '.')}.{name}")
     if listed is not None:
         home, _, now = f"{_CORE}.{listed}".rpartition(".")
@@ -177,7 +177,7 @@ def _name_in(module: str, name: str) -> tuple[str, str] | None:
 
 
 def _module_of(module: str) -> str | None:
-    """Where an old module is now."""
+    """The current path of an old module."""
     own = MODULES.get(module.removeprefix(_CORE + ".")) if module.startswith(_CORE + ".") else None
     if own is not None:
         return f"{_CORE}.{own}"
@@ -193,7 +193,7 @@ def _of_plugins() -> dict[str, str]:
 
 
 def old_names(module: str) -> Callable[[str], Any]:
-    """A module's ``__getattr__`` for names that were there in the first layout."""
+    """A module's ``__getattr__`` for names that it had in the first layout."""
 
     def get(name: str) -> Any:
         home, now = _name_in(module, name) or (_module_of(module), name)
@@ -222,6 +222,6 @@ class _OldModules(MetaPathFinder, Loader):
 
 
 def answer_old_paths() -> None:
-    """Make imports of old paths work from now on in this process."""
+    """Enable imports of old paths in this process."""
     if not any(isinstance(finder, _OldModules) for finder in sys.meta_path):
         sys.meta_path.append(_OldModules())

@@ -5,8 +5,8 @@ from the installed distributions' entry points of the group ``medvlp_toolkit.<ki
 :meth:`Registry.register`. Attribute access loads a plugin, so that MONAI resolves
 ``_target_: medvlp_toolkit.encoders.resnet`` without knowing about registries.
 
-Every error here is a ``LookupError``: ``pydoc.locate``, on which MONAI's resolution stands,
-swallows ``AttributeError`` and would turn a misspelt name into "cannot locate class".
+Every error here is a ``LookupError``: ``pydoc.locate``, which MONAI uses to resolve targets, swallows
+``AttributeError`` and would turn a misspelt name into "cannot locate class".
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class PluginError(LookupError):
 
 
 class PluginNotFoundError(PluginError, KeyError):
-    """No installed distribution offers the name (also a ``KeyError``, so that ``Mapping.get`` returns its default)."""
+    """No installed distribution offers the name. It is also a ``KeyError``, so that ``Mapping.get`` works."""
 
-    def __str__(self) -> str:  # KeyError would show the message in quotes
+    def __str__(self) -> str:  # KeyError would quote the message
         return str(self.args[0])
 
 
@@ -120,9 +120,9 @@ def _scan() -> dict[str, list[PluginRef]]:
 
 
 def _offers(distribution: Distribution, seen: set[str]) -> Iterator[PluginRef]:
-    """The plugins of one distribution; of a second copy further down ``sys.path`` none: Python would not import it."""
+    """The plugins of one distribution; none for a second copy later on ``sys.path``, which Python does not import."""
     entry_points = [ep for ep in distribution.entry_points if ep.group.startswith(_GROUP)]
-    if not entry_points:  # before anything else is read: parsing every distribution's metadata is slow
+    if not entry_points:  # first of all, because parsing every distribution's metadata is slow
         return
     normalized = distribution.name.replace("_", "-").lower()
     if normalized in seen:
@@ -153,7 +153,7 @@ class Registry(Mapping[str, Any]):
         self.kind = kind
         self._registered: dict[str, PluginRef] = {}
 
-    # -- what there is ------------------------------------------------------------------------
+    # -- listing ------------------------------------------------------------------------------
 
     def refs(self) -> list[PluginRef]:
         """All plugins offered, including conflicting ones, sorted by name; imports nothing."""
@@ -175,13 +175,13 @@ class Registry(Mapping[str, Any]):
     def __repr__(self) -> str:
         return f"<registry of {self.kind}: {', '.join(self) or 'none installed'}>"
 
-    # -- getting one --------------------------------------------------------------------------
+    # -- lookup -------------------------------------------------------------------------------
 
     def ref(self, name: str) -> PluginRef:
         """Find a plugin by ``name`` or ``distribution:name`` without importing it.
 
         Raises:
-            PluginNotFoundError: when nothing offers the name; names the nearest and all others.
+            PluginNotFoundError: when no distribution offers the name; lists the nearest and all others.
             PluginConflictError: when two distributions offer the bare name.
         """
         distribution, _, bare = name.rpartition(":")
@@ -200,7 +200,7 @@ class Registry(Mapping[str, Any]):
         return self.ref(name).load()
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):  # queried by Python's own protocols (pickling, copying, inspection)
+        if name.startswith("_"):  # looked up by Python's own protocols (pickling, copying, inspection)
             raise AttributeError(name)
         return self[name]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-#: What a run of a bundle leaves in it; never part of a copy.
+#: Files that a run leaves in a bundle; never copied.
 _MADE_BY_RUNS = ("models", "eval", "runs", "output", "__pycache__")
 
 
@@ -25,10 +25,10 @@ class ShippedBundle:
 
 
 def bundles_folder() -> Path:
-    """The folder that holds the shipped bundles.
+    """The folder of the shipped bundles.
 
     Raises:
-        FileNotFoundError: when neither the installed package nor a checkout around it has one.
+        FileNotFoundError: when neither the installed package nor its checkout has one.
     """
     package = Path(__file__).parent
     for folder in (package / "bundles", package.parent / "bundles"):
@@ -49,7 +49,7 @@ def shipped_bundle(name: str) -> ShippedBundle:
     """The shipped bundle of a name.
 
     Raises:
-        ValueError: for an unknown name, with the nearest and all others.
+        ValueError: for an unknown name; lists the nearest and all others.
     """
     bundles = {bundle.name: bundle for bundle in shipped_bundles()}
     if name in bundles:
@@ -69,7 +69,7 @@ def copy_bundle(name: str, destination: Path, as_json: bool = False) -> list[Pat
 
     Raises:
         ValueError: for an unknown name.
-        FileExistsError: when ``destination`` is a file or a folder with something in it.
+        FileExistsError: when ``destination`` is a file or a folder that is not empty.
     """
     bundle = shipped_bundle(name)
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):

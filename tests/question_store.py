@@ -42,8 +42,9 @@ def question_store(folder: Path, **options: int) -> PackedStore:
     """The store of :func:`write_questions`, 32 pixels."""
     root = write_questions(folder / "source", **options)
     Prepare(
-        VqaMed2019Source(root), folder / "store", image_size=32, require_report=False, workers=0, progress=False
-    ).run()
+        VqaMed2019Source(root), folder / "store", image_size=32, fit="crop", require_report=False, workers=0,
+        progress=False,
+    ).run()  # fmt: skip
     return PackedStore.open(folder / "store")
 
 

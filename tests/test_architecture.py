@@ -17,7 +17,12 @@ from tests.architecture.uses import unused_definitions, unused_methods
 
 #: Folders and files of the core, from the bottom up: each imports only from layers beneath its own.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("version", "docstring", "known_plugins", "progress", "files", "hub", "shipped_bundles"),
+    ("terminal",),
+    (
+        *("version", "docstring", "known_plugins", "progress", "command_lines", "stop_signal", "files", "hub"),
+        "shipped_bundles",
+    ),
+    ("run_lines",),
     ("registry",),
     ("moved",),
     ("__init__",),

@@ -14,6 +14,6 @@ def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
 
     def absolute(found: re.Match[str]) -> str:
         path = posixpath.normpath(posixpath.join(here, found.group(1)))
-        return found.group(0) if path.startswith("docs/") else f"]({config.repo_url}/blob/main/{path})"
+        return found.group(0) if path.startswith("docs/") else f"]({config.extra['repository']}/blob/main/{path})"
 
     return _LINK.sub(absolute, markdown)

@@ -1,4 +1,4 @@
-"""``medvlp bundle``: the bundles that come with the toolkit."""
+"""``medvlp bundle``: the shipped bundles."""
 
 from __future__ import annotations
 

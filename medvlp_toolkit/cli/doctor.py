@@ -1,4 +1,4 @@
-"""``medvlp doctor``: checks that the installed packages fit together, and shows the hardware they run on."""
+"""``medvlp doctor``: checks that the installed packages are compatible, and shows the hardware."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from medvlp_toolkit.cli.output import console, print_json, progress_console
 from medvlp_toolkit.cli.plugin_options import read_value, split_pairs
 from medvlp_toolkit.cli.requirements import CheckedRequirement, check_python, check_requirements
 
-#: Imported together in one process: a set that does not fit fails here rather than in a training run.
+#: Imported together in one process, so that an incompatible set fails here and not in a training run.
 _STACK = ("torch", "monai", "ignite", "transformers")
 _MARKS = {True: "[green]✓[/]", False: "[red]✗[/]", None: "[yellow]?[/]"}
 
@@ -149,7 +149,7 @@ def _print(
     for problem in problems:
         out.print(f"[red]✗[/] {escape(problem)}", highlight=False, soft_wrap=True)
     if not problems:
-        out.print("[green]✓[/] everything fits")
+        out.print("[green]✓[/] no problem found")
 
 
 def _imports(stack: Outcome) -> list[str]:

@@ -1,4 +1,4 @@
-"""Commands report a user's mistake in a line or two on stderr; tracebacks are for bugs."""
+"""Reports a user's mistake as one or two lines on stderr; only bugs get a traceback."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Commands of `medvlp` from installed distributions: entry points of the group ``medvlp_toolkit.commands``.
 
-The name of the entry point is the command's; it leads to a function that Typer reads, or to a ``typer.Typer`` with
-commands of its own. A command that cannot be imported does not break the others: calling it reports why.
+The name of the entry point is the name of the command; its object is a function for Typer, or a ``typer.Typer`` with
+subcommands. A command that cannot be imported does not affect the others; calling it reports the reason.
 """
 
 from __future__ import annotations

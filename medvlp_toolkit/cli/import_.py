@@ -11,7 +11,7 @@ import typer
 def import_(
     name: Annotated[str, typer.Argument(help="A checkpoint importer, see `medvlp plugins checkpoint_importers`.")],
     checkpoint: Annotated[Path, typer.Argument(help="The published file (.pt, .pth or .safetensors).")],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where to, e.g. bundles/medklip/models.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Output folder, e.g. bundles/medklip/models.")],
     descriptions: Annotated[
         str | None,
         typer.Option(

@@ -13,11 +13,13 @@ from rich.table import Table
 
 from medvlp_toolkit.cli.output import console, print_json
 
+_STATED = ("present", "absent", "uncertain")
+
 
 def inspect(
     store: Annotated[Path, typer.Argument(metavar="STORE", help="Folder that `medvlp prepare` wrote.")],
     split: Annotated[str | None, typer.Option(help="Count the studies of one split only.")] = None,
-    examples: Annotated[int, typer.Option(min=1, help="With --out: how many studies to draw.")] = 12,
+    examples: Annotated[int, typer.Option(min=1, help="With --out: number of studies to draw.")] = 12,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Draw example studies into this folder.")] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Compare every file with its recorded SHA-256.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
@@ -82,12 +84,13 @@ def _print(summary: Mapping[str, Any], out: Console) -> None:
             highlight=False,
         )
     studies = summary["studies"]
-    _values_table(out, "label of the source", summary["labels"], summary["rows"], ("present", "absent", "uncertain"))
-    _values_table(out, "entity in the reports", summary["entities"], studies, ("present", "absent", "uncertain"))
-    _values_table(out, "position of present entities", summary["positions"], studies, ("studies", "findings"))
+    names = summary["names"]
+    _values_table(out, "label of the source", summary["labels"], summary["rows"], _STATED, names)
+    _values_table(out, "entity in the reports", summary["entities"], studies, _STATED, names)
+    _values_table(out, "position of present entities", summary["positions"], studies, ("studies", "findings"), names)
     silent = len(summary["entities"]) - sum(any(values.values()) for values in summary["entities"].values())
     if silent:
-        out.print(f"{silent} of {len(summary['entities'])} entities are in no report")
+        out.print(f"{silent} of {len(summary['entities'])} entities are not mentioned in any report")
 
 
 def _counts_table(out: Console, heading: str, counts: Mapping[str, int]) -> None:
@@ -103,9 +106,16 @@ def _counts_table(out: Console, heading: str, counts: Mapping[str, int]) -> None
 
 
 def _values_table(
-    out: Console, heading: str, rows: Mapping[str, Mapping[str, int]], studies: int, columns: Sequence[str]
+    out: Console,
+    heading: str,
+    rows: Mapping[str, Mapping[str, int]],
+    studies: int,
+    columns: Sequence[str],
+    names: Mapping[str, str],
 ) -> None:
     """Most frequent first; the share is that of the first column in all studies."""
+    from medvlp_toolkit.evaluation.results.names import readable
+
     shown = sorted((item for item in rows.items() if any(item[1].values())), key=lambda item: -item[1][columns[0]])
     if not shown:
         return
@@ -115,6 +125,7 @@ def _values_table(
         table.add_column(column, justify="right")
     for name, values in shown:
         share = 100 * values[columns[0]] / studies if studies else 0.0
-        table.add_row(escape(name), *(f"{values[column]:,}" for column in columns), f"{share:.1f}")
+        cells = (f"{values[column]:,}" for column in columns)
+        table.add_row(escape(readable(name, names)), *cells, f"{share:.1f}")
     out.print()
     out.print(table)

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-# stdout carries the result alone: what the called code prints goes to stderr, which is dropped.
+# stdout is reserved for the result: output of the called code goes to stderr, which is discarded.
 _CHILD = """
 import json, os, sys
 result = os.fdopen(os.dup(1), "w")
@@ -33,7 +33,7 @@ os._exit(0)
 
 @dataclass(frozen=True)
 class Outcome:
-    """``value`` after a JSON round trip, or ``error``: one sentence on why there is none."""
+    """``value`` after a JSON round trip, or ``error``: a one-sentence reason."""
 
     value: Any
     error: str
@@ -45,7 +45,7 @@ class Outcome:
 
 
 def call_isolated(target: str, *arguments: str, timeout: float = 120.0) -> Outcome:
-    """Call ``module:function`` with ``arguments`` in a fresh interpreter that has this one's ``sys.path``."""
+    """Call ``module:function`` with ``arguments`` in a new interpreter with the same ``sys.path``."""
     start = time.monotonic()
 
     def outcome(value: Any, error: str) -> Outcome:
@@ -60,11 +60,11 @@ def call_isolated(target: str, *arguments: str, timeout: float = 120.0) -> Outco
             timeout=timeout,
         )
     except subprocess.TimeoutExpired:
-        return outcome(None, f"did not answer within {timeout:g} s")
+        return outcome(None, f"gave no result within {timeout:g} s")
     if ran.returncode < 0:
-        return outcome(None, f"its process was ended by {signal.Signals(-ran.returncode).name}")
+        return outcome(None, f"its process was killed by {signal.Signals(-ran.returncode).name}")
     try:
         answer = json.loads(ran.stdout)
     except ValueError:
-        return outcome(None, f"its process ended with status {ran.returncode} and no answer")
+        return outcome(None, f"its process ended with status {ran.returncode} and no result")
     return outcome(answer.get("value"), " ".join(answer.get("error", "").split()))

@@ -24,9 +24,8 @@ from medvlp_toolkit.cli.verify import verify
 app = typer.Typer(
     name="medvlp",
     cls=Commands,
-    help="Medical vision-language pre-training: plugins, bundles and what is installed.",
+    help="Medical vision-language pre-training: plugins, bundles, data and evaluation.",
     no_args_is_help=True,
-    add_completion=False,
     # Python's own traceback: a prettier one shows local variables, and those may hold a patient's report.
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -11,9 +11,9 @@ from medvlp_toolkit.cli.plugins import known_kind
 
 
 def new(
-    name: Annotated[str, typer.Argument(help="Of the distribution, e.g. my-filter; the plugin is then my_filter.")],
-    kind: Annotated[str, typer.Option("--kind", help="What it is: report_filter, encoder, …, see `medvlp plugins`.")],
-    folder: Annotated[Path, typer.Option("--in", metavar="DIR", help="Where to create its folder.")] = Path(),
+    name: Annotated[str, typer.Argument(help="Distribution name, e.g. my-filter; the plugin is then my_filter.")],
+    kind: Annotated[str, typer.Option("--kind", help="Kind: report_filter, encoder, …, see `medvlp plugins`.")],
+    folder: Annotated[Path, typer.Option("--in", metavar="DIR", help="Folder to create the package in.")] = Path(),
 ) -> None:
     """Write a complete package with one plugin: entry point, YAML overlay, conformance test, README."""
     from medvlp_toolkit.scaffold.kinds import KINDS

@@ -1,4 +1,4 @@
-"""Output of the commands: tables for people, JSON for programs."""
+"""Output of the commands: tables, or JSON for programs."""
 
 from __future__ import annotations
 
@@ -8,19 +8,12 @@ from typing import Any
 import typer
 from rich.console import Console
 
-#: Width where the output is not a terminal: names in a pipe or a log must not be wrapped.
-_PLAIN_WIDTH = 200
-
-
-def console() -> Console:
-    """A console on stdout; wide if stdout is not a terminal."""
-    made = Console()
-    return made if made.is_terminal else Console(width=_PLAIN_WIDTH)
+from medvlp_toolkit.terminal import console as console
 
 
 def progress_console() -> Console:
     """A console on stderr, where progress does not mix with results."""
-    return Console(stderr=True)
+    return console(stderr=True)
 
 
 def print_json(value: Any) -> None:

@@ -55,15 +55,15 @@ def split_pairs(pairs: Iterable[str], option: str) -> dict[str, str]:
 def read_value(option: str, text: str) -> Any:
     """A value written as YAML; raises ValueError with ``option`` in it.
 
-    ``1e-4`` is a number, unlike in YAML 1.1. What begins with ``@``, ``$`` or ``%`` stays as it is: it means something
-    to MONAI, and mostly nothing to YAML.
+    ``1e-4`` is a number, unlike in YAML 1.1. A value that begins with ``@``, ``$`` or ``%`` is kept as text: it
+    has a meaning for MONAI, and usually none in YAML.
     """
     if text.startswith(("@", "$", "%")):
         return text
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
-        raise ValueError(f"{option}: not readable as YAML; quote what has ': ' or brackets in it") from None
+        raise ValueError(f"{option}: not valid YAML; quote values that contain ': ' or brackets") from None
     if isinstance(value, str) and "e" in value.lower():
         try:
             return float(value)
@@ -75,7 +75,7 @@ def read_value(option: str, text: str) -> Any:
 def _signature(plugin: Any) -> Mapping[str, inspect.Parameter]:
     try:
         return inspect.signature(plugin).parameters
-    except (TypeError, ValueError):  # a built-in: let it check its arguments itself
+    except (TypeError, ValueError):  # a built-in, which checks its arguments itself
         return {"options": inspect.Parameter("options", inspect.Parameter.VAR_KEYWORD)}
 
 
@@ -153,7 +153,7 @@ def _built(option: str, value: Any) -> Any:
     try:
         target = pkgutil.resolve_name(str(value["_target_"]))
     except (ImportError, AttributeError, ValueError):
-        raise ValueError(f"{option}: there is no {value['_target_']}") from None
+        raise ValueError(f"{option}: cannot find {value['_target_']}") from None
     try:
         inspect.signature(target).bind(**arguments)
     except TypeError as error:

@@ -1,4 +1,4 @@
-"""``medvlp plugins``: lists all installed plugins, and whether each can be imported."""
+"""``medvlp plugins``: lists all installed plugins and checks that each can be imported."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import medvlp_toolkit as mv
 from medvlp_toolkit.cli.isolated import Outcome, call_isolated
 from medvlp_toolkit.cli.output import console, print_json, progress_console
 
-#: Importing a plugin may load torch, monai and transformers: more at once would only fill the memory.
+#: Importing a plugin may load torch, monai and transformers; more processes would exhaust the memory.
 _MOST_AT_ONCE = 4
 
 
@@ -88,14 +88,14 @@ def _print_table(refs: list[mv.PluginRef], outcomes: dict[int, Outcome]) -> None
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in (*([""] if outcomes else []), "kind", "name", "distribution", "version", ""):
         table.add_column(heading, no_wrap=True)
-    notes: list[str] = []  # beneath the table: sentences do not fit a column
+    notes: list[str] = []  # below the table, because sentences do not fit a column
     for ref in refs:
         mark, conflict = [], ""
         outcome = outcomes.get(id(ref))
         if outcome is not None:
             mark = ["[green]✓[/]" if outcome.ok else "[red]✗[/]"]
         if outcome is not None and not outcome.ok:
-            # The registry's own errors name the plugin already.
+            # The registry's own errors already name the plugin.
             who = (
                 "" if outcome.error.startswith(ref.kind) else f"{ref.kind} plugin '{ref.name}' of {ref.distribution}: "
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import traceback
 from collections.abc import Sequence
@@ -15,6 +14,9 @@ import yaml
 from medvlp_toolkit.cli.output import progress_console
 from medvlp_toolkit.cli.plugin_options import read_value, split_pairs
 from medvlp_toolkit.errors import USER_ERROR, causes, user_message
+from medvlp_toolkit.verification.bundle import accepts_override, unknown_override
+from medvlp_toolkit.verification.composition import compose
+from medvlp_toolkit.verification.located_file import read_located
 
 #: Exit status when the store was not written: too much left out, a leak between splits, a full disk.
 FAILED = 1
@@ -84,14 +86,17 @@ def _run(files: list[str], pairs: dict[str, Any], options: dict[str, Any]) -> li
     with progress_console().status("loading MONAI"):
         from monai.bundle import ConfigWorkflow
     logging.basicConfig(format="%(message)s")
+    logging.getLogger("medvlp_toolkit.progress").setLevel(logging.INFO)  # the summary is printed, on standard output
     # It warns about files that a bundle need not have.
     logging.getLogger("monai.bundle.workflows").setLevel(logging.CRITICAL)
     workflow = ConfigWorkflow(config_file=files, logging_file=False, workflow_type="train")
     if options and not isinstance(workflow.parser.get(_SECTION), dict):
         named = ", ".join(f"--{key.rpartition(':')[2].replace('_', '-')}" for key in options)
         raise ValueError(f"{', '.join(files)}: no mapping `{_SECTION}` in it, which {named} would change")
+    composition = compose([read_located(Path(name), name) for name in files])
     for key, value in {**pairs, **options}.items():
-        _check_id(workflow.parser.get(), key, files)
+        if not accepts_override(composition, key):
+            raise ValueError(str(unknown_override(key, composition.ids(), files)))
         workflow.parser[key] = value
     workflow.initialize()
     results = workflow.run()
@@ -99,32 +104,11 @@ def _run(files: list[str], pairs: dict[str, Any], options: dict[str, Any]) -> li
     return list(results)
 
 
-def _check_id(config: dict[str, Any], key: str, files: Sequence[str]) -> None:
-    """Reject ids that are neither in the configuration nor an argument of something it builds: they are typos."""
-    *path, last = key.replace("#", "::").split("::")
-    parent: Any = config
-    for depth, name in enumerate([*path, last]):
-        final = depth == len(path)
-        if isinstance(parent, list) and name.isdigit() and int(name) < len(parent):
-            parent = parent[int(name)]
-        elif isinstance(parent, dict) and name in parent:
-            parent = parent[name]
-        elif not (final and isinstance(parent, dict) and "_target_" in parent):
-            there = [str(known) for known in parent] if isinstance(parent, dict) else []
-            near = difflib.get_close_matches(name, there, n=1)
-            hint = f"; did you mean '{'::'.join([*path[:depth], near[0]])}'?" if near else ""
-            raise ValueError(
-                f"--set {key}: no id '{'::'.join([*path, last][: depth + 1])}' in {', '.join(files)}{hint}"
-            )
-
-
 def _tell(summary: Any) -> None:
     from medvlp_toolkit.preparing.prepare import Summary
 
     if isinstance(summary, Summary):
         typer.echo(str(summary))
-        if summary.rejected:
-            typer.echo(f"what was left out, and why: {summary.store / 'rejected.csv'}")
 
 
 def _explain(error: Exception, files: Sequence[str]) -> tuple[str | None, int]:

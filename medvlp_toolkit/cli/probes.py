@@ -16,7 +16,7 @@ def load_plugin(kind: str, name: str) -> str:
 
 
 def import_modules(*names: str) -> dict[str, str]:
-    """Module name -> '' when it imports, else the reason. One after the other: incompatible sets fail here."""
+    """Module name -> '' if it can be imported, else the reason. In one process, so that incompatible sets fail."""
     outcome = {}
     for name in names:
         try:
@@ -28,7 +28,7 @@ def import_modules(*names: str) -> dict[str, str]:
 
 
 def accelerator() -> dict[str, Any]:
-    """Devices that torch sees, and whether each supports bfloat16 natively."""
+    """Devices available to torch, and whether each supports bfloat16 natively."""
     import torch
 
     devices = []
@@ -55,7 +55,7 @@ def accelerator() -> dict[str, Any]:
 
 
 def dicom_decoders() -> dict[str, list[str]]:
-    """Compressed transfer syntax -> the decoders that read a small picture in it (none: such files cannot be read)."""
+    """Compressed transfer syntax -> the decoders that read a sample of it (none: such files cannot be read)."""
     from medvlp_toolkit.images.syntax_samples import working_decoders
 
     return working_decoders()

@@ -16,7 +16,7 @@ from medvlp_toolkit.registry import CORE_DISTRIBUTION
 
 @dataclass(frozen=True)
 class CheckedRequirement:
-    """One package, the requirements on it and their sources, and the version (``installed`` '' when missing)."""
+    """A package, the requirements on it with their sources, and its version (``installed`` is '' if missing)."""
 
     package: str
     installed: str
@@ -28,7 +28,7 @@ class CheckedRequirement:
 
     @property
     def _unmet(self) -> list[str]:
-        """Distributions whose requirement the installed version does not meet."""
+        """Distributions whose requirement is not met by the installed version."""
         return [
             by
             for by, specifier in self.specifiers.items()
@@ -50,12 +50,12 @@ class CheckedRequirement:
 
     @property
     def fix(self) -> str:
-        if self.package == CORE_DISTRIBUTION:  # the plugins follow the toolkit, not the other way round
-            return f"pip install --upgrade {' '.join(self._unmet)}, or uninstall what has no version for this toolkit"
+        if self.package == CORE_DISTRIBUTION:  # plugins depend on the toolkit, not the reverse
+            return f"pip install --upgrade {' '.join(self._unmet)}, or uninstall plugins without a matching version"
         return f"pip install '{self.package}{self.required}'"
 
     def cells(self) -> tuple[str, str, str, str]:
-        """Of a table's row."""
+        """The cells of a table row."""
         by = ", ".join(self.specifiers) if len(self.specifiers) < 4 else f"{len(self.specifiers)} distributions"
         return self.package, self.installed or "missing", self.required or "any", by
 
@@ -86,13 +86,13 @@ def check_python() -> list[str]:
     version = platform.python_version()
     if SpecifierSet(required).contains(version, prereleases=True):
         return []
-    return [f"Python {version} runs here; {CORE_DISTRIBUTION} needs {required}. Fix: make an environment with one"]
+    return [f"this is Python {version}; {CORE_DISTRIBUTION} needs {required}. Fix: make an environment with one"]
 
 
 def _distributions() -> list[str]:
     offered = {
         ref.distribution for registry in mv.registries.values() for ref in registry.refs() if ref.version
-    }  # what was registered in this process has no distribution
+    }  # plugins registered in this process have no distribution
     return [CORE_DISTRIBUTION, *sorted(offered)]
 
 

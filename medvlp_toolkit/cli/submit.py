@@ -11,9 +11,9 @@ from typing import Annotated
 import typer
 
 _TIME = re.compile(r"(\d+-)?\d{1,2}:\d{2}(:\d{2})?")
-#: What a run notes of itself in its output folder (`medvlp_toolkit.weights.weights`, which would import torch).
+#: A run's record in its output folder; from `medvlp_toolkit.weights.weights`, not imported because it loads torch.
 TRAINING_NOTE = "training.json"
-#: Seconds before the time limit at which the training is signalled, so that it can save.
+#: Seconds before the time limit at which the training is signalled to save a checkpoint.
 _GRACE = 120
 
 
@@ -25,16 +25,14 @@ def submit(
     out: Annotated[Path, typer.Option(help="The batch file to write.")] = Path("train.sbatch"),
     name: Annotated[str, typer.Option(help="Name of the job.")] = "medvlp",
     nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
-    gpus: Annotated[int, typer.Option(min=0, help="GPUs of each, a process for each; 0 trains on the CPU.")] = 1,
-    cpus: Annotated[int, typer.Option(min=1, help="CPU cores of each process.")] = 8,
-    memory: Annotated[str, typer.Option(help="Memory of each machine.")] = "64G",
-    time: Annotated[
-        str, typer.Option(help="Longest time, as SLURM writes it: [days-]hours:minutes[:seconds].")
-    ] = "24:00:00",
+    gpus: Annotated[int, typer.Option(min=0, help="GPUs per machine, with one process each; 0 trains on the CPU.")] = 1,
+    cpus: Annotated[int, typer.Option(min=1, help="CPU cores per process.")] = 8,
+    memory: Annotated[str, typer.Option(help="Memory per machine.")] = "64G",
+    time: Annotated[str, typer.Option(help="Time limit in SLURM's form: [days-]hours:minutes[:seconds].")] = "24:00:00",
     partition: Annotated[str | None, typer.Option(help="Partition; the cluster's default if not given.")] = None,
     account: Annotated[str | None, typer.Option(help="Account.")] = None,
     before: Annotated[
-        list[str] | None, typer.Option(metavar="COMMAND", help="Shell command before, e.g. module load; repeatable.")
+        list[str] | None, typer.Option(metavar="COMMAND", help="Shell command to run first; repeatable.")
     ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="ID=VALUE", help="Override an id of the config; repeatable.")
@@ -95,7 +93,7 @@ def _directives(
         "account": account,
         "output": f"{name}-%j.log",
         "open-mode": "append",
-        "signal": f"TERM@{_GRACE}",  # to the processes, which save and end
+        "signal": f"TERM@{_GRACE}",  # to the processes, which save and exit
     }
     return [*(f"#SBATCH --{key}={value}" for key, value in given.items() if value is not None), "#SBATCH --requeue"]
 
@@ -109,6 +107,7 @@ def _command(configs: Sequence[str], pairs: dict[str, str], cpus: int) -> list[s
         'export MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)',
         "export MASTER_PORT=$((20000 + SLURM_JOB_ID % 20000))",
         f"export OMP_NUM_THREADS={cpus}",
+        'export PYTHONWARNINGS="ignore:parsing config_file:UserWarning"  # MONAI\'s; docs/python.md says it once',
         "",
         " \\\n  ".join(
             ["srun --kill-on-bad-exit=1 python -m monai.bundle run", f"--config_file {shlex.quote(files)}", *overrides]

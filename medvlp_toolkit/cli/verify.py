@@ -24,10 +24,10 @@ def verify(
         ),
     ] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An override, as a run would get it.")
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An override, as for a run.")
     ] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Reject what is not known to be harmless, and what nothing reads.")
+        bool, typer.Option("--strict", help="Also reject unknown expressions and ids that nothing reads.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of lines.")] = False,
 ) -> None:

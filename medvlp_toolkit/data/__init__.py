@@ -1,4 +1,4 @@
-"""Everything between a study and a training step: records, images, the packed store, its preparation, and batches."""
+"""Data between a study and a training step: records, report sections, the packed store, and batches."""
 
 import lazy_loader
 

@@ -17,7 +17,7 @@ Mask = NDArray[np.bool_]
 
 
 def box_mask(boxes: Sequence[AnyBox], size: tuple[int, int]) -> Mask:
-    """(height, width) pixels whose centre lies in at least one box.
+    """(height, width) mask of the pixels whose centre is in at least one box.
 
     For boxes on whole pixels of a larger image this is that image's mask resampled by nearest neighbour, as in
     MedKLIP's published grounding (1024 × 1024 to 224 × 224).
@@ -26,8 +26,8 @@ def box_mask(boxes: Sequence[AnyBox], size: tuple[int, int]) -> Mask:
     mask = np.zeros((height, width), bool)
     for box in boxes:
         x, y, w, h = corners(box)
-        # A centre (i + 0.5) / n lies in [x, x + w) for i from ceil(x n - 0.5) on. Rounding first: a fraction such
-        # as 100/1024 times 1024 may come out a hair above the pixel it stands for.
+        # A centre (i + 0.5) / n is in [x, x + w) for i >= ceil(x n - 0.5). Round first, because a fraction such as
+        # 100/1024 times 1024 may be slightly above the integer.
         left, right = (int(np.ceil(round(edge * width - 0.5, 6))) for edge in (x, x + w))
         top, bottom = (int(np.ceil(round(edge * height - 0.5, 6))) for edge in (y, y + h))
         mask[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)] = True
@@ -35,7 +35,7 @@ def box_mask(boxes: Sequence[AnyBox], size: tuple[int, int]) -> Mask:
 
 
 def bounding_boxes(mask: Mask) -> list[AnyBox]:
-    """The bounding box of a mask (height, width), in fractions of the image; none for an empty one."""
+    """The bounding box of a mask (height, width), in fractions of the image; empty for an empty mask."""
     if not mask.any():
         return []
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
@@ -45,7 +45,7 @@ def bounding_boxes(mask: Mask) -> list[AnyBox]:
 
 
 def corners(box: AnyBox) -> tuple[float, float, float, float]:
-    """(x, y, width, height) of a box; raises ValueError for one that is not in fractions of the image."""
+    """(x, y, width, height) of a box; raises ValueError if it is not in fractions of the image."""
     x, y, width, height = (box.x, box.y, box.width, box.height) if isinstance(box, Box) else box
     if width < 0 or height < 0 or max(abs(x), abs(y), width, height) > 2:
         raise ValueError(

@@ -11,19 +11,19 @@ _TEMPLATE_FIELDS = ("id", "name", "definition")
 
 
 class ConceptSource:
-    """What recipes need from the source of their entities, beyond the contract: ordered ids, and texts to embed.
+    """A knowledge source with ordered ids and texts to embed, which recipes need beyond the contract.
 
-    A subclass gives ``concepts``, and ``triples`` where it has some.
+    A subclass defines ``concepts``, and ``triples`` if it has any.
     """
 
     @property
     def concepts(self) -> Sequence[Concept]:
-        """The concepts, in an order that does not change."""
+        """The concepts, in a fixed order."""
         raise NotImplementedError
 
     @property
     def triples(self) -> Sequence[Triple]:
-        """Relations among the concepts; none unless a subclass gives some."""
+        """Relations among the concepts; none by default."""
         return ()
 
     @property
@@ -38,7 +38,7 @@ class ConceptSource:
         underscores of the ids: ``"It is located at {id}"``.
 
         Raises:
-            ValueError: for a template with no field, or with others than these.
+            ValueError: for a template without a field, or with an unknown one.
         """
         try:
             used = [name for _, name, _, _ in Formatter().parse(template) if name is not None]

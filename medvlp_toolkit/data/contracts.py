@@ -1,6 +1,6 @@
-"""Contracts of the plugin kinds that data preparation uses, and the optional protocols beside them.
+"""Contracts of the plugin kinds for data preparation, and their optional protocols.
 
-:mod:`medvlp_toolkit.interfaces` offers them with those of the model's parts.
+:mod:`medvlp_toolkit.interfaces` exports them together with those of the model's parts.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class ReportFilter(Protocol):
 
 @runtime_checkable
 class KnowledgeSource(Protocol):
-    """Concepts with names and definitions, and the triples among them (may be none)."""
+    """Concepts with names and definitions, and the triples among them (possibly none)."""
 
     @property
     def concepts(self) -> Sequence[Concept]: ...
@@ -43,23 +43,30 @@ class KnowledgeSource(Protocol):
 
 @runtime_checkable
 class DataSource(Protocol):
-    """Images of one data set, each with what is known of its study: records of one id are the images of one study.
+    """The images of a data set, each with its study's data; records with one id are images of the same study.
 
-    A source may also be one that :class:`ReadsImages`, :class:`ReadsMasks` or :class:`RejectsRecords`.
+    A source may also implement :class:`ReadsImages`, :class:`ReadsMasks` or :class:`RejectsRecords`.
     """
 
     def __iter__(self) -> Iterator[Study]: ...
 
 
-# -- what a plugin may offer beyond its contract ---------------------------------------------------
+# -- optional capabilities -------------------------------------------------------------------------
+
+
+@runtime_checkable
+class ReadsSections(Protocol):
+    """A report filter that reads these sections of a report; a store keeps the same, unless it is set otherwise."""
+
+    sections: Sequence[str]
 
 
 @runtime_checkable
 class Fingerprinted(Protocol):
-    """A data source or report filter that states which settings change its result.
+    """A data source or report filter that declares the settings that determine its result.
 
-    ``fingerprint`` is plain data (JSON). A store keeps it, and is not continued or taken for complete with another one.
-    Of a plugin without it the public attributes are kept.
+    ``fingerprint`` is plain data (JSON). It is saved in the store, which is not resumed or reused with another one. For
+    a plugin without it, the public attributes are saved.
     """
 
     @property
@@ -68,7 +75,7 @@ class Fingerprinted(Protocol):
 
 @runtime_checkable
 class ReadsImages(Protocol):
-    """A data source that provides pixels itself instead of image files."""
+    """A data source that provides pixels instead of image files."""
 
     def read_image(self, study: Study) -> NDArray[Any]:
         """(C, H, W) uint8, or (C, D, H, W) int16 volumes, of 1 or 3 channels."""
@@ -86,7 +93,7 @@ class ReadsMasks(Protocol):
 
 @runtime_checkable
 class RejectsRecords(Protocol):
-    """A data source that rejects records itself: those of its latest pass are in ``rejected``."""
+    """A data source that rejects records itself; ``rejected`` has those of its latest pass."""
 
     @property
     def rejected(self) -> Sequence[Rejected]: ...
@@ -94,21 +101,21 @@ class RejectsRecords(Protocol):
 
 @runtime_checkable
 class CountsMissing(Protocol):
-    """A report filter that looks findings up by the report's id: ``missing`` counts the unknown reports."""
+    """A report filter that looks up findings by report id; ``missing`` counts unknown reports."""
 
     missing: int
 
 
 @runtime_checkable
 class Tallying(Protocol):
-    """A report filter that counts what its user should know of. Descriptions hold no text of a report.
+    """A report filter that keeps counts for its user. Descriptions contain no report text.
 
-    ``rate_of``, where it has one, names the count whose rate is of interest ("requests"); ``take_tally`` of such a
-    filter may be called by another thread.
+    ``rate_of``, if present, names the count whose rate is displayed ("requests"); ``take_tally`` of such a filter may
+    be called from another thread.
     """
 
     def take_tally(self) -> Counter[str]:
-        """What happened since the last call, description → how often; a copy in another process begins empty."""
+        """Counts since the last call, by description; a copy in another process starts with none."""
 
 
 @runtime_checkable
@@ -116,12 +123,12 @@ class LanguageAware(Protocol):
     """A report filter that does not read every language."""
 
     def foreign(self, report: Report) -> str | None:
-        """The name of the language that a report is not read for, or None."""
+        """The name of the report's language if it is not read, else None."""
 
 
 @runtime_checkable
 class Batched(Protocol):
-    """A report filter that says how many reports are best given to it at once."""
+    """A report filter that states the best number of reports per call."""
 
     @property
     def batch_size(self) -> int: ...
@@ -129,18 +136,18 @@ class Batched(Protocol):
 
 @runtime_checkable
 class StartsWithin(Protocol):
-    """A sampler that can begin a pass at a later study, so that training resumes within an epoch."""
+    """A sampler that can start a pass at a later study, for resuming within an epoch."""
 
     def start_at(self, study: int) -> None:
-        """Begin the next pass, and only that, at this study of the rank's share."""
+        """Start only the next pass at this study of the rank's share."""
         ...
 
 
 def image_reader(source: object) -> Callable[[Study], NDArray[Any]] | None:
-    """How a data source reads its pixels itself; None where its images are files."""
+    """A data source's own reader of pixels; None if its images are files."""
     return source.read_image if isinstance(source, ReadsImages) else None
 
 
 def mask_reader(source: object) -> Callable[[Study], NDArray[np.uint8] | None] | None:
-    """How a data source reads annotated regions; None where it has none."""
+    """A data source's reader of annotated regions; None if it has none."""
     return source.read_mask if isinstance(source, ReadsMasks) else None

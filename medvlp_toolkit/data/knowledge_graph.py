@@ -14,27 +14,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 FORMAT_VERSION = "1"
-#: Name of the metadata's entry, a JSON document.
+#: Name of the metadata entry, a JSON document.
 METADATA = "knowledge_graph"
 TENSORS = ("edge_index", "relations", "entity_embeddings")
 
 
 class GraphError(ValueError):
-    """A file is not a knowledge graph, or not the required one; the message says how to fix it."""
+    """A file is not a knowledge graph, or not the required one; the message gives the fix."""
 
 
 @dataclass(frozen=True)
 class KnowledgeGraph:
-    """N entities, E triples among them, and a vector per entity. Entity n is row n of the embeddings.
+    """N entities, E triples among them, and an embedding per entity. Entity n is row n of the embeddings.
 
     Attributes:
         edge_index: (2, E) int64, row 0 the heads, row 1 the tails, in the order of the triples.
-        relations: (E,) int64, which of ``relation_names`` each triple is.
+        relations: (E,) int64, index in ``relation_names`` of each triple.
         entity_embeddings: (N, D) float32.
-        entity_ids: (N,) ids in the knowledge source, as the entity linker gives them.
-        entity_names: (N,) for people.
+        entity_ids: (N,) ids in the knowledge source, as returned by the entity linker.
+        entity_names: (N,) readable names.
         relation_names: in the order of their ids.
-        source: what it was made of: knowledge source and store with their hashes, threshold, settings.
+        source: provenance: knowledge source and store with their hashes, threshold, settings.
     """
 
     edge_index: NDArray[np.int64]
@@ -104,13 +104,13 @@ class KnowledgeGraph:
         )
 
     def write(self, path: Path | str) -> Path:
-        """Write the file; it appears whole or not at all, the same bytes for the same graph."""
+        """Write the file atomically, with the same bytes for the same graph."""
         from safetensors.numpy import save_file
 
         file = Path(path)
         file.parent.mkdir(parents=True, exist_ok=True)
         temporary = file.with_name(file.name + ".tmp")
-        # One entry: safetensors writes several in any order, and the same graph must give the same bytes.
+        # A single entry, because safetensors writes several in arbitrary order, and the bytes must be reproducible.
         texts = {
             "format": FORMAT_VERSION,
             "sha256": self.fingerprint,
@@ -125,18 +125,18 @@ class KnowledgeGraph:
         return file
 
     def summary(self) -> str:
-        """A line for people."""
+        """A one-line summary."""
         relations = len(self.relation_names)
         return f"{len(self)} entities, {len(self.relations)} triples of {relations} relations, width {self.width}"
 
     @property
     def width(self) -> int:
-        """D, of the embeddings."""
+        """D, the width of the embeddings."""
         return int(self.entity_embeddings.shape[1])
 
     @cached_property
     def index(self) -> Mapping[str, int]:
-        """Entity id of the knowledge source -> number in the graph."""
+        """Entity id of the knowledge source -> index in the graph."""
         return {name: number for number, name in enumerate(self.entity_ids)}
 
     @cached_property

@@ -1,7 +1,7 @@
 """The records exchanged between data sources, report filters and knowledge sources.
 
-Plain dataclasses without torch, so that everything from a raw report to its findings runs
-without loading the deep-learning stack.
+Plain dataclasses without torch: everything from a raw report to its findings runs without loading the deep-learning
+stack.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Presence(StrEnum):
 
 
 class SectionSpan(NamedTuple):
-    """Where one section stands in a report's text; ``amends``: it corrects what other sections say."""
+    """The span of a section in a report's text; ``amends``: it corrects other sections."""
 
     name: str
     start: int
@@ -34,8 +34,8 @@ class Report:
     """A free-text report.
 
     ``sections`` maps lower-case section names (``findings``, ``impression``, ``indication``,
-    ``comparison``, …) to their text; it is empty when the text was not split. ``spans`` says where in
-    ``text`` they stand, in its order, as often as a name occurs; empty where nobody noted it.
+    ``comparison``, …) to their text; it is empty if the text was not split. ``spans`` gives their
+    positions in ``text``, in order, including repeated names; empty if unknown.
     """
 
     id: str
@@ -49,7 +49,7 @@ class Finding:
     """One statement of a report about one entity.
 
     ``entity`` and ``position`` are ids that the filter declares in ``filter.entities`` and
-    ``filter.positions``; ``position`` is None where the report names none. ``presence`` is None
+    ``filter.positions``; ``position`` is None if the report names none. ``presence`` is None
     for a linker that only finds mentions. ``span`` is ``(start, end)`` in characters of
     ``Report.text``.
     """
@@ -96,9 +96,9 @@ class Box:
 class Question:
     """A question about an image, with its answer.
 
-    ``category`` is what the data set calls the question's kind (modality, organ, …); ``answer_type`` is
-    ``open`` or ``closed`` if the data set states it; ``split`` differs from the image's where the data set
-    splits questions rather than images.
+    ``category`` is the data set's name for the kind of question (modality, organ, …); ``answer_type`` is ``open`` or
+    ``closed`` if the data set states it; ``split`` may differ from the image's if the data set splits questions rather
+    than images.
     """
 
     id: str
@@ -111,14 +111,14 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """One image with what is known about the study it belongs to.
+    """One image with the data of its study.
 
     Records of one ``id`` are the images of one study: they share patient, report and findings, and differ in
     ``image``, in ``metadata["view"]`` and in ``image_id``. ``image_id`` None is the study's id for its first image
-    and gets a number behind it for others.
+    and gets a number appended for others.
 
-    ``labels`` maps a label to 1 (present), 0 (absent) or -1 (uncertain) where the source carries
-    annotations of its own. ``metadata`` holds columns worth keeping for subgroup tables
+    ``labels`` maps a label to 1 (present), 0 (absent) or -1 (uncertain) if the source has
+    annotations of its own. ``metadata`` has further columns, for example for subgroup tables
     (``sex``, ``age``, ``view`` …).
     """
 

@@ -1,4 +1,4 @@
-"""Finding the sections in a report's text, by the headings of `medvlp_toolkit.data.headings`."""
+"""Splits a report's text into sections at the headings of `medvlp_toolkit.data.headings`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import NamedTuple
 from medvlp_toolkit.data.headings import LONGEST_TITLE, Headings, normalised, shipped_headings
 
 UNLABELLED = "unlabelled"
-"""Name of text that stands under no heading."""
+"""Name of text without a heading."""
 
-# Sections that say why and how; a paragraph break ends them, because in many reports without a
+# Sections about reason and technique; a paragraph break ends them, because in many reports without a
 # findings heading the text itself is the paragraph after them.
 ABOUT_THE_EXAMINATION = frozenset(
     ["indication", "history", "comparison", "technique", "examination", "date", "notification", "wet_read"]
@@ -25,7 +25,7 @@ _SENTENCE_ENDS = tuple(".!?;:)]_|")
 _SENTENCE_END = re.compile(r"[.!?](?=\s|\Z)")
 _PARAGRAPH_BREAK = re.compile(r"\n[ \t\r]*\n")
 _COMPLETE_LINE = re.compile(r"[.!?][ \t\r]*\n")
-# What exports write for a line break; each is replaced by as many characters, so that places in the text hold.
+# Line breaks of exports; each is replaced by the same number of characters, so that offsets stay valid.
 _WRITTEN_BREAK = re.compile(
     r"\\r\\n|\\n|\\\.br\\|\\X0[AD]\\|<br\s{0,3}/?>|\r\n?|[\x0b\x0c\x85\u2028\u2029]", re.IGNORECASE
 )
@@ -34,9 +34,9 @@ _ODD_BREAK = re.compile(r"[\\<\r\x0b\x0c\x85\u2028\u2029]")
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One section: its name, and ``text`` as it stands at ``start`` in the report.
+    """One section: its name, and its ``text``, which begins at ``start`` in the report.
 
-    ``amends``: it is part of an addendum, and where it contradicts another section, it counts.
+    ``amends``: it is part of an addendum and takes precedence over contradicting sections.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Section:
 
 
 class _Heading(NamedTuple):
-    """A heading from ``start``; its section's text begins at ``end``. ``banner`` is what a banner line opens."""
+    """A heading from ``start`` to ``end``, where its section's text begins. ``banner``: the part opened by a banner."""
 
     name: str
     start: int
@@ -60,20 +60,20 @@ class _Heading(NamedTuple):
 
 
 def plain_breaks(text: str) -> str:
-    """The text with every kind of line break as ``\\n``, also ``\\\\n`` and ``<br>``; as long as before."""
+    """The text with every kind of line break as ``\\n``, also ``\\\\n`` and ``<br>``; its length is unchanged."""
     if _ODD_BREAK.search(text) is None:
         return text
     return _WRITTEN_BREAK.sub(lambda match: " " * (len(match[0]) - 1) + "\n", text)
 
 
 def split_sections(text: str, headings: Headings | None = None) -> list[Section]:
-    """The sections of a report's text in order, without empty ones.
+    """The non-empty sections of a report's text, in order.
 
     A heading is one of the usual names before a colon or a dash, at the start of a line or after a sentence
     ("Findings", "Impression" and the like, capitalised, anywhere in a line); or such a name alone on its line.
     Names are unified: CONCLUSION is ``impression``, REASON FOR EXAM is ``indication``. An examination's title
-    ("CHEST, TWO VIEWS:") begins ``findings``, and so does the label of an item ("LUNGS:") where the examination was
-    described before. Text under no heading is ``unlabelled``.
+    ("CHEST, TWO VIEWS:") begins ``findings``, and so does the label of an item ("LUNGS:") after a description
+    of the examination. Text without a heading is ``unlabelled``.
     """
     headings = headings or shipped_headings()
     plain = plain_breaks(text)
@@ -98,7 +98,7 @@ def _lines(text: str) -> list[str]:
 
 
 def _pieces(text: str, headings: list[_Heading]) -> list[tuple[str, int, int]]:
-    """(name, start, end) of what stands between headings."""
+    """(name, start, end) of the text between headings."""
     if not headings:
         return [(UNLABELLED, 0, len(text))]
     ends = [heading.start for heading in headings[1:]] + [len(text)]
@@ -122,7 +122,7 @@ def _pieces(text: str, headings: list[_Heading]) -> list[tuple[str, int, int]]:
 
 
 def _without_heading(pieces: list[tuple[str, int, int]], text: str) -> list[tuple[str, int, int]]:
-    """Of a report that only speaks about the examination: what follows the first complete line of its last section."""
+    """For a report with sections about the examination only: the text after the first full line of the last one."""
     name, start, end = pieces[-1]
     content = end - len(text[start:end].lstrip())
     gap = _COMPLETE_LINE.search(text, content, end)
@@ -132,7 +132,7 @@ def _without_heading(pieces: list[tuple[str, int, int]], text: str) -> list[tupl
 
 
 def _filled(pieces: Iterable[tuple[str, int, int]], text: str) -> Iterator[tuple[str, int, int]]:
-    """The pieces that have text, without the space and decoration around it."""
+    """The non-empty pieces, stripped of surrounding space and decoration."""
     for name, start, end in pieces:
         body = text[start:end]
         stripped = body.lstrip()
@@ -145,7 +145,7 @@ def _filled(pieces: Iterable[tuple[str, int, int]], text: str) -> Iterator[tuple
 
 
 def _superseded(headings: list[_Heading]) -> list[_Heading]:
-    """The headings, those of a preliminary report as ``wet_read`` where a final one follows."""
+    """The headings, those of a preliminary report as ``wet_read`` if a final report follows."""
     last = max((index for index, heading in enumerate(headings) if heading.banner == "report"), default=-1)
     found, preliminary = [], False
     for index, heading in enumerate(headings):
@@ -156,10 +156,10 @@ def _superseded(headings: list[_Heading]) -> list[_Heading]:
 
 
 def _amended(headings: list[_Heading], end: int, first_read: int) -> list[tuple[int, int]]:
-    """Where addenda stand, the last first and apart; ``first_read`` is where findings or an impression begin.
+    """The spans of addenda, the last first; ``first_read`` is the start of findings or impression.
 
-    An addendum reaches to the line that opens the report proper; to the end of the text where findings or an
-    impression stand before it; else to the next heading.
+    An addendum extends to the line that opens the report proper, or to the end of the text if findings or an impression
+    precede it, or else to the next heading.
     """
     found: list[tuple[int, int]] = []
     report, following = end, end  # the next line that opens the report proper, the next heading
@@ -201,14 +201,14 @@ def _found_headings(text: str, headings: Headings) -> list[_Heading]:
 
 
 def _as_findings(line: _Heading) -> _Heading:
-    """The label of an item alone on its line stays part of the findings that it begins."""
+    """The label of an item alone on its line is part of the findings that it begins."""
     return _Heading("findings", line.start, line.start) if line.name == "item" else line
 
 
 def _heading_lines(text: str, headings: Headings) -> Iterator[_Heading]:
-    """Headings, titles and banners that stand alone on a line."""
+    """Headings, titles and banners alone on a line."""
     start = 0
-    complete = True  # a sentence may begin here: the line before is empty or ends one
+    complete = True  # a sentence may begin here: the previous line is empty or ends one
     lower_case = text.islower()
     longest = max(headings.longest, LONGEST_TITLE) + 20
     while start <= len(text):
@@ -242,7 +242,7 @@ def _heading_lines(text: str, headings: Headings) -> Iterator[_Heading]:
 def _heading_before(
     text: str, delimiter: re.Match[str], current: str | None, headings: Headings, lower_case: bool
 ) -> _Heading | None:
-    """The heading that ends at a delimiter, if what stands before it is one; ``current`` is the section before."""
+    """The heading that ends at a delimiter, if there is one; ``current`` is the section before it."""
     mark, end = delimiter.start(), delimiter.end()
     dash = text[mark] != ":"
     window_start = max(0, mark - max(headings.longest, LONGEST_TITLE) - 8)
@@ -277,7 +277,7 @@ def _heading_before(
                 return _Heading("findings", start, start)
             continue
         assert name is not None
-        # Where the examination is being described, the next heading may follow without a full stop.
+        # In a description of the examination, the next heading may follow without a full stop.
         expected = name in ABOUT_THE_EXAMINATION and current in ABOUT_THE_EXAMINATION
         unmistakable = key in headings.unmistakable and (name not in ABOUT_THE_EXAMINATION or expected)
         capital = heading[0].isupper() or lower_case

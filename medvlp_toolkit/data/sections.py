@@ -1,4 +1,4 @@
-"""The sections of a radiology report: choosing those a recipe reads.
+"""The sections of a radiology report, and the selection of those that a recipe reads.
 
 Reads MIMIC-CXR's text ("FINAL REPORT", "INDICATION:", "FINDINGS:", "IMPRESSION:", and reports that
 are one paragraph after the indication), Open-i's XML (``AbstractText`` with a ``Label``) and plain
@@ -28,11 +28,11 @@ __all__ = [
 ]
 
 DEFAULT_SECTIONS = ("findings", "impression", "addendum")
-"""Sections that are read where nothing else is said."""
+"""Sections that are read by default."""
 
 
 def sections_by_name(sections: Iterable[Section]) -> dict[str, str]:
-    """``{name: text}``, as ``Report.sections`` holds it; sections of one name are joined by a line break."""
+    """``{name: text}``, as in ``Report.sections``; sections with the same name are joined by a line break."""
     joined: dict[str, str] = {}
     for section in sections:
         before = joined.get(section.name)
@@ -41,7 +41,7 @@ def sections_by_name(sections: Iterable[Section]) -> dict[str, str]:
 
 
 def with_sections(report: Report, headings: Headings | None = None) -> Report:
-    """The report with ``sections`` filled in from its text, where they are not given."""
+    """The report with ``sections`` filled from its text if they are not given."""
     if report.sections:
         return report
     sections = split_sections(report.text, headings or shipped_headings())
@@ -51,14 +51,14 @@ def with_sections(report: Report, headings: Headings | None = None) -> Report:
 def read_sections(
     report: Report, names: Sequence[str] = DEFAULT_SECTIONS, headings: Headings | None = None
 ) -> list[Section]:
-    """The chosen sections of a report, in the order of its text: what filters read, and what a store keeps.
+    """The selected sections of a report in the order of its text, for filters and for the store.
 
-    With ``findings`` goes text under no heading: all of it in a report without findings (in MIMIC-CXR often the
-    paragraph after the indication), else what follows the first chosen section. Where a report has none of them, the
-    fallback is its text under no heading, then everything that does not speak about the examination itself, then a
-    preliminary reading, then nothing. Sections given in ``report.sections`` are used as they are; those whose
-    text is not part of ``report.text`` are left out, because a span could not refer to them (where
-    ``report.text`` is empty they all count, each starting at 0).
+    ``findings`` includes text without a heading: all of it in a report without findings (in MIMIC-CXR often the
+    paragraph after the indication), else the part after the first selected section. If a report has none of the
+    selected sections, the fallback is its text without a heading, then everything that is not about the examination
+    itself, then a preliminary reading, then nothing. Sections in ``report.sections`` are used unchanged, except that
+    those whose text is not part of ``report.text`` are left out, because spans could not refer to them (if
+    ``report.text`` is empty, all are used, each starting at 0).
     """
     sections = (
         _given_sections(report) if report.sections else split_sections(report.text, headings or shipped_headings())
@@ -75,16 +75,16 @@ def read_sections(
 def select_sections(
     report: Report, names: Sequence[str] = DEFAULT_SECTIONS, headings: Headings | None = None
 ) -> list[tuple[int, str]]:
-    """``(start, text)`` of the sections that `read_sections` gives."""
+    """``(start, text)`` of the sections that `read_sections` returns."""
     return [(section.start, section.text) for section in read_sections(report, names, headings)]
 
 
 def cut_to_sections(
     report: Report, names: Sequence[str] = DEFAULT_SECTIONS, headings: Headings | None = None
 ) -> Report:
-    """The report cut to what `read_sections` gives, one section a line; read again, it gives the same sections.
+    """The report reduced to the result of `read_sections`, one section per line; idempotent.
 
-    No name: the report as it is.
+    Without names, the report is unchanged.
     """
     if not names:
         return report
@@ -100,8 +100,8 @@ def cut_to_sections(
 def report_from_open_i(xml: bytes | str) -> Report:
     """The report in one of Open-i's XML files; its id is the ``uId`` ("CXR1").
 
-    ``text`` holds the labelled parts one a line ("FINDINGS: …"), ``sections`` the same by name.
-    Raises ValueError where it is no XML or has no ``uId``.
+    ``text`` has the labelled parts, one per line ("FINDINGS: …"), ``sections`` the same by name.
+    Raises ValueError if it is not XML or has no ``uId``.
     """
     try:
         root = ElementTree.fromstring(xml)
@@ -131,7 +131,7 @@ def _chosen(sections: Sequence[Section], names: Sequence[str]) -> list[Section]:
     named = [section for section in sections if section.name in names]
     if "findings" not in names or not named:
         return named
-    # Before findings of its own, text under no heading belongs to what was asked.
+    # Text without a heading before the findings belongs to the indication.
     start = named[0].start if any(section.name == "findings" for section in named) else -1
     return [s for s in sections if s.name in names or (s.name == UNLABELLED and s.start > start)]
 
@@ -158,7 +158,7 @@ def _given_sections(report: Report) -> list[Section]:
 
 
 def _pieces(name: str, body: str, text: str) -> list[Section]:
-    """The parts of a section that was joined from several: its lines as they stand in the text."""
+    """The parts of a section joined from several: its lines, as in the text."""
     found: list[Section] = []
     position = 0
     for line in map(str.strip, body.split("\n")):

@@ -1,6 +1,6 @@
-"""What a report filter says of its own work: reports it does not know or read, answers it dropped, requests it makes.
+"""A report filter's counts of its own work: unknown or unread reports, dropped answers, requests.
 
-The counts are shown at the end of a run; a count that has a rate is shown beside the progress bar too.
+The counts are shown at the end of a run; a count with a rate is also shown in the progress bar.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from medvlp_toolkit.data.contracts import CountsMissing, Tallying
 
 
 class RunningTally:
-    """The counts of one run, taken from a filter as it goes and from the copies in other processes."""
+    """The counts of one run, collected from a filter during the run and from its copies in other processes."""
 
     def __init__(self, report_filter: Any) -> None:
         self._report_filter = report_filter
@@ -26,18 +26,18 @@ class RunningTally:
         self.counts: Counter[str] = Counter()
 
     def take(self) -> None:
-        """Add what the filter in this process has counted since the last time."""
+        """Add the counts since the last call of the filter in this process."""
         if self._tallying is not None:
             with self._lock:
                 self.counts.update(self._tallying.take_tally())
 
     def add(self, counts: Mapping[str, int]) -> None:
-        """Add what a copy in another process has counted."""
+        """Add the counts of a copy in another process."""
         with self._lock:
             self.counts.update(counts)
 
     def rate(self) -> str:
-        """ "12.0 requests/s", or nothing for a filter without a rate."""
+        """ "12.0 requests/s", or an empty text for a filter without a rate."""
         if self._rate_of is None:
             return ""
         self.take()
@@ -45,7 +45,7 @@ class RunningTally:
         return f"{self.counts[self._rate_of] / seconds:,.1f} {self._rate_of}/s"
 
     def lines(self) -> list[str]:
-        """One line a description, in the order they were first counted."""
+        """One line per description, in the order of first occurrence."""
         self.take()
         if self._tallying is None and isinstance(self._report_filter, CountsMissing):
             self.counts["unknown to the filter"] = self._report_filter.missing

@@ -1,4 +1,4 @@
-"""Which images of a study are taken: a study has one report and one to several images."""
+"""Selection of a study's images; a study has one report and one or more images."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ def is_frontal(view: str | None) -> bool:
 
 
 def chosen_images(study_ids: Sequence[str], views: Sequence[str | None] | None, chosen: Views) -> NDArray[np.intp]:
-    """Places of the images to take, in order.
+    """Indices of the images to use, in order.
 
     Args:
         study_ids: of each image.
-        views: of each image, None where unknown; None where no image has one.
+        views: of each image, None if unknown; None if no image has one.
         chosen: see :data:`Views`. Images of unknown view are not frontal.
 
     Raises:
-        ValueError: when frontal images are asked for and no image has a view.
+        ValueError: when frontal images are requested and no image has a view.
     """
     if chosen == "first":
         places: dict[str, int] = {}
@@ -48,6 +48,6 @@ def chosen_images(study_ids: Sequence[str], views: Sequence[str | None] | None, 
         return np.array(list(places.values()), dtype=np.intp)
     if chosen == "frontal":
         if views is None or not any(views):
-            raise ValueError("frontal views are asked for and no image says its view; add a column view, or views: all")
+            raise ValueError("views: frontal is set, but no image has a view; add a column view, or set views: all")
         return np.array([place for place, view in enumerate(views) if is_frontal(view)], dtype=np.intp)
     return np.arange(len(study_ids))

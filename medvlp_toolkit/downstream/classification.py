@@ -14,7 +14,7 @@ class ImageClassifier(nn.Module):
 
     Args:
         image_encoder: see :class:`medvlp_toolkit.interfaces.ImageEncoder`.
-        labels: how many.
+        labels: number of labels.
         freeze: see above.
     """
 

@@ -13,7 +13,7 @@ class KnownLabelLoss(nn.Module):
     """Binary cross-entropy per label, averaged over the labels that are known.
 
     ``forward(logits (B, L), targets (B, L))``: targets 1 and 0 count, every other value (unknown, uncertain) is left
-    out. Where nothing is known the loss is a zero that is still connected to the logits.
+    out. If nothing is known, the loss is a zero that is still connected to the logits.
     """
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -27,7 +27,7 @@ class KnownLabelLoss(nn.Module):
 class ExclusiveLabelLoss(nn.Module):
     """Cross-entropy over labels of which exactly one is present, such as grades of severity.
 
-    ``forward(logits (B, L), targets (B, L))``; images whose label is not known do not count.
+    ``forward(logits (B, L), targets (B, L))``; images without a known label are ignored.
     """
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The optimiser of fine-tuning a vision-language model: towers learn slowly, the head and the fusion fast."""
+"""The optimiser for fine-tuning a vision-language model: low learning rate for the towers, higher for the rest."""
 
 from __future__ import annotations
 
@@ -20,18 +20,17 @@ def finetuning_groups(
 ) -> list[dict[str, Any]]:
     """Six groups: towers, fusion module and head, each with and without weight decay.
 
-    The fusion's rate is that of the fusion module and of the maps into its width; type embeddings and the knowledge
-    graph learn at the base rate, as the towers do (ARL, Chen et al. 2022: head ×50 for answers, ×10 for MELINDA, ×5
-    for retrieval; fusion ×5; decay 0.01).
+    The fusion rate also applies to the projections into its width; type embeddings and the knowledge graph use the base
+    rate, like the towers (ARL, Chen et al. 2022: head ×50 for answers, ×10 for MELINDA, ×5 for retrieval; fusion ×5;
+    decay 0.01).
 
     Args:
         network: with ``pairs`` (:class:`~medvlp_toolkit.downstream.PairEncoder`) and ``head``.
         learning_rate: of the towers.
-        head_factor, fusion_factor: times that rate.
+        head_factor, fusion_factor: multiples of that rate.
         weight_decay: of the parameters that decay.
-        decayed: ``matrices`` lets biases and all one-dimensional parameters go without; ``published`` lets the
-            scale of a norm decay in the CLIP tower, in the knowledge graph and in the head, whose names the
-            published list does not match.
+        decayed: ``matrices`` exempts biases and all one-dimensional parameters; ``published`` also decays the scales of
+            norms in the CLIP tower, the knowledge graph and the head, whose names the published list does not match.
     """
     if decayed not in ("matrices", "published"):
         raise ValueError(f"decayed is matrices or published, not {decayed!r}")

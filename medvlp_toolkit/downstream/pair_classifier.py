@@ -18,13 +18,13 @@ from medvlp_toolkit.weights.weights import load_weights, read_weights
 
 
 class AnswerHead(nn.Module):
-    """Pair feature to a logit per answer: linear, layer norm, GELU, linear, as in METER and ARL.
+    """Maps the pair feature to a logit per answer: linear, layer norm, GELU, linear, as in METER and ARL.
 
-    The weights begin as N(0, 0.02), the biases as zero. The vocabulary is a buffer, so that a checkpoint knows what
-    its outputs mean.
+    Weights are initialised from N(0, 0.02), biases to zero. The vocabulary is a buffer, so that a checkpoint includes
+    the meaning of its outputs.
 
     Args:
-        width: of the pair feature; the hidden layer is as wide.
+        width: of the pair feature and of the hidden layer.
         vocabulary: the answers.
         dropout: before the last layer, published 0.
     """
@@ -56,7 +56,7 @@ class PairClassifier(nn.Module):
     Args:
         pairs: the pre-trained model.
         vocabulary: the answers.
-        tokenizer: of the texts, kept in the state dict; the text encoder's own when None.
+        tokenizer: of the texts, stored in the state dict; the text encoder's own when None.
         dropout: see :class:`AnswerHead`.
     """
 
@@ -72,12 +72,12 @@ class PairClassifier(nn.Module):
 
     @property
     def image_encoder(self) -> nn.Module:
-        """What made the image tokens that attention covers."""
+        """The encoder of the image tokens in the attention maps."""
         return self.pairs.model.image_encoder
 
     @property
     def fusion(self) -> nn.Module:
-        """What gives that attention."""
+        """The module that computes the attention maps."""
         return self.pairs.model.fusion
 
     @property
@@ -88,19 +88,18 @@ class PairClassifier(nn.Module):
         return self.answer(batch)[0]
 
     def answer(self, batch: Mapping[str, Any], need_attention: bool = False) -> tuple[Tensor, FusionOutput]:
-        """Logits (B, answers), and what they were read from."""
+        """Logits (B, answers), and the fusion output they are computed from."""
         fused: FusionOutput = self.pairs(batch, need_attention)
         logits: Tensor = self.head(fused.pooled)
         return logits, fused
 
 
 class AnswerLoss(nn.Module):
-    """Loss of answers: ``forward(logits (B, C), answer (B,))``; an answer of -1 is none of the classes.
+    """Loss of answers: ``forward(logits (B, C), answer (B,))``; -1 means an answer outside the vocabulary.
 
     Args:
-        kind: ``binary`` is the published one, binary cross-entropy summed over the classes and averaged over the
-            batch, to which a pair without a known answer says that none is right; ``exclusive`` is cross-entropy
-            over the classes, to which such a pair adds nothing.
+        kind: ``binary`` (published): binary cross-entropy summed over the classes and averaged over the batch, with all
+            classes negative for an answer of -1; ``exclusive``: cross-entropy over the classes, without such pairs.
     """
 
     def __init__(self, kind: Literal["binary", "exclusive"] = "binary") -> None:
@@ -122,16 +121,16 @@ def checkpoint_vocabulary(checkpoint: str | Path) -> AnswerVocabulary:
     """The answers of a fine-tuned checkpoint.
 
     Raises:
-        FileNotFoundError, ValueError: when there is no such file, or it was not fine-tuned to answer.
+        FileNotFoundError, ValueError: when the file does not exist or was not fine-tuned to answer.
     """
     return AnswerVocabulary.from_state(read_weights(checkpoint, key="model"))
 
 
 def load_answerer(network: PairClassifier, checkpoint: str | Path) -> PairClassifier:
-    """Load a fine-tuned checkpoint, answers and all.
+    """Load a fine-tuned checkpoint, including its answers.
 
     Raises:
-        ValueError: when its vocabulary is not the network's, in one line; else with the list of what does not fit.
+        ValueError: when its vocabulary differs from the network's, or entries do not fit (listed).
     """
     network.vocabulary.check_same(checkpoint_vocabulary(checkpoint))
     load_weights(network, checkpoint, key="model")

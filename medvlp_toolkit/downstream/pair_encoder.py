@@ -1,4 +1,4 @@
-"""One feature for an image and a text, from any pre-trained model of the toolkit: what the heads of pairs read."""
+"""The joint feature of an image and a text from any pre-trained model, which the heads for pairs read."""
 
 from __future__ import annotations
 
@@ -14,19 +14,18 @@ from medvlp_toolkit.model.vision_language import VisionLanguageModel
 
 
 class PairEncoder(nn.Module):
-    """The towers and the fusion module of a model, called apart, so that each image and each text is encoded once.
+    """The towers and the fusion module of a model, called separately, so that each image and text is encoded once.
 
     Args:
         model: with a text encoder.
-        text_encoder: takes its place where the model has none, as after MedKLIP's pre-training, whose text model
-            made the entity bank and is no part of it: give that text model, and what projected the descriptions
-            maps its tokens.
+        text_encoder: for a model that has none, such as MedKLIP's, whose text model only computed the entity bank: give
+            that text model; its tokens are mapped by the projection of the descriptions.
 
     ``width`` is that of the pair feature: the fusion module's ``pooled`` (ARL's two class tokens), or else the first
     text token and the mean image token side by side.
 
     Raises:
-        ValueError: where there is no text encoder.
+        ValueError: where there is no text encoder, or no fusion module.
     """
 
     def __init__(self, model: VisionLanguageModel, text_encoder: nn.Module | None = None) -> None:
@@ -39,6 +38,11 @@ class PairEncoder(nn.Module):
             raise ValueError(
                 "this pre-trained model has no text encoder, so it cannot read a question or a caption; give one "
                 "(text_encoder), for MedKLIP the text model of its descriptions"
+            )
+        if model.fusion is None:
+            raise ValueError(
+                "this pre-trained model is a dual encoder without a fusion module, and a pair's feature is its; "
+                "pre-train with one, or add one to its configuration (fusion)"
             )
         model.entity_bank, model.entity_projection = None, None  # descriptions are no pairs
         self.model = model
@@ -61,7 +65,7 @@ class PairEncoder(nn.Module):
         return self.model.text_tokens(batch["input_ids"], batch["attention_mask"])
 
     def knowledge(self, batch: Mapping[str, Any]) -> Knowledge | None:
-        """The linked entities of a batch, where it has any and the model a graph."""
+        """The linked entities of a batch, if it has any and the model has a knowledge graph."""
         read = self.model.knowledge_encoder is not None and reads_knowledge(self.model.fusion)
         if not read or "linked_entities" not in batch:
             return None
@@ -77,7 +81,7 @@ class PairEncoder(nn.Module):
         need_attention: bool = False,
     ) -> FusionOutput:
         """Tokens of B images (B, N, D) and B texts (B, L, D) -> the fusion module's output, ``pooled`` (B, width)."""
-        # Nothing else of the last layer is read; attention maps need all of its tokens.
+        # Only the pooled output of the last layer is needed, unless attention maps are requested.
         parts = computes_parts(self.model.fusion) and not need_attention
         options = {"compute": "pooled"} if parts else {}
         fused: FusionOutput = self.model.fusion(

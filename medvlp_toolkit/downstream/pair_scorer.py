@@ -1,4 +1,4 @@
-"""How well images and texts match: the head of image-text matching as a score, for one pair or for all."""
+"""Scores of how well images and texts match, from the image-text matching head."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from medvlp_toolkit.weights.weights import NONE, load_weights
 
 
 class PairScorer(nn.Module):
-    """A score per pair of an image and a text: the matching head's logit of "belong together".
+    """A score per pair of an image and a text: the matching head's logit of "match".
 
-    As ARL retrieves (Chen et al. 2022): the score layer begins as that row of the matching head, and fine-tuning
-    tells one true text from random ones. ``forward(batch)`` gives (B,) scores of the batch's pairs.
+    Retrieval as in ARL (Chen et al. 2022): the score layer is initialised from that row of the matching head, and
+    fine-tuned to distinguish the true text from random ones. ``forward(batch)`` returns the scores (B,) of its pairs.
 
     Args:
         pairs: the pre-trained model.
-        matching_head: (pooled) -> 2 logits, of :meth:`PretrainedBundle.matching_head`; None begins at random
-            (N(0, 0.02)), which has to be fine-tuned.
-        tokenizer: kept in the state dict; the text encoder's own when None.
+        matching_head: (pooled) -> 2 logits, of :meth:`PretrainedBundle.matching_head`; None initialises it from
+            N(0, 0.02), which requires fine-tuning.
+        tokenizer: stored in the state dict; the text encoder's own when None.
     """
 
     tokenizer: Tensor
@@ -66,10 +66,10 @@ def retriever(
     finetuned: str | Path | None = None,
     tokenizer: Any = None,
 ) -> PairScorer:
-    """The scorer to evaluate: fine-tuned where a checkpoint is given, else zero-shot by the matching head.
+    """The scorer to evaluate: fine-tuned if a checkpoint is given, else zero-shot with the matching head.
 
     Raises:
-        ValueError: when there is neither, or the checkpoint does not fit.
+        ValueError: when neither exists, or the checkpoint does not fit.
     """
     if finetuned in NONE and matching_head is None:
         raise ValueError(
@@ -83,21 +83,21 @@ def retriever(
 
 
 class TextChoice(nn.Module):
-    """Fine-tuning for retrieval: which of several texts is the image's? One true and random false ones.
+    """Fine-tuning for retrieval: select the image's own text among random other texts.
 
-    ``forward(batch)`` takes a batch of pairs and gives logits (B, 1 + K): the score of each pair's image with its own
-    text first, then with K texts of the batch that are not about it, chosen by ``choice_draws``. Every image and every
-    text of the batch is encoded once; published code encodes each image 1 + K times and draws K further texts.
+    ``forward(batch)`` takes a batch of pairs and returns logits (B, 1 + K): the score of each pair's image with its own
+    text first, then with K texts of other images in the batch, chosen by ``choice_draws``. Every image and text of the
+    batch is encoded once; the published code encodes each image 1 + K times and draws K further texts.
 
     Args:
-        scorer: what is fine-tuned.
+        scorer: the scorer to fine-tune.
         negatives: K, published 15.
     """
 
     def __init__(self, scorer: PairScorer, negatives: int = 15) -> None:
         super().__init__()
         if negatives < 1:
-            raise ValueError("retrieval is learned from at least one false text (negatives)")
+            raise ValueError("negatives is less than 1; retrieval needs at least one false text")
         self.scorer = scorer
         self.negatives = negatives
 
@@ -109,16 +109,16 @@ class TextChoice(nn.Module):
         texts, count = chosen_texts(owners, batch["choice_draws"], self.negatives), len(owners)
         lines = texts.flatten()
         rows = owners.repeat_interleave(texts.shape[1])
-        told = None if knowledge is None else Knowledge(*(part[lines] for part in knowledge))
-        scores = self.scorer.score(image[rows], text[lines], batch["attention_mask"][lines], told)
+        links = None if knowledge is None else Knowledge(*(part[lines] for part in knowledge))
+        scores = self.scorer.score(image[rows], text[lines], batch["attention_mask"][lines], links)
         return scores.view(count, -1)
 
 
 def chosen_texts(owners: Tensor, draws: Tensor, negatives: int) -> Tensor:
-    """(B,) image of each text -> (B, 1 + K) the texts that each pair chooses among, its own first.
+    """(B,) image of each text -> (B, 1 + K) texts that each pair is compared with, its own first.
 
     Args:
-        owners: numbers of images.
+        owners: index of each text's image.
         draws: (B, ≥ B) uniform numbers: the K smallest among texts of other images are chosen.
         negatives: K.
 
@@ -131,7 +131,7 @@ def chosen_texts(owners: Tensor, draws: Tensor, negatives: int) -> Tensor:
     if fewest < negatives:
         raise ValueError(
             f"a batch of {count} texts has {fewest} that are not about an image, and {negatives} false texts are "
-            "asked for; raise batch_size or lower negatives"
+            "required; raise batch_size or lower negatives"
         )
     order = draws[:, :count].masked_fill(same, 2.0)
     others = order.argsort(dim=1)[:, :negatives]
@@ -139,7 +139,7 @@ def chosen_texts(owners: Tensor, draws: Tensor, negatives: int) -> Tensor:
 
 
 class ChoiceLoss(nn.Module):
-    """Cross-entropy of scores (B, 1 + K), of which the first is the true pair's; what is compared with is not read."""
+    """Cross-entropy of scores (B, 1 + K), of which the first is the true pair's; the target argument is ignored."""
 
     def forward(self, logits: Tensor, target: Tensor | None = None) -> Tensor:
         return F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device))

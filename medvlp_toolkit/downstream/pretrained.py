@@ -1,4 +1,4 @@
-"""A pre-trained image encoder's weights, put into a network for another task."""
+"""Loading a pre-trained image encoder's weights into a network for another task."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from medvlp_toolkit.weights.weights import NONE, read_weights
 
 logger = logging.getLogger(__name__)
 
-#: Where the image encoder sits in a pre-training checkpoint, and in the weights that inference reads.
+#: The prefix of the image encoder in a pre-training checkpoint, and in the weights for inference.
 PREFIXES = ("model.image_encoder.", "image_encoder.")
 _ENCODER = "image_encoder"
 
@@ -25,14 +25,14 @@ Network = TypeVar("Network", bound=nn.Module)
 def pretrained_encoder(
     trained: TrainedModel, image_size: Any = None, last_stage: int | None = None, **arguments: Any
 ) -> nn.Module:
-    """The image encoder that was pre-trained, for fine-tuning; its weights are not loaded yet.
+    """The pre-trained image encoder for fine-tuning; its weights are not loaded yet.
 
     Args:
-        trained: the model as pre-training described it, or as the bundle's configuration does.
-        image_size: of fine-tuning; as pre-trained when None.
-        last_stage: of encoders that have stages, such as residual networks: stages after the pre-trained ones begin at
-            random. None keeps those pre-trained.
-        arguments: further ones of the encoder, for weights without a description.
+        trained: the model as described by pre-training or by the bundle's configuration.
+        image_size: for fine-tuning; as pre-trained when None.
+        last_stage: last stage of an encoder with stages, such as a residual network: stages after the pre-trained ones
+            are initialised randomly. None keeps the pre-trained stages.
+        arguments: further arguments of the encoder, for weights without a description.
 
     Raises:
         ValueError: when an argument contradicts the description.
@@ -47,10 +47,10 @@ def pretrained_encoder(
 
 
 def load_pretrained(network: Network, checkpoint: str | Path | None) -> Network:
-    """Give ``network.image_encoder`` the weights of a pre-trained one; everything else keeps its initial values.
+    """Load pre-trained weights into ``network.image_encoder``; everything else keeps its initial values.
 
-    Stages that the pre-trained encoder does not have (``layer4``, where MedKLIP's ends at ``layer3``) stay random,
-    as published. Anything else that does not fit is an error.
+    Stages that the pre-trained encoder does not have (``layer4``; MedKLIP's ends at ``layer3``) stay random, as
+    published. Any other mismatch is an error.
 
     Args:
         network: has an ``image_encoder``.
@@ -58,7 +58,7 @@ def load_pretrained(network: Network, checkpoint: str | Path | None) -> Network:
             for inference (``model.pt``); None leaves the whole network random.
 
     Raises:
-        ValueError: when the file is no such checkpoint or does not fit, with the whole list.
+        ValueError: when the file is not such a checkpoint or does not fit; lists all mismatches.
     """
     if checkpoint in NONE:
         logger.info("no checkpoint: the network starts from random weights")
@@ -68,7 +68,7 @@ def load_pretrained(network: Network, checkpoint: str | Path | None) -> Network:
     prefix = next((prefix for prefix in PREFIXES if any(name.startswith(prefix) for name in state)), None)
     if prefix is None:
         raise ValueError(
-            f"{checkpoint} holds no image_encoder; give a pre-training checkpoint of this toolkit, or bring a "
+            f"{checkpoint} holds no image_encoder; give a pre-training checkpoint of this toolkit, or convert a "
             "published one with `medvlp import` first"
         )
     given = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
@@ -96,11 +96,11 @@ def load_pretrained(network: Network, checkpoint: str | Path | None) -> Network:
 
 
 def fitted(name: str, value: Tensor, expected: Mapping[str, Tensor], module: nn.Module) -> Tensor:
-    """Position embeddings brought to the configured image size, where the encoder knows how; else unchanged.
+    """Position embeddings adapted to the configured image size, if the encoder supports it; else unchanged.
 
     Args:
         name: of the entry in the state dict of ``module``, which is ``expected``.
-        value: what a checkpoint has there.
+        value: the entry's value in the checkpoint.
     """
     if name not in expected or expected[name].shape == value.shape:
         return value

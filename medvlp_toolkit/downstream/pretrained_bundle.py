@@ -1,4 +1,4 @@
-"""A whole pre-trained model, read from the bundle that pre-trained it."""
+"""A complete pre-trained model, read from the bundle that pre-trained it."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ _MODEL, _LOSSES = "model.", "losses."
 class PretrainedBundle:
     """The model that a bundle's configuration describes, with the weights of a checkpoint.
 
-    Any bundle that names its model by the ids of this toolkit will do: ``model`` (a
-    :class:`~medvlp_toolkit.model.VisionLanguageModel`), and where that reads no text, ``text_model``, which gives the
-    text encoder that made its entity bank.
+    Works with any bundle that uses the ids of this toolkit: ``model`` (a
+    :class:`~medvlp_toolkit.model.VisionLanguageModel`) and, if the model has no text encoder, ``text_model``, the text
+    encoder that computed its entity bank.
 
-    A checkpoint with a ``model.json`` beside it describes its model itself; overlays may then be left out, and one that
-    contradicts it is refused.
+    A ``model.json`` next to the checkpoint describes the model; overlays may then be omitted, and one that contradicts
+    it is refused.
 
     Args:
         bundle: folder of the bundle.
-        overlays: further configuration files, as the pre-training run was given: paths, or names of files in the
-            bundle's ``configs``.
-        checkpoint: of the pre-training run (``best.pt``) or of ``medvlp import`` (``pretraining.pt``); None leaves
-            the model as the configuration makes it, which is random unless that names pre-trained parts.
+        overlays: further configuration files of the pre-training run: paths, or names of files in the bundle's
+            ``configs``.
+        checkpoint: of the pre-training run (``best.pt``) or of ``medvlp import`` (``pretraining.pt``); None keeps
+            the initial weights, which are random unless the configuration names pre-trained parts.
         overrides: id -> value in that configuration, such as ``image_size`` or ``dataset_dir``.
         config: name of the configuration in ``configs``.
-        description: what :meth:`architecture` gave, instead of all but the bundle.
+        description: the result of :meth:`architecture`, instead of all arguments but the bundle.
 
     Raises:
-        FileNotFoundError: when the bundle, a configuration or the checkpoint is not there.
+        FileNotFoundError: when the bundle, a configuration or the checkpoint does not exist.
         ValueError: when the configuration describes no model, contradicts the checkpoint's own description, or the
-            checkpoint does not fit it, with the whole list.
+            checkpoint does not fit it; lists all mismatches.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class PretrainedBundle:
         if self.state and not any(name.startswith(_MODEL) for name in self.state):
             raise ValueError(
                 f"{self.checkpoint} is no pre-training checkpoint (it has no entries {_MODEL}…); give the best.pt of a "
-                "pre-training run, or bring a published one with `medvlp import` first"
+                "pre-training run, or convert a published one with `medvlp import` first"
             )
         self._text_model: nn.Module | None = None
         self.trained = (
@@ -86,7 +86,7 @@ class PretrainedBundle:
         if described:
             parser = ConfigParser()
             parser.read_config(files)
-            # What lies elsewhere now is no other model.
+            # A path that has changed does not make it another model.
             running = {**parser.get(), **{id_: value for id_, value in overrides.items() if is_place(id_)}}
             overrides = {id_: value for id_, value in overrides.items() if not is_place(id_)}
         else:
@@ -94,13 +94,13 @@ class PretrainedBundle:
         trained = TrainedModel(self.checkpoint, self.folder, overrides=overrides, config=files, running=running)
         if "model" not in trained:
             raise ValueError(
-                f"{trained.description.source} has no id `model`; a pre-training bundle names its vision-language "
-                "model so"
+                f"{trained.description.source} has no id `model`; a pre-training bundle names its "
+                "vision-language model `model`"
             )
         return trained
 
     def architecture(self) -> dict[str, Any]:
-        """Arguments that make the same model without checkpoint, bundle, and what else its making read."""
+        """Arguments that build the same model without checkpoint, bundle or any other file."""
         made = Description.of(self.parser, also=())
         if self._text_model is not None and isinstance(self._text_model, DescribesItself):
             kind = type(self._text_model)
@@ -127,7 +127,7 @@ class PretrainedBundle:
         return model
 
     def evaluation_transform(self, image_size: int) -> EvaluationTransform:
-        """To another input size, normalised as the bundle normalises; ImageNet's where it does not say."""
+        """Preprocessing to another input size with the bundle's normalisation, or ImageNet's if it has none."""
         said: Any = self.parser.get("evaluation_transform", {})
         options = {name: said[name] for name in ("mean", "std") if name in said}
         options = {
@@ -137,7 +137,7 @@ class PretrainedBundle:
         return EvaluationTransform(image_size, **options)
 
     def text_model(self) -> nn.Module | None:
-        """The text model that made the entity bank, for a model that reads no text itself; None if there is none."""
+        """The text model that computed the entity bank, for a model without a text encoder; None if there is none."""
         if self.model.text_encoder is not None or "text_model" not in self.trained:
             return None
         made = self.trained["text_model"]
@@ -146,7 +146,7 @@ class PretrainedBundle:
 
     def _load(self) -> None:
         if not self.state:
-            logger.info("no checkpoint: the model of %s starts as its configuration makes it", self.folder)
+            logger.info("no checkpoint: the model of %s starts from its configured weights", self.folder)
             return
         given = {name.removeprefix(_MODEL): value for name, value in self.state.items() if name.startswith(_MODEL)}
         expected = self.model.state_dict()
@@ -161,9 +161,9 @@ class PretrainedBundle:
         logger.info("%d tensors of the model are pre-trained", len(given))
 
     def matching_head(self) -> nn.Linear | None:
-        """The head of image-text matching, (pooled) -> 2 logits (does not belong, belongs); None without one.
+        """The image-text matching head, (pooled) -> 2 logits (no match, match); None if there is none.
 
-        Of several losses it is the one whose name speaks of matching.
+        It is found by the name of its loss, which contains "matching".
         """
         weights = [n for n in self.state if n.startswith(_LOSSES) and "matching" in n and n.endswith("head.weight")]
         if not weights:

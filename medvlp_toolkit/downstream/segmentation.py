@@ -1,4 +1,4 @@
-"""A U-shaped network whose left half is a pre-trained image encoder."""
+"""A U-shaped network whose contracting path is a pre-trained image encoder."""
 
 from __future__ import annotations
 
@@ -49,18 +49,18 @@ class UpBlock(nn.Module):
 class UShapedSegmenter(nn.Module):
     """A decoder with skip connections on a pre-trained encoder (Ronneberger et al. 2015): a logit per pixel and class.
 
-    As MedKLIP fine-tunes for segmentation: the skip connections come from the image itself, the stem and every
-    stage but the last; two convolutions on the last; then per step up a transposed convolution, the skip
-    connection and two convolutions; a 1×1 convolution at the end. With its ResNet-50 to the third stage the
-    steps have 512, 256, 128 and 64 channels.
+    As in MedKLIP's segmentation fine-tuning: skip connections from the image itself, the stem and every stage but the
+    last; two convolutions on the last; then per upsampling step a transposed convolution, the skip connection and two
+    convolutions; a final 1×1 convolution. With its ResNet-50 up to the third stage the steps have 512, 256, 128 and 64
+    channels.
 
     Args:
         image_encoder: one that :class:`~medvlp_toolkit.interfaces.GivesFeatureMaps`, as
             ``medvlp_toolkit.encoders.resnet`` does.
         classes: of the output.
-        widths: channels of the steps up, the coarsest first; half the encoder's, a quarter, … when None.
+        widths: channels of the upsampling steps, the coarsest first; half the encoder's, a quarter, … when None.
         dropout: after each convolution of the decoder, published 0.2.
-        freeze: True trains the decoder only.
+        freeze: train only the decoder.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A tokenizer that travels inside a checkpoint: token numbers mean nothing without it."""
+"""A tokenizer stored in a checkpoint, without which token ids have no meaning."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BUFFER = "tokenizer"
 
 
 def tokenizer_to_tensor(tokenizer: Any) -> Tensor:
-    """(bytes,) uint8 of a fast tokenizer (hub name, folder or object) without padding and truncation of its own."""
+    """(bytes,) uint8 of a fast tokenizer (hub name, folder or object), with padding and truncation removed."""
     backend, _, _ = load_backend(tokenizer)
     backend.no_padding()
     backend.no_truncation()
@@ -36,19 +36,19 @@ def tokenizer_from_state(state: Mapping[str, Any]) -> Any:
 
     if BUFFER not in state:
         raise ValueError(
-            "this checkpoint carries no tokenizer, so it was not fine-tuned on texts; give the best.pt or model.pt of "
+            "this checkpoint has no tokenizer, so it was not fine-tuned on texts; give the best.pt or model.pt of "
             "a fine-tuning run"
         )
     return tokenizers.Tokenizer.from_str(bytes(state[BUFFER].cpu().tolist()).decode("utf-8"))
 
 
 def checkpoint_tokenizer(checkpoint: str | Path | None) -> Any:
-    """The tokenizer of a fine-tuned checkpoint; None where there is no checkpoint."""
+    """The tokenizer of a fine-tuned checkpoint; None if no checkpoint is given."""
     if checkpoint in NONE:
         return None
     return tokenizer_from_state(read_weights(str(checkpoint), key="model"))
 
 
 def tokenizer_size(tokenizer: Any) -> int:
-    """How many tokens it knows: the rows of a text encoder's embedding."""
+    """Size of the vocabulary: the rows of a text encoder's embedding."""
     return int(load_backend(tokenizer)[0].get_vocab_size())

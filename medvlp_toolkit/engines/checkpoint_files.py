@@ -18,7 +18,7 @@ _NAME = re.compile(r"checkpoint_epoch=(\d+)(?:_iteration=(\d+))?\.pt")
 
 
 class BrokenCheckpointError(ValueError):
-    """A file cannot be resumed from: it is truncated, or belongs to another model."""
+    """The file is not a usable checkpoint: it is truncated, or belongs to another model."""
 
 
 @dataclass(frozen=True, order=True)
@@ -51,14 +51,14 @@ def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     """Write a checkpoint, whole or not at all.
 
     Raises:
-        OSError: when it cannot be written, with the fix; earlier checkpoints are unchanged.
+        OSError: when it cannot be written; the message gives the fix, and earlier checkpoints are unchanged.
     """
     try:
         write_whole(path, lambda file: torch.save(dict(state), file))
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
         raise OSError(
             f"{path} could not be written ({_reason(error)}); the earlier checkpoints are intact. Free some space, "
-            "then continue with resume.yaml"
+            "then resume with resume.yaml"
         ) from error
 
 
@@ -72,10 +72,10 @@ def _reason(error: BaseException) -> str:
 
 
 def read_checkpoint(path: Path, parts: Sequence[str], device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Read a checkpoint without running anything in it.
+    """Read a checkpoint without executing anything in it.
 
     Raises:
-        BrokenCheckpointError: when bytes are missing or changed, or it lacks some of ``parts``.
+        BrokenCheckpointError: when the file is damaged or lacks some of ``parts``.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -102,10 +102,10 @@ def remove_unfinished(folder: str | Path) -> None:
 
 
 def put_aside(folder: str | Path) -> Path | None:
-    """Move an earlier run's checkpoints into ``previous/<number>``, so that a new run neither takes nor replaces them.
+    """Move an earlier run's checkpoints into ``previous/<number>``, where a new run neither loads nor replaces them.
 
     Returns:
-        Where they are now; None where there were none.
+        The folder they were moved to; None if there were none.
     """
     folder = Path(folder)
     old = [*checkpoints_in(folder), *(folder / name for name in ("best.pt", FILE) if (folder / name).is_file())]

@@ -1,14 +1,11 @@
-"""A training that can be stopped at any moment and goes on as if it had not been."""
+"""Checkpoints of a training run, exact resuming, and a clean stop on SIGTERM."""
 
 from __future__ import annotations
 
 import logging
 import math
-import signal
-import threading
 from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any, Literal
 
 import torch
@@ -44,35 +41,38 @@ from medvlp_toolkit.engines.ranks import (
 )
 from medvlp_toolkit.engines.run_configuration import RunConfiguration
 from medvlp_toolkit.files import write_whole
+from medvlp_toolkit.run_lines import training_stopped
+from medvlp_toolkit.stop_signal import StopSignal
 from medvlp_toolkit.weights.weights import mismatches
 
 logger = logging.getLogger(__name__)
 
 
 class Checkpointing:
-    """Writes checkpoints, goes on from the newest whole one, and stops cleanly on SIGTERM.
+    """Writes checkpoints, resumes from the newest whole one, and stops cleanly on SIGTERM and Ctrl-C.
 
-    Attach it to the trainer last, on every process: what it saves includes what other handlers did in the same
-    iteration. The first process writes; a file appears whole or not at all. MONAI's ``CheckpointSaver`` writes in place
-    and removes an old checkpoint before the new one is complete.
+    Attach it to the trainer last, on every process, so that a checkpoint includes what other handlers did in the same
+    iteration. The first process writes, atomically. (MONAI's ``CheckpointSaver`` writes in place and removes an old
+    checkpoint before the new one is complete.)
 
     A checkpoint is written after every epoch, and ``every`` iterations within one as soon as the optimiser has stepped:
     an accumulation is not cut in two. On SIGTERM (a batch system takes the machine back) one is written after the
-    optimiser's next step, and the process ends with status 0.
+    optimiser's next step, and the process ends with status 0; on the first Ctrl-C (SIGINT) likewise, with status 130.
+    A second Ctrl-C stops at once, unless several processes train: their launcher forwards the first to each of them.
 
     Args:
-        folder: of the run.
-        state: name -> what has ``state_dict`` and ``load_state_dict``; ``model`` and ``trainer`` among them. All are
-            loaded in this order.
-        every: iterations; 0 writes after epochs only.
-        keep: how many checkpoints are kept.
-        resume: False starts anew and puts an earlier run's checkpoints aside, True goes on and fails where there is
-            nothing to go on with, ``auto`` goes on where there is a checkpoint.
-        guard: asked before anything is written: NaN weights are not saved.
+        folder: the run's folder.
+        state: name -> object with ``state_dict`` and ``load_state_dict``, including ``model`` and ``trainer``; loaded
+            in this order.
+        every: iterations between checkpoints within an epoch; 0 writes after epochs only.
+        keep: number of checkpoints to keep.
+        resume: False starts a new run and moves an earlier run's checkpoints aside, True resumes and fails if there is
+            no checkpoint, ``auto`` resumes if there is one.
+        guard: checked before each checkpoint, so that NaN weights are not saved.
 
     Raises:
         FileNotFoundError: when ``resume`` is True and there is no checkpoint.
-        ValueError: when there are, and none can be read.
+        ValueError: when there are checkpoints but none can be read.
         OSError: when a checkpoint cannot be written.
     """
 
@@ -96,20 +96,19 @@ class Checkpointing:
         self.resume = resume
         self.guard = guard
         self._due = False
-        self._asked_to_stop = False
-        self._before: Any = None
+        self._stop = StopSignal()
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._after_iteration)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._after_epoch)
-        engine.add_event_handler(Events.COMPLETED, lambda _: self._restore_signal())
+        engine.add_event_handler(Events.COMPLETED, lambda _: self._stop.restore())
 
-    # -- going on ---------------------------------------------------------------------------------
+    # -- resuming ---------------------------------------------------------------------------------
 
     def _start(self, engine: Any) -> None:
         control_group()  # made here, where every process is
-        self._watch_signal()
+        self._stop.watch(second_ends=not is_distributed())
         if is_first_rank():
             self.folder.mkdir(parents=True, exist_ok=True)
             remove_unfinished(self.folder)
@@ -117,7 +116,7 @@ class Checkpointing:
         if self.resume is True and not found:
             raise FileNotFoundError(
                 f"no checkpoint_epoch=*.pt in {self.folder}: nothing to resume; leave out resume.yaml to start, or set "
-                "output_dir to the run to go on with"
+                "output_dir to the run to resume"
             )
         if self.resume and found:
             self._load_newest(engine, [Path(path) for path in found])
@@ -126,7 +125,7 @@ class Checkpointing:
         self._describe()
 
     def _describe(self) -> None:
-        """Write how the model was composed beside its checkpoints."""
+        """Write the model's description next to its checkpoints."""
         for part in self.state.values():
             description = part.description() if isinstance(part, RunConfiguration) else None
             if description is not None and is_first_rank():
@@ -136,25 +135,25 @@ class Checkpointing:
         problems: list[str] = []
         for path in candidates:
             checkpoint, problem = self._read(path, engine.state.device)
-            problem = next((told for told in of_all_ranks(problem) if told), None)
+            problem = next((found for found in of_all_ranks(problem) if found), None)
             if problem is None:
                 if problems and is_first_rank():
-                    logger.warning("%s; going on from %s", "; ".join(problems), path)
+                    logger.warning("%s; resuming from %s", "; ".join(problems), path)
                 self._load(engine, checkpoint)
-                logger.info("going on from %s", path)
+                logger.info("resuming from %s", path)
                 return
             problems.append(problem)
-        raise ValueError(f"nothing in {self.folder} can be gone on from: {'; '.join(problems)}")
+        raise ValueError(f"no usable checkpoint in {self.folder}: {'; '.join(problems)}")
 
     def _read(self, path: Path, device: torch.device) -> tuple[dict[str, Any], str | None]:
         try:
             checkpoint = read_checkpoint(path, list(self.state), device)
         except BrokenCheckpointError as error:
             return {}, str(error)
-        # Before anything is loaded: a checkpoint of another model leaves this one as it is.
+        # Before anything is loaded, so that a checkpoint of another model does not change this one.
         wrong = mismatches(unwrap(self.state["model"]).state_dict(), checkpoint["model"])
-        told = f"{len(wrong)} entries of {path} do not fit this model:\n" + "\n".join(wrong)
-        return checkpoint, told if wrong else None
+        message = f"{len(wrong)} entries of {path} do not fit this model:\n" + "\n".join(wrong)
+        return checkpoint, message if wrong else None
 
     def _load(self, engine: Any, checkpoint: Mapping[str, Any]) -> None:
         epochs, length = engine.state.max_epochs, engine.state.epoch_length
@@ -164,7 +163,7 @@ class Checkpointing:
         if within and saved_length != length:
             raise ValueError(
                 f"the checkpoint was written in the middle of an epoch of {saved_length} iterations, and an epoch has "
-                f"{length} now; go on with the same batch_size and number of processes, or remove that checkpoint"
+                f"{length} now; resume with the same batch_size and number of processes, or remove that checkpoint"
             )
         for name, target in self.state.items():
             if isinstance(target, nn.Module):
@@ -188,7 +187,7 @@ class Checkpointing:
             return
         if engine.state.iteration % engine.state.epoch_length == 0:
             return  # the epoch's own checkpoint follows, after validation
-        stop = any_rank(self._asked_to_stop)
+        stop = any_rank(self._stop.asked is not None)
         if self._due or stop:
             self._save(engine)
         if stop:
@@ -196,7 +195,7 @@ class Checkpointing:
 
     def _after_epoch(self, engine: Any) -> None:
         self._save(engine)
-        if any_rank(self._asked_to_stop):
+        if any_rank(self._stop.asked is not None):
             self._end(engine)
 
     def _save(self, engine: Any) -> None:
@@ -218,45 +217,31 @@ class Checkpointing:
         for path in checkpoints_in(self.folder)[self.keep :]:
             path.unlink(missing_ok=True)
 
-    # -- being stopped ------------------------------------------------------------------------------
-
-    def _watch_signal(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGTERM, self._note_signal)
-
-    def _note_signal(self, number: int, frame: FrameType | None) -> None:
-        self._asked_to_stop = True
-
-    def _restore_signal(self) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGTERM, self._before)
-            self._before = None
+    # -- stopping -----------------------------------------------------------------------------------
 
     def _end(self, engine: Any) -> None:
-        self._restore_signal()
+        self._stop.restore()
         if is_first_rank():
-            logger.warning(
-                "stopped by SIGTERM after iteration %d, a checkpoint is written; resume.yaml goes on from it",
-                engine.state.iteration,
-            )
+            file = checkpoints_in(self.folder)[0]
+            logger.warning("%s", training_stopped(self._stop.name, engine.state.iteration, file))
         if is_distributed():
             dist.barrier(group=control_group())
             dist.destroy_process_group()
-        raise SystemExit(0)
+        raise SystemExit(self._stop.status)
 
 
 class BestCheckpoint:
-    """Writes the weights whenever the evaluator's key metric is better than ever before.
+    """Writes the weights whenever the evaluator's key metric improves on its best value.
 
-    Attach it to the evaluator on every process. Its own state belongs into a checkpoint: a run that is resumed does not
-    replace the best weights by worse ones. Not a number is not better; where the metric never was a number, as it
-    happens with a validation split that is too small for it, :meth:`fall_back` writes the last weights.
+    Attach it to the evaluator on every process. Save its state in checkpoints, so that a resumed run does not replace
+    the best weights with worse ones. NaN never counts as an improvement; if the metric was always NaN (the
+    validation split is too small for it), :meth:`fall_back` writes the last weights.
 
     Args:
-        folder: of the run.
-        network: whose state dict is the file's content.
-        file_name: of the file.
-        lower_is_better: of the metric; the evaluator's ``metric_cmp_fn`` should say the same.
+        folder: the run's folder.
+        network: its state dict is written.
+        file_name: name of the file in ``folder``.
+        lower_is_better: whether a lower metric is better; must agree with the evaluator's ``metric_cmp_fn``.
     """
 
     def __init__(
@@ -287,7 +272,7 @@ class BestCheckpoint:
         self._show()
 
     def fall_back(self, engine: Any) -> None:
-        """At the end of training: write the last weights where no validation chose any, and say so. Collective."""
+        """At the end of training, write the last weights if no validation selected any, with a warning. Collective."""
         if self.score is not None:
             return
         state = network_state(self.network)
@@ -305,7 +290,7 @@ class BestCheckpoint:
         return score < self.score if self.lower_is_better else score > self.score
 
     def _show(self) -> None:
-        """To the engine: MONAI's own comparison starts anew with each run, and a first NaN would stay the best."""
+        """Set the engine's best metric: MONAI's own is not resumed, and would keep a NaN of the first validation."""
         if self._engine is not None and self.score is not None:
             self._engine.state.best_metric, self._engine.state.best_metric_epoch = self.score, self.epoch
 

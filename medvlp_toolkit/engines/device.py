@@ -27,7 +27,7 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
     """The context a forward pass runs in.
 
     bfloat16 has float32's range and needs no gradient scaler; float16 does (:func:`gradient_scaler`). MONAI's own
-    ``amp`` knows CUDA only.
+    ``amp`` supports CUDA only.
     """
     check_precision(precision)
     return nullcontext() if precision == "fp32" else torch.autocast(device.type, dtype=_DTYPES[precision])
@@ -51,7 +51,7 @@ def set_tf32(enabled: bool) -> None:
 
 
 def to_device(batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
-    """The batch with its tensors on ``device``; everything else as it is."""
+    """The batch with its tensors on ``device``; other values are unchanged."""
     return {
         key: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value for key, value in batch.items()
     }

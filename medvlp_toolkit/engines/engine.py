@@ -1,4 +1,4 @@
-"""MONAI's engines with what is the same in every training here already set."""
+"""MONAI's engines with the settings that all training here shares."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from torch import Tensor, nn
 class Trainer(SupervisedTrainer):
     """MONAI's ``SupervisedTrainer`` for a network that computes its own losses.
 
-    Batches stay whole (``decollate`` is off): the loss of a batch is of the batch.
+    Batches are not decollated: a loss is computed over the whole batch.
 
     Args:
         network: to train.
-        device: where; that of the network's parameters when None.
-        loss_function: (output, target) -> loss; of the network's output the entry ``loss`` when None.
-        iteration_update: what one iteration does, such as :class:`PretrainingStep`.
-        engine: every other argument of MONAI's: ``max_epochs``, ``train_data_loader``, ``optimizer``, ``inferer`` …
+        device: device to train on; the network's when None.
+        loss_function: (output, target) -> loss; when None, the entry ``loss`` of the network's output.
+        iteration_update: the work of one iteration, such as :class:`PretrainingStep`.
+        engine: further arguments of MONAI's class: ``max_epochs``, ``train_data_loader``, ``optimizer``, ``inferer`` …
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class Trainer(SupervisedTrainer):
         iteration_update: Callable[[Any, Any], Any] | None = None,
         **engine: Any,
     ) -> None:
-        #: What one iteration does; a checkpoint keeps its state.
+        #: The work of one iteration; its state is saved in checkpoints.
         self.iteration_update = iteration_update
         engine = {"decollate": False, "loss_function": loss_function or _own_loss, **engine}
         super().__init__(_device(network, device), network=network, iteration_update=iteration_update, **engine)
@@ -43,8 +43,8 @@ class Evaluator(SupervisedEvaluator):
 
     Args:
         network: to evaluate.
-        device: where; that of the network's parameters when None.
-        engine: every other argument of MONAI's: ``val_data_loader``, ``iteration_update``, ``key_val_metric`` …
+        device: device to evaluate on; the network's when None.
+        engine: further arguments of MONAI's class: ``val_data_loader``, ``iteration_update``, ``key_val_metric`` …
     """
 
     def __init__(self, network: nn.Module, device: torch.device | str | None = None, **engine: Any) -> None:
@@ -53,7 +53,7 @@ class Evaluator(SupervisedEvaluator):
 
 
 def _signature(monai: type, **defaults: Any) -> inspect.Signature:
-    """That of MONAI's class with other defaults, by which configurations are checked."""
+    """The signature of MONAI's class with these defaults, used to check configurations."""
     parameters = inspect.signature(monai).parameters.values()
     own = [p.replace(kind=p.KEYWORD_ONLY, default=defaults.get(p.name, p.default)) for p in parameters]
     return inspect.Signature(own)

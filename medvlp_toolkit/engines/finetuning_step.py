@@ -20,10 +20,10 @@ class FinetuningStep(OptimisationStep):
     (logits, target). The engine's output is ``{"loss": …}``, detached and left on the device.
 
     Args:
-        transform: from the stored batch to the network's, on the device.
-        target: the batch key that the loss compares with: ``targets`` (labels), ``mask``, or of pairs of image and
-            text, whose network reads the whole batch, ``answer`` or ``image_index``.
-        optimisation: ``precision``, ``clip_norm`` … of :class:`~medvlp_toolkit.engines.OptimisationStep`.
+        transform: maps the stored batch to the network's input, on the device.
+        target: the batch key with the loss's target: ``targets`` (labels), ``mask``, or, for pairs of image and text
+            (whose network reads the whole batch), ``answer`` or ``image_index``.
+        optimisation: ``precision``, ``clip_norm`` … as in :class:`~medvlp_toolkit.engines.OptimisationStep`.
     """
 
     def __init__(self, transform: Transform, target: Target = "targets", **optimisation: Any) -> None:

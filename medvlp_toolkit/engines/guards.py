@@ -1,4 +1,4 @@
-"""What stops a training that goes wrong: a loss that is no number, a store that has changed."""
+"""Guards that stop training: on a non-finite loss, and on a changed store."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from medvlp_toolkit.files import write_whole
 
 
 class NonFiniteLossError(RuntimeError):
-    """Training was stopped because a loss is not a number."""
+    """Training stopped because a loss is NaN or infinite."""
 
 
 class NonFiniteGuard:
-    """Stops training when a loss is NaN or infinite, and says which loss and which batch.
+    """Stops training when a loss is NaN or infinite, and reports which loss and which batch.
 
-    Which iteration was the first is noted on the device, without waiting for it; it is read every ``every`` iterations,
-    at the end of an epoch and before a checkpoint is written. The batch's study ids go into
-    ``nan_batch.json`` of the output folder, not into the message: an id may say who the patient is.
+    The first such iteration is recorded on the device without synchronising, and read every ``every`` iterations, at
+    the end of an epoch and before a checkpoint is written. The batch's study ids are written to ``nan_batch.json`` in
+    the output folder, not to the message, because an id may identify a patient.
 
     Args:
-        every: iterations between looks; each look waits for the device.
+        every: iterations between checks; each check waits for the device.
         output_dir: the run's folder; None writes no file.
     """
 
@@ -38,14 +38,14 @@ class NonFiniteGuard:
         self._forget()
 
     def _forget(self) -> None:
-        self._first: Tensor | None = None  # (losses,) iteration in which each was not finite for the first time, else 0
+        self._first: Tensor | None = None  # (losses,) the first iteration in which each was not finite, else 0
         self._names: list[str] = []
         self._batches: dict[int, list[str]] = {}
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._note)
         engine.add_event_handler(Events.ITERATION_COMPLETED(every=self.every), self.look)
-        # Before the epoch's checkpoint is written: a checkpoint of NaN weights helps nobody.
+        # Before the epoch's checkpoint is written: NaN weights are not worth saving.
         engine.add_event_handler(Events.ITERATION_COMPLETED(event_filter=_last_of_epoch), self.look)
 
     def _note(self, engine: Engine) -> None:
@@ -59,16 +59,16 @@ class NonFiniteGuard:
         self._batches[iteration] = list(batch.get("study_id", ())) if isinstance(batch, Mapping) else []
 
     def look(self, engine: Engine) -> None:
-        """Raise :class:`NonFiniteLossError` if a loss was not finite since the last look. Collective."""
+        """Raise :class:`NonFiniteLossError` if a loss was not finite since the last check. Collective."""
         if self._first is None:
             return
         found = {name: first for name, first in zip(self._names, self._first.tolist(), strict=True) if first}
-        told = [first for first in of_all_ranks(min(found.values(), default=0)) if first]
+        iterations = [first for first in of_all_ranks(min(found.values(), default=0)) if first]
         batches, names = self._batches, found
         self._forget()
-        if not told:
+        if not iterations:
             return
-        iteration = min(told)  # weights are broken after it: what follows is not the cause
+        iteration = min(iterations)  # the weights are broken from then on: later losses are not the cause
         broken = [name for name, first in names.items() if first == iteration]
         where = self._write(broken, iteration, engine.state.epoch, batches[iteration]) if broken else None
         named = [name for name in broken if name != "loss"] or broken
@@ -76,14 +76,14 @@ class NonFiniteGuard:
         raise NonFiniteLossError(
             f"{which} is not finite at epoch {engine.state.epoch}, iteration {iteration}"
             f"{f' (the ids of its studies are in {where})' if where else ''}: lower the learning rate, clip gradients "
-            "(clip_norm: 1), or use precision: fp32; resume.yaml goes on from the last checkpoint"
+            "(clip_norm: 1), or use precision: fp32; then resume from the last checkpoint with resume.yaml"
         )
 
     def _write(self, losses: list[str], iteration: int, epoch: int, study_ids: list[str]) -> Path | None:
         if self.output_dir is None:
             return None
-        told = {"losses": losses, "epoch": epoch, "iteration": iteration, "rank": rank(), "study_id": study_ids}
-        content = (json.dumps(told, indent=2) + "\n").encode()
+        record = {"losses": losses, "epoch": epoch, "iteration": iteration, "rank": rank(), "study_id": study_ids}
+        content = (json.dumps(record, indent=2) + "\n").encode()
         name = "nan_batch.json" if rank() == 0 else f"nan_batch_rank{rank()}.json"
         return write_whole(self.output_dir / name, lambda file: file.write(content))
 
@@ -94,12 +94,12 @@ def _last_of_epoch(engine: Engine, event: int) -> bool:
 
 
 class StoreGuard:
-    """Stops training when the store is not the one it began with: at the start of an epoch, and when it goes on.
+    """Stops training when the store has changed: checked at the start of each epoch and when resuming.
 
-    Its state is the store's fingerprint; it belongs into a checkpoint.
+    Its state, to be saved in checkpoints, is the store's fingerprint.
 
     Args:
-        store: what is trained on.
+        store: the store trained on.
     """
 
     def __init__(self, store: PackedStore) -> None:
@@ -113,8 +113,8 @@ class StoreGuard:
         now = PackedStore.open(self.store.path)
         if now.fingerprint != self.fingerprint:
             raise ValueError(
-                f"{self.store.path} has changed since this training began; what is saved is whole. Put the old store "
-                "back and go on with resume.yaml, or begin anew in another output_dir"
+                f"{self.store.path} has changed since this training began; the checkpoints are intact. Restore the "
+                "old store and resume with resume.yaml, or start over in another output_dir"
             )
 
     def state_dict(self) -> dict[str, str]:
@@ -125,5 +125,5 @@ class StoreGuard:
         if state["fingerprint"] != self.fingerprint:
             raise ValueError(
                 f"{self.store.path} is not the store that this run was trained on: order and content of its studies "
-                "differ. Give dataset_dir the old store, or begin anew in another output_dir"
+                "differ. Set dataset_dir to the original store, or start over in another output_dir"
             )

@@ -1,27 +1,28 @@
-"""Handlers of training that neither MONAI nor Ignite has: throughput, a Rich progress bar, notes."""
+"""Handlers of training that neither MONAI nor Ignite has: throughput, progress, notes."""
 
 from __future__ import annotations
 
 import json
 import logging
-import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from ignite.engine import Engine, Events
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from medvlp_toolkit.engines.parallel import unwrap
 from medvlp_toolkit.engines.ranks import world_size
 from medvlp_toolkit.files import write_whole
+from medvlp_toolkit.progress import Progress
 from medvlp_toolkit.weights.weights import TRAINING_NOTE
 
 logger = logging.getLogger(__name__)
+
+_READ_EVERY = 5.0  # seconds between looks at the losses while a bar is shown
 
 
 class Throughput:
@@ -69,20 +70,20 @@ class Throughput:
 
 
 class ProgressBar:
-    """Shows epoch, losses, samples per second and data wait; without a terminal, as log lines.
+    """Shows epoch, losses, samples per second, data wait and time left; without a terminal, as log lines.
 
     The losses are read from the device only when they are shown.
 
     Args:
-        every: iterations between log lines, and between updates of the numbers in the bar.
+        every: seconds between log lines within an epoch; one follows every epoch anyway.
         enabled: False on ranks other than the first.
     """
 
-    def __init__(self, every: int = 50, enabled: bool = True) -> None:
+    def __init__(self, every: float = 30.0, enabled: bool = True) -> None:
         self.every = every
         self.enabled = enabled
-        self._bar: Progress | None = None
-        self._task: Any = None
+        self._progress: Progress | None = None
+        self._shown, self._read = "", 0.0
         self._sums: dict[str, Tensor] = {}
         self._count = 0
 
@@ -91,58 +92,51 @@ class ProgressBar:
             return
         if getattr(engine.state, "throughput", None) is None:
             Throughput().attach(engine)
+        engine.add_event_handler(Events.STARTED, self._begin)
         engine.add_event_handler(Events.EPOCH_STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._advance)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._finish)
         engine.add_event_handler(Events.TERMINATE, self._stop)
         engine.add_event_handler(Events.EXCEPTION_RAISED, self._fail)
 
-    def _start(self, engine: Engine) -> None:
+    def _begin(self, engine: Engine) -> None:
+        self._progress = None
+
+    def _start(self, engine: Any) -> None:
         self._sums, self._count = {}, 0
-        if Console(file=sys.stderr).is_terminal:
-            self._bar = Progress(
-                TextColumn("epoch {task.fields[epoch]}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[numbers]}"),
-                console=Console(file=sys.stderr),
-                transient=True,
+        if self._progress is None:
+            total = engine.state.max_epochs * engine.state.epoch_length
+            detail = partial(self._detail, engine)
+            self._progress = Progress(
+                "", total, detail=detail, every=self.every, share=0, unit="step", rate=False, transient=True
             )
-            self._bar.start()
-            self._task = self._bar.add_task(
-                "", total=engine.state.epoch_length, epoch=f"{engine.state.epoch}/{engine.state.max_epochs}", numbers=""
-            )
+            self._progress.advance(engine.state.iteration, counted=False)
+        self._progress.what = f"epoch {engine.state.epoch}/{engine.state.max_epochs}"
+        self._progress.__enter__()
 
     def _advance(self, engine: Engine) -> None:
         losses: Any = engine.state.output
         for name, value in losses.items():
             self._sums[name] = self._sums[name] + value if name in self._sums else value.clone()
         self._count += 1
-        shown = self._count % self.every == 0
-        if self._bar is not None:
-            if shown:
-                self._bar.update(self._task, numbers=self._numbers(engine))
-            self._bar.advance(self._task)
-        elif shown:
-            logger.info(
-                "epoch %d/%d  %d/%s  %s",
-                engine.state.epoch,
-                engine.state.max_epochs,
-                self._count,
-                engine.state.epoch_length,
-                self._numbers(engine),
-            )
+        assert self._progress is not None
+        if self._progress.bar is not None and time.monotonic() - self._read > _READ_EVERY:
+            self._shown, self._read = self._numbers(engine), time.monotonic()
+        self._progress.advance()
+
+    def _detail(self, engine: Engine) -> str:
+        """In a bar, which another thread draws, what was read last."""
+        return self._shown if self._progress and self._progress.bar is not None else self._numbers(engine)
 
     def _finish(self, engine: Engine) -> None:
         numbers = self._numbers(engine)
         self._stop(engine)
-        logger.info("epoch %d/%d  done  %s", engine.state.epoch, engine.state.max_epochs, numbers)
+        left = self._progress.left() if self._progress else ""
+        logger.info("epoch %d/%d  done  %s  %s", engine.state.epoch, engine.state.max_epochs, numbers, left)
 
     def _stop(self, engine: Engine) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+        if self._progress is not None:
+            self._progress.__exit__(None, None, None)
 
     def _fail(self, engine: Engine, error: BaseException) -> None:
         self._stop(engine)

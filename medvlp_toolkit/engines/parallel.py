@@ -37,14 +37,14 @@ def place_network(
     activation_checkpointing: Sequence[str] = (),
     sharded_blocks: Sequence[str] = (),
 ) -> nn.Module:
-    """The network as it is trained: on its device, and over the processes where a process group stands.
+    """The network ready for training: on its device, and distributed if there is a process group.
 
     Args:
-        device: where to.
-        memory_format: of its parameters: ``contiguous_format``, ``channels_last`` (what convolutions are fastest in) or
+        device: device to train on.
+        memory_format: of its parameters: ``contiguous_format``, ``channels_last`` (fastest for convolutions) or
             ``channels_last_3d``.
         activation_checkpointing: see :func:`checkpoint_activations`.
-        sharded_blocks: see :func:`shard`; without any the network is replicated (:func:`replicate`).
+        sharded_blocks: see :func:`shard`; if empty, the network is replicated (:func:`replicate`).
 
     Raises:
         ValueError: for a memory format that torch does not have, or a pattern that matches no module.
@@ -57,11 +57,11 @@ def place_network(
 
 
 def replicate(network: nn.Module, device: torch.device, synchronise_batch_norm: bool = True) -> DistributedDataParallel:
-    """The network on every process, gradients averaged over them (:class:`DistributedDataParallel`).
+    """Replicate the network on every process and average the gradients (:class:`DistributedDataParallel`).
 
     Args:
-        synchronise_batch_norm: batch normalisation sees the batches of all processes; not on the CPU, where there is
-            no such thing.
+        synchronise_batch_norm: compute batch statistics over all processes (``SyncBatchNorm``); ignored on the CPU,
+            where torch does not support it.
     """
     if device.type != "cuda":
         return DistributedDataParallel(network)
@@ -73,8 +73,8 @@ def replicate(network: nn.Module, device: torch.device, synchronise_batch_norm: 
 def shard(network: nn.Module, blocks: Sequence[str]) -> nn.Module:
     """The network with parameters, gradients and optimiser states sharded over the processes (FSDP2), in place.
 
-    For towers that are too large for one device. Each block is gathered when it computes and freed after; what is in
-    no block is one more. Give it to the optimiser after this.
+    For towers that are too large for one device. Each block is gathered for its computation and freed afterwards;
+    parameters outside all blocks form one more block. Build the optimiser after this call.
 
     Args:
         blocks: patterns of module names, such as ``model.image_encoder.blocks.*``.
@@ -89,7 +89,7 @@ def shard(network: nn.Module, blocks: Sequence[str]) -> nn.Module:
 
 
 def matching_modules(network: nn.Module, patterns: Sequence[str]) -> dict[str, nn.Module]:
-    """Name -> module, for every module whose name matches one of the patterns and none of whose parents does.
+    """Name -> module, for every module that matches one of the patterns while none of its parents does.
 
     Raises:
         ValueError: when a pattern matches nothing.
@@ -125,11 +125,11 @@ def gradients_synchronised(network: nn.Module, wanted: bool) -> Iterator[None]:
     yield
 
 
-# -- states: whole, whether sharded or not ----------------------------------------------------------
+# -- full state dicts, whether sharded or not -------------------------------------------------------
 
 
 def network_state(network: nn.Module) -> dict[str, Any]:
-    """The whole state dict. Collective where the network is sharded; empty then on ranks other than the first."""
+    """The full state dict. Collective if the network is sharded; then empty on ranks other than the first."""
     if isinstance(network, FSDPModule):
         from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
@@ -138,7 +138,7 @@ def network_state(network: nn.Module) -> dict[str, Any]:
 
 
 def load_network_state(network: nn.Module, state: Mapping[str, Any]) -> None:
-    """The inverse of :func:`network_state`. Collective where the network is sharded: every process has the state."""
+    """The inverse of :func:`network_state`. Collective if the network is sharded; all processes pass the full state."""
     if isinstance(network, FSDPModule):
         from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 
@@ -148,7 +148,7 @@ def load_network_state(network: nn.Module, state: Mapping[str, Any]) -> None:
 
 
 def optimizer_state(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """The whole state dict of an optimiser. Collective where the network is sharded."""
+    """The full state dict of an optimiser. Collective if the network is sharded."""
     if isinstance(network, FSDPModule):
         from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict
 
@@ -169,19 +169,19 @@ def load_optimizer_state(network: nn.Module, optimizer: torch.optim.Optimizer, s
 
 
 def checkpoint_activations(network: nn.Module, blocks: Sequence[str] = ()) -> nn.Module:
-    """Make blocks keep only their inputs (Chen et al. 2016); losses, gradients and names are unchanged.
+    """Recompute the blocks' activations in the backward pass (Chen et al. 2016); results and names are unchanged.
 
     Args:
         blocks: patterns of module names, such as ``model.text_encoder.*.layer.*``; nothing is changed when empty.
 
     Raises:
-        ValueError: when a pattern matches nothing, or a block holds batch normalisation, whose running statistics
+        ValueError: when a pattern matches nothing, or a block contains batch normalisation, whose running statistics
             would be updated twice.
     """
     for name, module in matching_modules(network, blocks).items():
         if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules()):
             raise ValueError(
-                f"{name} holds batch normalisation, which would count every batch twice; checkpoint other blocks"
+                f"{name} contains batch normalisation, which would count every batch twice; choose other blocks"
             )
         module.forward = partial(checkpoint, module.forward, use_reentrant=False)  # type: ignore[method-assign]
     return network

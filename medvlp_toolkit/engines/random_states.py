@@ -16,9 +16,9 @@ logger = logging.getLogger(__name__)
 
 
 class RandomStates:
-    """For checkpoints: every value is a tensor (processes, …), so that no pickled objects are needed.
+    """For checkpoints: every value is a tensor (processes, …), which needs no pickled objects.
 
-    :meth:`state_dict` is collective. A process that had no part in what is loaded keeps its own state.
+    :meth:`state_dict` is collective. A process that has no entry in the loaded state keeps its own.
     """
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -29,7 +29,7 @@ class RandomStates:
     def load_state_dict(self, states: Mapping[str, Tensor]) -> None:
         saved = len(states["torch"])
         if rank() >= saved:
-            logger.warning("the checkpoint has the random states of %d processes: this one keeps its own", saved)
+            logger.warning("the checkpoint has random states of only %d processes: this process keeps its own", saved)
             return
         # A copy: torch 2.13 crashes on a view that does not begin where its storage does.
         _restore({name: value[rank()].clone() for name, value in states.items()})

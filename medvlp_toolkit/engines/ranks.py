@@ -10,17 +10,17 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-#: A group that talks over the CPU whatever the gradients' backend is, by the process group it belongs to.
+#: Process group -> its gloo group, which communicates over the CPU whatever the gradients' backend is.
 _control: dict[int, dist.ProcessGroup] = {}
 
 
 def rank() -> int:
-    """This process's number; 0 where there is one process."""
+    """This process's rank; 0 without a process group."""
     return dist.get_rank() if is_distributed() else 0
 
 
 def world_size() -> int:
-    """How many processes train together."""
+    """The number of processes that train together."""
     return dist.get_world_size() if is_distributed() else 1
 
 
@@ -37,7 +37,7 @@ def is_distributed() -> bool:
 def start_ranks() -> None:
     """Join the process group that ``torchrun`` describes, or ``srun`` with MASTER_ADDR and MASTER_PORT set.
 
-    NCCL where there is CUDA, else gloo. Does nothing where the group stands already.
+    NCCL with CUDA, else gloo. Does nothing if the group is already initialised.
     """
     if is_distributed():
         return
@@ -52,7 +52,7 @@ def start_ranks() -> None:
 
 
 def seed_rank(seed: int) -> None:
-    """Seed every process differently, for dropout; models are initialised before that, identically on all."""
+    """Seed every process differently, for dropout; call it after the models are initialised, identically on all."""
     own = int(np.random.SeedSequence([seed, rank()]).generate_state(1)[0])
     random.seed(own)
     np.random.seed(own)
@@ -60,7 +60,7 @@ def seed_rank(seed: int) -> None:
 
 
 def control_group() -> dist.ProcessGroup | None:
-    """A gloo group for a few numbers, so that agreeing on them never waits for a GPU; the first call is collective."""
+    """A gloo group for exchanging a few numbers without waiting for a GPU; the first call is collective."""
     if not is_distributed():
         return None
     world = dist.group.WORLD

@@ -1,4 +1,4 @@
-"""The configuration that a run was started with, and its differences from another one."""
+"""A run's configuration, and its differences from another one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class RunConfiguration:
     """Stored in a checkpoint; when loaded under another configuration, the differences are logged.
 
     Args:
-        config: nested mapping; what MONAI's workflow is running when None.
+        config: nested mapping; the one that MONAI's workflow is running when None.
     """
 
     def __init__(self, config: Mapping[str, Any] | None = None) -> None:
@@ -32,7 +32,7 @@ class RunConfiguration:
         self.values["processes"] = world_size()
 
     def description(self) -> Description | None:
-        """Of the model that the run trains; None where no configuration is running."""
+        """The description of the model being trained; None if no configuration is running."""
         return None if self.parser is None else Description.of(self.parser)
 
     @property
@@ -67,7 +67,7 @@ def flattened(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """One line for every id whose value is not the same, e.g. ``batch_size: 48 → 32``."""
+    """One line for every id whose value differs, e.g. ``batch_size: 48 → 32``."""
     lines = []
     for key in sorted(before.keys() | now.keys()):
         if before.get(key, _ABSENT) != now.get(key, _ABSENT):

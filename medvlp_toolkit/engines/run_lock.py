@@ -14,10 +14,10 @@ _held: dict[Path, IO[str]] = {}
 
 
 def lock_run(output_dir: str | Path) -> None:
-    """Prevent other processes from training into this folder until this one ends, however it ends.
+    """Prevent other processes from training into this folder until this process ends.
 
-    The lock is the operating system's on an open file: a killed run leaves none behind. Asking again from the same
-    process changes nothing.
+    The operating system locks an open file, so a killed run leaves no lock behind. Locking again from the same process
+    has no effect.
 
     Raises:
         ValueError: when another process holds it.
@@ -32,13 +32,13 @@ def lock_run(output_dir: str | Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.open("a+", encoding="utf-8")
     try:
-        # Of the process, not of the open file: workers that outlive a killed run do not hold it.
+        # A lock of the process, not of the open file: workers that outlive a killed run do not keep it.
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         holder = _holder(file)
         file.close()
         raise ValueError(
-            f"another run is training into {output_dir}{holder}; wait for it, or give this one its own output_dir"
+            f"another run is training into {output_dir}{holder}; wait for it, or set another output_dir"
         ) from None
     file.truncate(0)
     file.write(json.dumps({"process": os.getpid(), "host": platform.node()}) + "\n")

@@ -23,20 +23,20 @@ Transform = Callable[[Mapping[str, Any]], dict[str, Any]]
 class OptimisationStep:
     """Base of training steps: precision, accumulation, clipping, compilation, averaged weights.
 
-    Nothing in it waits for the device. With ``accumulation_steps`` the gradients of so many batches are averaged before
-    the optimiser steps; processes talk with the last of them only, and the end of an epoch ends the group. Each batch's
+    It never waits for the device. With ``accumulation_steps`` the gradients of that many batches are averaged before
+    the optimiser steps; processes synchronise at the last of them only, and a group ends with its epoch. Each batch's
     losses are averages over its own terms. ``engine.state.accumulating`` is true until the optimiser has stepped.
 
     Args:
-        transform: from the stored batch to the network's, on the device (augmentation, normalisation).
+        transform: maps the stored batch to the network's input, on the device (augmentation, normalisation).
         precision: ``fp32``, ``bf16``, or ``fp16`` with a gradient scaler.
-        clip_norm: greatest norm of the gradient over all parameters; None does not clip.
+        clip_norm: maximum gradient norm over all parameters; None does not clip.
         accumulation_steps: batches per step of the optimiser.
         compile: False, or ``step`` to compile the forward and backward pass (``torch.compile``).
         ema: averages the weights after every step of the optimiser (``torch.optim.swa_utils.AveragedModel``).
 
     Raises:
-        ValueError: for a setting that is none of these.
+        ValueError: for an invalid setting.
     """
 
     def __init__(
@@ -67,8 +67,8 @@ class OptimisationStep:
         """Forward, backward and, at the end of a group, the optimiser step; returns the result of ``forward``.
 
         Args:
-            forward: calls the network, in the precision that was asked for.
-            loss: (0-dim) of what it gave, in float32.
+            forward: calls the network, in the configured precision.
+            loss: maps its result to the loss (0-dim), in float32.
         """
         network = self._ready(engine.network)
         scaler = self.scaler(engine.state.device)
@@ -100,13 +100,13 @@ class OptimisationStep:
             self.ema.update_parameters(unwrap(engine.network))
 
     def _ready(self, network: nn.Module) -> nn.Module:
-        """The network, compiled in place on request: names in its state dict are unchanged."""
+        """The network, compiled in place if configured; the names in its state dict are unchanged."""
         if self.compile and self._compiled is not network:
             unwrap(network).compile()
             self._compiled = network
         return network
 
-    # -- what a checkpoint keeps ----------------------------------------------------------------
+    # -- state for checkpoints ------------------------------------------------------------------
 
     def scaler(self, device: torch.device) -> torch.amp.GradScaler:
         """The gradient scaler, which only ``fp16`` uses."""
@@ -117,7 +117,7 @@ class OptimisationStep:
         return self._scaler
 
     def state_dict(self) -> dict[str, Any]:
-        """The scaler's; empty in the other precisions."""
+        """The gradient scaler's state; empty in other precisions."""
         return {} if self._scaler is None else dict(self._scaler.state_dict())
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -127,7 +127,7 @@ class OptimisationStep:
 class PretrainingStep(OptimisationStep):
     """One iteration of training a :class:`~medvlp_toolkit.model.PretrainingModel`.
 
-    Given to MONAI's ``SupervisedTrainer`` as ``iteration_update``; arguments as of :class:`OptimisationStep`. The
+    Given to MONAI's ``SupervisedTrainer`` as ``iteration_update``; arguments as in :class:`OptimisationStep`. The
     engine's output is the dict of losses, detached and left on the device.
     """
 
@@ -143,7 +143,7 @@ class PretrainingStep(OptimisationStep):
 class Place:
     """The position of a batch within a gradient accumulation group.
 
-    ``index`` counts from 0; ``size`` is how many there are, fewer in the last group of an epoch.
+    ``index`` counts from 0; ``size`` is the number of batches in the group, fewer in the last group of an epoch.
     """
 
     index: int
@@ -159,7 +159,7 @@ class Place:
 
 
 def place_of(iteration: int, epoch_length: int | None, steps: int) -> Place:
-    """The place of an iteration (counted from 1 over all epochs) with ``steps`` batches a group.
+    """The position of an iteration (counted from 1 over all epochs) with ``steps`` batches per group.
 
     The last group of an epoch ends with the epoch: no gradient is carried over or lost.
     """

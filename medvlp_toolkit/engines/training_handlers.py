@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -23,8 +24,10 @@ from medvlp_toolkit.engines.handlers import (
     write_training_scalars,
 )
 from medvlp_toolkit.engines.random_states import RandomStates
-from medvlp_toolkit.engines.ranks import is_distributed, is_first_rank, seed_rank
+from medvlp_toolkit.engines.ranks import is_distributed, is_first_rank, seed_rank, world_size
 from medvlp_toolkit.engines.run_configuration import RunConfiguration
+from medvlp_toolkit.run_lines import RunLines
+from medvlp_toolkit.weights.weights import export_network
 
 #: What can be left out, by name, in the order in which it is attached.
 NAMES = (
@@ -48,7 +51,8 @@ class TrainingHandlers:
     """What every training has beside its recipe, attached to its trainer and the evaluator that validates.
 
     ========================  ==========================================================================================
-    ``progress``              a progress bar, or log lines: losses, samples per second, share of time waiting for data
+    ``progress``              a line at the beginning and at the end, between them a progress bar or log lines: losses,
+                              samples per second, share of time waiting for data, time left
     ``training_note``         ``training.json``: seconds, epochs, whether training is complete
     ``tensorboard``           the same figures and the validation's, in ``tensorboard/``
     ``mlflow``                the same in MLflow, where ``mlflow`` says where
@@ -59,7 +63,7 @@ class TrainingHandlers:
     ``early_stop``            ends training after ``patience`` validations without a better one
     ``non_finite_guard``      ends training at a loss that is not a number
     ``store_guard``           ends training when the store changes
-    ``checkpointing``         checkpoints, resuming, SIGTERM
+    ``checkpointing``         checkpoints, resuming, SIGTERM and Ctrl-C
     ========================  ==========================================================================================
 
     The learning rate steps after every iteration. Handlers of one's own belong into the engines' own lists
@@ -72,7 +76,7 @@ class TrainingHandlers:
         val_interval: epochs between validations; None never validates.
         patience: validations without a better key metric after which training ends; None never ends it.
         lower_is_better: of the key metric.
-        log_every: iterations between log lines, TensorBoard's points and looks for a loss that is not a number.
+        log_every: iterations between TensorBoard's points and looks for a loss that is not a number.
         checkpoint_every: iterations between checkpoints within an epoch; 0 writes after epochs only.
         keep_checkpoints: how many are kept.
         resume: see :class:`Checkpointing`.
@@ -80,6 +84,8 @@ class TrainingHandlers:
         weights: the module whose weights ``best.pt`` holds; the trainer's network when None.
         state: what else a checkpoint holds: name -> what has ``state_dict`` and ``load_state_dict``.
         without: names of the table to leave out.
+        export: network whose weights are written at the end, for inference (:func:`.export_network`), or a function
+            that makes it; None writes none.
 
     Raises:
         ValueError: for a name that is not in the table.
@@ -106,6 +112,7 @@ class TrainingHandlers:
         weights: nn.Module | None = None,
         state: Mapping[str, Any] | None = None,
         without: Sequence[str] = (),
+        export: nn.Module | Callable[[], nn.Module] | None = None,
     ) -> None:
         unknown = [name for name in without if name not in NAMES]
         if unknown:
@@ -125,6 +132,7 @@ class TrainingHandlers:
         self.weights = weights
         self.state = dict(state or {})
         self.without = frozenset(without)
+        self.export = export
 
     def attach(self, trainer: Any, evaluator: Any) -> None:
         """Attach them all. Call it when everything of the training is built, on every process.
@@ -140,9 +148,10 @@ class TrainingHandlers:
         best = BestCheckpoint(self.output_dir, weights, lower_is_better=self.lower_is_better)
         score = partial(_score, lower_is_better=self.lower_is_better)
         early = EarlyStopping(1 if self.patience is None else self.patience, score, trainer)
+        early.logger.setLevel(logging.WARNING)  # the closing line says it
         self._attach_to_trainer(trainer, evaluator)
         self._attach_to_evaluator(evaluator, best, early)
-        self._guard_and_save(trainer, best, early)
+        self._guard_and_save(trainer, evaluator, best, early)
         if is_distributed():
             # The model stands, alike on all processes: dropout differs from here on.
             seed_rank(_seed(trainer))
@@ -153,7 +162,7 @@ class TrainingHandlers:
     def _attach_to_trainer(self, trainer: Any, evaluator: Any) -> None:
         first = is_first_rank()
         if self._wants("progress"):
-            ProgressBar(self.log_every, enabled=first).attach(trainer)
+            ProgressBar(enabled=first).attach(trainer)
         if first and self._wants("training_note"):
             TrainingNote(self.output_dir).attach(trainer)
         if first and self._wants("tensorboard"):
@@ -186,10 +195,15 @@ class TrainingHandlers:
         if self._wants("early_stop") and self.patience is not None:
             evaluator.add_event_handler(Events.COMPLETED, early)
 
-    def _guard_and_save(self, trainer: Any, best: BestCheckpoint, early: EarlyStopping) -> None:
+    def _guard_and_save(self, trainer: Any, evaluator: Any, best: BestCheckpoint, early: EarlyStopping) -> None:
         """Last, so that a checkpoint holds what all others did in its iteration."""
         if self._wants("best_checkpoint"):
             trainer.add_event_handler(Events.COMPLETED, best.fall_back)
+        if self.export is not None:
+            network = trainer.network if self.weights is None else self.weights
+            trainer.add_event_handler(Events.COMPLETED, lambda: export_network(self.export, network, self.output_dir))
+        if is_first_rank() and self._wants("progress"):
+            RunLines(self.output_dir, world_size(), evaluator, best, early).attach(trainer)
         losses = NonFiniteGuard(self.log_every, self.output_dir) if self._wants("non_finite_guard") else None
         if losses is not None:
             losses.attach(trainer)

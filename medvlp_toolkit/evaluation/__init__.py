@@ -1,9 +1,8 @@
 """Evaluation: from scores and attention maps to metrics, tables and pictures.
 
-In the order of the work: ``zero_shot`` (entity scores and attention against labels, boxes and sides), ``finetuning``
-and ``pairs`` (classifiers, segmenters, answers, retrieval), ``statistics`` (figures and their intervals), ``maps``
-(where the model looked), ``results`` (the folder an evaluation leaves behind) and ``report`` (the page people look at).
-``handler`` is what the evaluators' handlers share.
+``zero_shot`` (entity scores and attention against labels, boxes and sides), ``finetuning`` and ``pairs`` (classifiers,
+segmenters, answers, retrieval), ``statistics`` (metrics and their intervals), ``maps`` (heat maps), ``results`` (the
+results folder) and ``report`` (the HTML page). ``handler`` is the base of the evaluators' handlers.
 
 Metrics are computed on the whole set from one table of scores, never averaged over batches.
 """

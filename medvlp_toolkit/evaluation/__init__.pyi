@@ -29,6 +29,7 @@ from .pairs.ranking import RankingWriter as RankingWriter
 from .pairs.retrieval import RetrievalEvaluation as RetrievalEvaluation
 from .pairs.retrieval_metrics import ranks as ranks
 from .pairs.retrieval_metrics import retrieval_metrics as retrieval_metrics
+from .results.names import names_of as names_of
 from .results.results import Results as Results
 from .statistics.calibration import calibration_metrics as calibration_metrics
 from .statistics.counting import FEW as FEW
@@ -40,6 +41,7 @@ from .zero_shot.cases import case_table as case_table
 from .zero_shot.classification import Classification as Classification
 from .zero_shot.classification import classification_metrics as classification_metrics
 from .zero_shot.classification import score_table as score_table
+from .zero_shot.evaluated_labels import EvaluatedLabels as EvaluatedLabels
 from .zero_shot.evaluation import ZeroShotEvaluation as ZeroShotEvaluation
 from .zero_shot.grounding import Grounding as Grounding
 from .zero_shot.grounding import grounding_metrics as grounding_metrics

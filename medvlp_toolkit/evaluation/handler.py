@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,29 +14,34 @@ from numpy.typing import NDArray
 from torch import nn
 
 from medvlp_toolkit.engines.parallel import unwrap
+from medvlp_toolkit.evaluation.results.label_origin import label_origin
 from medvlp_toolkit.evaluation.results.results import RUN_FILE, Results
 from medvlp_toolkit.evaluation.results.run_record import run_record
 from medvlp_toolkit.evaluation.results.tables import print_summary
+from medvlp_toolkit.evaluation.scoring_progress import ScoringProgress
+from medvlp_toolkit.progress import duration
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+logger = logging.getLogger(__name__)
 
 _DESCRIPTION = ("patient_id", "split", "sex", "age", "view")
 
 
 class Evaluation:
-    """Base of evaluations: when to collect, when to write, and the run record in a results folder.
+    """Base of evaluations: attaches to the evaluator, and writes the results folder with its run record.
 
-    A subclass keeps what each batch gives (:meth:`collect`), and measures it and writes its own files in
+    A subclass collects the output of each batch (:meth:`collect`), and computes metrics and writes its own files in
     :meth:`finish`, which ends with :meth:`write`: ``run.json``, without which a folder is incomplete, is written last.
 
     Args:
-        dataset: what is predicted; its ``store`` describes the images.
+        dataset: the evaluated data set; its ``store`` describes the images.
         output_dir: the results folder; None writes nothing.
-        title: names what was evaluated.
+        title: describes what was evaluated.
         config: the configuration, for ``run.json``.
         checkpoint: the evaluated weights' file, for ``run.json``.
-        seconds: name -> seconds of what came before, or called without arguments gives that when it is written.
+        seconds: name -> seconds of earlier phases, or a callable that returns this when the results are written.
         bundle: name of the recipe, for ``run.json``.
     """
 
@@ -60,6 +66,7 @@ class Evaluation:
         self.seconds = seconds
 
     def attach(self, engine: Engine) -> None:
+        ScoringProgress(self.about).attach(engine)
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, lambda e: self.collect(e.state.output))
         engine.add_event_handler(Events.COMPLETED, self._complete)
@@ -69,8 +76,15 @@ class Evaluation:
         self.begin()
 
     def _complete(self, engine: Engine) -> None:
+        if self.writes:
+            passed = duration(time.perf_counter() - self._started)
+            logger.info("scored in %s; computing metrics and their intervals", passed)
         self.replace_results()
         self.finish(engine)
+
+    def about(self) -> str:
+        """What is done with the data set, for the first log line."""
+        return "evaluating" + (f" {self.checkpoint} on" if self.checkpoint else "")
 
     def begin(self) -> None:
         """Reset the state of an earlier run."""
@@ -100,25 +114,33 @@ class Evaluation:
         """The results folder and the printed summary.
 
         Args:
-            device: on which it ran.
+            device: the device of the evaluation.
             table: of the scores, see :meth:`~medvlp_toolkit.evaluation.Results.write`; ``cases`` likewise.
-            metrics: what was measured; its ``seconds`` are added where it has none.
-            paths: name -> what was written beside.
-            tables: printed beside those of the metrics.
+            metrics: the metrics; ``seconds`` are added if it has none.
+            paths: name -> other files written.
+            tables: printed in addition to those of the metrics.
         """
         before = self.seconds() if callable(self.seconds) else self.seconds
         passed = {**(before or {}), "evaluation": round(time.perf_counter() - self._started, 1)}
         metrics.setdefault("seconds", passed)
         named = {"title": self.title, "bundle": self.bundle}
-        about = {name: value for name, value in named.items() if value}
+        about: dict[str, Any] = {name: value for name, value in named.items() if value}
+        origin = label_origin(self.dataset)
+        if origin is not None:
+            metrics["labels"] = about["labels"] = origin
         run = run_record(self.config, self.checkpoint, device, metrics["seconds"], **about)
         Results.write(self.output_dir, table, metrics, run, cases)
-        print_summary(metrics, {"metrics": self.output_dir / "metrics.json", **(paths or {})}, self.title, tables)
+        page = self.output_dir / "report.html"
+        follows: dict[str, Path | str] = {
+            "next, all of it on one page": f"medvlp report {self.output_dir} --out {page}"
+        }
+        written: dict[str, Path | str] = {"metrics": self.output_dir / "metrics.json", **(paths or {}), **follows}
+        print_summary(metrics, written, self.title, tables)
 
     def described(self, rows: NDArray[np.int64]) -> dict[str, Any]:
-        """Columns of the store that go into a scores table."""
+        """Columns of the store for a scores table."""
         return {name: self.dataset.store.values(name, rows) for name in _DESCRIPTION}
 
 
-#: Name of the first layout; it answers for one release.
+#: Name in the first layout, kept for one release.
 FinetuningEvaluation = Evaluation

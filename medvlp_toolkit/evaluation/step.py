@@ -15,10 +15,10 @@ from medvlp_toolkit.engines.step import Transform
 class EvaluationStep:
     """Runs a network on one batch, without gradients; subclasses implement :meth:`predict`.
 
-    Given to MONAI's ``SupervisedEvaluator`` as ``iteration_update``.
+    Given to an :class:`~medvlp_toolkit.engines.Evaluator` as ``iteration_update``.
 
     Args:
-        transform: from the stored batch to the network's, on the device.
+        transform: maps the stored batch to the network's input, on the device.
         precision: ``fp32``, ``bf16`` or ``fp16``.
     """
 
@@ -42,5 +42,5 @@ class EvaluationStep:
             return self.predict(engine, batch, prepared)
 
     def predict(self, engine: Any, batch: Mapping[str, Any], prepared: dict[str, Any]) -> dict[str, Any]:
-        """The engine's output, from the stored batch and the transformed batch; runs in ``precision``."""
+        """Return the engine's output for a stored batch and its transformed batch; runs in ``precision``."""
         raise NotImplementedError

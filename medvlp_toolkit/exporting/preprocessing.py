@@ -14,7 +14,6 @@ from medvlp_toolkit.data.batches.volume_augmentation import PERCENTILES, VolumeT
 from medvlp_toolkit.exporting.run_onnx import prepare
 from medvlp_toolkit.exporting.source import ExportSource, Sample
 
-FITS = ("stretch", "pad", "crop")
 #: Values that count as the same: rounding in float32 of normalised pixels.
 _SAME = 1e-4
 
@@ -29,42 +28,41 @@ def described(source: ExportSource, samples: list[Sample]) -> dict[str, Any]:
         ValueError: for a transform that is neither of the toolkit's, or does more than these steps.
     """
     transform = source.transform
-    size = [int(side) for side in samples[0].stored.shape[1:]]
+    form = samples[0].stored_format
+    size = [int(side) for side in form.size]
     if isinstance(transform, VolumeTransform):
         steps: dict[str, Any] = {
             "kind": "volume",
             "size": size,
-            "spacing": None if source.spacing is None else [float(side) for side in source.spacing],
-            "orientation": "RAS",
+            "spacing": None if form.spacing is None else [float(side) for side in form.spacing],
+            "orientation": form.orientation,
             "window": None if transform.window is None else list(transform.window),
             "percentiles": list(PERCENTILES) if transform.window is None else None,
             "mean": [float(transform.mean)],
             "std": [float(transform.std)],
         }
-        choices = [steps]
     elif isinstance(transform, EvaluationTransform):
         steps = {
             "kind": "picture",
             "size": size,
-            "channels": int(samples[0].stored.shape[0]),
+            "channels": form.channels,
+            "fit": form.fit,
             "interpolation": "bilinear",
             "divided_by": 255,
             "mean": _shortest(transform.mean),
             "std": _shortest(transform.std),
         }
-        choices = [{**steps, "fit": fit} for fit in FITS]
     else:
         raise ValueError(
             f"{source.folder}: its evaluation_transform is a {type(transform).__name__}, whose steps a file's metadata "
             "cannot state; export covers EvaluationTransform and VolumeTransform of medvlp_toolkit.data"
         )
-    found = next((chosen for chosen in choices if all(_leads_to(chosen, sample) for sample in samples)), None)
-    if found is None:
+    if not all(_leads_to(steps, sample) for sample in samples):
         raise ValueError(
             f"{source.folder}: its {type(transform).__name__} does more to an image than resizing, windowing and "
             "normalising once; the exported file could not state how its input is made"
         )
-    return found
+    return steps
 
 
 def prepare_volume(values: NDArray[Any], steps: dict[str, Any]) -> NDArray[np.float32]:

@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from medvlp_toolkit.data.knowledge_graph import KnowledgeGraph
+from medvlp_toolkit.engines.device import to_device
 from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
 from medvlp_toolkit.exporting.outputs import ATTENTION, PROBABILITY, Probabilities, ProbabilitiesAndAttention
+from medvlp_toolkit.images import StoredFormat
 from medvlp_toolkit.inference.loaded_bundle import LoadedBundle
-from medvlp_toolkit.interfaces import GivesAttention, KnowledgeSource
-from medvlp_toolkit.weights import TrainedModel
+from medvlp_toolkit.interfaces import GivesAttention
 
 Outputs = dict[str, NDArray[np.float32]]
 
@@ -29,12 +29,14 @@ class Sample:
 
     Attributes:
         path: of the file.
+        stored_format: how it is read.
         stored: (C, *spatial) as read, before the evaluation transform.
         scale: slope and intercept that bring a volume's integers to the file's values.
         prepared: (C, *spatial) float32, what the network is given.
     """
 
     path: Path
+    stored_format: StoredFormat
     stored: NDArray[Any]
     scale: tuple[float, float]
     prepared: NDArray[np.float32]
@@ -58,10 +60,9 @@ class ExportSource(LoadedBundle):
         #: Configurations that were read, the base first.
         self.configuration = self._configs(overlays)
         self.weights = Path(self._parser["weights"])
-        self.image_size: int | list[int] = self._setting("image_size")
-        self.transform: Any = self._transform
-        self.spacing = self._setting("spacing")
-        self._mapper = HeatMapper(self.network, self._setting("attention_layers"), self._setting("grid"))
+        self.image_size: int | list[int] = self._made("image_size")
+        self.transform: Any = self._step.transform
+        self._mapper = HeatMapper(self.network, self._of_writer("attention_layers"), self._of_writer("grid"))
 
     def sample(self, image: Path) -> Sample:
         """How the bundle reads an image file.
@@ -70,9 +71,16 @@ class ExportSource(LoadedBundle):
             FileNotFoundError: when there is no such file.
             ImageReadError: when it cannot be read.
         """
-        batch, prepared = self._read(image)
+        batch = self._read(image)
+        prepared = self.transform(to_device(batch, self.device))["image"]
         scale = batch["image_scale"][0].tolist() if "image_scale" in batch else (1.0, 0.0)
-        return Sample(image, batch["image"][0].numpy(), tuple(scale), prepared[0].float().numpy())
+        return Sample(
+            image,
+            self._files(image).stored_format,
+            batch["image"][0].numpy(),
+            tuple(scale),
+            prepared[0].float().numpy(),
+        )
 
     def outputs(self, images: NDArray[np.float32]) -> Outputs:
         """What the bundle gives for prepared images (B, C, *spatial): what an export is compared with."""
@@ -118,29 +126,18 @@ class ExportSource(LoadedBundle):
     @property
     def entity_names(self) -> tuple[str, ...]:
         """Of the scored entities, for people: as the knowledge that the model was trained with names them."""
-        names: dict[str, str] = {}
-        trained = self._setting("as_trained")
-        for id_ in ("entities", "graph") if isinstance(trained, TrainedModel) else ():
-            try:
-                knowledge = trained.get(id_)
-            except (ValueError, OSError):  # its file need not be here
-                continue
-            if isinstance(knowledge, KnowledgeGraph):
-                names.update(zip(knowledge.entity_ids, knowledge.entity_names, strict=True))
-            elif isinstance(knowledge, KnowledgeSource):
-                names.update({concept.id: concept.name for concept in knowledge.concepts})
+        names = self._made("names") if "names" in self._parser else {}
         return tuple(names.get(entity, entity.replace("_", " ")) for entity in self.entities)
 
     def _attention(self, image: Tensor) -> Tensor | None:
         return self.network.attend(image)[1] if isinstance(self.network, GivesAttention) else None
 
-    def _weights(self, given: str | Path | None) -> Path:
+    def _writer_id(self) -> str:
         try:
-            self._entities_id()
+            return super()._writer_id()
         except ValueError:
             raise ValueError(
                 f"{self.folder} scores no entities of an image alone, and export covers bundles that do, such as "
                 "medklip and arl; a network that reads texts too is exported by MONAI's ckpt_export, or used through "
                 "its inference.yaml"
             ) from None
-        return super()._weights(given)

@@ -3,8 +3,10 @@ from .fit import Fit as Fit
 from .fit import Size as Size
 from .fit import fit_box as fit_box
 from .fit import height_and_width as height_and_width
+from .fit import shown_share as shown_share
 from .picture import read_image as read_image
 from .picture import read_image_and_size as read_image_and_size
+from .stored_format import StoredFormat as StoredFormat
 from .volume import StoredVolume as StoredVolume
 from .volume import VolumeGrid as VolumeGrid
 from .volume import is_volume as is_volume

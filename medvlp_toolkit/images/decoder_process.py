@@ -1,4 +1,4 @@
-"""Decodes compressed DICOM pixel data in a process of its own; run as a script, it imports nothing of the toolkit.
+"""Decodes compressed DICOM pixel data in a separate process; run as a script, it imports nothing from the toolkit.
 
 Native decoders abort their process on some damaged files (gdcm does). The parent writes requests to standard input and
 reads replies from standard output: a JSON header of known length, then bytes.
@@ -17,10 +17,10 @@ from typing import IO, Any
 
 import numpy as np
 
-HEADER = struct.Struct("<IQ")  # bytes of JSON, bytes that follow
-#: A damaged code stream can ask for any amount of memory.
+HEADER = struct.Struct("<IQ")  # number of bytes of the JSON and of the data after it
+#: Limits memory: a damaged code stream can request any amount.
 MOST_MEMORY = 8 * 2**30
-#: Our own way of calling gdcm, beside pydicom's names of decoders.
+#: Our own call of gdcm, in addition to pydicom's decoder names.
 GDCM_12_BIT = "gdcm (12 bit)"
 
 
@@ -31,7 +31,7 @@ def decode(syntax: str, decoder: str, content: bytes, attributes: dict[str, Any]
     if decoder == GDCM_12_BIT:
         return twelve_bits(content, attributes)
     # Bits that hold no value are cut off later: padding may need them.
-    keep = {"raw": False, "correct_unused_bits": False}
+    keep = {"raw": False, "correct_unused_bits": False, "view_only": True}
     pixels, described = get_decoder(syntax).as_array(
         content, index=0, decoding_plugin=decoder, pixel_keyword="PixelData", **keep, **attributes
     )
@@ -42,7 +42,7 @@ def decode(syntax: str, decoder: str, content: bytes, attributes: dict[str, Any]
 
 
 def twelve_bits(content: bytes, attributes: dict[str, Any]) -> np.ndarray:
-    """JPEG Extended of 9 to 12 bits through gdcm, which pydicom does not ask for it; exact where tried."""
+    """JPEG Extended of 9 to 12 bits through gdcm, which pydicom does not use for it; exact on the files tried."""
     import gdcm
     from pydicom.encaps import get_frame
 
@@ -70,7 +70,7 @@ def twelve_bits(content: bytes, attributes: dict[str, Any]) -> np.ndarray:
 
 
 def receive(stream: IO[bytes]) -> tuple[dict[str, Any], bytes] | None:
-    """What the other side has sent; None when it has ended."""
+    """The next message; None at the end of the stream."""
     head = stream.read(HEADER.size)
     if len(head) < HEADER.size:
         return None
@@ -90,18 +90,18 @@ def send(stream: IO[bytes], header: dict[str, Any], content: bytes | memoryview)
 
 
 def answer(header: dict[str, Any], content: bytes) -> tuple[dict[str, Any], memoryview]:
-    """The reply to a request: the pixels, or the name of what was raised (its words may quote the file)."""
+    """The reply to a request: the pixels, or the type of the exception (its message may quote the file)."""
     try:
         pixels = np.ascontiguousarray(decode(header["syntax"], header["decoder"], content, header["attributes"]))
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as error:  # the panics of decoders in Rust are no Exception
+    except BaseException as error:  # panics of decoders written in Rust are not an Exception
         return {"error": type(error).__name__}, memoryview(b"")
     return {"dtype": pixels.dtype.str, "shape": pixels.shape}, memoryview(pixels.data).cast("B")
 
 
 def main() -> None:
-    # Libraries print to either stream; replies have one of their own.
+    # Libraries may print to stdout or stderr, so replies use a separate descriptor.
     replies = os.fdopen(os.dup(1), "wb")
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 1)

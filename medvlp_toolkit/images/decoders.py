@@ -1,8 +1,8 @@
-"""Which decoder reads compressed DICOM pixel data, and where it runs.
+"""Selects and runs the decoder of compressed DICOM pixel data.
 
-Pillow and the RLE decoder fail with an error on damaged data and work in this process. The others are native code that
-may abort, so they run in a process beside it (`decoder_process`), which is started when it is first needed, serves one
-image after the other, and is replaced when it dies.
+Pillow and the RLE decoder fail with an error on damaged data and run in this process. The others are native code that
+may abort, so they run in a child process (`decoder_process`), which is started on first use, decodes one image at a
+time, and is replaced when it dies.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
     from pydicom.uid import UID
 
 Array = npt.NDArray[Any]
-#: Decoders in the order in which they are tried: Pillow does not abort on a damaged JPEG, as gdcm does.
+#: Decoders in the order of trial; Pillow first, because gdcm aborts on a damaged JPEG.
 ORDER = ("pillow", "pyjpegls", "pylibjpeg", GDCM_12_BIT, "gdcm", "pydicom")
-#: Seconds after which a decoder is taken to hang.
+#: Seconds after which a decoder is considered to hang.
 PATIENCE = 120.0
 
 
 class DecodeError(Exception):
-    """No decoder reads the data; says why in a few words, without quoting it."""
+    """No decoder can read the data; the message is a short reason without any of the data."""
 
 
 def decoders_for(syntax: UID) -> list[str]:
-    """The installed decoders of a compressed transfer syntax, in the order in which they are tried."""
+    """The installed decoders of a compressed transfer syntax, in order of trial."""
     from pydicom import uid
     from pydicom.pixels import get_decoder
 
@@ -49,17 +49,17 @@ def decoders_for(syntax: UID) -> list[str]:
         installed.add(GDCM_12_BIT)
     ordered = [name for name in ORDER if name in installed]
     if syntax in uid.JPEG2000TransferSyntaxes and "pillow" in installed:
-        ordered = [name for name in ordered if name != "pillow"] + ["pillow"]  # it brings values to 8 or 16 bits first
+        ordered = [name for name in ordered if name != "pillow"] + ["pillow"]  # it converts to 8 or 16 bits first
     return ordered
 
 
 def decode_frame(syntax: UID, content: bytes, attributes: dict[str, Any]) -> tuple[Array, str]:
     """One frame's pixels, and the name of the decoder that read them.
 
-    ``content`` is encapsulated pixel data, ``attributes`` what pydicom's decoders take as options.
+    ``content`` is encapsulated pixel data, ``attributes`` the options of pydicom's decoders.
 
     Raises:
-        DecodeError: when every installed decoder fails, or there is none.
+        DecodeError: when every installed decoder fails, or none is installed.
     """
     failures = []
     for decoder in decoders_for(syntax):
@@ -71,26 +71,26 @@ def decode_frame(syntax: UID, content: bytes, attributes: dict[str, Any]) -> tup
 
 
 def decode_with(decoder: str, syntax: UID, content: bytes, attributes: dict[str, Any]) -> Array:
-    """As `decode_frame`, through one decoder."""
+    """Like `decode_frame`, with one given decoder."""
     if not is_harmless(decoder, syntax):
         return _beside.decode(syntax, decoder, content, attributes)
     try:
         return decoder_process.decode(syntax, decoder, content, attributes)
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as error:  # the panics of decoders in Rust are no Exception
+    except BaseException as error:  # panics of decoders written in Rust are not an Exception
         raise DecodeError(type(error).__name__) from None
 
 
 def is_harmless(decoder: str, syntax: UID) -> bool:
-    """Whether a decoder leaves its process alive whatever the data: Pillow's of JPEG, and those of RLE."""
+    """Whether a decoder never aborts the process, whatever the data: Pillow for JPEG, and those for RLE."""
     from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, RLELossless
 
     return syntax == RLELossless or (decoder == "pillow" and syntax in (JPEGBaseline8Bit, JPEGExtended12Bit))
 
 
 class DecoderProcess:
-    """The process beside this one; one request at a time."""
+    """The decoder's child process; one request at a time."""
 
     def __init__(self) -> None:
         self.process: subprocess.Popen[bytes] | None = None
@@ -124,20 +124,20 @@ class DecoderProcess:
         except (BrokenPipeError, ValueError):
             reply = None
         except BaseException:
-            self.stop()  # interrupted in the midst of a reply
+            self.stop()  # interrupted in the middle of a reply
             raise
         finally:
             timer.cancel()
         if reply is None:
             self.stop()
-            raise DecodeError("did not come to an end" if late.is_set() else "ended its process")
+            raise DecodeError("did not finish" if late.is_set() else "aborted")
         return reply
 
     def started(self) -> subprocess.Popen[bytes]:
         if self.process is not None and self.process.poll() is not None:
             self.stop()
         if self.process is None:
-            # -P: the script's own folder, with its modules' common names, stays out of the path.
+            # -P keeps the script's folder, whose modules have common names, off the path.
             self.process = subprocess.Popen(
                 [sys.executable, "-P", str(Path(decoder_process.__file__))],
                 stdin=subprocess.PIPE,
@@ -156,12 +156,12 @@ class DecoderProcess:
         process.kill()
         for stream in (process.stdin, process.stdout):
             if stream is not None:
-                with contextlib.suppress(OSError):  # what was written and not read
+                with contextlib.suppress(OSError):  # data written but not read
                     stream.close()
         process.wait()
 
     def forget(self) -> None:
-        """In a forked process: the decoder is the parent's."""
+        """In a forked process: drop the decoder, which belongs to the parent."""
         self.process = None
         self.lock = threading.Lock()
 

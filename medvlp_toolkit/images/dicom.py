@@ -1,8 +1,9 @@
-"""DICOM files with one frame: header, stored values, and the picture to look at."""
+"""DICOM files with one frame: header, stored values, and the picture for display."""
 
 from __future__ import annotations
 
 import logging
+import os
 import struct
 import warnings
 import zlib
@@ -20,17 +21,17 @@ from medvlp_toolkit.images.decoders import DecodeError, decode_frame
 from medvlp_toolkit.images.dicom_display import grey_to_uint8, palette_to_uint8, photometric_interpretation
 from medvlp_toolkit.images.errors import ImageReadError
 from medvlp_toolkit.images.fit import Fit, fit_picture
-from medvlp_toolkit.images.transfer_syntax import transfer_syntax
+from medvlp_toolkit.images.limits import MOST_PIXELS, check_unpacked
+from medvlp_toolkit.images.transfer_syntax import code_stream, transfer_syntax
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-MAX_PIXELS = 178_956_970  # Pillow's limit for pictures, so that a damaged header cannot ask for all memory
 #: Bytes that a deflated file may grow to: the largest picture of 16 bits, and a generous header.
-MOST_INFLATED = 2 * MAX_PIXELS + 2**26
+MOST_INFLATED = 2 * MOST_PIXELS + 2**26
 HEAD = 132  # bytes of a file that show whether it is DICOM
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
-_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+_FRACTIONS = ("FloatPixelData", "DoubleFloatPixelData")
 #: What decoders have to know, by pydicom's names for it.
 _OPTIONS = {
     "rows": "Rows",
@@ -51,7 +52,7 @@ def is_dicom(head: bytes) -> bool:
 
 
 def _begins_data_set(head: bytes, order: str) -> bool:
-    """Whether two elements stand at the beginning, of group 2 or 8 first, in ascending order."""
+    """Whether the data begins with two elements in ascending order, the first of group 2 or 8."""
     place, tags = 0, [(0, 0)]
     while len(tags) < 3:
         if place + 12 > len(head):
@@ -60,7 +61,7 @@ def _begins_data_set(head: bytes, order: str) -> bool:
         if tag <= tags[-1] or tag[0] not in (2, 8) or not (tag[1] < 0x3000 or tag[1] in (0x9007, 0x9215)):
             return False
         tags.append(tag)
-        if not head[place + 4 : place + 6].isalpha():  # implicit: the length stands there
+        if not head[place + 4 : place + 6].isalpha():  # implicit VR: the length follows the tag
             (length,) = struct.unpack_from(f"{order}I", head, place + 4)
             place += 8
         elif head[place + 4 : place + 6] in (b"OB", b"OW", b"SQ", b"UN", b"UT"):
@@ -81,7 +82,7 @@ def read_dicom(
     """The picture as uint8 ``(channels, height, width)``, and its original ``(height, width)``.
 
     Grey: stored values go through the modality transformation (rescale or LUT), then the first VOI LUT or
-    window (PS3.3, C.11.2), and MONOCHROME1 is turned over so that bright is dense. Without a window the
+    window (PS3.3, C.11.2), and MONOCHROME1 is inverted so that bright is dense. Without a window the
     image's own range is used; padding is black. Colour is converted to RGB.
     """
     with quiet_pydicom():
@@ -98,8 +99,8 @@ def read_dicom(
 
 @contextmanager
 def quiet_pydicom() -> Iterator[None]:
-    """Keep pydicom's warnings and log lines back: they quote attribute values, patients' names among them."""
-    logger = logging.getLogger("pydicom")  # its level is that of the loggers below it
+    """Suppress pydicom's warnings and log lines: they quote attribute values, including patients' names."""
+    logger = logging.getLogger("pydicom")  # child loggers inherit its level
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)
     try:
@@ -111,9 +112,9 @@ def quiet_pydicom() -> Iterator[None]:
 
 
 def read_header(file: BinaryIO, path: Path) -> Dataset:
-    """The dataset, checked to hold one frame of 8 to 16 bits; pixel data is not decoded yet.
+    """The dataset, checked to have one frame of 8 to 16 bits; pixel data is not decoded yet.
 
-    What a file may leave out, or leaves out although it should not, has its usual value afterwards.
+    Attributes that are absent, rightly or wrongly, are set to their usual values.
     """
     dataset = read_dataset(file, path)
     try:
@@ -127,7 +128,7 @@ def read_header(file: BinaryIO, path: Path) -> Dataset:
 
 
 def read_dataset(file: BinaryIO, path: Path, tags: list[str] | None = None) -> Dataset:
-    """What pydicom reads of a file; with ``tags`` only those, and no pixel data."""
+    """The dataset of a file; with ``tags`` only those elements, without pixel data."""
     import pydicom
     from pydicom.errors import InvalidDicomError
 
@@ -144,7 +145,7 @@ def read_dataset(file: BinaryIO, path: Path, tags: list[str] | None = None) -> D
 
 def check_inflated(file: BinaryIO, path: Path) -> None:
     """Raise `ImageReadError` for a deflated file of more than the largest picture: pydicom inflates it at once."""
-    start = file.tell()
+    start, size = file.tell(), os.fstat(file.fileno()).st_size
     head = file.read(4096)
     try:
         if _DEFLATED not in head:
@@ -155,16 +156,17 @@ def check_inflated(file: BinaryIO, path: Path) -> None:
             while part:
                 inflated += len(inflate.decompress(part, 2**20))
                 part = inflate.unconsumed_tail
+            check_unpacked(inflated, size, path)
             if inflated > MOST_INFLATED:
                 raise ImageReadError(path, f"a deflated DICOM file of more than {MOST_INFLATED:,} bytes")
     except zlib.error:
-        pass  # not deflated after all, or damaged: pydicom says so
+        pass  # not deflated after all, or damaged: pydicom reports it
     finally:
         file.seek(start)
 
 
 def _after_meta(head: bytes) -> int:
-    """Where the elements of group 2 end, which are never deflated."""
+    """The offset at which the elements of group 2, which are never deflated, end."""
     place = HEAD
     while head[place : place + 2] == b"\x02\0" and place + 12 <= len(head):
         long = head[place + 4 : place + 6] in (b"OB", b"OW", b"SQ", b"UN", b"UT")
@@ -175,10 +177,10 @@ def _after_meta(head: bytes) -> int:
 
 def check_size(dataset: Dataset, path: Path) -> None:
     """Raise `ImageReadError` for anything but one frame of 8 to 16 bits that is neither empty nor too large."""
-    if not any(keyword in dataset for keyword in _PIXELS):
-        raise ImageReadError(path, "the DICOM file has no pixel data")
     if "PixelData" not in dataset:
-        raise ImageReadError(path, "floating-point DICOM pixel data; 8 to 16 bit integers are expected")
+        if any(keyword in dataset for keyword in _FRACTIONS):
+            raise ImageReadError(path, "floating-point DICOM pixel data; 8 to 16 bit integers are expected")
+        raise ImageReadError(path, "the DICOM file has no pixel data")
     frames = number_of_frames(dataset, path)
     rows, columns = int(dataset.get("Rows", 0) or 0), int(dataset.get("Columns", 0) or 0)
     allocated = int(dataset.get("BitsAllocated", 0) or 0)
@@ -189,26 +191,27 @@ def check_size(dataset: Dataset, path: Path) -> None:
         raise ImageReadError(path, f"a multi-frame DICOM of {frames} frames; a single frame is expected")
     if rows < 1 or columns < 1 or length == 0:
         raise ImageReadError(path, f"an empty DICOM image ({rows} × {columns} pixels, {length} bytes)")
-    if rows * columns > MAX_PIXELS:
-        raise ImageReadError(path, f"more than {MAX_PIXELS:,} pixels")
+    if rows * columns > MOST_PIXELS:
+        raise ImageReadError(path, f"more than {MOST_PIXELS:,} pixels")
+    check_unpacked(rows * columns * int(dataset.get("SamplesPerPixel") or 1) * allocated // 8, length, path)
     if allocated not in (8, 16) or not 1 <= stored <= allocated:
         raise ImageReadError(path, f"{stored} of {allocated} bits per DICOM pixel; 8 to 16 bits are expected")
 
 
 def number_of_frames(dataset: Dataset, path: Path) -> int:
-    """The frames of an image; 1 where the attribute is absent or empty. Raises `ImageReadError` for no number."""
+    """The number of frames; 1 if the attribute is absent or empty. Raises `ImageReadError` if it is not a number."""
     try:
         value = dataset.get("NumberOfFrames")
         number = 1.0 if value is None or value == "" else float(value)
         if number != int(number):
             raise ValueError
     except (TypeError, ValueError, OverflowError):
-        raise ImageReadError(path, "NumberOfFrames is no whole number") from None
+        raise ImageReadError(path, "NumberOfFrames is not a whole number") from None
     return int(number) or 1
 
 
 def settle(dataset: Dataset) -> None:
-    """Give the usual values to what describes pixels and is not there, the transfer syntax among it."""
+    """Set absent attributes that describe the pixels, including the transfer syntax, to their usual values."""
     from pydicom.dataset import FileMetaDataset
 
     for keyword, value in (("SamplesPerPixel", 1), ("PixelRepresentation", 0), ("BitsStored", dataset.BitsAllocated)):
@@ -229,14 +232,21 @@ def settle(dataset: Dataset) -> None:
 def decode(path: Path, dataset: Dataset) -> Array:
     """Pixel cells ``(rows, columns)`` with all their bits, or RGB ``(rows, columns, 3)``."""
     syntax = dataset.file_meta.TransferSyntaxUID
-    attributes = {name: _option(dataset, keyword) for name, keyword in _OPTIONS.items() if keyword in dataset}
+    attributes: dict[str, Any] = {
+        name: str(value) if isinstance(value, str) else int(value)
+        for name, keyword in _OPTIONS.items()
+        if (value := dataset.get(keyword)) is not None
+    }
     attributes |= {"number_of_frames": 1, "pixel_vr": dataset["PixelData"].VR}
     content = bytes(dataset.PixelData)
     try:
         if syntax.is_encapsulated:
+            check_code_stream(content, attributes, path)
             pixels, _ = decode_frame(syntax, content, attributes)
         else:
             pixels = decode_here(syntax, "", content, attributes)
+    except ImageReadError:
+        raise
     except DecodeError as error:
         what = f"pixel data of transfer syntax {syntax.name!r}"
         raise ImageReadError(path, f"{what} cannot be decoded ({error})") from None
@@ -247,13 +257,22 @@ def decode(path: Path, dataset: Dataset) -> Array:
     return pixels
 
 
-def _option(dataset: Dataset, keyword: str) -> str | int:
-    value = dataset[keyword].value
-    return str(value) if isinstance(value, str) else int(value)
+def check_code_stream(content: bytes, attributes: dict[str, Any], path: Path) -> None:
+    """Raise `ImageReadError` where compressed data is of another size than the header says: decoders would cut it,
+    or mix rows and colours up, and a damaged size would ask for any amount of memory.
+    """
+    stream = code_stream(content)
+    if stream is None:
+        return
+    declared = [int(attributes[name]) for name in ("rows", "columns", "samples_per_pixel")]
+    seen = [stream.rows or declared[0], stream.columns, stream.samples]
+    if seen != declared:
+        sizes = ["{} × {} pixels of {}".format(*numbers) for numbers in (seen, declared)]
+        raise ImageReadError(path, f"the compressed data is {sizes[0]} values, the DICOM header says {sizes[1]}")
 
 
 def to_uint8(path: Path, pixels: Array, dataset: Dataset) -> npt.NDArray[np.uint8]:
-    """``(rows, columns)``, or RGB ``(rows, columns, 3)``, as it is looked at; 16-bit colour keeps its upper bits."""
+    """``(rows, columns)``, or RGB ``(rows, columns, 3)``, for display; 16-bit colour keeps its upper bits."""
     if pixels.ndim == 2:
         palette = dataset.PhotometricInterpretation == "PALETTE COLOR"
         return palette_to_uint8(path, pixels, dataset) if palette else grey_to_uint8(path, pixels, dataset)

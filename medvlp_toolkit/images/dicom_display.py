@@ -1,4 +1,4 @@
-"""From a radiograph's stored values to what is looked at: modality and VOI transformations, padding, polarity."""
+"""From a radiograph's stored values to the displayed ones: modality and VOI transformations, padding, polarity."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ GREY = ("MONOCHROME1", "MONOCHROME2")
 
 
 def grey_to_uint8(path: Path, raw: Array, dataset: Dataset) -> npt.NDArray[np.uint8]:
-    """The display pipeline, computed once for each stored value that can occur and then looked up per pixel.
+    """The display pipeline, computed once per possible stored value and then looked up per pixel.
 
-    Without a VOI LUT or window, or where the window leaves nothing to be seen, the image's own range is used.
-    Pixels of padding are black and set no range (PS3.3, C.7.5.1.1.2).
+    Without a VOI LUT or window, or if the window leaves no contrast, the image's own range is used.
+    Padding pixels are black and excluded from the range (PS3.3, C.7.5.1.1.2).
 
     Raises:
         ImageReadError: for a photometric interpretation that is not grey, values that cannot be rescaled, or an image
-            that is padding alone.
+            of padding only.
     """
     photometric = photometric_interpretation(dataset)
     if photometric not in GREY:
@@ -56,15 +56,15 @@ def grey_to_uint8(path: Path, raw: Array, dataset: Dataset) -> npt.NDArray[np.ui
 
 
 def photometric_interpretation(dataset: Dataset) -> str:
-    """The attribute without what surrounds it; grey where it is absent, as before DICOM."""
+    """The attribute, stripped; grey if it is absent, as in files older than DICOM."""
     return str(dataset.get("PhotometricInterpretation") or "MONOCHROME2").strip().upper()
 
 
 def stored_values(raw: Array, dataset: Dataset) -> Array:
-    """The bits of each pixel cell that hold its value; the others may hold anything (PS3.5, 8.1.1).
+    """The bits of each pixel cell that hold its value; the others are undefined (PS3.5, 8.1.1).
 
-    Old files have them at the upper end. Where values lie in the lower bits although the header says otherwise, they
-    are taken from there.
+    Old files use the upper bits. If the values are in the lower bits although the header says otherwise, they are taken
+    from there.
     """
     allocated = 8 * raw.dtype.itemsize
     stored = min(int(dataset.BitsStored), allocated)
@@ -74,18 +74,21 @@ def stored_values(raw: Array, dataset: Dataset) -> Array:
     cells = raw.view(f"u{raw.dtype.itemsize}")
     high = dataset.get("HighBit")
     shift = 0 if high is None else min(int(high), allocated - 1) + 1 - stored
-    if shift > 0 and int(cells.max()) >> stored:
+    others = int(cells.max()) >> stored
+    if shift > 0 and others:
         cells = cells >> shift
+    elif raw.dtype.kind == "u" and not others:
+        return raw  # as in most files; masking copies the picture
     if raw.dtype.kind == "i":
         return (cells << unused).view(raw.dtype) >> unused
     return cells & cells.dtype.type((1 << stored) - 1)
 
 
 def padding_of(raw: Array, dataset: Dataset) -> npt.NDArray[np.bool_] | None:
-    """Which pixels are padding; None where there is none.
+    """Mask of padding pixels; None if there is no padding value.
 
-    The value is compared with whole pixel cells: it may need more bits than are stored. Its sign may be written
-    either way.
+    The value is compared with whole pixel cells, because it may need more bits than are stored. It may be written as
+    signed or unsigned.
     """
     values = [_integer(dataset.get(name)) for name in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
     if values[0] is None:
@@ -104,7 +107,7 @@ def modality_values(path: Path, stored: Array, dataset: Dataset) -> Array:
     """Stored values after the modality LUT or the rescale; Hounsfield units of CT.
 
     Raises:
-        ImageReadError: for a slope of zero, which leaves nothing, or a number that is none.
+        ImageReadError: for a slope of zero, or a slope or intercept that is not a number.
     """
     signed = is_signed(dataset)
     table = first_table(dataset.get("ModalityLUTSequence"), little_endian(dataset), signed)
@@ -114,14 +117,14 @@ def modality_values(path: Path, stored: Array, dataset: Dataset) -> Array:
     slope = 1.0 if slope is None else slope
     intercept = 0.0 if intercept is None else intercept
     if not np.isfinite([slope, intercept]).all() or slope == 0:
-        raise ImageReadError(path, "RescaleSlope or RescaleIntercept is no usable number (0, NaN or infinite)")
+        raise ImageReadError(path, "RescaleSlope or RescaleIntercept is not usable (0, NaN or infinite)")
     if slope == 1 and intercept == int(intercept):
         return stored.astype(np.int32) + int(intercept)
     return stored * slope + intercept
 
 
 def voi(values: Array, dataset: Dataset) -> npt.NDArray[np.uint8] | None:
-    """Values through the first VOI LUT, else the first window, that can be used; None where there is none."""
+    """Values through the first usable VOI LUT, else the first usable window; None if there is neither."""
     signed = bool(values.min() < 0)
     table: LookupTable | None = first_table(dataset.get("VOILUTSequence"), little_endian(dataset), signed)
     if table is not None:
@@ -137,9 +140,9 @@ def voi(values: Array, dataset: Dataset) -> npt.NDArray[np.uint8] | None:
 
 
 def windowed(values: Array, centre: float, width: float, function: str) -> npt.NDArray[np.float64] | None:
-    """Values through a window, 0 to 1 (PS3.3, C.11.2.1.2 and C.11.2.1.3); LINEAR unless the function is another.
+    """Values through a window, 0 to 1 (PS3.3, C.11.2.1.2 and C.11.2.1.3); LINEAR unless another function is given.
 
-    None for a linear window narrower than 1, which has no meaning.
+    None for a linear window narrower than 1, which is undefined.
     """
     if function == "SIGMOID":
         return 1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -700, 700)))
@@ -153,7 +156,7 @@ def windowed(values: Array, centre: float, width: float, function: str) -> npt.N
 
 
 def inverted(dataset: Dataset, photometric: str) -> bool:
-    """Whether small values are shown bright. A presentation LUT shape has the last word (PS3.3, C.11.6.1.2)."""
+    """Whether small values are shown bright. A presentation LUT shape takes precedence (PS3.3, C.11.6.1.2)."""
     shape = str(dataset.get("PresentationLUTShape") or "").strip().upper()
     if shape in ("IDENTITY", "INVERSE"):
         return shape == "INVERSE"
@@ -177,7 +180,7 @@ def palette_to_uint8(path: Path, raw: Array, dataset: Dataset) -> npt.NDArray[np
         channels.append(table)
     brightest = max(int(table.entries.max()) for table in channels)
     bits = max(int(dataset.RedPaletteColorLookupTableDescriptor[2]), brightest.bit_length())
-    shift = bits - 8 if brightest > 255 else 0  # some palettes of 8 bits are declared as of 16
+    shift = bits - 8 if brightest > 255 else 0  # some 8-bit palettes are declared as 16-bit
     low, high = int(pixels.min()), int(pixels.max())
     values = np.arange(low, high + 1)
     colours = np.stack([np.right_shift(channel(values), shift) for channel in channels], axis=-1).astype(np.uint8)
@@ -198,7 +201,7 @@ def _to_uint8(share: Array) -> npt.NDArray[np.uint8]:
 
 
 def _numbers(value: Any) -> list[float]:
-    """The numbers of an attribute of any multiplicity; what is none is NaN."""
+    """The numbers of an attribute of any multiplicity; values that are not numbers become NaN."""
     if value is None or value == "":
         return []
     several = value if isinstance(value, Sequence) and not isinstance(value, (str, bytes)) else [value]
@@ -206,7 +209,7 @@ def _numbers(value: Any) -> list[float]:
 
 
 def _number(value: Any) -> float | None:
-    """The first number of an attribute; None where it is absent or empty."""
+    """The first number of an attribute; None if it is absent or empty."""
     numbers = _numbers(value)
     return numbers[0] if numbers else None
 

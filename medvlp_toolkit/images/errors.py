@@ -1,4 +1,4 @@
-"""The one error that reading an image raises, and why an image has nothing to show."""
+"""The error that reading an image raises, and its case of an image without contrast."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 class ImageReadError(ValueError):
     """An image file cannot be used.
 
-    ``reason`` says why in a few words and never quotes the file's content: headers carry
-    patients' names. Messages of decoding libraries may quote it, so they are not repeated.
+    ``reason`` is a short explanation that never quotes the file's content, since headers contain
+    patients' names. Messages of decoding libraries may quote it, so they are not passed on.
     """
 
     def __init__(self, path: Path | str, reason: str) -> None:
@@ -22,4 +22,4 @@ class ImageReadError(ValueError):
 
 
 class NoContrastError(ValueError):
-    """The values of an image are all the same, or none is a number."""
+    """All values of an image are equal, or none is a number."""

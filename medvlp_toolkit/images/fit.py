@@ -1,4 +1,4 @@
-"""Bring a decoded picture to the depth, channels and size of a store."""
+"""Convert a decoded picture to the depth, channels and size of a store."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Size = int | tuple[int, int]
 Array = npt.NDArray[Any]
 #: Pillow's modes of grey values deeper than 8 bits.
 DEEP = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
-#: Pixels that are converted at once.
+#: Pixels converted at a time.
 _BLOCK = 1 << 20
 
 
@@ -29,10 +29,10 @@ def height_and_width(size: Size | list[int]) -> tuple[int, int]:
 
 
 def stretch_to_uint8(values: Array) -> npt.NDArray[np.uint8]:
-    """Map the smallest value to 0 and the largest to 255; a constant image becomes 0, and NaN too.
+    """Map the smallest value to 0 and the largest to 255; NaN and constant images become 0.
 
-    For depths without a display window of their own (16-bit PNG, DICOM without window): radiographs fill
-    10 to 14 of the 16 bits, so dividing by 257 would give a nearly black picture.
+    For depths without a display window (16-bit PNG, DICOM without window): radiographs use 10 to 14 of the 16 bits, so
+    dividing by 257 would give a nearly black picture.
 
     Raises:
         NoContrastError: when no value is finite.
@@ -50,6 +50,8 @@ def stretch_to_uint8(values: Array) -> npt.NDArray[np.uint8]:
     if high <= low:
         return np.zeros(values.shape, np.uint8)
     scale = 255.0 / (high - low)
+    if values.dtype.kind in "iu":
+        return _by_rows(lambda part: np.rint((part.astype(np.float64) - low) * scale), values, values.shape)
     return _by_rows(
         lambda part: np.rint(np.clip(np.nan_to_num(part.astype(np.float64), nan=low) - low, 0, high - low) * scale),
         values,
@@ -66,7 +68,7 @@ def looked_up(table: npt.NDArray[np.uint8], values: Array, first: int) -> npt.ND
 
 
 def _by_rows(change: Callable[[Array], Array], values: Array, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-    """``change`` of some rows at a time: of all at once, large pictures take many times their size in memory."""
+    """Apply ``change`` to some rows at a time: all at once would take many times a picture's size in memory."""
     result = np.empty(shape, np.uint8)
     rows = max(1, _BLOCK * len(values) // max(1, values.size))
     for start in range(0, len(values), rows):
@@ -75,7 +77,7 @@ def _by_rows(change: Callable[[Array], Array], values: Array, shape: tuple[int, 
 
 
 def to_channels(picture: Image.Image, channels: int) -> Image.Image:
-    """Grey (1) or colour (3) picture of 8 bits; colour becomes grey by ITU-R 601 luma, what is transparent black."""
+    """Grey (1) or colour (3) picture of 8 bits; colour becomes grey by ITU-R 601 luma, transparency black."""
     if picture.mode in DEEP:
         picture = Image.fromarray(stretch_to_uint8(np.asarray(picture)))
     elif picture.has_transparency_data:
@@ -83,14 +85,14 @@ def to_channels(picture: Image.Image, channels: int) -> Image.Image:
     mode = "L" if channels == 1 else "RGB"
     if picture.mode == mode:
         return picture
-    # A palette maps to colours first, else grey values would be its indices; Lab has no way to grey of its own.
+    # A palette is mapped to colours first, else its indices would become grey values; Lab has no conversion to grey.
     if picture.mode in ("P", "LAB"):
         picture = picture.convert("RGB")
     return picture.convert(mode)
 
 
 def on_black(picture: Image.Image) -> Image.Image:
-    """A picture laid on black: what a transparent pixel hides is not meant to be seen."""
+    """The picture on a black background: colours of transparent pixels are not meant to be visible."""
     layered = picture.convert("RGBA")
     if layered.getchannel("A").getextrema() == (255, 255):
         return layered.convert("RGB")
@@ -100,8 +102,8 @@ def on_black(picture: Image.Image) -> Image.Image:
 def resize(picture: Image.Image, size: tuple[int, int] | None, fit: Fit) -> Image.Image:
     """Bilinear resize with antialiasing to ``(height, width)``.
 
-    ``stretch`` ignores the aspect ratio, ``pad`` keeps it and fills with black, ``crop`` keeps it and cuts
-    the longer side at both ends.
+    ``stretch`` ignores the aspect ratio, ``pad`` keeps it and fills with black, ``crop`` keeps it and crops the longer
+    side at both ends.
     """
     if size is None:
         return picture
@@ -133,19 +135,29 @@ def fit_picture(picture: Image.Image, size: tuple[int, int] | None, channels: in
 def fit_box(
     box: tuple[float, float, float, float], original: tuple[int, int], size: tuple[int, int] | None, fit: Fit
 ) -> tuple[float, float, float, float]:
-    """Where a box ``(x, y, width, height)``, fractions of the original ``(height, width)``, lies after `resize`.
+    """The position after `resize` of a box ``(x, y, width, height)`` in fractions of the original ``(height, width)``.
 
-    The result is in fractions of the resized picture, cut at its edges.
+    The result is in fractions of the resized picture, clipped at its edges.
     """
     if size is None or fit == "stretch":
         return box
-    choose = min if fit == "pad" else max
-    scale = choose(size[1] / original[1], size[0] / original[0])
-    shown = (original[1] * scale / size[1], original[0] * scale / size[0])  # of the whole picture, in widths, heights
+    tall, wide = shown_share(original, size, fit)
     edges = []
-    for start, length, share in ((box[0], box[2], shown[0]), (box[1], box[3], shown[1])):
+    for start, length, share in ((box[0], box[2], wide), (box[1], box[3], tall)):
         begin = 0.5 + (start - 0.5) * share
         end = begin + length * share
         edges.append((min(max(begin, 0.0), 1.0), min(max(end, 0.0), 1.0)))
     (left, right), (top, bottom) = edges
     return left, top, right - left, bottom - top
+
+
+def shown_share(original: tuple[int, int], size: tuple[int, int], fit: Fit) -> tuple[float, float]:
+    """Height and width of the whole original after `resize`, as shares of the resized picture's.
+
+    Both pictures have one centre: less than 1 where the original is padded, more where it is cut.
+    """
+    if fit == "stretch":
+        return 1.0, 1.0
+    choose = min if fit == "pad" else max
+    scale = choose(size[1] / original[1], size[0] / original[0])
+    return original[0] * scale / size[0], original[1] * scale / size[1]

@@ -1,4 +1,4 @@
-"""DICOM lookup tables (PS3.3, C.11.1.1.1, C.11.2.1.1, C.7.6.3.1.5 and .6), in the ways that files write them."""
+"""DICOM lookup tables (PS3.3, C.11.1.1.1, C.11.2.1.1, C.7.6.3.1.5 and .6), including common deviations."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LookupTable:
-    """``entries[value - first]``; values before the first entry give the first, those after the last the last.
+    """``entries[value - first]``; values beyond either end give the first or last entry.
 
-    ``white`` is the entry that stands for full brightness.
+    ``white`` is the entry for full brightness.
     """
 
     entries: npt.NDArray[np.uint16]
@@ -30,9 +30,9 @@ class LookupTable:
 
 
 def table_of(dataset: Dataset, descriptor: str, data: str, little_endian: bool, signed: bool) -> LookupTable | None:
-    """The table that two attributes of a dataset describe; None where they are absent, empty or make no sense.
+    """The table described by two attributes of a dataset; None if they are absent, empty or invalid.
 
-    ``signed`` is whether the values that are looked up can be negative.
+    ``signed``: whether the values to look up can be negative.
     """
     described = dataset.get(descriptor)
     if described is None or data not in dataset or len(described) != 3:
@@ -42,7 +42,7 @@ def table_of(dataset: Dataset, descriptor: str, data: str, little_endian: bool, 
     if not 1 <= bits <= 16:
         return None
     element = dataset[data]
-    # Eight-bit entries in words are swapped with their words.
+    # Eight-bit entries are packed in words, and swapped with them.
     entries = unpacked(element.value, count, bits, "<" if little_endian or element.VR == "OB" else ">")
     if not len(entries):
         return None
@@ -52,10 +52,10 @@ def table_of(dataset: Dataset, descriptor: str, data: str, little_endian: bool, 
 
 
 def unpacked(value: bytes | int | Sequence[int], count: int, bits: int, order: str) -> npt.NDArray[np.uint16]:
-    """``count`` entries, fewer where the data is short.
+    """``count`` entries, fewer if the data is short.
 
-    Entries of eight bits stand one a word, or two a word with the first in the lower byte: the length says which,
-    also where the declared bits do not.
+    Eight-bit entries are stored one per word, or two per word with the first in the lower byte; the length of the data
+    decides which, because the declared bits may be wrong.
     """
     if isinstance(value, (bytes, bytearray)):
         raw = bytes(value)
@@ -72,9 +72,9 @@ def unpacked(value: bytes | int | Sequence[int], count: int, bits: int, order: s
 
 
 def white_of(entries: npt.NDArray[np.uint16], bits: int) -> int:
-    """The entry that is shown white: by the declared bits, or the largest of a table that uses fewer of them.
+    """The entry displayed as white: by the declared bits, or the largest entry of a table that uses fewer of them.
 
-    Some scanners declare 16 bits for entries of 10 or 12, and some have larger entries than declared.
+    Some scanners declare 16 bits for entries of 10 or 12; others have larger entries than declared.
     """
     used = int(entries.max()).bit_length()
     if used < bits:

@@ -1,8 +1,9 @@
-"""NIfTI files as values on a grid: nibabel's headers, and a check of each before memory is asked for."""
+"""NIfTI files as values on a grid: nibabel reads the header, which is checked before memory is allocated."""
 
 from __future__ import annotations
 
 import gzip
+import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,14 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from medvlp_toolkit.images.errors import ImageReadError
+from medvlp_toolkit.images.limits import MOST_VOXELS, check_unpacked
 from medvlp_toolkit.images.opening import opened
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
-#: Voxels of a volume at most: 1024 along each axis.
-MOST_VOXELS = 2**30
 #: A byte of deflated data gives no more than this many (RFC 1951: 258 bytes in two bits).
 MOST_INFLATED = 1032
 _BLOCK = 1 << 24
+_MOST_BEHIND = 16  # blocks behind the values up to the end of compressed data
+#: Millimetres of a unit (``xyzt_units``, its lower three bits); none is stated by many files.
+_MILLIMETRES = {1: 1000.0, 3: 0.001}
 
 
 def read_nifti(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
@@ -29,14 +32,15 @@ def read_nifti(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
     Integers without a rescale stay integers. A fourth axis of length 1 is dropped.
 
     Raises:
-        ImageReadError: for whatever is wrong with the file; one without orientation is refused too, as which side is
-            left would be guessed.
+        ImageReadError: for any defect of the file, including a missing orientation: the left side would have to be
+            guessed.
     """
     with opened(path) as file:
         try:
             with inflated(file) as stream:
                 header = read_header(stream, path)
-                values = read_values(stream, header, file_size(file), path)
+                values = read_values(stream, header, os.fstat(file.fileno()).st_size, path)
+                check_end(stream)
         except ImageReadError:
             raise
         except (EOFError, zlib.error, gzip.BadGzipFile):
@@ -50,7 +54,7 @@ def read_nifti(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
 
 @contextmanager
 def inflated(file: BinaryIO) -> Iterator[BinaryIO]:
-    """The content, whether it is compressed or not; the name need not say which."""
+    """The content, decompressed if necessary, whatever the file's name."""
     magic = file.read(2)
     file.seek(0)
     if magic != b"\x1f\x8b":
@@ -58,16 +62,6 @@ def inflated(file: BinaryIO) -> Iterator[BinaryIO]:
         return
     with gzip.GzipFile(fileobj=file, mode="rb") as stream:
         yield stream  # type: ignore[misc]
-
-
-def file_size(file: BinaryIO) -> int:
-    """Bytes that the file can hold once inflated, at most."""
-    place = file.tell()
-    size = file.seek(0, 2)
-    file.seek(0)
-    compressed = file.read(2) == b"\x1f\x8b"
-    file.seek(place)
-    return size * MOST_INFLATED if compressed else size
 
 
 def read_header(stream: BinaryIO, path: Path) -> Any:
@@ -95,14 +89,14 @@ def read_header(stream: BinaryIO, path: Path) -> Any:
         raise ImageReadError(path, "the volume cannot be read (not NIfTI, or its header is damaged)") from None
     if not magic.startswith((b"n+1", b"n+2")):
         raise ImageReadError(path, "a NIfTI header without its data (a pair of .hdr and .img, or ANALYZE); convert it")
-    # As nibabel repairs them, which logs about it.
+    # Repaired as nibabel does, but without its log lines.
     header["pixdim"][0] = -1 if header["pixdim"][0] == -1 else 1
     header["pixdim"][1:4] = np.abs(header["pixdim"][1:4])
     return header
 
 
-def read_values(stream: BinaryIO, header: Any, most: int, path: Path) -> npt.NDArray[Any]:
-    """The values, read straight into memory of the declared size once the file is known to be large enough."""
+def read_values(stream: BinaryIO, header: Any, size: int, path: Path) -> npt.NDArray[Any]:
+    """The values, read straight into memory of the declared size once the file's size is known to fit it."""
     shape = tuple(int(side) for side in header.get_data_shape())
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
@@ -119,8 +113,11 @@ def read_values(stream: BinaryIO, header: Any, most: int, path: Path) -> npt.NDA
         raise ImageReadError(path, f"more than {MOST_VOXELS:,} voxels")
     offset = int(header.get_data_offset())
     needed = count * dtype.itemsize
-    if offset < 0 or offset + needed > most:
+    if offset < header.single_vox_offset:
+        raise ImageReadError(path, f"its values would begin at byte {offset}, within its header")
+    if offset + needed > (size * MOST_INFLATED if isinstance(stream, gzip.GzipFile) else size):
         raise ImageReadError(path, f"the volume cannot be read (the file is too short for shape {shape})")
+    check_unpacked(needed, size, path)
     skip(stream, offset - stream.tell())
     values = np.empty(count, dtype)
     read_into(stream, memoryview(values.data).cast("B"))
@@ -129,7 +126,7 @@ def read_values(stream: BinaryIO, header: Any, most: int, path: Path) -> npt.NDA
 
 
 def skip(stream: BinaryIO, length: int) -> None:
-    """Read past header extensions; gzip streams cannot jump."""
+    """Skip header extensions by reading, since gzip streams cannot seek."""
     while length > 0:
         part = stream.read(min(length, _BLOCK))
         if not part:
@@ -138,7 +135,7 @@ def skip(stream: BinaryIO, length: int) -> None:
 
 
 def read_into(stream: BinaryIO, memory: memoryview) -> None:
-    """Fill ``memory``; pages that a truncated file does not fill are never touched."""
+    """Fill ``memory``; with a truncated file the remaining pages are never touched."""
     done = 0
     while done < len(memory):
         count = stream.readinto(memory[done : done + _BLOCK])  # type: ignore[attr-defined]
@@ -147,8 +144,21 @@ def read_into(stream: BinaryIO, memory: memoryview) -> None:
         done += count
 
 
+def check_end(stream: BinaryIO) -> None:
+    """Raise for compressed data that does not match its checksum, which stands behind it."""
+    if not isinstance(stream, gzip.GzipFile):
+        return
+    try:
+        for _ in range(_MOST_BEHIND):
+            if not stream.read(_BLOCK):
+                break
+    except gzip.BadGzipFile as error:
+        if "CRC" in str(error) or "length" in str(error):
+            raise  # other than what may lie behind the data, which gzip passes over too
+
+
 def rescaled(values: npt.NDArray[Any], header: Any, path: Path) -> npt.NDArray[Any]:
-    """Values after the header's slope and intercept, float32 where there are any; slope 0 means none."""
+    """Values scaled by the header's slope and intercept, as float32; unchanged if the slope is 0 (none)."""
     slope, intercept = (float(header[name]) for name in ("scl_slope", "scl_inter"))
     if slope == 0 or np.isnan(slope):
         return values
@@ -170,12 +180,12 @@ def rescaled(values: npt.NDArray[Any], header: Any, path: Path) -> npt.NDArray[A
 
 
 def placed(header: Any, path: Path) -> npt.NDArray[np.float64]:
-    """The affine; refused where there is none, or where the header's two differ in which way the axes run."""
+    """The affine; refused if there is none, or if the header's two differ in the direction of an axis."""
     from nibabel.orientations import aff2axcodes
 
-    if header["sform_code"] == 0 and header["qform_code"] == 0:
+    if header["sform_code"] <= 0 and header["qform_code"] <= 0:
         raise ImageReadError(
-            path, "neither sform nor qform is set, so that left and right are unknown; set one that is right"
+            path, "neither sform nor qform is set, so that left and right are unknown; set the correct one"
         )
     try:
         affine = np.asarray(header.get_best_affine(), dtype=np.float64)
@@ -185,21 +195,22 @@ def placed(header: Any, path: Path) -> npt.NDArray[np.float64]:
             check_affine(other, path)
             if aff2axcodes(other) != aff2axcodes(affine):
                 raise ImageReadError(
-                    path, "sform and qform differ in which way the axes run; set both to what is right"
+                    path, "sform and qform disagree on the direction of the axes; set both to the correct one"
                 )
     except ImageReadError:
         raise
     except Exception as error:
         raise ImageReadError(path, f"the orientation cannot be read ({type(error).__name__})") from None
+    affine[:3] *= _MILLIMETRES.get(int(header["xyzt_units"]) & 7, 1.0)
     return affine
 
 
 def check_affine(affine: npt.NDArray[np.float64], path: Path) -> None:
-    """Raise `ImageReadError` for an affine that is no number, or whose voxels have no extent."""
+    """Raise `ImageReadError` for an affine that is not finite, or whose voxels have no extent."""
     if not np.isfinite(affine).all():
-        raise ImageReadError(path, "the orientation or the spacing is no number")
+        raise ImageReadError(path, "the orientation or the spacing is not a number")
     steps = np.linalg.norm(affine[:3, :3], axis=0)
     if not steps.all():
         raise ImageReadError(path, "the spacing is 0 along an axis")
     if abs(np.linalg.det(affine[:3, :3] / steps)) < 1e-3:
-        raise ImageReadError(path, "the orientation is damaged: two axes run the same way")
+        raise ImageReadError(path, "the orientation is damaged: two axes have the same direction")

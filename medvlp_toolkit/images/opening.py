@@ -1,4 +1,4 @@
-"""Opening a file that is to hold an image: nothing but a regular file, and every refusal as one error."""
+"""Opens image files: only regular files, and every failure raises the same error."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
-# Without O_NONBLOCK, opening a pipe that nobody writes to never returns.
+# Without O_NONBLOCK, opening a pipe without a writer blocks forever.
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
-    """The file, open for reading; raises `ImageReadError` for what the file system refuses, then or later."""
+    """The file, open for reading; raises `ImageReadError` when opening or reading it fails."""
     try:
         with open(path, "rb", opener=_open_regular) as file:
             yield file
@@ -36,18 +36,18 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         raise ImageReadError(path, "the file may not be read (permissions)") from None
     except OSError as error:
         if error.errno in (errno.EMFILE, errno.ENFILE):
-            raise  # this process's trouble, not the image's
+            raise  # a problem of this process, not of the image
         why = "a socket, not an image file" if error.errno == errno.ENXIO else None
         why = why or f"the file cannot be read ({error.strerror or type(error).__name__})"
         raise ImageReadError(path, why) from None
 
 
 def _open_regular(path: str, flags: int) -> int:
-    """A descriptor of a regular file: a pipe or a device would be waited for, or read for ever."""
+    """A descriptor of a regular file: reading a pipe or device could block or never end."""
     try:
         descriptor = os.open(path, _FLAGS)
     except ValueError:  # a null character in the path
-        raise ImageReadError(path, "no path of a file") from None
+        raise ImageReadError(path, "not a valid path") from None
     kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
     if kind != stat.S_IFREG:
         os.close(descriptor)

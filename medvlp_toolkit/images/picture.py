@@ -1,4 +1,4 @@
-"""One function for every two-dimensional image file."""
+"""Reading of any two-dimensional image file."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def read_image(
 ) -> npt.NDArray[np.uint8]:
     """Read a DICOM, PNG, JPEG, TIFF or BMP file as uint8 ``(channels, height, width)``.
 
-    The kind is told from the content, not from the name. ``size`` is one number or ``(height, width)``
-    (default: as it is); ``fit`` says what happens to the aspect ratio (`medvlp_toolkit.images.fit.resize`).
-    A JPEG is decoded at reduced size where that suffices. Raises `ImageReadError`, whatever is wrong with the
-    file, and ValueError for a wrong argument.
+    The format is detected from the content, not from the name. ``size`` is one number or ``(height, width)``
+    (default: unchanged); ``fit`` determines how the aspect ratio is treated (`medvlp_toolkit.images.fit.resize`).
+    A JPEG is decoded at reduced size if that suffices. Raises `ImageReadError` for any defect of the file, and
+    ValueError for an invalid argument.
     """
     return read_image_and_size(path, size, channels, fit)[0]
 
@@ -31,7 +31,7 @@ def read_image(
 def read_image_and_size(
     path: Path | str, size: Size | None = None, channels: int = 1, fit: Fit = "stretch"
 ) -> tuple[npt.NDArray[np.uint8], tuple[int, int]]:
-    """As `read_image`, with the ``(height, width)`` the image had in its file."""
+    """Like `read_image`, with the ``(height, width)`` of the image in its file."""
     path = path if isinstance(path, Path) else Path(path)
     target = None if size is None else height_and_width(size)
     with opened(path) as file:

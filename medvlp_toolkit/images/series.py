@@ -1,4 +1,4 @@
-"""Folders of DICOM series: which volumes they hold, and the values of one of them on its grid."""
+"""Folders of DICOM series: the volumes they contain, and the values of one volume on its grid."""
 
 from __future__ import annotations
 
@@ -25,29 +25,32 @@ from medvlp_toolkit.images.dicom import (
 )
 from medvlp_toolkit.images.dicom_display import GREY, modality_values, stored_values
 from medvlp_toolkit.images.errors import ImageReadError
-from medvlp_toolkit.images.nifti import MOST_VOXELS
+from medvlp_toolkit.images.limits import MOST_VOXELS
 from medvlp_toolkit.images.opening import opened
 from medvlp_toolkit.images.slice_geometry import Affine, Place, Vector, placed
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-#: What `choose` takes besides a number: the volume with the most slices.
+#: A value of `choose`: the volume with the most slices.
 LARGEST = "largest"
-#: Direction cosines may differ by so much within a volume.
+#: Tolerance of direction cosines within a volume.
 OFF_DIRECTION = 1e-3
-#: What tells apart volumes of one series that cover the same places, the most telling first.
+#: Attributes that distinguish volumes of one series at the same positions, the most specific first.
 _DISTINGUISHING = (
     "EchoNumbers", "EchoTime", "InversionTime", "TemporalPositionIdentifier", "DiffusionBValue", "ImageType",
     "ConvolutionKernel", "FlipAngle", "AcquisitionNumber", "TriggerTime", "AcquisitionTime", "ContentTime",
 )  # fmt: skip
 _TAGS = [
-    "SeriesInstanceUID", "SeriesNumber", "FrameOfReferenceUID", "NumberOfFrames", "Rows", "Columns",
+    "SOPClassUID", "SeriesInstanceUID", "SeriesNumber",
+    "FrameOfReferenceUID", "NumberOfFrames", "Rows", "Columns",
     "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices",
     *_DISTINGUISHING,
 ]  # fmt: skip
+#: Files that lie beside the images of a series and are none, in capitals.
+_NO_IMAGES = frozenset({"DICOMDIR", "THUMBS.DB", "DESKTOP.INI"})
 INT16 = np.iinfo(np.int16)
-_LISTED = 8  # volumes that a message names
+_LISTED = 8  # number of volumes listed in a message
 
 
 @dataclass(eq=False)
@@ -58,13 +61,13 @@ class Slice:
     series: str
     number: int
     plane: tuple[Hashable, ...]  # size and frame of reference
-    marks: dict[str, str]  # attributes that tell volumes apart
+    marks: dict[str, str]  # attributes that distinguish volumes
     place: Place
 
 
 @dataclass
 class Volume:
-    """The slices of one volume in a folder; ``label`` chooses it, ``differs_in`` says from what it was told apart."""
+    """The slices of one volume in a folder; ``label`` selects it, ``differs_in`` lists what distinguishes it."""
 
     label: str
     series: str
@@ -75,16 +78,16 @@ class Volume:
 def read_series(folder: Path, choose: str | int | None = None) -> tuple[npt.NDArray[Any], Affine]:
     """Values ``(column, row, slice)`` after the modality transformation, and the affine (RAS, mm).
 
-    Slices are ordered by their positions along the normal of their planes. A tilted gantry shows in the affine.
+    Slices are ordered by their positions along the normal of their planes. The affine includes a gantry tilt.
 
     Args:
-        folder: with the files of a series, in any order and under any names.
-        choose: which volume, where the folder holds several: a series number, ``number/part`` where a series holds
+        folder: folder of the files of a series, in any order and with any names.
+        choose: the volume to read if the folder contains several: a series number, ``number/part`` if a series contains
             several volumes, a SeriesInstanceUID, or ``largest``.
 
     Raises:
-        ImageReadError: when the folder holds several volumes and none is chosen, or the slices do not make a volume:
-            missing, duplicate or irregular positions, other planes, sizes or spacing. The message says which.
+        ImageReadError: when the folder contains several volumes and none is chosen, or the slices do not form a volume:
+            missing, duplicate or irregular positions, or planes, sizes or spacing that differ. The message says which.
     """
     with quiet_pydicom():
         volume = chosen(folder, volumes_in(folder), choose)
@@ -93,12 +96,12 @@ def read_series(folder: Path, choose: str | int | None = None) -> tuple[npt.NDAr
 
 
 def volumes_in(folder: Path) -> list[Volume]:
-    """The volumes of a folder: by series number, and within a series by what tells them apart."""
+    """The volumes of a folder, by series number and within a series by what distinguishes them."""
     by_series: dict[str, list[Slice]] = defaultdict(list)
     for file in sorted(folder.iterdir()):
-        if file.is_file() and not file.name.startswith(".") and file.name.upper() != "DICOMDIR":
+        if file.is_file() and not file.name.startswith(".") and file.name.upper() not in _NO_IMAGES:
             header = header_of(file)
-            if "Rows" in header:  # a report or a presentation state may lie beside the images
+            if header is not None:
                 slice_ = described(file, header)
                 by_series[slice_.series].append(slice_)
     if not by_series:
@@ -107,7 +110,7 @@ def volumes_in(folder: Path) -> list[Volume]:
     shared = {number for number, count in Counter(numbers.values()).items() if count > 1 or number < 0}
     found = []
     for place, series in enumerate(sorted(by_series, key=lambda uid: (numbers[uid], uid)), start=1):
-        # Numbers that are missing or not unique choose nothing; running ones do.
+        # Missing or repeated series numbers are replaced by consecutive ones.
         label = f"#{place}" if numbers[series] in shared else str(numbers[series])
         parts = divided(by_series[series])
         for part, (differs_in, slices) in enumerate(parts, start=1):
@@ -115,8 +118,8 @@ def volumes_in(folder: Path) -> list[Volume]:
     return found
 
 
-def header_of(file: Path) -> Dataset:
-    """What of the header says where an image belongs."""
+def header_of(file: Path) -> Dataset | None:
+    """What of the header says where an image belongs; None for a report or a presentation state beside the images."""
     try:
         with opened(file) as stream:
             head = stream.read(HEAD)
@@ -126,12 +129,24 @@ def header_of(file: Path) -> Dataset:
             header = read_dataset(stream, file, _TAGS)
     except ImageReadError as error:
         raise ImageReadError(file, f"in a folder of a series: {error.reason}") from None
+    if "Rows" not in header or "Columns" not in header:
+        if is_no_image(header):
+            return None
+        raise ImageReadError(file, "in a folder of a series: the DICOM header is cut or damaged (no Rows, Columns)")
     frames = number_of_frames(header, file)
     if frames > 1:
         raise ImageReadError(
             file, f"a multi-frame DICOM of {frames} frames in a series; convert it to NIfTI (dcm2niix does)"
         )
     return header
+
+
+def is_no_image(header: Dataset) -> bool:
+    """Whether a header says that the object has no pixels: it has a class, and that is no class of images."""
+    from pydicom.uid import UID
+
+    sop_class = UID(text(header, "SOPClassUID"))
+    return bool(sop_class) and "Image Storage" not in sop_class.name
 
 
 def described(file: Path, header: Dataset) -> Slice:
@@ -155,12 +170,12 @@ def described(file: Path, header: Dataset) -> Slice:
 def text(header: Dataset, keyword: str) -> str:
     try:
         return str(header.get(keyword, ""))
-    except Exception:  # what pydicom raises on converting a damaged element
+    except Exception:  # raised by pydicom when converting a damaged element
         return ""
 
 
 def vector(header: Dataset, keyword: str, length: int) -> Vector | None:
-    """An attribute of so many finite numbers; None where it is anything else."""
+    """An attribute of ``count`` finite numbers; None if it is anything else."""
     try:
         values = np.atleast_1d(np.asarray(header.get(keyword), dtype=np.float64))
     except Exception:
@@ -169,7 +184,7 @@ def vector(header: Dataset, keyword: str, length: int) -> Vector | None:
 
 
 def divided(slices: list[Slice]) -> list[tuple[str, list[Slice]]]:
-    """A series' slices by volume, each with what tells it from the others: planes, then echoes, phases and the like."""
+    """A series' slices by volume, each with what distinguishes it: planes, then echoes, phases and the like."""
     planes = grouped(slices, same_plane)
     parts: list[tuple[str, list[Slice]]] = []
     for plane in planes:
@@ -179,12 +194,12 @@ def divided(slices: list[Slice]) -> list[tuple[str, list[Slice]]]:
 
 
 def told_apart(slices: list[Slice]) -> tuple[str, list[list[Slice]]]:
-    """Slices that share places, by the fewest attributes that leave one at each; all together where none do."""
+    """Slices divided by the fewest attributes that leave one slice per position; undivided if none do."""
     most = max(Counter(map(place_of, slices)).values())
     if crowded(slices):
         for names in (*((name,) for name in _DISTINGUISHING), *combinations(_DISTINGUISHING, 2)):
             parts = grouped(slices, partial(same_marks, names))
-            # As many as there are slices at a place: times that differ with each slice tell nothing apart.
+            # Only as many values as slices at a position: times that differ for each slice do not distinguish volumes.
             if len(parts) == most and not any(map(crowded, parts)):
                 return " and ".join(names), parts
     return "", [slices]
@@ -202,7 +217,7 @@ def grouped(slices: Iterable[Slice], alike: Callable[[Slice, Slice], bool]) -> l
 
 
 def same_plane(one: Slice, other: Slice) -> bool:
-    """Whether two slices may belong to one volume; one without orientation is refused with those it lies among."""
+    """Whether two slices may belong to one volume; a slice without orientation matches all, and is refused later."""
     if one.plane != other.plane or one.place.orientation is None or other.place.orientation is None:
         return one.plane == other.plane
     return float(np.abs(one.place.orientation - other.place.orientation).max()) <= OFF_DIRECTION
@@ -217,13 +232,13 @@ def place_of(slice_: Slice) -> Hashable:
 
 
 def crowded(slices: list[Slice]) -> bool:
-    """Whether two slices are at one place."""
+    """Whether two slices are at the same position."""
     places = [place_of(slice_) for slice_ in slices if slice_.place.position is not None]
     return len(set(places)) < len(places)
 
 
 def without_copies(slices: list[Slice]) -> list[Slice]:
-    """The slices but those that repeat another: the same place, marks and pixel values."""
+    """The slices without duplicates: same position, distinguishing attributes and pixel values."""
     if not crowded(slices):
         return slices
     counts = Counter((place_of(slice_), *slice_.marks.values()) for slice_ in slices)
@@ -241,7 +256,7 @@ def without_copies(slices: list[Slice]) -> list[Slice]:
 
 
 def chosen(folder: Path, volumes: list[Volume], choose: str | int | None) -> Volume:
-    """The volume to read; raises `ImageReadError` with what there is to choose from."""
+    """The volume to read; raises `ImageReadError` with the available choices."""
     if choose is None:
         fitting = volumes
     elif choose == LARGEST:
@@ -272,7 +287,7 @@ def named(volume: Volume) -> str:
 
 
 def stacked(folder: Path, files: list[Path]) -> npt.NDArray[Any]:
-    """(column, row, slice) values of the files, in their order; of the smallest type that holds them all."""
+    """(column, row, slice) values of the files, in their order, of the smallest type that can hold them all."""
     planes: list[npt.NDArray[Any]] = []
     for file in files:
         planes.append(values_of(file))
@@ -287,12 +302,12 @@ def stacked(folder: Path, files: list[Path]) -> npt.NDArray[Any]:
 
 
 def values_of(file: Path) -> npt.NDArray[Any]:
-    """(row, column) values of one image after the modality transformation: int16 where they fit, int32 or float32."""
+    """(row, column) values of one image after the modality transformation: int16 if they fit, else int32 or float32."""
     with opened(file) as stream:
         dataset = read_header(stream, file)
     cells = decode(file, dataset)
     if cells.ndim != 2 or dataset.PhotometricInterpretation not in GREY:
-        raise ImageReadError(file, "a colour image in a series; one of grey values is expected")
+        raise ImageReadError(file, "a colour image in a series; grey images are expected")
     try:
         values = modality_values(file, stored_values(cells, dataset), dataset)
     except ImageReadError:

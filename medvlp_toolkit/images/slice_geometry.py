@@ -1,6 +1,6 @@
-"""Where the slices of a DICOM series lie: their order, even spacing, and the affine.
+"""Geometry of the slices of a DICOM series: order, even spacing, and the affine.
 
-highdicom orders the slices; what else must hold for them to be a volume is checked here, and said.
+highdicom orders the slices; the other conditions for a volume are checked here.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from medvlp_toolkit.images.nifti import check_affine
 
 Vector = npt.NDArray[np.float64]
 Affine = npt.NDArray[np.float64]
-#: A slice may lie so far from its place, as a share of the distance between slices, or in millimetres.
+#: Tolerance of a slice's position: a share of the distance between slices, and in millimetres.
 OFF_PLACE = 0.05
 
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """What the header of one image says of where it lies; None for what is missing or no number."""
+    """The position attributes of one image; None for those that are missing or not numbers."""
 
-    position: Vector | None  # (3,) of the first pixel's centre, millimetres in DICOM's axes
+    position: Vector | None  # (3,) centre of the first pixel, millimetres in DICOM's axes
     orientation: Vector | None  # (6,) directions along a row and along a column
     spacing: Vector | None  # (2,) millimetres between rows, and between columns
-    thickness: float | None  # millimetres to the next slice
+    thickness: float | None  # slice thickness, millimetres
 
 
 def placed(folder: Path, slices: list[Place]) -> tuple[list[int], Affine]:
     """The order of the slices along the normal of their planes, and the affine (RAS, mm).
 
     Raises:
-        ImageReadError: when something is missing that places a slice, or they are not evenly spaced.
+        ImageReadError: when a slice's position is incomplete, or the slices are not evenly spaced.
     """
     row, column = directions(folder, slices)
     spacing = pixel_spacing(folder, slices)
@@ -45,12 +45,12 @@ def placed(folder: Path, slices: list[Place]) -> tuple[list[int], Affine]:
         step = (last - first) / (len(slices) - 1)
         check_even(folder, positions[order] - first, step)
     elif slices[0].thickness is None:
-        raise ImageReadError(folder, "a single image without SliceThickness: how far it extends is unknown")
+        raise ImageReadError(folder, "a single image without SliceThickness: its extent is unknown")
     else:
         step = np.cross(row, column) * slices[0].thickness
     affine = np.eye(4)
     affine[:3] = np.stack([row * spacing[1], column * spacing[0], step, first], axis=1)
-    affine[:2] *= -1  # DICOM's axes run to the left and to the back
+    affine[:2] *= -1  # DICOM's axes point to the patient's left and back
     check_affine(affine, folder)
     return order, affine
 
@@ -64,7 +64,7 @@ def directions(folder: Path, slices: list[Place]) -> tuple[Vector, Vector]:
         missing = sum(value is None for value in values)
         if missing:
             raise ImageReadError(
-                folder, f"{missing} of {len(slices)} images have no usable {keyword}: their place is unknown"
+                folder, f"{missing} of {len(slices)} images have no usable {keyword}: their position is unknown"
             )
     both = slices[0].orientation
     assert both is not None
@@ -89,10 +89,10 @@ def pixel_spacing(folder: Path, slices: list[Place]) -> Vector:
 
 
 def slice_order(folder: Path, positions: Vector, orientation: Vector) -> list[int]:
-    """The slices by their place along the normal; raises `ImageReadError` for duplicate, missing or uneven ones."""
+    """The slices ordered along the normal; raises `ImageReadError` for duplicate, missing or uneven positions."""
     from highdicom.spatial import get_normal_vector, get_volume_positions
 
-    # Any tilt is taken: what is sheared has a sheared affine.
+    # Any tilt is accepted: the affine includes the shear.
     _, places = get_volume_positions(
         positions.tolist(), orientation.tolist(), atol=2 * tolerance(positions), perpendicular_tol=2.0
     )
@@ -106,7 +106,7 @@ def slice_order(folder: Path, positions: Vector, orientation: Vector) -> list[in
         raise ImageReadError(
             folder,
             f"{at_one_place + 1 if not typical else at_one_place} of {len(along)} images are at the place of another, "
-            "and nothing in their headers tells two volumes apart; keep one volume in the folder",
+            "and their headers do not distinguish two volumes; keep one volume in the folder",
         )
     missing = int(np.rint(steps / typical - 1).clip(0).sum())
     if missing and np.abs(steps / typical - np.rint(steps / typical)).max() < 0.1:
@@ -120,14 +120,14 @@ def slice_order(folder: Path, positions: Vector, orientation: Vector) -> list[in
 
 
 def tolerance(positions: Vector) -> float:
-    """Millimetres that a slice may lie off its place."""
+    """Tolerance of a slice's position in millimetres."""
     extent = float(np.linalg.norm(np.ptp(positions, axis=0)))
     return OFF_PLACE * max(extent / max(len(positions) - 1, 1), 1.0)
 
 
 def check_even(folder: Path, offsets: Vector, step: Vector) -> None:
-    """Raise `ImageReadError` where a slice is not at its multiple of the step, across the planes too."""
+    """Raise `ImageReadError` if a slice deviates from its multiple of the step, in the normal or within the planes."""
     expected = np.arange(len(offsets))[:, None] * step
     off = float(np.linalg.norm(offsets - expected, axis=1).max())
     if off > tolerance(offsets):
-        raise ImageReadError(folder, f"the images are not on one line: one lies {off:.3g} mm off; resample the series")
+        raise ImageReadError(folder, f"the images are not on one line: one is {off:.3g} mm off; resample the series")

@@ -1,7 +1,7 @@
-"""Volumes as int16: which integer stands for which value.
+"""Volumes as int16: the mapping between values and integers.
 
-Values are ``stored × slope + intercept``. Slope 1 and intercept 0 where the values themselves fit (Hounsfield units of
-CT), an intercept where whole numbers are too large, a slope too where rounding would destroy the contrast.
+Values are ``stored × slope + intercept``. Slope 1 and intercept 0 if the values themselves fit (Hounsfield units of
+CT), an intercept if whole numbers are too large, and a slope if rounding would destroy the contrast.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from medvlp_toolkit.images.errors import NoContrastError
 Array = npt.NDArray[Any]
 INT16 = np.iinfo(np.int16)
 _LEVELS = 2**16
-#: Fractions are rounded away where the bulk of the values keeps this many levels.
+#: Fractions are rounded away if the bulk of the values keeps at least this many levels.
 ENOUGH_LEVELS = 256
-#: Values of a volume that its bulk is taken from, and the percentiles that end it.
+#: Number of values sampled to find the bulk, and the percentiles that bound it.
 _SAMPLE = 1 << 20
 _BULK = (0.5, 99.5)
 
 
 @dataclass(frozen=True)
 class StoredScale:
-    """``value = stored × slope + intercept``; values beyond ``low`` and ``high`` are cut, NaN is ``low``."""
+    """``value = stored × slope + intercept``; values beyond ``low`` and ``high`` are clipped, NaN becomes ``low``."""
 
     slope: float
     intercept: float
@@ -35,12 +35,12 @@ class StoredScale:
     high: float
 
     def __call__(self, values: Array) -> npt.NDArray[np.float32]:
-        """Values in stored units, not yet rounded: resampling comes between."""
+        """Values in stored units, not yet rounded, because they are resampled first."""
         order = memory_order(values)
         ordered = values.transpose(order)
         result = np.empty(ordered.shape, np.float32)
         several = max(1, _SAMPLE * len(ordered) // max(1, ordered.size))
-        for start in range(0, len(ordered), several):  # double precision of all at once would need much memory
+        for start in range(0, len(ordered), several):  # the whole in double precision would need much memory
             result[start : start + several] = self._scaled(ordered[start : start + several])
         return result.transpose(np.argsort(order))
 
@@ -56,7 +56,7 @@ class StoredScale:
 
 
 def memory_order(values: Array) -> list[int]:
-    """The axes, the one whose neighbours lie farthest apart in memory first: the order to walk through them."""
+    """The axes by descending stride, the efficient order of iteration."""
     return [int(axis) for axis in np.argsort([-abs(stride) for stride in values.strides], kind="stable")]
 
 
@@ -66,10 +66,10 @@ def stored(values: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
 
 
 def scale_of(values: Array, window: Sequence[float] | None = None) -> StoredScale:
-    """How the values of a volume are stored; with ``window`` (low, high) values beyond it are cut first.
+    """How the values of a volume are stored; with ``window`` (low, high) values beyond it are clipped first.
 
     Raises:
-        NoContrastError: when there is nothing to be seen.
+        NoContrastError: when the volume has no contrast.
     """
     is_finite = np.isfinite(values) if values.dtype.kind == "f" else np.True_
     finite = values if is_finite.all() else values[is_finite]
@@ -80,7 +80,7 @@ def scale_of(values: Array, window: Sequence[float] | None = None) -> StoredScal
     if lowest == highest:
         raise NoContrastError("every voxel has the same value")
     if low >= high:
-        raise NoContrastError(f"every value lies on one side of the window {list(window or ())}")
+        raise NoContrastError(f"all values are on one side of the window {list(window or ())}")
     bulk_low, bulk_high = np.percentile(_sample(finite).clip(low, high), _BULK)
     if _whole(finite):
         if INT16.min <= low and high <= INT16.max:
@@ -92,7 +92,7 @@ def scale_of(values: Array, window: Sequence[float] | None = None) -> StoredScal
         return StoredScale(1.0, 0.0, low, high)
     spread = bulk_high - bulk_low
     if spread > 0 and (high - low) / spread > _LEVELS / ENOUGH_LEVELS:
-        # A few values lie so far out that the others would share a few levels.
+        # A few outliers would leave the other values only a few levels.
         reach = spread * (_LEVELS / ENOUGH_LEVELS - 1) / 2
         low, high = max(low, bulk_low - reach), min(high, bulk_high + reach)
     slope = (high - low) / (_LEVELS - 1)
@@ -100,7 +100,7 @@ def scale_of(values: Array, window: Sequence[float] | None = None) -> StoredScal
 
 
 def _sample(values: Array) -> Array:
-    """Some of the values, evenly taken; memory order, whatever the axes."""
+    """An evenly spaced sample of the values, in memory order."""
     flat = values.ravel(order="K")
     return flat[:: max(1, flat.size // _SAMPLE)].astype(np.float64)
 

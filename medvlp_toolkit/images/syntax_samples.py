@@ -1,4 +1,4 @@
-"""A small picture in each compressed transfer syntax, to see which installed decoders read it."""
+"""A small picture in each compressed transfer syntax, to test the installed decoders."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ SAMPLES = {
         "KDdpmpd1e+3vX+rL10N9+XqoMwukMwurzizsOrMw68zCdt/hvsN9h28/dpNZ0A=="
     ),
 }
-#: Greatest difference of a lossy code stream from the values it was made of, of 4096.
+#: Maximum error of a lossy code stream, of 4096 levels.
 _OFF = {
     "1.2.840.10008.1.2.4.50": 16,
     "1.2.840.10008.1.2.4.51": 40,
@@ -82,7 +82,7 @@ def sample_values() -> npt.NDArray[np.uint16]:
 
 
 def working_decoders() -> dict[str, list[str]]:
-    """Transfer syntax -> the installed decoders that read its sample, in the order in which they are tried."""
+    """Transfer syntax -> the installed decoders that read its sample, in the order of trial."""
     from pydicom.uid import UID
 
     return {
@@ -91,7 +91,7 @@ def working_decoders() -> dict[str, list[str]]:
 
 
 def reads(syntax: UID, decoder: str) -> bool:
-    """Whether a decoder gives the sample's values."""
+    """Whether a decoder reproduces the sample's values."""
     from pydicom.encaps import encapsulate
     from pydicom.uid import JPEGBaseline8Bit
 

@@ -1,4 +1,4 @@
-"""Volumes: NIfTI files and folders of a DICOM series, brought to one grid."""
+"""Volumes: NIfTI files and folders of a DICOM series, resampled to one grid."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from medvlp_toolkit.images.stored_scale import StoredScale, memory_order, scale_
 
 Array = npt.NDArray[Any]
 Affine = npt.NDArray[np.float64]
-#: Voxels that are resampled at once.
+#: Voxels resampled at a time.
 _BLOCK = 1 << 22
+#: Voxels that a volume may be resampled to, whatever it had: a damaged header asks for any number.
+_MOST_SPACED = 1 << 27
 
 
 def is_volume(path: Path | str) -> bool:
@@ -28,7 +30,7 @@ def is_volume(path: Path | str) -> bool:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VolumeGrid:
-    """The voxels of a volume as its file has them: how many along each axis, and where they lie.
+    """The grid of a volume in its file: number of voxels along each axis, and their positions.
 
     ``affine`` (4, 4) maps a voxel index to millimetres in RAS.
     """
@@ -39,10 +41,10 @@ class VolumeGrid:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredVolume:
-    """A volume as a store has it: the file's values are ``voxels × slope + intercept``.
+    """A volume in the form of a store: the file's values are ``voxels × slope + intercept``.
 
-    ``voxels`` is int16 (1, D, H, W), ``affine`` (4, 4) maps a voxel index to millimetres in RAS, ``grid`` is that of
-    the file.
+    ``voxels`` is int16 (1, D, H, W), ``affine`` (4, 4) maps a voxel index to millimetres in RAS, ``grid`` is the
+    file's.
     """
 
     voxels: npt.NDArray[np.int16]
@@ -77,19 +79,19 @@ def read_stored_volume(
 
     The three spatial axes follow ``orientation``: with RAS the first runs to the patient's right, the second to
     anterior, the third to superior. Values (Hounsfield units for CT, after rescale) become int16: rounded with slope 1
-    where they fit, else scaled so that their contrast is kept (`medvlp_toolkit.images.stored_scale`).
+    if they fit, else scaled so that their contrast is kept (`medvlp_toolkit.images.stored_scale`).
 
     Args:
-        path: of the file or the folder.
-        size: (D, H, W). Alone, the whole volume is resampled to that grid; with ``spacing``, it is cropped or padded
-            around its centre, with its smallest value.
-        spacing: millimetres per axis that the volume is resampled to.
+        path: file or folder.
+        size: (D, H, W). Without ``spacing``, the whole volume is resampled to this grid; with it, the volume is cropped
+            around its centre or padded with its smallest value.
+        spacing: millimetres per axis to resample to.
         orientation: axis codes.
-        window: (low, high) that values are cut to before they are stored.
-        series: which volume of a folder that holds several (`medvlp_toolkit.images.series.read_series`).
+        window: (low, high) to clip values to.
+        series: which volume to read from a folder with several (`medvlp_toolkit.images.series.read_series`).
 
     Raises:
-        ImageReadError: for whatever is wrong with the file.
+        ImageReadError: for any defect of the file.
     """
     path = Path(path)
     if not path.exists():
@@ -110,12 +112,12 @@ def read_stored_volume(
     except NoContrastError as error:
         raise ImageReadError(path, str(error)) from None
     except Exception as error:
-        raise ImageReadError(path, f"the volume cannot be brought to the grid ({type(error).__name__})") from None
+        raise ImageReadError(path, f"the volume cannot be resampled to the grid ({type(error).__name__})") from None
     return StoredVolume(stored(resampled)[None], affine, scale.slope, scale.intercept, grid)
 
 
 def load(path: Path, series: str | int | None) -> tuple[Array, Affine]:
-    """Values ``(i, j, k)`` and their affine, as the file has them."""
+    """Values ``(i, j, k)`` and their affine, as in the file."""
     if not path.is_dir():
         return read_nifti(path)
     from medvlp_toolkit.images.series import read_series
@@ -124,7 +126,7 @@ def load(path: Path, series: str | int | None) -> tuple[Array, Affine]:
 
 
 def oriented(values: Array, affine: Affine, orientation: str) -> tuple[Array, Affine]:
-    """Axes turned and flipped to the axis codes; a view of the same memory."""
+    """Axes permuted and flipped to the axis codes; a view of the same memory."""
     from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
 
     change = ornt_transform(io_orientation(affine), axcodes2ornt(orientation))
@@ -140,6 +142,10 @@ def spaced(
     from monai.data.meta_tensor import MetaTensor
     from monai.transforms import ResizeWithPadOrCrop, Spacing
 
+    lengths = np.linalg.norm(affine[:3, :3], axis=0) * values.shape
+    if np.prod(lengths / np.asarray(spacing)) > max(_MOST_SPACED, 8 * values.size):
+        extent = " × ".join(f"{length:.4g}" for length in lengths)
+        raise NoContrastError(f"a volume of {extent} mm is too large for voxels of {list(spacing)} mm")
     volume: Any = MetaTensor(torch.from_numpy(np.ascontiguousarray(values))[None], affine=torch.from_numpy(affine))
     volume = Spacing(pixdim=tuple(spacing), mode="bilinear", padding_mode="border", dtype=np.float32)(volume)
     if size is not None:
@@ -149,10 +155,10 @@ def spaced(
 
 
 def resized(values: Array, affine: Affine, size: Sequence[int], scale: StoredScale) -> tuple[Array, Affine]:
-    """Resampled to so many voxels: linear, averaged over what an output voxel covers where it shrinks.
+    """Resampled to ``size`` voxels: linear, with averaging over each output voxel when shrinking.
 
-    First within planes, some at a time, then across them. (MONAI's Resize smooths with zeros beyond the
-    edge, which darkens or, for air of -1000, brightens the outer voxels, and holds the whole volume several times.)
+    First within planes, some at a time, then across them. (MONAI's Resize smooths with zeros beyond the edge, which
+    darkens or, for air of -1000, brightens the outer voxels, and needs the memory of several volumes.)
     """
     from monai.transforms.utils import scale_affine
 

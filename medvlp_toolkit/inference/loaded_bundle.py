@@ -9,20 +9,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.bundle import ConfigParser
+from monai.bundle import ConfigComponent, ConfigParser
 from numpy.typing import NDArray
-from torch import Tensor
 
-from medvlp_toolkit.data.inputs.image_files import open_images
-from medvlp_toolkit.engines.device import Precision, autocast, best_device, to_device
 from medvlp_toolkit.errors import unwrapped
 from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
-from medvlp_toolkit.evaluation.maps.heat_maps import upsample
-from medvlp_toolkit.evaluation.maps.map_files import resampled
+from medvlp_toolkit.evaluation.maps.map_files import item_of, map_on_file
+from medvlp_toolkit.evaluation.step import EvaluationStep
 from medvlp_toolkit.images import ImageReadError
-from medvlp_toolkit.interfaces import GivesAttention
 
 _INFERENCE = ("inference.yaml", "inference.yml", "inference.json")
+_STEP = "evaluator::iteration_update"
 
 
 class LoadedBundle:
@@ -35,12 +32,12 @@ class LoadedBundle:
         folder: of the bundle.
         overlays: configurations laid over ``inference``, by path or by name within ``configs/``, ``demo.yaml``.
         weights: file of the network's weights; ``models/model.pt`` or ``models/model.safetensors`` when None.
-        device: where it runs; the accelerator where there is one when None.
+        device: where it runs; what the configuration says when None: the accelerator where there is one.
         overrides: further ids with their values, as a run would get them: ``{"image_size": 384}``.
 
     Raises:
         FileNotFoundError: when the folder holds no ``configs/inference``, or there are no weights.
-        ValueError: when the weights do not fit the configuration.
+        ValueError: when the weights do not fit the configuration, or it does not score images.
     """
 
     def __init__(
@@ -54,19 +51,24 @@ class LoadedBundle:
         self.folder = Path(folder)
         self._parser = ConfigParser()
         self._parser.read_config([str(path) for path in self._configs(overlays)])
+        self._writer = self._writer_id()
         self._parser["bundle_root"] = str(self.folder)
         self._parser["weights"] = str(self._weights(weights))
         for id_, value in (overrides or {}).items():
             self._parser[id_] = value
-        self.device = torch.device(device) if device is not None else best_device()
+        if device is not None:
+            self._parser["device"] = torch.device(device)
+        # The evaluator that a run of the configuration has, without its images and its writers.
+        self._parser["evaluator::val_data_loader"] = ()
+        self._parser["evaluator::val_handlers"] = ()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
-            network = self._made("network")
-        self.network: torch.nn.Module = network.to(self.device).eval()
+            self._evaluator = self._made("evaluator")
+        self._step: EvaluationStep = self._made(_STEP)
+        self.device: torch.device = self._evaluator.state.device
+        self.network: torch.nn.Module = self._evaluator.network.eval()
         #: Ids of what is scored, in the order of the scores.
-        self.entities: tuple[str, ...] = tuple(self._made(self._entities_id()))
-        self._precision: Precision = self._setting("precision") or "fp32"
-        self._transform = self._made("evaluation_transform").to(self.device)
+        self.entities: tuple[str, ...] = tuple(self._of_writer("entities"))
 
     def __repr__(self) -> str:
         return f"LoadedBundle({str(self.folder)!r}, {len(self.entities)} entities, on {self.device})"
@@ -78,10 +80,8 @@ class LoadedBundle:
             FileNotFoundError: when there is no such file.
             ImageReadError: when it cannot be read.
         """
-        _, prepared = self._read(image)
-        with torch.no_grad(), autocast(self.device, self._precision):
-            scores = self.network(prepared)[0].float().cpu()
-        return dict(zip(self.entities, scores.tolist(), strict=True))
+        scores = self._step.compute(self._evaluator, self._read(image))["scores"][0]
+        return dict(zip(self.entities, scores.float().tolist(), strict=True))
 
     def heat_map(
         self, image: str | Path, entity: str, attention_layers: int | Sequence[int] | None = None
@@ -101,17 +101,14 @@ class LoadedBundle:
         """
         if entity not in self.entities:
             raise ValueError(f"'{entity}' is not scored by this bundle; it scores {', '.join(self.entities)}")
-        layers = self._setting("attention_layers") if attention_layers is None else attention_layers
-        mapper = HeatMapper(self.network, layers, self._setting("grid"))
-        batch, prepared = self._read(image)
-        attention = None
-        if isinstance(self.network, GivesAttention):
-            with torch.no_grad(), autocast(self.device, self._precision):
-                _, attention = self.network.attend(prepared)
-        if attention is None:
-            raise ValueError(f"no heat map is available: {mapper.why_none()}")
-        maps = mapper.on_grid(attention, prepared.shape[2:])
-        return self._in_the_file(maps[0, self.entities.index(entity)], prepared, batch, mapper.shift)
+        layers = self._of_writer("attention_layers") if attention_layers is None else attention_layers
+        mapper = HeatMapper(self.network, layers, self._of_writer("grid"))
+        batch = self._read(image)
+        output = self._step.compute(self._evaluator, batch)
+        if output.get("attention") is None:
+            raise ValueError(f"no heat map is available: {mapper.why_none('attention' in output)}")
+        maps = mapper.on_grid(output["attention"], output["image_shape"])
+        return map_on_file(maps[0, self.entities.index(entity)], item_of(batch, 0), mapper.shift)[0]
 
     # -- how ------------------------------------------------------------------------------------
 
@@ -131,16 +128,20 @@ class LoadedBundle:
         with unwrapped():
             return self._parser.get_parsed_content(id_)
 
-    def _setting(self, id_: str) -> Any:
-        """What an id is; None where the bundle does not have it."""
-        return self._made(id_) if id_ in self._parser else None
-
-    def _entities_id(self) -> str:
-        """The id of the scored entities: the handler that writes the scores names it."""
+    def _writer_id(self) -> str:
+        """The id of the handler that writes the scores: the one with `entities`."""
         for number, handler in enumerate(self._parser.get("handlers", [])):
-            if isinstance(handler, dict) and "entities" in handler:
-                return f"handlers::{number}::entities"
-        raise ValueError(f"{self.folder}: no handler of configs/inference names the `entities` that are scored")
+            if isinstance(handler, dict) and "entities" in handler and _STEP in self._parser:
+                return f"handlers::{number}"
+        raise ValueError(
+            f"{self.folder}: configs/inference has no {_STEP}, or no handler with the `entities` that it scores; give "
+            "a bundle that scores images"
+        )
+
+    def _of_writer(self, argument: str) -> Any:
+        """An argument of that handler; None where it is not given."""
+        id_ = f"{self._writer}::{argument}"
+        return self._made(id_) if id_ in self._parser else None
 
     def _weights(self, given: str | Path | None) -> Path:
         models = self.folder / "models"
@@ -150,24 +151,18 @@ class LoadedBundle:
             raise FileNotFoundError(f"no weights at {choices[0]}; train, import or download them, or give `weights`")
         return found
 
-    def _read(self, image: str | Path) -> tuple[dict[str, Any], Tensor]:
+    def _read(self, image: str | Path) -> dict[str, Any]:
+        """The batch of one file, by the configuration's own `dataset`."""
         path = Path(image)
         if not path.exists():
             raise FileNotFoundError(f"no image at {path}; give an image file")
-        given = {name: self._made(name) for name in ("spacing", "series") if name in self._parser}
-        files = open_images(path, self._made("image_size"), **given)
+        files = self._files(path)
         if len(files) != 1:
             raise ImageReadError(path, f"holds {len(files)} images; give one file")
-        batch = files.__getitems__([0])
-        prepared: Tensor = self._transform(to_device(batch, self.device))["image"]
-        return batch, prepared
+        batch: dict[str, Any] = files.__getitems__([0])
+        return batch
 
-    @staticmethod
-    def _in_the_file(
-        heat: NDArray[np.float32], prepared: Tensor, batch: dict[str, Any], shift: tuple[float, ...]
-    ) -> NDArray[np.float32]:
-        size = [int(side) for side in batch["input_shape"][0]]
-        if "input_affine" not in batch:
-            return upsample(heat, size, "linear", shift).astype(np.float32)
-        voxels = upsample(heat, tuple(prepared.shape[2:]), "linear", shift).astype(np.float32)
-        return resampled(voxels, batch["affine"][0].numpy(), size, batch["input_affine"][0].numpy())
+    def _files(self, path: Path) -> Any:
+        dataset = {name: self._made(f"dataset::{name}") for name in self._parser["dataset"] if name != "path"}
+        with unwrapped():
+            return ConfigComponent({**dataset, "path": str(path)}).instantiate()

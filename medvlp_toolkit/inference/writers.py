@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from ignite.engine import Engine, Events
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 
 from medvlp_toolkit.data.batches.dataset import StudyDataset
@@ -19,15 +19,22 @@ from medvlp_toolkit.engines.device import Precision
 from medvlp_toolkit.engines.parallel import unwrap
 from medvlp_toolkit.engines.step import Transform
 from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
-from medvlp_toolkit.evaluation.maps.map_files import SUFFIX, map_formats, write_radiograph_map, write_volume_map
+from medvlp_toolkit.evaluation.maps.map_files import SUFFIX, item_of, map_formats, map_on_file, write_nifti
 from medvlp_toolkit.evaluation.maps.overlays import Overlay, write_overlays
 from medvlp_toolkit.evaluation.maps.volume_slices import slice_overlay
+from medvlp_toolkit.evaluation.results.names import Names, readable, write_names
 from medvlp_toolkit.evaluation.results.results import write_probabilities
+from medvlp_toolkit.evaluation.scoring_progress import ScoringProgress
 from medvlp_toolkit.evaluation.step import EvaluationStep
+from medvlp_toolkit.files import name_part
+from medvlp_toolkit.terminal import console
+
+LIST_FILE = "maps.csv"
 
 
 class ProbabilityWriter:
-    """Writes ``probabilities.csv``, a row per image and a column per entity, and heat maps.
+    """Writes ``probabilities.csv``, a row per image and a column per entity, ``entities.csv`` (the entities' readable
+    names) and heat maps.
 
     Heat maps are named by running numbers and entities, never by their images; ``heat_maps/maps.csv`` lists which is
     whose. As ``png`` they lie over the image (of a volume: over the slice across the body with the highest value); as
@@ -40,6 +47,7 @@ class ProbabilityWriter:
         heat_maps_of: entities to draw for every image; empty draws the highest-scoring ones.
         heat_maps: how many of those; 0 draws none.
         not_drawn: entities that are drawn only when ``heat_maps_of`` names them, such as normal findings.
+        names: readable names of the entities, in their order or by id; those that are missing are shown by their id.
         save_maps: ``png``, ``npy``, ``nifti``, or several of them.
         most_pictures: images after this many get no heat map; the CSV has them all.
         attention_layers: one layer of the fusion module, several to average, or None for all (as published).
@@ -57,6 +65,7 @@ class ProbabilityWriter:
         attention_layers: int | Sequence[int] | None = None,
         grid: Sequence[int] | None = None,
         not_drawn: Sequence[str] = (),
+        names: Sequence[str] | Names | None = None,
     ) -> None:
         unknown = sorted(set(heat_maps_of) - set(entities))
         if unknown:
@@ -66,6 +75,7 @@ class ProbabilityWriter:
             raise ValueError(f"new entities repeat the model's own: {', '.join(twice)}; give them other ids")
         self.entities = tuple(entities)
         self.not_drawn = frozenset(not_drawn)
+        self.names = dict(names if isinstance(names, Mapping) else zip(self.entities, names or (), strict=False))
         self.output_dir = Path(output_dir)
         self.grid = grid
         self.heat_maps_of = tuple(heat_maps_of)
@@ -91,12 +101,14 @@ class ProbabilityWriter:
         self._maps: list[tuple[str, str, float]] = []
 
     def _clear(self) -> None:
-        """Remove the maps of an earlier run: this one may write fewer."""
+        """Remove the maps of an earlier run and their list: this one may write fewer, or none."""
+        (self.maps_dir / LIST_FILE).unlink(missing_ok=True)
         for old in self.maps_dir.glob("map_*"):
             if re.fullmatch(r"map_\d{3,}_[a-z0-9_-]+\.(npy|nii\.gz)", old.name):
                 old.unlink()
 
     def attach(self, engine: Engine) -> None:
+        ScoringProgress("scoring", "image").attach(engine)
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
         engine.add_event_handler(Events.COMPLETED, self._finish)
@@ -115,7 +127,7 @@ class ProbabilityWriter:
         for i, name in enumerate(output["study_id"]):
             if len(self._names) - len(scores) + i >= self.most_pictures:
                 break
-            item = {key: value[i].cpu().numpy() for key, value in batch.items() if hasattr(value, "cpu")}
+            item = item_of(batch, i)
             for q in self._drawn(scores[i]):
                 self._keep(name, self.entities[q], float(scores[i, q]), maps[i, q], item)
 
@@ -125,25 +137,18 @@ class ProbabilityWriter:
         """Write one map in the requested formats; pictures are drawn together at the end."""
         self._maps.append((name, entity, score))
         shift = self._mapper.shift
-        plain = re.sub(r"[^a-z0-9_-]+", "-", entity.lower()).strip("-") or "entity"
-        stem = self.maps_dir / f"map_{len(self._maps):03d}_{plain[:40]}"
+        stem = self.maps_dir / f"map_{len(self._maps):03d}_{name_part(entity)}"
         if "png" in self.formats:
             if heat.ndim == 2:
-                self._overlays.append(Overlay(item["image"], heat, entity, score, shift=shift))
+                overlay = Overlay(item["image"], heat, entity, score, shift=shift)
             else:
-                self._overlays.append(slice_overlay(item["image"], heat, entity, score, shift=shift))
+                overlay = slice_overlay(item["image"], heat, entity, score, shift=shift, affine=item["affine"])
+            self._overlays.append(replace(overlay, name=readable(entity, self.names)))
         if "npy" in self.formats:
             self.maps_dir.mkdir(parents=True, exist_ok=True)
             np.save(stem.with_name(stem.name + SUFFIX["npy"]), heat)
         if "nifti" in self.formats:
-            path = stem.with_name(stem.name + SUFFIX["nifti"])
-            if heat.ndim == 2:
-                write_radiograph_map(path, heat, item["input_shape"].tolist(), shift)
-            else:
-                shape, affine = item.get("input_shape"), item.get("input_affine")
-                size = item["image"].shape[1:]
-                to_shape = None if shape is None else shape.tolist()
-                write_volume_map(path, heat, size, item["affine"], to_shape, affine, shift)
+            write_nifti(stem.with_name(stem.name + SUFFIX["nifti"]), *map_on_file(heat, item, shift))
 
     def _drawn(self, scores: NDArray[np.float32]) -> list[int]:
         if self.heat_maps_of:
@@ -157,25 +162,27 @@ class ProbabilityWriter:
         scores = np.concatenate(self._scores)
         table = write_probabilities(self.output_dir / "probabilities.csv", self._names, scores, self.entities)
         write_overlays(self.maps_dir, self._overlays)
-        console = Console()
+        out = console()
         if len(self._names) == 1:
-            console.print(self._one(scores[0]))
-        console.print(f"probabilities of {len(self.entities)} entities: {table}", soft_wrap=True, highlight=False)
+            out.print(self._one(scores[0]))
+        write_names(self.output_dir / "entities.csv", self.entities, self.names)
+        out.print(f"probabilities of {len(self.entities)} entities: {table}", soft_wrap=True, highlight=False)
         if self._maps:
             self._list_maps()
-            console.print(f"heat maps: {self.maps_dir}", soft_wrap=True, highlight=False)
+            out.print(f"heat maps: {self.maps_dir}", soft_wrap=True, highlight=False)
 
     def _list_maps(self) -> None:
-        with (self.maps_dir / "maps.csv").open("w", newline="", encoding="utf-8") as stream:
+        with (self.maps_dir / LIST_FILE).open("w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(["map", "image", "entity", "probability"])
+            writer.writerow(["map", "image", "entity", "probability", "name"])
             for number, (name, entity, score) in enumerate(self._maps, start=1):
-                writer.writerow([number, name, entity, f"{score:.4f}"])
+                shown = self.names.get(entity, entity.replace("_", " "))
+                writer.writerow([number, name, entity, f"{score:.4f}", shown])
 
     def _one(self, scores: NDArray[np.float32]) -> Table:
         table = Table("entity", "probability", title="Highest of all entities")
         for q in np.argsort(-scores)[:10]:
-            table.add_row(self.entities[int(q)], f"{scores[int(q)]:.3f}")
+            table.add_row(readable(self.entities[int(q)], self.names), f"{scores[int(q)]:.3f}")
         return table
 
 
@@ -214,6 +221,7 @@ class FeatureWriter:
         self._filled = 0
 
     def attach(self, engine: Engine) -> None:
+        ScoringProgress("computing features of").attach(engine)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
         engine.add_event_handler(Events.COMPLETED, self._finish)
 
@@ -238,4 +246,4 @@ class FeatureWriter:
             writer.writerow(["row", *columns])
             for number, row in enumerate(self.dataset.rows.tolist()):
                 writer.writerow([number, *(values[row] for values in columns.values())])
-        Console().print(f"{self._filled} features: {self.output_dir / 'features.npy'}", soft_wrap=True, highlight=False)
+        console().print(f"{self._filled} features: {self.output_dir / 'features.npy'}", soft_wrap=True, highlight=False)

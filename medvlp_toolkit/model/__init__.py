@@ -1,4 +1,4 @@
-"""The model, one step's view of a batch, and the weighted losses that training optimises."""
+"""The model, the encodings of a batch, and the weighted losses that training optimises."""
 
 import lazy_loader
 

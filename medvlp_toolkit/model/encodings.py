@@ -1,4 +1,4 @@
-"""One step's view of a batch: every tower and every fused feature, computed at most once."""
+"""The encodings of a batch in one step: every tower and fused feature, computed at most once."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from medvlp_toolkit.model.vision_language import VisionLanguageModel
 
 
 class Encodings:
-    """One step's view of a batch: every tower and every fused feature computed on first use, once.
+    """The encodings of a batch in one step: every tower and fused feature, computed once, on first use.
 
-    It is what losses are handed as :class:`medvlp_toolkit.interfaces.Encodings`. Losses share work without knowing each
-    other. Submodules are called through ``__call__`` only, so that hooks (DDP, FSDP, profilers) see them. Results sit
-    in a plain dict: that compiles, cached properties do not.
+    Losses receive it as :class:`medvlp_toolkit.interfaces.Encodings` and so share work without depending on each other.
+    Submodules are called through ``__call__`` only, so that hooks (DDP, FSDP, profilers) run. Results are kept in a
+    plain dict, which can be compiled, unlike cached properties.
 
     Args:
-        share: False computes everything again at each request, as published code does, and in full: every layer and
-            every part of the fusion module, whatever is read of it.
+        share: False recomputes everything at each request and in full (every layer and every output of the fusion
+            module, used or not), as published code does.
         mask_ratio: share of the patches that the masked image view leaves out (He et al. 2022: 0.75).
     """
 
@@ -46,31 +46,32 @@ class Encodings:
     def image_tokens(self, view: ImageView = "full") -> Tensor:
         """(B, N, D) projected tokens of the batch's image, or of another view of it.
 
-        ``masked`` shows the patches of lowest noise; ``negative`` is the image of a pair that does not belong
-        together; ``matching`` is the one that each report meets: its own where ``is_pair``, else the negative.
+        ``masked`` keeps the patches of lowest noise; ``negative`` is the image of a mismatched pair; ``matching`` is
+        the image paired with each report: its own where ``is_pair``, else the negative; ``report`` is the report's
+        summary as the only token, for losses that use it in place of the image.
         """
         return self._once(("image", view), lambda: self._image_tokens(view))
 
     def text_tokens(self, view: Literal["report", "masked"] = "report") -> Tensor:
         """(B, L, D) projected tokens of the report, or of the report with masked tokens."""
-        ids = "input_ids" if view == "report" else "masked_input_ids"
-        return self._once(("text", view), lambda: self.model.text_tokens(self.batch[ids], self.batch["attention_mask"]))
+        return self._once(("text", view), lambda: self.model.text_projection(self._text_features(view)))
 
     def image_summary(self) -> Tensor:
-        """(B, D): the image before fusion, its first token where the encoder has a class token, else their mean."""
-        tokens = self.image_tokens()
-        return tokens[:, 0] if self.model.image_encoder.num_prefix_tokens else tokens.mean(dim=1)
+        """(B, D): the image before fusion, as its encoder sums up tokens."""
+        summary: Tensor = self.model.image_encoder.summary(self.image_tokens())  # type: ignore[operator]
+        return summary
 
     def text_summary(self) -> Tensor:
-        """(B, D): the report before fusion, its first token where the encoder has a class token, else their mean."""
-        tokens = self.text_tokens()
-        if self.model.text_encoder.num_prefix_tokens:  # type: ignore[union-attr]
-            return tokens[:, 0]
-        real = self.batch["attention_mask"].to(tokens.dtype).unsqueeze(-1)
-        return (tokens * real).sum(dim=1) / real.sum(dim=1).clamp(min=1)
+        """(B, D): the report before fusion, its class token, else the mean over the tokens that are no padding."""
+        mask = self.batch["attention_mask"]
+        return self._once(("text summary",), lambda: self.model.text_summary(self._text_features("report"), mask))
+
+    def _text_features(self, view: Literal["report", "masked"]) -> Tensor:
+        ids = self.batch["input_ids" if view == "report" else "masked_input_ids"]
+        return self._once(("text features", view), lambda: self.model.text_features(ids, self.batch["attention_mask"]))
 
     def entity_embeddings(self) -> Tensor:
-        """(E, Dk) of the knowledge graph, else (Q, D) of the entity bank."""
+        """(E, Dk) from the knowledge graph, else (Q, D) from the entity bank."""
         return self._once(("entities",), self.model.entity_embeddings)
 
     def linked_entity_embeddings(self, prefix: Literal["", "masked_"] = "") -> Tensor:
@@ -81,7 +82,7 @@ class Encodings:
         """
         linked = self.batch[f"{prefix}linked_entities"].to(torch.long)
         embeddings = self.entity_embeddings()
-        # On a device the check would synchronise; the data set has checked already.
+        # On a GPU this check would synchronise; the data set has already checked.
         if linked.device.type == "cpu" and not torch.compiler.is_compiling() and linked.numel():
             highest = int(linked.max())
             if highest >= embeddings.shape[0]:
@@ -102,15 +103,15 @@ class Encodings:
         """The fusion module's output for one pairing of text and image views.
 
         Args:
-            stop_after: n >= 0 gives the features after n layers.
-            compute: the only part of the output that will be read; modules that can leave out the others do.
+            stop_after: n >= 0 returns the features after n layers.
+            compute: the only part of the output that will be used; modules that can skip the rest do.
         """
         if self.share and ("fused", text, image, stop_after, "all") in self._computed:
             compute = "all"  # already computed for another loss
         key = ("fused", text, image, stop_after, compute)
         return self._once(key, lambda: self._fused(text, image, stop_after, compute))
 
-    # -- how ----------------------------------------------------------------------------------
+    # -- computation --------------------------------------------------------------------------
 
     def _once(self, key: Any, compute: Any) -> Any:
         if not self.share:
@@ -120,8 +121,10 @@ class Encodings:
         return self._computed[key]
 
     def _image_tokens(self, view: ImageView) -> Tensor:
+        if view == "report":
+            return self.text_summary().unsqueeze(1)
         if view == "masked":
-            noise = self.batch["patch_noise"]  # (B, N): the patches with the lowest values are seen
+            noise = self.batch["patch_noise"]  # (B, N): the patches with the lowest values are kept
             seen = max(1, int(noise.shape[1] * (1 - self.mask_ratio)))
             return self.model.image_tokens(self.batch["image"], noise.argsort(dim=1)[:, :seen])
         if view == "matching":
@@ -158,7 +161,7 @@ class Encodings:
 
 
 def reads_knowledge(fusion: object) -> bool:
-    """Whether linked entities are embedded for a fusion module: always, unless it states that it reads none."""
+    """Whether linked entities are embedded for a fusion module: yes, unless it declares that it ignores them."""
     return not isinstance(fusion, ChoosesKnowledge) or fusion.reads_knowledge
 
 
@@ -170,8 +173,7 @@ def computes_parts(fusion: object) -> bool:
 def _each_its_own(is_pair: Tensor, own: Tensor, other: Tensor) -> Tensor:
     """(B, …) rows of ``own`` where ``is_pair`` (B,), else of ``other``.
 
-    ``other`` has a row for each of the batch, or one for each mismatched row, in order: then no image is
-    encoded for nothing.
+    ``other`` has a row for each row of the batch, or, to save encoding, only for each mismatched row in order.
     """
     if other.shape[0] != own.shape[0]:
         place = (is_pair.logical_not().cumsum(0) - 1).clamp(min=0, max=other.shape[0] - 1)

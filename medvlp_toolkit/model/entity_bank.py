@@ -28,15 +28,15 @@ class EntityBank:
     Args:
         text_encoder: a text encoder, or what gives one when it is called without arguments.
         max_length: tokens per description. MedKLIP trained with 128 and evaluated with 64.
-        trailing_separator: False leaves out the tokenizer's last special token, as MedKLIP's tokenizer does.
+        trailing_separator: False omits the tokenizer's last special token, as MedKLIP's tokenizer does.
         pooling: ``first`` takes the class token, as published; ``mean`` averages over the description's tokens.
-        center: subtract the mean of the ``reference`` descriptions' vectors: an untrained text model gives all
-            texts almost the same vector; the remainder distinguishes them.
-        whiten: after centering, give every direction in which the ``reference`` differs the same weight: descriptions
-            that share all words but one (left, right) are then as far apart as any.
+        center: subtract the mean vector of the ``reference`` descriptions: an untrained text model maps all texts to
+            almost the same vector, and only the remainder distinguishes them.
+        whiten: after centering, scale every direction in which the ``reference`` varies to the same weight, which
+            separates descriptions that differ in one word (left, right) as far as any others.
         normalize: scale every vector to length 1.
         reference: descriptions whose mean ``center`` subtracts; the first ones encoded when None.
-        cache_dir: folder for embeddings on disk; None keeps none.
+        cache_dir: folder to cache embeddings in; None disables the cache.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class EntityBank:
         return torch.stack(rows).float().cpu()
 
     def _cut(self, ids: list[int], tokenizer: Any) -> list[int]:
-        """Keep at most ``max_length`` tokens; the trailing separator stays or goes as asked."""
+        """Keep at most ``max_length`` tokens, with or without the trailing separator as configured."""
         end = tokenizer.sep_token_id
         body = ids[:-1] if end is not None and ids and ids[-1] == end else ids
         if not self.trailing_separator:
@@ -140,7 +140,7 @@ class EntityBank:
         }
         if isinstance(self._make, nn.Module):  # no name says which vocabulary it has
             tokenizer: Any = self._make.tokenizer
-            options["tokens"] = [tokenizer(text)["input_ids"] for text in (*texts, *(self.reference or ()))]
+            options["tokens"] = [tokenizer(text)["input_ids"] for text in [*texts, *(self.reference or [])]]
         digest.update(json.dumps(options, sort_keys=True, default=str).encode())
         return digest.hexdigest()[:24]
 

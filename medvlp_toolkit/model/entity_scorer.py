@@ -4,23 +4,24 @@ from collections.abc import Sequence
 from typing import Optional
 
 import torch
+from monai.networks import eval_mode
 from torch import Tensor, nn
 
 from medvlp_toolkit.interfaces import FusionOutput
 from medvlp_toolkit.model.pretraining import PretrainingModel
-from medvlp_toolkit.model.vision_language import VisionLanguageModel
+from medvlp_toolkit.model.vision_language import VisionLanguageModel, for_every_image
 
 
 class EntityScorer(nn.Module):
     """Scores every entity of the bank: (B, C, *spatial) -> (B, Q).
 
-    It holds the image side of a model, its entity bank and the existence head (shared with ``model``, not
-    copied), and no text model: built with a bank of zeros of the right shape, it takes its state dict from a
-    file. Moving it to a device moves the shared parts, but the model keeps its own bank: move both.
+    It contains the image side of a model, its entity bank and the existence head (shared with ``model``, not copied),
+    but no text model: it can be built with a bank of zeros of the right shape and filled from a state dict. Moving it
+    to a device moves the shared parts, but not the model's own bank: move both.
     ``forward`` scripts in TorchScript when the parts do.
 
     Args:
-        model: with an ``entity_bank`` (Q, Dt).
+        model: with an ``entity_bank`` (Q, Dt), or with ``entity_tokens``, whose present embeddings become the bank.
         head: the existence loss's ``head``, D -> 2 logits (absent, present).
 
     Example::
@@ -35,16 +36,22 @@ class EntityScorer(nn.Module):
 
     def __init__(self, model: VisionLanguageModel, head: nn.Linear) -> None:
         super().__init__()
-        if model.entity_bank is None:
+        if not model.has_entity_queries:
             raise ValueError("EntityScorer needs a model with an entity_bank (Q, Dt); zeros will do before loading")
         if head.out_features != 2:
             raise ValueError(f"EntityScorer needs a head of 2 logits (absent, present), got {head.out_features}")
         self.image_encoder = model.image_encoder
         self.image_projection = model.image_projection
-        self.text_projection = model.bank_projection  # under one name, so that weights fit either
+        bank = model.entity_bank
+        embedded = bank is None
+        if bank is None:
+            with eval_mode(model.text_encoder, model.text_projection):
+                bank = model.entity_queries()
+        # the same name in both, so that weights fit either
+        self.text_projection = nn.Identity() if embedded else model.bank_projection
         self.fusion = model.fusion
         self.head = head
-        self.register_buffer("entity_bank", model.entity_bank)
+        self.register_buffer("entity_bank", bank)
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, C, *spatial) float image -> (B, Q) float32 probability that each entity is present."""
@@ -64,9 +71,7 @@ class EntityScorer(nn.Module):
 
     def ask(self, tokens: Tensor, bank: Tensor, need_attention: bool = False) -> FusionOutput:
         """The fusion module's output for image tokens (B, N, D) and the queries of a bank (Q, Dt)."""
-        queries: Tensor = self.text_projection(bank)
-        # An expanded view, not a copy: a fusion module sees by its stride that all rows are equal.
-        queries = queries.unsqueeze(0).expand(tokens.shape[0], -1, -1)
+        queries = for_every_image(self.text_projection(bank), tokens)
         fused: FusionOutput = self.fusion(tokens, queries, need_attention=need_attention)
         return fused
 
@@ -77,7 +82,7 @@ class EntityScorer(nn.Module):
     def attend(self, image: Tensor) -> tuple[Tensor, Optional[Tensor]]:  # noqa: UP045 - TorchScript
         """(B, C, *spatial) -> scores (B, Q), and attention over image tokens (B, layers, Q, N).
 
-        Attention is None from a fusion module that gives none.
+        Attention is None if the fusion module returns none.
         """
         fused = self.fuse(image, True)
         return self.score(fused.text), fused.attention
@@ -86,11 +91,11 @@ class EntityScorer(nn.Module):
     def add_entities(self, vectors: Tensor) -> "EntityScorer":
         """Also score entities that were never trained, by the text embeddings (Q', Dt) of their descriptions.
 
-        They join the bank after the trained ones, in place; returns the scorer. Queries see one another, so that
-        the scores of the trained entities change a little.
+        They are appended to the bank in place; returns the scorer. Queries attend to each other, so the scores of the
+        trained entities change slightly.
 
         Raises:
-            ValueError: when the embeddings are not as wide as the bank's.
+            ValueError: when the width of the embeddings differs from the bank's.
         """
         if vectors.ndim != 2 or vectors.shape[1] != self.entity_bank.shape[1]:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""The model and its weighted losses: what a trainer optimises."""
+"""The model with its weighted losses, which a trainer optimises."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class PretrainingModel(nn.Module):
-    """Model and named, weighted losses: what the trainer, DDP and ``torch.compile`` wrap.
+    """A model with named, weighted losses; the module that the trainer, DDP and ``torch.compile`` wrap.
 
     ``forward(batch)`` returns ``{"loss": total, "<name>": …}``, every entry a scalar. Each loss's sum
     is divided by its count over *all* ranks, times the number of ranks: DDP averages gradients over
@@ -28,13 +28,13 @@ class PretrainingModel(nn.Module):
     Args:
         model: the parts.
         losses: name -> loss (:class:`medvlp_toolkit.interfaces.PretextLoss`).
-        weights: name -> weight in the total; 1 where not given. The weight of a loss that is not there, because a
-            configuration disables it, is not read, provided that every loss that is there has its own.
+        weights: name -> weight in the total; 1 by default. The weight of a loss that the configuration disables is
+            ignored, provided that every other loss has a weight.
         share_encodings: False repeats the published passes (see :class:`Encodings`).
-        mask_ratio: of the masked image view.
+        mask_ratio: share of patches left out of the masked image view.
 
     Raises:
-        ValueError: when a part lacks what a loss requires, naming both; or a weight has no loss.
+        ValueError: when a part lacks a capability that a loss requires (names both), or a weight has no loss.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class PretrainingModel(nn.Module):
         weights = dict(weights or {})
         _check_weights(weights, losses)
         if "loss" in losses:
-            raise ValueError("a loss may not be named 'loss': that is the name of the weighted total")
+            raise ValueError("a loss may not be named 'loss', which is the weighted total")
         self.model = model
         self.losses = nn.ModuleDict(losses)
         self.weights = {name: float(weights.get(name, 1.0)) for name in losses}
@@ -73,10 +73,12 @@ class PretrainingModel(nn.Module):
             )
 
     def _freeze_unread_parts(self) -> None:
-        # A parameter without gradient on every rank makes DDP wait for it; one that is never read is frozen instead.
+        # DDP would wait for a parameter that never gets a gradient, so unused parameters are frozen.
         read: set[str] = set().union(*(loss.reads for loss in self.losses.values()))  # type: ignore[arg-type]
         if "entity_projection" in read and self.model.entity_projection is None:
             read.add("text_projection")
+        if "entity_projection" in read and self.model.entity_ids is not None:
+            read.add("text_encoder")
         for name, part in self.model.named_children():
             if name not in read:
                 part.requires_grad_(False)
@@ -107,7 +109,7 @@ class PretrainingModel(nn.Module):
 
 
 def _check_weights(weights: Mapping[str, float], losses: Mapping[str, nn.Module]) -> None:
-    """A weight without a loss is a disabled loss; beside a loss without a weight it may be a wrong name."""
+    """A weight without a loss belongs to a disabled loss; if some loss has no weight, it may be a misspelt name."""
     unread, unweighted = sorted(set(weights) - set(losses)), [name for name in losses if name not in weights]
     if unread and unweighted:
         raise ValueError(
@@ -119,12 +121,12 @@ def _check_weights(weights: Mapping[str, float], losses: Mapping[str, nn.Module]
 
 
 def _absent_parts(loss: Any, model: VisionLanguageModel) -> Iterator[str]:
-    """The parts that ``reads`` names but the model lacks."""
+    """The parts in ``reads`` that the model lacks."""
     reads = loss.reads
-    for part in ("text_encoder", "knowledge_encoder"):
+    for part in ("text_encoder", "knowledge_encoder", "fusion"):
         if part in reads and getattr(model, part) is None:
             yield f"reads the {part}, and the model has none"
-    if "entity_projection" in reads and model.entity_bank is None:
+    if "entity_projection" in reads and not model.has_entity_queries:
         yield "reads entity queries, and the model has no entity_bank"
 
 

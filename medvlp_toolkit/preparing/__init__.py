@@ -1,4 +1,4 @@
-"""Preparing a store: studies are split, read in worker processes, packed and journalled."""
+"""Preparing a store: studies are split, read in worker processes, packed and recorded in a journal."""
 
 import lazy_loader
 

@@ -34,9 +34,9 @@ def available_cores() -> int:
 
 
 class Packing(ABC):
-    """Packs chunks and sees that their arrays are in the files in ``folder``.
+    """Packs chunks and writes their arrays into the files in ``folder``.
 
-    ``packs`` may hand the results back in any order; chunk ``k`` is at row ``k × chunk_size``.
+    ``pack`` may return the results in any order; chunk ``k`` starts at row ``k × chunk_size``.
     """
 
     def __init__(self, packer: ChunkPacker, folder: Path, chunk_size: int) -> None:
@@ -47,7 +47,7 @@ class Packing(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """End what was started."""
+        """Stop the workers, if any were started."""
 
 
 class InProcess(Packing):
@@ -62,11 +62,11 @@ class InProcess(Packing):
 
 
 class Parallel(Packing):
-    """Packs through futures, a bounded number of chunks under way.
+    """Packs through futures, with a bounded number of chunks in flight.
 
-    A worker that dies (a decoder that crashes on a damaged file) can take what others work on with it. The chunks
-    that were under way are then packed again one by one, and the chunk that kills its worker again study by study:
-    the study that kills a worker twice is rejected, and everything else goes on.
+    A worker that dies (a decoder that crashes on a damaged file) can lose the work of others too. The chunks in flight
+    are then packed again one by one, and a chunk that kills its worker again is packed study by study: only a study
+    that kills a worker twice is rejected.
     """
 
     broken: type[Exception] = BrokenProcessPool
@@ -74,10 +74,10 @@ class Parallel(Packing):
 
     @abstractmethod
     def submit(self, content: bytes, row: int | None) -> Future[PackedChunk]:
-        """Begin packing; with ``row`` None the arrays come back unwritten."""
+        """Begin packing; with ``row`` None the arrays are returned instead of written."""
 
     def restart(self) -> None:
-        """Make the workers usable again after one died."""
+        """Replace the workers after one of them died."""
 
     def pack(self, jobs: Iterable[Job]) -> Iterator[tuple[int, PackedChunk]]:
         waiting = iter(jobs)
@@ -109,19 +109,19 @@ class Parallel(Packing):
     def begin(self, job: Job) -> Future[PackedChunk]:
         try:
             return self.submit(job[1], job[0] * self.chunk_size)
-        except self.broken as error:  # a worker died since the last result; let `pack` find out
+        except self.broken as error:  # a worker died since the last result; `pack` handles it
             future: Future[PackedChunk] = Future()
             future.set_exception(error)
             return future
 
     def written(self, number: int, chunk: PackedChunk) -> PackedChunk:
-        """The chunk, once its arrays are in the files."""
+        """The chunk, with its arrays written to the files."""
         if chunk.arrays:
             write_arrays(self.folder, self.packer.array_specs(), chunk, number * self.chunk_size)
         return chunk
 
     def carefully(self, content: bytes) -> PackedChunk:
-        """Pack a chunk that may kill its worker, with nothing else under way."""
+        """Pack a chunk that may kill its worker, with no other chunk in flight."""
         items = load(content)
         for _ in range(2 if len(items) == 1 else 1):
             try:
@@ -134,11 +134,11 @@ class Parallel(Packing):
 
 
 def crashed(item: Study | Rejected) -> Rejected:
-    """The line for a study that ended its worker process."""
+    """The rejection of a study that killed its worker process."""
     if not isinstance(item, Study):
         return item
     path = "" if item.image is None else str(item.image)
-    return Rejected(item.id, path, Reason.UNREADABLE_IMAGE, "reading it ended the worker process")
+    return Rejected(item.id, path, Reason.UNREADABLE_IMAGE, "reading it killed the worker process")
 
 
 def joined(parts: Sequence[PackedChunk]) -> PackedChunk:
@@ -161,7 +161,7 @@ def joined(parts: Sequence[PackedChunk]) -> PackedChunk:
     )
 
 
-# What a worker process works with, set once when it starts.
+# State of a worker process, set once when it starts.
 _packer: ChunkPacker | None = None
 _folder: Path | None = None
 
@@ -169,10 +169,10 @@ _folder: Path | None = None
 def start_worker(packer: ChunkPacker, folder: Path) -> None:
     global _packer, _folder
     _packer, _folder = packer, folder
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops its workers
     parent = multiprocessing.parent_process()
     if parent is not None:
-        # A worker waits for work on a pipe of which it holds both ends: it would outlive a killed parent.
+        # A worker waits on a pipe whose two ends it both has open, and so would outlive a killed parent.
         sentinel = parent.sentinel
         threading.Thread(target=lambda: (wait_for_connection([sentinel]), os._exit(1)), daemon=True).start()
 
@@ -193,7 +193,7 @@ class ProcessPool(Parallel):
         self.pool = self.start()
 
     def start(self) -> ProcessPoolExecutor:
-        # Spawned: forking a process that runs threads (torch, Arrow) can deadlock.
+        # Spawned, because forking a process with threads (torch, Arrow) can deadlock.
         context = multiprocessing.get_context("spawn")
         return ProcessPoolExecutor(self.workers, context, initializer=start_worker, initargs=(self.packer, self.folder))
 
@@ -211,8 +211,8 @@ class ProcessPool(Parallel):
 class DaskCluster(Parallel):
     """Packs on a running Dask cluster.
 
-    Its workers must see the images under the same paths; arrays come back over the network, so that only this
-    process needs the output folder.
+    Its workers must see the images under the same paths. Arrays are returned over the network: only this process needs
+    access to the output folder.
     """
 
     def __init__(self, packer: ChunkPacker, folder: Path, chunk_size: int, address: str) -> None:
@@ -251,7 +251,7 @@ def call(packer: ChunkPacker, content: bytes) -> PackedChunk:
 def packing(
     packer: ChunkPacker, folder: Path, chunk_size: int, chunks: int, workers: int | None, scheduler: str | None
 ) -> Packing:
-    """The place to pack ``chunks`` chunks: ``workers`` None means all cores, 0 this process."""
+    """The executor for ``chunks`` chunks: ``workers`` None means all cores, 0 this process."""
     if scheduler is not None:
         return DaskCluster(packer, folder, chunk_size, scheduler)
     count = min(available_cores() if workers is None else workers, chunks)

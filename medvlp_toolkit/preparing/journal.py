@@ -1,11 +1,11 @@
-"""The record of what an unfinished `prepare` has done, so that a run killed at any point goes on from there.
+"""The journal of an unfinished `prepare`, from which a run killed at any point resumes.
 
-Chunk number k has its place in the array files, from row ``k × chunk size`` on, and is written there by whoever
-packs it; then one SQLite transaction notes the chunk. What is written but not noted is done again. A chunk whose
-bytes are not the ones noted (after a power cut) is done again too. When every chunk is noted, the gaps that
-rejected studies have left are closed, chunk by chunk, each move noted.
+Chunk k starts at row ``k × chunk size`` of the array files. The process that packs it writes it there; then one SQLite
+transaction records it. A chunk that was written but not recorded, or whose bytes differ from the recorded hashes (after
+a power cut), is packed again. When every chunk is recorded, the gaps left by rejected studies are closed, chunk by
+chunk, each move recorded.
 
-The SQLite file is opened in exclusive mode, so that it is also the lock against a second `prepare`.
+The SQLite file is opened in exclusive mode, so it also locks out a second `prepare`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class StoreLockedError(RuntimeError):
 
 
 class Journal:
-    """Noted chunks of an unfinished store in ``folder``."""
+    """The recorded chunks of an unfinished store in ``folder``."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -43,7 +43,7 @@ class Journal:
             self.database.close()
             if "locked" in str(error):
                 raise StoreLockedError(
-                    f"{folder}: another prepare is writing this store; wait for it or end it"
+                    f"{folder}: another prepare is writing this store; wait for it or stop it"
                 ) from None
             raise
 
@@ -61,12 +61,12 @@ class Journal:
 
     @property
     def settings(self) -> dict[str, Any] | None:
-        """What the noted chunks were made with."""
+        """The settings that the recorded chunks were made with."""
         found = self.database.execute("SELECT settings FROM header").fetchone()
         return None if found is None else json.loads(found[0])
 
     def begin(self, settings: dict[str, Any]) -> None:
-        """Forget every chunk and begin with these settings."""
+        """Discard every chunk and start with these settings."""
         self.database.execute("BEGIN")
         self.database.execute("DELETE FROM header")
         self.database.execute("DELETE FROM chunk")
@@ -74,28 +74,28 @@ class Journal:
         self.database.execute("COMMIT")
 
     def resume(self, specs: dict[str, ArraySpec], digests: Sequence[str], chunk_size: int) -> list[int]:
-        """Open the array files, forget the chunks that do not hold any more, and return the numbers still to do.
+        """Open the array files, discard outdated chunks, and return the numbers of the chunks still to pack.
 
-        A chunk holds while its records are those that ``digests`` tells, its bytes are those noted, and no file
-        that it rejected has changed since.
+        A chunk is up to date if its records match ``digests``, its bytes match the recorded hashes, and no file that
+        it rejected has changed since.
         """
         self.arrays = {name: ArrayFile(self.folder / f"{name}.npy", *spec) for name, spec in specs.items()}
         noted = self.database.execute(
             "SELECT number, digest, place, row_count, array_digests, rejected FROM chunk ORDER BY number"
         ).fetchall()
         kept: dict[int, int] = {}
-        packed = 0  # where the chunk goes when gaps are closed
+        packed = 0  # the chunk's row once gaps are closed
         for number, digest, place, count, array_digests, rejected in noted:
             same = number < len(digests) and digest == digests[number]
             unchanged = all(file_state(item["path"]) == item["state"] for item in json.loads(rejected))
             wanted = json.loads(array_digests)
-            # A run killed between a move and its note leaves the chunk at the second place.
+            # A run killed between a move and its record leaves the chunk at the second row.
             places = [here for here in (place, packed) if self.array_digests(here, count) == wanted]
             packed += count
             if same and unchanged and places:
                 kept[number] = places[0]
         todo = [number for number in range(len(digests)) if number not in kept]
-        if todo:  # chunks that have moved may lie where a chunk to be done again belongs
+        if todo:  # a chunk that has moved may occupy the rows of one to be packed again
             kept = {number: place for number, place in kept.items() if place == number * chunk_size}
             todo = [number for number in range(len(digests)) if number not in kept]
         self.database.execute("BEGIN")
@@ -113,7 +113,7 @@ class Journal:
         return {name: xxhash.xxh3_128_hexdigest(array.read_bytes(place, count)) for name, array in self.arrays.items()}
 
     def note(self, number: int, digest: str, place: int, chunk: PackedChunk) -> None:
-        """Note a chunk whose arrays are written."""
+        """Record a chunk whose arrays are written."""
         rejected = [{**asdict(item), "state": file_state(item.path)} for item in chunk.rejected]
         values = (json.dumps(value) for value in (chunk.array_digests, chunk.columns, rejected))
         self.database.execute(
@@ -122,7 +122,7 @@ class Journal:
         )
 
     def close_gaps(self) -> None:
-        """Move the rows of every chunk behind those of the chunk before, and finish the array files."""
+        """Move the rows of every chunk directly behind those of the previous one, and finish the array files."""
         total = 0
         chunks = self.database.execute("SELECT number, place, row_count FROM chunk ORDER BY number").fetchall()
         for number, place, count in chunks:
@@ -143,13 +143,13 @@ class Journal:
             yield from unpack_rows(body)
 
     def rejected(self) -> Iterator[Rejected]:
-        """What was left out, in order."""
+        """The rejected items, in order."""
         for (items,) in self.database.execute("SELECT rejected FROM chunk ORDER BY number"):
             for item in json.loads(items):
                 yield Rejected(item["study_id"], item["path"], Reason(item["reason"]), item["detail"])
 
     def columns(self) -> tuple[list[str], dict[str, str]]:
-        """Names of labels, and metadata names with their type, over all chunks."""
+        """Label names, and metadata names with their types, over all chunks."""
         labels: dict[str, None] = {}
         metadata: dict[str, str] = {}
         for (text,) in self.database.execute("SELECT columns FROM chunk ORDER BY number"):
@@ -160,25 +160,25 @@ class Journal:
         return list(labels), metadata
 
     def close(self) -> None:
-        """Let go of everything; what is noted stays."""
+        """Close all files; the records are kept."""
         for array in self.arrays.values():
             array.close()
         self.database.close()
 
     def remove(self, folder: Path) -> None:
-        """Delete the journal's files, which by now may lie in another folder."""
+        """Delete the journal's files, which may have moved to another folder."""
         self.database.close()
         remove_journal(folder)
 
 
 def remove_journal(folder: Path) -> None:
-    """Delete what a journal leaves in a folder."""
+    """Delete the files of a journal in a folder."""
     for suffix in ("", "-wal", "-shm", "-journal"):
         (folder / f"{JOURNAL_FILE}{suffix}").unlink(missing_ok=True)
 
 
 def file_state(path: str) -> list[int] | None:
-    """Size and time of a file, None where there is none."""
+    """Size and modification time of a file; None if it does not exist."""
     try:
         state = Path(path).stat() if path else None
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""The first pass over a data source: every record once, in chunks on disk, with what can be told without images."""
+"""The first pass over a data source: every record once, in chunks on disk, checked without reading images."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from medvlp_toolkit.preparing.splits import LeakCheck
 class Listing:
     """The chunks of a data source, spooled to a temporary file in ``folder``.
 
-    ``digests`` has a SHA-256 per chunk over the records: two listings with equal digests are the same data.
-    Memory holds one chunk, whatever the number of studies.
+    ``digests`` holds the SHA-256 of each chunk's records: listings with equal digests are of the same data. Only one
+    chunk is in memory at a time.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Listing:
         self.digests: list[str] = []
         self.chunk_size, self.count = chunk_size, 0
         self._ends: list[int] = [0]
-        # Deleted with this object, or by the system when the process dies.
+        # Deleted with this object, or by the operating system when the process ends.
         self._spool = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
         seen = Seen()
         self.passed_over = PassedOver(checked_views(views))
@@ -82,7 +82,7 @@ class Listing:
         return len(self.digests)
 
     def count_of(self, numbers: Collection[int]) -> int:
-        """How many items are in these chunks."""
+        """The number of items in these chunks."""
         full = len(numbers) * self.chunk_size
         return full - (self.chunk_size * len(self) - self.count) if len(self) - 1 in numbers else full
 
@@ -102,7 +102,7 @@ class Listing:
 
 
 class PassedOver:
-    """Counts the images that are not asked for; called with a study, says whether it is one.
+    """Decides, called with a study, whether its image is passed over because of ``views``; counts those images.
 
     Args:
         views: see :data:`~medvlp_toolkit.data.views.Views`; ``first`` is the first that is listed.
@@ -128,15 +128,15 @@ class PassedOver:
         return over
 
     def check(self) -> None:
-        """Raise ValueError where frontal images are asked for and no record says which are."""
+        """Raise ValueError if frontal images are requested and no record gives its view."""
         if self.count and not self.kept and self.without_view == self.count:
             raise ValueError(
-                "frontal views are asked for and no record says its view; set views: all, or name the view"
+                "views: frontal is set, but no record gives its view; set views: all, or name the column of the view"
             )
 
 
 class Seen:
-    """What has been listed, so that an image is taken once and the images of a study belong together."""
+    """The records listed so far: finds repeated images, and studies of one id that differ."""
 
     def __init__(self) -> None:
         self.database = sqlite3.connect("", isolation_level=None)
@@ -149,11 +149,11 @@ class Seen:
         self.latest: Study | None = None
 
     def checked(self, study: Study) -> Item:
-        """The study with its image's id, or the line that rejects it.
+        """The study with its image's id, or its rejection.
 
-        It is rejected without id, where its image has been there before, and where an earlier record of this id has
-        another patient or another report: those are two studies. An image without report shares that of the image
-        before it, if that is of the same study.
+        A record is rejected if it has no id, if its image was listed before, or if an earlier record of the same id has
+        another patient or report (these are two studies). An image without a report shares the report of the previous
+        image, if that is of the same study.
         """
         path = "" if study.image is None else str(study.image)
         if not study.id:
@@ -180,7 +180,7 @@ class Seen:
             (key, patient, text),
         )
         name = study.image_id or (study.id if count == 1 else f"{study.id}/{count}")
-        if not self.add(digest(name)):  # an id that says the image within its study only
+        if not self.add(digest(name)):  # an id that is unique only within its study
             name = f"{study.id}/{name}"
             self.add(digest(name))
         self.latest = replace(study, image_id=name)
@@ -207,7 +207,7 @@ def digest(text: str) -> bytes:
 
 
 def items_of(source: Iterable[Study]) -> Iterator[Item]:
-    """The source's studies, and what it rejected itself (`RejectsRecords`) where it did so."""
+    """The source's studies, and the records that it rejected itself (`RejectsRecords`)."""
     given = 0
     for study in source:
         rejected = source.rejected if isinstance(source, RejectsRecords) else ()

@@ -1,4 +1,4 @@
-"""What a worker does with a chunk of studies: read images, choose report text, find findings."""
+"""A worker's task for a chunk of studies: read images, select report text, find findings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from medvlp_toolkit.data.records import Finding, Report, Study
 from medvlp_toolkit.data.sections import cut_to_sections, with_sections
 from medvlp_toolkit.data.store.array_file import ArrayFile
 from medvlp_toolkit.data.store.rejected import Reason, Rejected
-from medvlp_toolkit.images import Fit, ImageReadError, fit_box, read_image_and_size, read_stored_volume
+from medvlp_toolkit.images import Fit, ImageReadError, StoredFormat, fit_box
 from medvlp_toolkit.images.fit import fit_picture
 from medvlp_toolkit.images.opening import MISSING
 from medvlp_toolkit.preparing.record_json import load
@@ -28,56 +28,15 @@ from medvlp_toolkit.preparing.record_json import load
 Row = dict[str, Any]
 Annotator = Callable[[Sequence[Report]], list[list[Finding]]]
 ArraySpec = tuple[np.dtype[Any], tuple[int, ...]]
-_AXES = ("LR", "PA", "IS")
-
-
-@dataclass(frozen=True)
-class ImageSettings:
-    """How images are packed: 2-D uint8 with two sizes, or 3-D int16 with three.
-
-    ``spacing`` (millimetres), ``orientation`` (axis codes such as RAS), ``window`` and ``series`` apply to volumes.
-    """
-
-    size: tuple[int, ...]
-    channels: int = 1
-    fit: Fit = "stretch"
-    spacing: tuple[float, ...] | None = None
-    orientation: str = "RAS"
-    window: tuple[float, ...] | None = None
-    series: str | None = None
-
-    def __post_init__(self) -> None:
-        if len(self.size) not in (2, 3) or not all(isinstance(side, int) and side > 0 for side in self.size):
-            raise ValueError(f"image_size is one number, (height, width) or (D, H, W), not {self.size}")
-        if self.channels not in (1, 3) or (self.volume and self.channels != 1):
-            raise ValueError(f"channels is 1, or 3 for two-dimensional colour images, not {self.channels}")
-        if self.window is not None and not (len(self.window) == 2 and self.window[0] < self.window[1]):
-            raise ValueError(f"the window of stored volumes is (low, high), not {self.window}")
-        sides = sorted(next((i for i, pair in enumerate(_AXES) if code in pair), -1) for code in self.orientation)
-        if sides != [0, 1, 2]:
-            raise ValueError(f"orientation is one of L and R, of P and A, and of I and S, not {self.orientation!r}")
-
-    @property
-    def volume(self) -> bool:
-        return len(self.size) == 3
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return np.dtype(np.int16 if self.volume else np.uint8)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (self.channels, *self.size)
 
 
 @dataclass
 class PackedChunk:
-    """What is kept of a chunk, and what was left out; both in the order of the chunk's items.
+    """A chunk's rows, arrays and rejected items, each in the order of the chunk's items.
 
-    ``body`` is the rows as JSON, compressed where the work is done. ``arrays`` has ``images`` (n, …), ``masks``,
-    ``affines`` and ``scales`` where they apply, and is empty once they are written; ``array_digests`` has their XXH3
-    hashes.
-    ``tally`` is what the report filter counted meanwhile.
+    ``body`` is the rows as JSON, compressed by the worker. ``arrays`` has ``images`` (n, …), ``masks``, ``affines`` and
+    ``scales`` as far as they apply, and is empty once they are written; ``array_digests`` has their XXH3 hashes.
+    ``tally`` has the report filter's counts for this chunk.
     """
 
     count: int
@@ -96,7 +55,7 @@ def unpack_rows(body: bytes) -> list[Row]:
 
 
 class RejectedError(Exception):
-    """Leave this study out."""
+    """Reject this study."""
 
     def __init__(self, reason: Reason, detail: str = "", path: Path | str | None = None) -> None:
         super().__init__(reason)
@@ -107,10 +66,10 @@ class RejectedError(Exception):
 class ChunkPacker:
     """Packs chunks; sent to every worker once.
 
-    ``read_image`` and ``read_mask`` are the data source's own, where it has them.
+    ``read_image`` and ``read_mask`` are the data source's own readers, if it has any.
     """
 
-    image: ImageSettings | None
+    image: StoredFormat | None
     sections: tuple[str, ...] = ()
     headings: Headings | None = None
     report_filter: Annotator | None = None
@@ -121,7 +80,7 @@ class ChunkPacker:
     require_findings: bool = True
 
     def __call__(self, content: bytes) -> PackedChunk:
-        """Pack one chunk of records. Whatever is wrong with a study becomes a rejected line."""
+        """Pack one chunk of records. A study with any problem is rejected."""
         items = load(content)
         reports = [self.divided(item) for item in items]
         texts = [None if report is None else cut_to_sections(report, self.sections) for report in reports]
@@ -164,7 +123,7 @@ class ChunkPacker:
         return chunk
 
     def array_specs(self) -> dict[str, ArraySpec]:
-        """Data type and shape per study of every array that a store of these settings has."""
+        """Data type and shape per study of every array in a store with these settings."""
         if self.image is None:
             return {}
         specs: dict[str, ArraySpec] = {"images": (self.image.dtype, self.image.shape)}
@@ -178,7 +137,7 @@ class ChunkPacker:
     def annotate(
         self, annotator: Annotator | None, reports: Sequence[Report | None]
     ) -> list[list[Finding] | Exception]:
-        """Findings per item, or what the annotator raised; a report that several images share is annotated once."""
+        """Findings per item, or the annotator's exception; a report shared by several images is annotated once."""
         distinct = {(report.id, report.text): report for report in reports if report is not None and report.text}
         if annotator is None or not distinct:
             return [[] for _ in reports]
@@ -186,25 +145,25 @@ class ChunkPacker:
         return [results.get((report.id, report.text), []) if report is not None else [] for report in reports]
 
     def divided(self, item: Study | Rejected) -> Report | None:
-        """The item's report with its sections found."""
+        """The item's report, divided into sections."""
         report = item.report if isinstance(item, Study) else None
         return None if report is None else with_sections(report, self.headings)
 
     def check_text(self, report: Report | None, chosen: Report | None, findings: list[Finding]) -> None:
-        """Raise `RejectedError` if the text, or what was found in it, is less than the store asks for."""
+        """Raise `RejectedError` if the store requires a text, or findings, and the item has none."""
         if not self.require_report:
             return
         if report is None or chosen is None:
             raise RejectedError(Reason.EMPTY_REPORT, "the record has no report")
         if not chosen.text.strip():
-            # A report with text has sections, read or not.
+            # Every report with text has sections, selected or not.
             raise RejectedError(Reason.NO_SECTION if report.sections else Reason.EMPTY_REPORT)
         if self.report_filter is not None and self.require_findings and not findings:
             language = self.report_filter.foreign(chosen) if isinstance(self.report_filter, LanguageAware) else None
             raise RejectedError(Reason.NO_FINDINGS) if language is None else RejectedError(Reason.LANGUAGE, language)
 
     def pixels(self, study: Study, row: Row) -> dict[str, npt.NDArray[Any]]:
-        """The study's arrays; adds ``image_hash``, and moves the boxes where the fit moves them."""
+        """The study's arrays; adds ``image_hash`` and adapts the boxes to the fit."""
         if self.image is None:
             return {}
         try:
@@ -236,7 +195,8 @@ class ChunkPacker:
         elif study.image is None:
             raise RejectedError(Reason.MISSING_IMAGE, "the record names no image")
         else:
-            pixels, original = read_image_and_size(study.image, size, settings.channels, settings.fit)
+            read = settings.read(study.image)
+            pixels, original = read["image"], (int(read["input_shape"][0]), int(read["input_shape"][1]))
         arrays: dict[str, npt.NDArray[Any]] = {"images": pixels}
         if self.read_mask is not None:
             mask = self.read_mask(study)
@@ -260,17 +220,15 @@ class ChunkPacker:
         elif study.image is None:
             raise RejectedError(Reason.MISSING_IMAGE, "the record names no image")
         else:
-            read = read_stored_volume(
-                study.image, settings.size, settings.spacing, settings.orientation, settings.window, settings.series
-            )
-            volume, affine, scale = read.voxels, read.affine, np.array([read.slope, read.intercept])
+            read = settings.read(study.image)
+            volume, affine, scale = read["image"], read["affine"], read["image_scale"]
         return {"images": volume, "affines": affine, "scales": scale}, None
 
 
 def annotate_all(annotator: Annotator, reports: Sequence[Report]) -> list[list[Finding] | Exception]:
-    """Findings of each report; one that the annotator fails on costs itself alone.
+    """Findings of each report, or the exception that the annotator raises for this report alone.
 
-    An error that concerns files, and one that every report raises, is the annotator's own and goes on.
+    Errors that concern files or occur with every report are the annotator's own and are raised.
     """
     try:
         return list(annotator(reports))
@@ -292,7 +250,7 @@ def annotate_all(annotator: Annotator, reports: Sequence[Report]) -> list[list[F
 
 
 def settled(result: list[Finding] | Exception) -> list[Finding]:
-    """The findings; raises `RejectedError` in the place of what the annotator raised, whose words may quote text."""
+    """The findings; raises `RejectedError` instead of the annotator's exception, whose message may quote text."""
     if isinstance(result, Exception):
         raise RejectedError(Reason.FILTER_FAILED, type(result).__name__)
     return result
@@ -307,7 +265,7 @@ def refit(pixels: npt.NDArray[Any], size: tuple[int, int], channels: int, fit: F
 
 
 def row_of(study: Study, report: Report | None, findings: list[Finding], links: list[Finding]) -> Row:
-    """What the tables of the store say about a study, in values that JSON holds."""
+    """A study's entries in the store's tables, as values that JSON can represent."""
     return {
         "study_id": study.id,
         "image_id": study.image_id or study.id,
@@ -343,7 +301,7 @@ def write_arrays(folder: Path, specs: dict[str, ArraySpec], chunk: PackedChunk, 
 
 
 def columns_of(rows: Iterable[Row]) -> dict[str, Any]:
-    """The label names, and the type of each metadata entry (int, float, bool, str, or null), of some rows."""
+    """The label names, and the type of each metadata entry (int, float, bool, str or null), of some rows."""
     labels: dict[str, None] = {}
     metadata: dict[str, str] = {}
     for row in rows:
@@ -354,7 +312,7 @@ def columns_of(rows: Iterable[Row]) -> dict[str, Any]:
 
 
 def wider(one: str | None, other: str) -> str:
-    """The type that holds values of both."""
+    """The narrowest type that can represent values of both."""
     if one is None or one == other or one == "null":
         return other
     if other == "null":

@@ -22,7 +22,14 @@ from typing import Any
 
 import xxhash
 
-from medvlp_toolkit.data.contracts import Fingerprinted, ReportFilter, image_reader, mask_reader
+from medvlp_toolkit.data.contracts import (
+    Fingerprinted,
+    KnowledgeSource,
+    ReadsSections,
+    ReportFilter,
+    image_reader,
+    mask_reader,
+)
 from medvlp_toolkit.data.headings import Headings, read_headings, shipped_headings
 from medvlp_toolkit.data.records import Study
 from medvlp_toolkit.data.sections import DEFAULT_SECTIONS
@@ -38,35 +45,36 @@ from medvlp_toolkit.data.store.store import (
 from medvlp_toolkit.data.store.tokens import Tokenizer, write_tokens
 from medvlp_toolkit.data.tally import RunningTally
 from medvlp_toolkit.data.views import Views, checked_views
-from medvlp_toolkit.images import Fit
+from medvlp_toolkit.images import Fit, StoredFormat
 from medvlp_toolkit.preparing.executors import packing
 from medvlp_toolkit.preparing.journal import Journal, StoreLockedError, remove_journal
 from medvlp_toolkit.preparing.listing import Listing, encoded
-from medvlp_toolkit.preparing.packing import Annotator, ChunkPacker, ImageSettings, Row
+from medvlp_toolkit.preparing.packing import Annotator, ChunkPacker, Row
 from medvlp_toolkit.preparing.splits import LeakCheck, LeakError
 from medvlp_toolkit.preparing.tables import batches, write_tables
-from medvlp_toolkit.progress import Progress
+from medvlp_toolkit.progress import Progress, duration
+from medvlp_toolkit.terminal import show_log_lines
 
 log = logging.getLogger(__name__)
 
-CHUNK_BYTES = 8 * 2**20  # of pixels in a chunk: what a worker hands back at once
+CHUNK_BYTES = 8 * 2**20  # of pixels in a chunk, a worker's unit of work
 CHUNK_STUDIES = 64
-# Libraries whose version can change what is stored.
+# Libraries whose version can change the store's content.
 LIBRARIES = ("medvlp-toolkit", "numpy", "pillow", "pydicom", "pyarrow", "monai", "nibabel")
 
 
 class PrepareError(RuntimeError):
-    """Preparing a store cannot go on; the message names the cause and the mend."""
+    """A store cannot be prepared; the message gives the cause and the fix."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run of `Prepare` did. ``listed == stored + sum(rejected.values())``, all of them images.
+    """Counts of a run of `Prepare`. ``listed == stored + sum(rejected.values())``, all of them images.
 
-    ``studies`` are those that the stored images belong to; ``passed_over`` images were not asked for (``views``).
-    ``unread`` reports had text and no section that is read, in ``without_findings`` the report filter found nothing;
-    stored or left out.
-    ``tally`` has a line for everything that the report filter counted in this run, such as reports it does not know.
+    ``studies`` is the number of studies of the stored images; ``passed_over`` images are of other ``views``. ``unread``
+    reports have text but none in the selected sections; in ``without_findings`` reports the filter found nothing; both
+    count stored and rejected items. ``tally`` has a line for each of the report filter's counts in this run, such as
+    reports it does not know.
     """
 
     store: Path
@@ -85,7 +93,8 @@ class Summary:
     tally: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        left_out = ", ".join(f"{count} {reason}" for reason, count in self.rejected.items())
+        common = sorted(self.rejected.items(), key=lambda item: -item[1])
+        left_out = ", ".join(f"{count} {reason}" for reason, count in common)
         what = "studies" if self.studies in (0, self.stored) else f"images (of {self.studies} studies)"
         lines = [
             f"{self.store}: {self.stored} of {self.listed} {what} stored"
@@ -94,15 +103,17 @@ class Summary:
             + f" + {sum(self.rejected.values())} rejected"
             + (f" + {self.passed_over} of other views" if self.passed_over else ""),
         ]
+        if self.rejected:
+            lines.append(f"what was left out, and why: {self.store / 'rejected.csv'}")
         if self.splits:
             lines.append("splits: " + ", ".join(f"{name} {count}" for name, count in self.splits.items()))
         lines.append(f"no section that is read: {self.unread}; no finding: {self.without_findings}")
         if self.already_complete:
-            lines.append("the store was complete already; nothing was done")
+            lines.append("the store is already complete; nothing to do")
         else:
             rate = (self.listed - self.resumed_from) / self.seconds if self.seconds else 0.0
             begun = f" (went on after {self.resumed_from})" if self.resumed_from else ""
-            lines.append(f"{self.seconds:.1f} s, {rate:.0f} studies/s{begun}")
+            lines.append(f"{duration(self.seconds)}, {rate:.0f} studies/s{begun}")
         return "\n".join([*lines, *self.tally])
 
 
@@ -112,9 +123,9 @@ class Prepare:
 
     Args:
         source: iterable of `Study`. It may offer ``read_image(study) -> uint8 (C, H, W)`` (or int16 volumes) and
-            ``read_mask(study) -> (H, W)`` of its own, and ``rejected``, the items it left out itself.
-        output_dir: folder of the store. It is built beside, as ``<output_dir>.partial``, and renamed when complete. A
-            run that was interrupted goes on where it stopped; the result is the same byte for byte.
+            ``read_mask(study) -> (H, W)`` of its own, and ``rejected``, the items that it left out itself.
+        output_dir: folder of the store. It is built as ``<output_dir>.partial`` and renamed when complete. An
+            interrupted run resumes where it stopped, with a byte-identical result.
         image_size: one number, ``(height, width)``, or ``(D, H, W)`` for volumes; None for a store of reports only.
         channels: 1 (grey) or 3 (colour).
         fit: ``stretch``, ``pad`` or ``crop`` (`medvlp_toolkit.images.fit.resize`).
@@ -122,26 +133,28 @@ class Prepare:
         orientation: axis codes of volumes.
         window: (low, high) that the values of volumes are cut to before they are stored; None keeps their range.
         series: which volume to read where a folder holds several DICOM series (or one series several volumes): a series
-            number, ``number/part``, or ``largest``; None rejects such a folder and says what it holds.
+            number, ``number/part``, or ``largest``; None rejects such a folder and lists its series.
         report_filter: called with reports, gives findings per report (`medvlp_toolkit.interfaces.ReportFilter`).
         entity_linker: the same for mentions of a knowledge source's concepts.
         positions: ids of the positions that a recipe trains with, so that a filter which places findings elsewhere is
             refused before anything is written; None for recipes that read no positions.
+        concepts: knowledge sources with the readable names of entities and positions; the store keeps those it needs.
         tokenizer: hub name, folder, ``tokenizer.json`` or object whose token ids are stored beside the text.
         text_length: tokens after which texts are cut.
-        sections: report sections whose text supervises; empty: the whole text.
+        sections: report sections whose text supervises; None: those that the report filter reads, else
+            `DEFAULT_SECTIONS`; empty: the whole text.
         headings: a YAML file of headings besides those that come with the package
             (`medvlp_toolkit.data.headings`).
-        split: gives the split of a patient id, for studies that have none; for example `SplitByPatient`.
+        split: maps a patient id to its split, for studies that have none; for example `SplitByPatient`.
         views: images of a study to store: ``all``, ``frontal`` or ``first`` (`medvlp_toolkit.data.views`).
         require_report: False keeps studies without text (evaluation sets).
-        require_findings: False keeps studies whose report the filter finds nothing in.
+        require_findings: False keeps studies whose report has no finding.
         max_rejected: stop with an error as soon as more items than this are rejected.
-        on_leak: ``stop`` when a patient or an image content is in two splits, or ``report``: only write ``leaks.csv``.
+        on_leak: if a patient or an image content is in two splits, ``stop``, or ``report``: only write ``leaks.csv``.
         workers: worker processes (None: all cores, 0: none).
         scheduler: address of a Dask scheduler whose cluster does the work instead.
         overwrite: replace a complete store that was made from other data or settings.
-        progress: show a progress bar (None: if standard error is a terminal).
+        progress: show a progress bar (None: on a terminal, and log lines elsewhere; False: neither).
 
     Example::
 
@@ -166,9 +179,10 @@ class Prepare:
     report_filter: Annotator | None = None
     entity_linker: Annotator | None = None
     positions: Sequence[str] | None = None
+    concepts: Sequence[KnowledgeSource] = ()
     tokenizer: Any = None
     text_length: int = 128
-    sections: Sequence[str] = DEFAULT_SECTIONS
+    sections: Sequence[str] | None = None
     headings: Path | str | None = None
     split: Callable[[str], str] | None = None
     views: Views = "all"
@@ -181,8 +195,9 @@ class Prepare:
     overwrite: bool = False
     progress: bool | None = None
     output: Path = field(init=False)
-    image: ImageSettings | None = field(init=False)
+    image: StoredFormat | None = field(init=False)
     read_headings: Headings = field(init=False)
+    kept_sections: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         self.output = Path(os.path.abspath(self.output_dir))
@@ -192,20 +207,45 @@ class Prepare:
             raise ValueError(f"workers is None (all cores), 0 (this process) or more, not {self.workers}")
         if isinstance(self.sections, str):
             raise ValueError(f"sections is a list of names, not the text {self.sections!r}")
+        self.kept_sections = self._sections()
         self.views = checked_views(self.views)
         if self.positions is not None and isinstance(self.report_filter, ReportFilter):
             check_positions(self.report_filter, self.positions)
         self.read_headings = shipped_headings() if self.headings is None else read_headings(self.headings)
         self.image = None
         if self.image_size is not None:
-            size = (self.image_size,) * 2 if isinstance(self.image_size, int) else tuple(self.image_size)
-            spacing = None if self.spacing is None else tuple(float(step) for step in self.spacing)
-            window = None if self.window is None else tuple(float(end) for end in self.window)
-            series = None if self.series is None else str(self.series)
-            self.image = ImageSettings(size, self.channels, self.fit, spacing, self.orientation, window, series)
+            self.image = StoredFormat.of(
+                self.image_size, channels=self.channels, fit=self.fit, spacing=self.spacing,
+                orientation=self.orientation, window=self.window, series=self.series,
+            )  # fmt: skip
+
+    def _sections(self) -> tuple[str, ...]:
+        """The sections to keep; a filter that reads none of them would read others instead, and say nothing."""
+        read = tuple(self.report_filter.sections) if isinstance(self.report_filter, ReadsSections) else ()
+        if self.sections is None:
+            return read or DEFAULT_SECTIONS
+        kept = tuple(self.sections)
+        if read and kept and not set(read) & set(kept):
+            raise ValueError(
+                f"the report filter reads the sections {', '.join(read)}, and the store keeps {', '.join(kept)} alone; "
+                "leave out `sections` of prepare, which are then the filter's"
+            )
+        return kept
 
     def run(self) -> Summary:
-        """Prepare the store; raises `PrepareError`, `LeakError` or ValueError with one line that says why."""
+        """Prepare the store, and log what was done.
+
+        Raises `PrepareError`, `LeakError` or ValueError with one line that says why.
+        """
+        if self.progress is not False:
+            show_log_lines()
+        summary = self.prepare()
+        for line in str(summary).splitlines():
+            log.info("%s", line)
+        return summary
+
+    def prepare(self) -> Summary:
+        """As :meth:`run`, without a word."""
         started = time.monotonic()
         partial = partial_path(self.output)
         tokenizer = None if self.tokenizer is None else Tokenizer(self.tokenizer, self.text_length)
@@ -242,7 +282,7 @@ class Prepare:
         return listing
 
     def chunk_size(self) -> int:
-        """Studies per chunk: it follows from the settings alone, so that a resumed run divides the same way."""
+        """Studies per chunk, computed from the settings alone, so that a resumed run makes the same chunks."""
         if self.image is None:
             return CHUNK_STUDIES
         pixels = self.image.dtype.itemsize
@@ -253,7 +293,7 @@ class Prepare:
     def packer(self) -> ChunkPacker:
         return ChunkPacker(
             image=self.image,
-            sections=tuple(self.sections),
+            sections=self.kept_sections,
             headings=self.read_headings,
             report_filter=self.report_filter,
             entity_linker=self.entity_linker,
@@ -265,22 +305,10 @@ class Prepare:
 
     def settings(self) -> dict[str, Any]:
         """What determines the store besides the records; chunks made with other settings are not reused."""
-        image: dict[str, Any] | None = None
-        if self.image is not None:
-            image = {
-                "shape": list(self.image.shape),
-                "dtype": str(self.image.dtype),
-                "fit": self.image.fit,
-                "spacing": None if self.image.spacing is None else list(self.image.spacing),
-                "orientation": self.image.orientation if self.image.volume else None,
-            }
-            # Named where they are set only: stores that were made before they could be are the same.
-            chosen = {"window": self.image.window, "series": self.image.series}
-            image |= {name: value for name, value in chosen.items() if self.image.volume and value is not None}
         return {
             "schema_version": SCHEMA_VERSION,
-            "image": image,
-            "sections": list(self.sections),
+            "image": None if self.image is None else self.image.as_mapping(),
+            "sections": list(self.kept_sections),
             "views": self.views,
             "headings": self.read_headings.digest,
             "source": described(self.source),
@@ -292,9 +320,9 @@ class Prepare:
         }
 
     def existing(self, listing: Listing, tokenizer: Tokenizer | None, started: float) -> Summary | None:
-        """The summary of a complete store of these very records and settings, else None.
+        """The summary of an existing complete store with the same records and settings, else None.
 
-        Raises `PrepareError` if there is another store and it may not be replaced.
+        Raises `PrepareError` if a different store exists and may not be replaced.
         """
         if not self.output.exists() or self.overwrite:
             return None
@@ -315,7 +343,7 @@ class Prepare:
             texts = store.table("studies", ["text"]).column("text")
             filled = ([text or "" for text in part.to_pylist()] for part in texts.chunks)
             write_tokens(self.output / "tokens", tokenizer, filled, len(store))
-        remove_journal(self.output)  # there if a run was killed between its last two steps
+        remove_journal(self.output)  # left by a run that was killed between its last two steps
         counts = store.meta["counts"]
         return Summary(
             self.output, counts["listed"], len(store), counts["rejected"], counts["splits"], counts["rows"],
@@ -324,7 +352,7 @@ class Prepare:
         )  # fmt: skip
 
     def fill(self, journal: Journal, listing: Listing, tokenizer: Tokenizer | None, started: float) -> Summary:
-        """Pack what is missing, then complete the store."""
+        """Pack the missing chunks, then complete the store."""
         if self.on_leak == "stop":
             self.stop_at_leaks(listing.leaks, journal.folder)
         packer, settings = self.packer(), self.settings()
@@ -332,7 +360,7 @@ class Prepare:
         if before != settings:
             if before is not None:
                 changed = [name for name in settings if before.get(name) != settings[name]]
-                log.warning("settings changed since the interrupted run (%s): it begins anew", ", ".join(changed))
+                log.warning("settings changed since the interrupted run (%s): starting over", ", ".join(changed))
             journal.begin(settings)
         todo = journal.resume(packer.array_specs(), listing.digests, self.chunk_size())
         resumed = listing.count - listing.count_of(todo)
@@ -342,14 +370,14 @@ class Prepare:
     def pack(
         self, journal: Journal, listing: Listing, packer: ChunkPacker, todo: list[int], resumed: int
     ) -> RunningTally:
-        """Pack the chunks still to do and note them; what the report filter counted."""
+        """Pack and record the remaining chunks; returns the report filter's counts."""
         tally = RunningTally(self.report_filter)
-        tally.take()  # of reading its files, say
+        tally.take()  # discards counts from before this run, such as of reading the filter's files
         rejected = sum(1 for _ in journal.rejected())
         self.check_rejected(rejected, journal)
         if not todo:
             return tally
-        # Starting processes would take longer than a few chunks.
+        # Packing a few chunks takes less time than starting processes.
         workers = 0 if self.workers is None and len(todo) <= 4 else self.workers
         place = packing(packer, journal.folder, self.chunk_size(), len(todo), workers, self.scheduler)
         with closing(place), Progress("packing", listing.count, self.progress, tally.rate) as progress:
@@ -368,7 +396,7 @@ class Prepare:
             write_rejected(path, journal.rejected())
             raise PrepareError(
                 f"{count} items rejected, max_rejected is {self.max_rejected}: see {path}; "
-                "mend them or allow more, then run again to go on"
+                "fix them or raise max_rejected, then run again to resume"
             )
 
     def stop_at_leaks(self, leaks: LeakCheck, partial: Path) -> None:
@@ -378,13 +406,13 @@ class Prepare:
         found = " and ".join(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in counts.items() if count)
         raise LeakError(
             f"{found} in more than one split: see {partial / 'leaks.csv'}; "
-            "mend the splits, or allow it with on_leak: report"
+            "fix the splits, or allow it with on_leak: report"
         )
 
     def complete(
         self, journal: Journal, listing: Listing, tokenizer: Tokenizer | None, resumed: int, started: float
     ) -> Summary:
-        """Write what describes the packed images, check for leaks, and give the folder its name."""
+        """Write tables and description, check for leaks, and rename the folder to its final name."""
         partial = journal.folder
         clear(partial, journal)
         rejected_lines = write_rejected(partial / "rejected.csv", journal.rejected())
@@ -396,12 +424,12 @@ class Prepare:
             )
         journal.close_gaps()
         with ThreadPoolExecutor(1) as hashing, closing(LeakCheck()) as leaks:
-            # Hashing leaves the interpreter free, so it goes beside the writing of the tables.
+            # Hashing releases the interpreter lock, so it runs while the tables are written.
             array_files = {path.name: hashing.submit(described_file, path) for path in sorted(partial.glob("*.npy"))}
             splits: Counter[str] = Counter()
             studies: set[int] = set()
             linked: set[str] = set()
-            nothing: Counter[str] = Counter()  # of reports that are stored all the same
+            nothing: Counter[str] = Counter()  # of reports that are stored nevertheless
 
             def gather(batch: list[Row]) -> None:
                 for row in batch:
@@ -434,6 +462,8 @@ class Prepare:
             write_tokens(partial / "tokens", tokenizer, texts, count)
         assert rejected_lines + count == listing.count
         filtered = self.report_filter if isinstance(self.report_filter, ReportFilter) else None
+        entities = [] if filtered is None else list(filtered.entities)
+        positions = [] if filtered is None else list(filtered.positions)
         unread = nothing["unread"] + reasons[Reason.NO_SECTION]
         without_findings = nothing["without_findings"] + reasons[Reason.NO_FINDINGS]
         meta = {
@@ -451,9 +481,10 @@ class Prepare:
                 "without_findings": without_findings,
             },
             "labels": labels,
-            "entities": [] if filtered is None else list(filtered.entities),
-            "positions": [] if filtered is None else list(filtered.positions),
+            "entities": entities,
+            "positions": positions,
             "linked_entities": sorted(linked),
+            "names": self.names_of([*entities, *positions, *sorted(linked)]),
             "records_sha256": listing.digest,
             "made_by": self.settings(),
             "files": files | {path.name: described_file(path) for path in tables_of(partial)},
@@ -468,8 +499,13 @@ class Prepare:
             unread, without_findings,
         )  # fmt: skip
 
+    def names_of(self, ids: Sequence[str]) -> dict[str, str]:
+        """Id -> readable name, where ``concepts`` has it."""
+        names = {concept.id: concept.name for source in self.concepts for concept in source.concepts}
+        return {id_: names[id_] for id_ in ids if id_ in names}
+
     def publish(self, partial: Path) -> None:
-        """Rename the finished folder; an old store moves out of the way first and is then deleted."""
+        """Rename the finished folder; an old store is first moved aside, then deleted."""
         old = self.output.with_name(f".{self.output.name}.replaced")
         if self.output.exists():
             shutil.rmtree(old, ignore_errors=True)
@@ -478,14 +514,14 @@ class Prepare:
         shutil.rmtree(old, ignore_errors=True)
 
     def trouble(self, error: OSError | sqlite3.Error) -> PrepareError:
-        """The one line for what the file system, or the journal in it, refused."""
+        """A one-line error for a failure of the file system or of the journal."""
         where = self.output.parent
         text = str(error)
         code = getattr(error, "errno", None)
         if code in (errno.ENOSPC, errno.EDQUOT) or "No space left" in text or "disk is full" in text:
             return PrepareError(
                 f"{where}: the disk is full (or that of temporary files, {tempfile.gettempdir()}); "
-                "free some space and run again, the work goes on where it stopped"
+                "free some space and run again to resume"
             )
         named = Path(error.filename) if isinstance(error, OSError) and error.filename else where
         ours = named in where.parents or named == where or where in named.parents
@@ -499,7 +535,7 @@ class Prepare:
 
 
 def check_positions(report_filter: ReportFilter, positions: Sequence[str]) -> None:
-    """Raise ValueError when a report filter places findings where the recipe has no position."""
+    """Raise ValueError when a report filter uses positions that the recipe does not have."""
     unknown = sorted(set(report_filter.positions) - set(positions))
     if unknown:
         shown = f"{', '.join(unknown[:5])}{f' and {len(unknown) - 5} more' if len(unknown) > 5 else ''}"
@@ -511,7 +547,7 @@ def check_positions(report_filter: ReportFilter, positions: Sequence[str]) -> No
 
 
 def clear(partial: Path, journal: Journal) -> None:
-    """Remove what an attempt to complete has left behind."""
+    """Remove files that an earlier attempt to complete the store left behind."""
     keep = {f"{name}.npy" for name in journal.arrays}
     for path in partial.iterdir():
         if path.suffix in (".npy", ".parquet", ".csv", ".json") and path.name not in keep:
@@ -534,7 +570,7 @@ def most_common_reasons(journal: Journal) -> str:
 
 
 def described(plugin: Any) -> dict[str, Any] | None:
-    """What a plugin is, as far as it changes the result: its type, its ``fingerprint`` or its options, its ids."""
+    """What identifies a plugin's results: its type, its ``fingerprint`` or its options, and its ids."""
     if plugin is None:
         return None
     kind = plugin if isinstance(plugin, type) or inspect.isroutine(plugin) else type(plugin)
@@ -548,7 +584,7 @@ def described(plugin: Any) -> dict[str, Any] | None:
 
 
 def options_of(value: Any, depth: int) -> Any:
-    """The public attributes of an object that are plain values, or lists, mappings or objects of such."""
+    """The public attributes of an object that are plain values, or lists, mappings or objects of these."""
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
     if isinstance(value, Path):

@@ -1,4 +1,4 @@
-"""Studies and rejected items as JSON: compact, the same in every process, quick to send to workers."""
+"""Studies and rejected items as JSON: compact, deterministic, fast to send to workers."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def dump(items: Sequence[Item]) -> bytes:
 
 
 def load(content: bytes) -> list[Item]:
-    """What `dump` was given, metadata as `plain` values."""
+    """The items given to `dump`, with metadata as `plain` values."""
     return [item(values) for values in json.loads(content)]
 
 
 def fields(item: Item) -> list[Any]:
-    # Written out: dataclasses.asdict and pickle take ten times as long.
+    # Written by hand: dataclasses.asdict and pickle take ten times as long.
     if isinstance(item, Rejected):
         return [item.study_id, item.path, item.reason.value, item.detail]
     report = item.report
@@ -70,7 +70,7 @@ def report_of(report_id: str, text: str, sections: dict[str, str], spans: list[l
 
 
 def plain(value: Any) -> str | int | float | bool | None:
-    """A metadata value as JSON and tables hold it; NaN is None, what is no number or text becomes text."""
+    """A metadata value for JSON and tables: NaN becomes None, values other than numbers and text become text."""
     if value is None or isinstance(value, (str, bool, int)):
         return value
     if isinstance(value, np.generic):

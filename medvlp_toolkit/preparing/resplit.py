@@ -1,4 +1,4 @@
-"""A validation split carved out of a published training split, by patient."""
+"""A validation split taken from a published training split, by patient."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from medvlp_toolkit.preparing.splits import SplitByPatient
 
 
 class Resplit:
-    """A data source whose studies of one split are divided anew, by patient; the others keep theirs.
+    """A data source in which the studies of one split are divided into new splits by patient; others are unchanged.
 
-    Questions of that split go with their image, also where the image has questions of several splits, as in VQA-RAD.
+    Questions of that split follow their image, even if the image has questions of several splits, as in VQA-RAD.
 
     Args:
         source: the data source.
         split: the split to divide.
         fractions: name -> share of the new splits; they add up to 1.
-        salt: gives another division.
+        salt: another value gives another division.
 
     Example::
 
@@ -54,7 +54,7 @@ class Resplit:
             )
             yield replace(study, split=new if study.split == self.split else study.split, questions=questions)
 
-    # What else the source offers; None, or nothing, where it does not.
+    # Optional capabilities of the source; None or empty if it lacks them.
 
     @property
     def read_image(self) -> Callable[[Study], NDArray[Any]] | None:

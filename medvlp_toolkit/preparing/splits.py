@@ -1,4 +1,4 @@
-"""Training, validation and test splits by patient, and the check that nothing is in two of them."""
+"""Training, validation and test splits by patient, and the check for leaks between them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ import xxhash
 class SplitByPatient:
     """Assigns every patient to one split, by a hash of the patient's id.
 
-    The assignment depends on the id, the fractions and the salt alone: not on the order of the studies, nor on
-    which other patients there are. ``fractions`` maps a split's name to its share; the shares add up to 1.
+    The assignment depends only on the id, the fractions and the salt, not on the order of the studies or on the other
+    patients. ``fractions`` maps a split's name to its share; the shares add up to 1.
     """
 
     fractions: Mapping[str, float] = field(default_factory=lambda: {"train": 0.8, "validate": 0.1, "test": 0.1})
@@ -42,30 +42,30 @@ class SplitByPatient:
 
 
 class LeakError(ValueError):
-    """A patient or an image is in more than one split."""
+    """A patient or an image occurs in more than one split."""
 
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """One patient, or one image content, that is in several splits. ``kind`` is ``patient`` or ``image``."""
+    """A patient, or an image content, that occurs in several splits. ``kind`` is ``patient`` or ``image``."""
 
     kind: str
     splits: tuple[str, ...]
     study_ids: tuple[str, ...]
 
 
-#: Study id, split (None takes no part), patient id, hexadecimal hash of the image content (None: not known).
+#: Study id, split (None: not checked), patient id, hexadecimal hash of the image content (None: not known).
 Member = tuple[str, str | None, str, str | None]
 
 
 class LeakCheck:
-    """Collects studies and finds what is in two splits, in memory that does not grow with their number.
+    """Collects studies and finds leaks between splits, in constant memory.
 
-    Studies without a split take no part.
+    Studies without a split are not checked.
     """
 
     def __init__(self) -> None:
-        # An unnamed SQLite database lives in a temporary file that vanishes with the connection.
+        # An unnamed SQLite database is a temporary file that is deleted when the connection closes.
         self.database = sqlite3.connect("", isolation_level=None)
         self.database.execute("PRAGMA cache_size = -8000")
         self.database.execute("BEGIN")
@@ -84,7 +84,7 @@ class LeakCheck:
         self.database.executemany("INSERT INTO member VALUES (?, ?, ?, ?)", rows)
 
     def leaks(self) -> Iterator[Leak]:
-        """What is in two splits, patients first, in the order of the first study concerned."""
+        """The leaks, patients first, in the order of the first study concerned."""
         self.database.execute("CREATE INDEX IF NOT EXISTS by_key ON member (kind, key)")
         keys = self.database.execute(
             "SELECT kind, key FROM member GROUP BY kind, key HAVING COUNT(DISTINCT split) > 1 "
@@ -98,7 +98,7 @@ class LeakCheck:
             yield Leak(kind, tuple(sorted({split for split, _ in members})), studies)
 
     def write(self, path: Path) -> dict[str, int]:
-        """Write the leaks to a CSV file (columns kind, splits, study_ids); returns how many there are of each kind."""
+        """Write the leaks to a CSV file (columns kind, splits, study_ids); returns the number of each kind."""
         counts = {"patient": 0, "image": 0}
         with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
             writer = csv.writer(file, lineterminator="\n")

@@ -33,7 +33,7 @@ QUESTIONS = pa.schema(
 )
 LISTS = {"findings": ANNOTATION, "links": ANNOTATION, "boxes": BOXES, "questions": QUESTIONS}
 TYPES = {"int": pa.int64(), "float": pa.float64(), "bool": pa.bool_(), "str": pa.string(), "null": pa.string()}
-# In every store, so that subgroup tables need not ask whether they are there.
+# Present in every store, so that subgroup tables can rely on them.
 DEMOGRAPHICS = {"sex": "str", "age": "float", "view": "str"}
 TEXTS = ("study_id", "image_id", "patient_id", "split", "image_path", "image_hash", "report_id", "text")
 NUMBERS = ("height", "width")
@@ -48,7 +48,7 @@ def write_tables(
 ) -> dict[str, int]:
     """Write the five tables; returns the number of rows of each.
 
-    Batches have a fixed size, so that the bytes do not depend on how the work was divided; ``on_batch`` sees each.
+    Batches have a fixed size, so that the bytes do not depend on the division into chunks; ``on_batch`` receives each.
     """
     columns = study_columns(labels, metadata)
     schema = pa.schema([(name, kind) for name, kind, _ in columns])
@@ -94,7 +94,7 @@ def study_columns(labels: list[str], metadata: dict[str, str]) -> list[Column]:
 
 
 def metadata_types(metadata: dict[str, str]) -> dict[str, str]:
-    """Type of each metadata entry; sex, age and view are always there, and age stays a number where it can."""
+    """Type of each metadata entry; sex, age and view are always present, and age is numeric where possible."""
     types = dict(DEMOGRAPHICS)
     for name, kind in metadata.items():
         if not (name in DEMOGRAPHICS and (kind == "null" or (name == "age" and kind == "int"))):
@@ -103,7 +103,7 @@ def metadata_types(metadata: dict[str, str]) -> dict[str, str]:
 
 
 def metadata_column(name: str) -> str:
-    """The column of a metadata entry; a name that the table uses itself gets ``metadata:`` in front."""
+    """The column of a metadata entry; a name that the table itself uses is prefixed with ``metadata:``."""
     taken = name in (*TEXTS, *NUMBERS, "sections") or name.startswith("label:")
     return f"metadata:{name}" if taken else name
 
@@ -136,7 +136,7 @@ def label_reader(name: str) -> Callable[[Row], int | None]:
 
 
 def utf8(value: Any) -> Any:
-    """Text as UTF-8 holds it: lone surrogates (bytes of file names that were not UTF-8) are written as escapes."""
+    """Text that UTF-8 can encode: lone surrogates (bytes of file names that are not UTF-8) are escaped."""
     if isinstance(value, str) and not value.isascii():
         return value.encode("utf-8", "backslashreplace").decode("utf-8")
     return value

@@ -11,7 +11,7 @@ _RECIPE = "Lay `overlay.yaml` over a recipe's {configs} to use it; the recipe's 
 class Kind:
     """``registry`` is the entry-point group without ``medvlp_toolkit.``; ``noun`` names one plugin in prose.
 
-    ``requires`` are distributions that its template imports, beside those of the plugins that it uses.
+    ``requires`` are distributions that its template imports, in addition to those of the plugins that it uses.
     """
 
     registry: str
@@ -19,7 +19,7 @@ class Kind:
     configs: str
     requires: tuple[str, ...] = ()
     is_function: bool = False
-    #: files beside the plugin's module, by the suffix of their template
+    #: files in addition to the plugin's module, by the suffix of their template
     data: tuple[str, ...] = ()
 
     def object(self, plugin: str) -> str:

@@ -14,7 +14,7 @@ from medvlp_toolkit.registry import RESERVED_NAMES
 from medvlp_toolkit.scaffold.kinds import Kind, class_name
 
 TEMPLATES = Path(__file__).parent / "templates"
-#: Left off a distribution's name where the plugin's name is made of it: every plugin's package may begin so.
+#: Prefix of a distribution's name that is removed for the plugin's name.
 _PREFIX = "medvlp_"
 
 
@@ -22,7 +22,7 @@ def package_files(distribution: str, kind: Kind) -> dict[str, str]:
     """Path within the package -> text.
 
     Raises:
-        ValueError: when the name is none for a distribution, or gives no name for a module or a plugin.
+        ValueError: when the name is not valid for a distribution, a module or a plugin.
     """
     module, plugin = names_of(distribution, kind)
     environment = Environment(
@@ -60,7 +60,7 @@ def write_package(distribution: str, kind: Kind, parent: Path) -> list[Path]:
 
     Raises:
         ValueError: as :func:`package_files`.
-        FileExistsError: when there is something in that place.
+        FileExistsError: when the folder exists and is not empty.
     """
     files = package_files(distribution, kind)
     folder = parent / distribution
@@ -80,7 +80,7 @@ def names_of(distribution: str, kind: Kind) -> tuple[str, str]:
     plugin = module.removeprefix(_PREFIX) or module
     for name in (module, plugin):
         if not name.isidentifier() or keyword.iskeyword(name):
-            raise ValueError(f"'{distribution}' gives the Python name '{name}', which is none; begin with a letter")
+            raise ValueError(f"'{distribution}' gives the invalid Python name '{name}'; begin with a letter")
     if plugin in RESERVED_NAMES:
         raise ValueError(f"'{plugin}' belongs to the registry itself; choose another name")
     if any(ref.name == plugin and ref.distribution != distribution for ref in registries[kind.registry].refs()):
@@ -94,13 +94,13 @@ def names_of(distribution: str, kind: Kind) -> tuple[str, str]:
 
 
 def _distributions_used(kind: Kind) -> list[str]:
-    """Whose plugins the template of a kind uses, ``mv.encoders.resnet``."""
+    """Distributions whose plugins (``mv.encoders.resnet``) the template of a kind uses."""
     text = (TEMPLATES / "kinds" / f"{kind.registry}.py.j2").read_text(encoding="utf-8")
     used = re.findall(rf"\bmv\.({'|'.join(KNOWN_PLUGINS)})\.(\w+)", text)
     return sorted({KNOWN_PLUGINS[registry][name] for registry, name in used if name in KNOWN_PLUGINS[registry]})
 
 
 def _contract() -> str:
-    """The toolkit's minor version, which is the contracts', up to the one after it."""
+    """From the toolkit's minor version, which is that of the contracts, up to the next one."""
     major, minor = (int(part) for part in __version__.split(".")[:2])
     return f">={major}.{minor},<{major}.{minor + 1}"

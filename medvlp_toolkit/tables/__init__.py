@@ -1,6 +1,6 @@
-"""Tables as they come: CSV, TSV and Excel in any encoding, each bad row rejected with its line.
+"""Reading of CSV, TSV and Excel tables in any encoding; each bad row is rejected with its line number.
 
-:class:`~medvlp_toolkit.tables.table.Table` is the one reader of tables. Rows are parsed by Python's ``csv``
-in strict mode, which stops at the character where quoting breaks; what a broken row has swallowed is given back and
-read again. docs/decisions.md says why neither pandas, polars nor pyarrow does.
+:class:`~medvlp_toolkit.tables.table.Table` reads all tables. Rows are parsed by Python's ``csv`` in strict mode, which
+stops at the character where quoting breaks; lines that a broken row has consumed are read again. docs/decisions.md
+explains why pandas, polars and pyarrow are not used.
 """

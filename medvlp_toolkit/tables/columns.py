@@ -1,4 +1,4 @@
-"""Columns by what they hold, under the names that hospitals and data sets give them."""
+"""Recognises the columns of a table by the names that hospitals and data sets use."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-#: What a column may hold, and its names without case, spaces and punctuation. Names of the first group are looked for
-#: before those of the second; within a group only one may be there.
+#: Roles of columns and their names, without case, spaces and punctuation. Names of the first group take precedence
+#: over those of the second; within a group only one may occur.
 ROLES: dict[str, tuple[tuple[str, ...], ...]] = {
     "study": (
         ("studyid", "study", "studyuid", "studyinstanceuid", "accession", "accessionnumber", "accessionno", "examid"),
@@ -49,11 +49,11 @@ _SHOWN = 20
 
 
 class ColumnError(ValueError):
-    """A table does not have the columns asked for."""
+    """A table does not have the required columns."""
 
 
 class Found(NamedTuple):
-    """The column of a role, or those that could be it."""
+    """The column of a role, or the candidates."""
 
     name: str | None
     several: tuple[str, ...] = ()
@@ -65,12 +65,12 @@ def plain_name(name: str) -> str:
 
 
 def is_known(name: str) -> bool:
-    """Whether tables of studies or reports use this name for a column."""
+    """Whether this is a known name of a column."""
     return plain_name(name) in _KNOWN
 
 
 def find(columns: Sequence[str], role: str, groups: int | None = None) -> Found:
-    """The column that holds ``role`` (of :data:`ROLES`), where only one can be meant; of so many groups of names."""
+    """The column of a ``role`` (of :data:`ROLES`), if it is unique, among the first ``groups`` groups of names."""
     names = {name: plain_name(name) for name in columns}
     for group in ROLES[role][:groups]:
         meant = [name for name, plain in names.items() if plain in group]
@@ -83,7 +83,7 @@ def find(columns: Sequence[str], role: str, groups: int | None = None) -> Found:
 
 
 def named(columns: Sequence[str], name: str) -> Found:
-    """The column of this name: as written, else the only one that differs in case, spaces and punctuation alone."""
+    """The column of this name: exact, else the only one that differs only in case, spaces and punctuation."""
     if columns.count(name) == 1:
         return Found(name)
     alike = [column for column in columns if plain_name(column) == plain_name(name)]
@@ -91,13 +91,13 @@ def named(columns: Sequence[str], name: str) -> Found:
 
 
 def section_of(column: str) -> str:
-    """The name of the report section that a column holds."""
+    """The name of the report section in a column."""
     plain = plain_name(column)
     return next((name for name in ("findings", "impression") if plain in ROLES[name][0]), column.lower())
 
 
 class Columns:
-    """The columns of a table, found by name or by what they hold.
+    """The columns of a table, found by name or by role.
 
     Args:
         path: of the table, for messages.
@@ -105,26 +105,26 @@ class Columns:
         expected: names that the table should have.
     """
 
-    #: Whether the first line has words where the rows below it have identifiers or numbers.
+    #: Whether the first line has words in columns where the rows have identifiers or numbers.
     differ = False
 
     def __init__(self, path: Path | str, columns: Sequence[str], expected: Collection[str] = ()) -> None:
         self.path = Path(path)
-        #: Others, as many as the rows have fields, may be put in their place.
+        #: May be replaced by other names, one per field of the rows.
         self.columns = list(columns)
         self.expected = frozenset(expected)
 
     def require(self, *names: str, hint: str = "") -> None:
-        """Raise `ColumnError` naming the columns that are not there, or there twice.
+        """Raise `ColumnError` listing the columns that are missing or duplicated.
 
-        ``hint`` says which option names another.
+        ``hint`` names the option that selects another column.
         """
         missing = dict.fromkeys(name for name in names if name not in self.columns)
         if missing:
             raise self.column_error(f"no column {', '.join(map(repr, missing))}", hint)
         doubled = dict.fromkeys(name for name in names if self.columns.count(name) > 1)
         if doubled:
-            raise self.column_error(f"column {', '.join(map(repr, doubled))} is there twice", hint)
+            raise self.column_error(f"column {', '.join(map(repr, doubled))} occurs twice", hint)
 
     def column(
         self,
@@ -134,17 +134,17 @@ class Columns:
         further: Sequence[str] = (),
         groups: int | None = None,
     ) -> str | None:
-        """The column that holds ``role``, where only one can be meant; None where there is none.
+        """The column of ``role``; None if there is none.
 
         Args:
             role: a key of :data:`~medvlp_toolkit.tables.columns.ROLES`.
-            name: the column asked for. Its usual name stands for every name that the role has.
-            option: what names another column, for the message.
+            name: the requested column; the role's usual name matches all of its names.
+            option: the option that selects another column, for the message.
             further: columns of joined tables.
-            groups: look for the names of so many groups only.
+            groups: search only this many groups of names.
 
         Raises:
-            ColumnError: when the column asked for is not there, or several may be meant.
+            ColumnError: when the requested column is missing, or several columns match.
         """
         columns = [*self.columns, *further]
         found = Found(None) if name is None else named(columns, name)
@@ -153,13 +153,13 @@ class Columns:
         elif found.name is None and not found.several:
             raise self.column_error(f"no column {name!r}", f"set {option}", further)
         if found.several:
-            # Their names are known ones, so that they may be shown.
+            # Known names, which are safe to show.
             meant = " and ".join(map(repr, found.several))
-            raise ColumnError(f"{self.path}: columns {meant} may both hold the {role}; set {option} to one of them")
+            raise ColumnError(f"{self.path}: columns {meant} may both be the {role}; set {option} to one of them")
         return found.name
 
     def column_error(self, problem: str, hint: str = "", further: Sequence[str] = ()) -> ColumnError:
-        """The error for columns that are not as expected, with those there where they are surely names.
+        """The error for unexpected columns; it lists the existing columns if they are certainly names.
 
         ``further`` columns are those of joined tables.
         """
@@ -168,18 +168,18 @@ class Columns:
         elif look_like_names(self.columns, self.expected, self.differ):
             there = f"its columns are {shown([*self.columns, *further])}"
         else:
-            there = "its first line does not look like the names of columns; add a line with them"
+            there = "its first line does not look like column names; add a header line"
             hint = ""
         return ColumnError(f"{self.path}: {problem}; {there}" + (f"; {hint}" if hint else ""))
 
 
 def look_like_names(columns: Sequence[str], required: Collection[str], differ: bool) -> bool:
-    """Whether the first line of a table may be shown: it names columns, and is not the first patient's row.
+    """Whether the first line of a table may be shown: it must be column names, not the first patient's row.
 
     Args:
         columns: the first line's cells.
-        required: names that were asked for.
-        differ: cells of the first line are words where the rows below hold identifiers or numbers.
+        required: the requested names.
+        differ: the first line has words in columns where the rows have identifiers or numbers.
     """
     if not any(columns) or not all(_may_be_name(name) for name in columns):
         return False
@@ -187,7 +187,7 @@ def look_like_names(columns: Sequence[str], required: Collection[str], differ: b
 
 
 def shown(columns: Iterable[str]) -> str:
-    """Names of columns for a message."""
+    """Column names for a message."""
     names = [name or "(no name)" for name in columns]
     return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 

@@ -1,4 +1,4 @@
-"""Bytes of a file as lines of text: compressed or not, in whatever encoding, one bad line at a time."""
+"""Reads a file, compressed or not and in any encoding, as lines of text; bad lines are marked individually."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, cast
 
-#: Characters of a row after which it is given up: no report is that long, and an open quote reads to the file's end.
+#: Maximum characters of a row: no report is longer, and an open quote would read to the end of the file.
 MOST_CHARACTERS = 2**24
 
 #: What a damaged compressed file raises while it is read.
-DAMAGED = (EOFError, gzip.BadGzipFile, zipfile.BadZipFile, zlib.error, UnicodeError, NotImplementedError)
+_DAMAGED_ZIP = (zipfile.BadZipFile, NotImplementedError, UnicodeError)
+DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, *_DAMAGED_ZIP)
 
 _SAMPLE = 2**16
-# A file that a user takes for a table, by its first bytes.
+# First bytes of other files that users may give as tables.
 _OTHER_KINDS = {
     b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "an old Excel or Word file; save it as .xlsx or as CSV",
     b"PAR1": "a Parquet file; save it as CSV",
@@ -34,7 +35,7 @@ _BYTE_ORDER_MARKS = {
     b"\xff\xfe": "utf-16",
     b"\xfe\xff": "utf-16",
 }
-# Bytes that are not UTF-8 are read as lone surrogates; here is what they are in Windows-1252, where they are anything.
+# Bytes that are not UTF-8 are read as lone surrogates; this maps them to Windows-1252, if defined there.
 _WINDOWS = {
     0xDC00 + byte: character for byte in range(128, 256) if (character := bytes([byte]).decode("cp1252", "ignore"))
 }
@@ -42,7 +43,7 @@ _NO_CHARACTER = re.compile("[\udc80-\udcff]")
 
 
 class Line(NamedTuple):
-    """A line with its end. ``problem`` says why its text cannot be used; ``recoded`` that it is not all UTF-8."""
+    """A line with its line break. ``problem``: why it cannot be used; ``recoded``: it is not entirely UTF-8."""
 
     number: int
     text: str
@@ -51,14 +52,14 @@ class Line(NamedTuple):
 
 
 def decode(content: bytes) -> str:
-    """UTF-8 (with or without byte order mark), what is not as Windows-1252; NUL becomes a space."""
+    """Decode UTF-8 (with or without byte order mark), other bytes as Windows-1252; NUL becomes a space."""
     return repair(content.decode("utf-8-sig", "surrogateescape"), "replace")
 
 
 def repair(text: str, undefined: str = "keep") -> str:
     """Text that was read as UTF-8 with ``surrogateescape``, its other bytes as Windows-1252; NUL becomes a space.
 
-    Bytes that are neither stay lone surrogates, or become U+FFFD with ``undefined="replace"``.
+    Bytes that are neither remain lone surrogates, or become U+FFFD with ``undefined="replace"``.
     """
     if not text.isascii() and not is_text(text):
         text = text.translate(_WINDOWS)
@@ -68,7 +69,7 @@ def repair(text: str, undefined: str = "keep") -> str:
 
 
 def is_text(text: str) -> bool:
-    """False where lone surrogates stand for bytes that are no characters."""
+    """False if there are lone surrogates for undecodable bytes."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -84,7 +85,7 @@ def is_workbook(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return "xl/workbook.xml" in archive.namelist()
-    except zipfile.BadZipFile:
+    except _DAMAGED_ZIP:
         return False
 
 
@@ -92,15 +93,18 @@ def is_workbook(path: Path) -> bool:
 def open_lines(path: Path, encoding: str | None = None) -> Iterator[Iterator[Line]]:
     """The lines of a text file, plain, gzipped, or alone in a ZIP archive, detected by content.
 
-    ``encoding`` None takes UTF-8, or UTF-16 and UTF-32 where the bytes say so; a byte that is not UTF-8 is read as
-    Windows-1252, so that a file of both is read right. Ends of lines are LF, CRLF and CR.
+    ``encoding`` None means UTF-8, or UTF-16 and UTF-32 if detected; bytes that are not UTF-8 are read as Windows-1252,
+    so that a mixed file is read correctly. Line breaks are LF, CRLF and CR.
 
     Raises:
         ValueError: in one line, for a file that is damaged or of another kind.
     """
     with open_bytes(path) as raw:
         if encoding is None:
-            encoding = _encoding(raw)
+            try:
+                encoding = _encoding(raw)
+            except DAMAGED as error:
+                raise ValueError(f"{path}: the table is damaged ({type(error).__name__} at its beginning)") from None
         wide = encoding.lower().replace("_", "-").startswith(("utf-16", "utf-32"))
         errors = "replace" if wide else "surrogateescape"
         try:
@@ -113,11 +117,11 @@ def open_lines(path: Path, encoding: str | None = None) -> Iterator[Iterator[Lin
 
 @contextmanager
 def open_bytes(path: Path) -> Iterator[io.BufferedReader]:
-    """The bytes of a file, unpacked where it is a gzip file or a ZIP archive with one table.
+    """The bytes of a file, unpacked if it is a gzip file or a ZIP archive with one table.
 
     Raises:
-        FileNotFoundError: when it is not there.
-        ValueError: for an archive that is damaged or holds several files, or a file of another kind.
+        FileNotFoundError: when it does not exist.
+        ValueError: for an archive that is damaged or contains several tables, or a file of another kind.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: the table does not exist")
@@ -132,7 +136,7 @@ def open_bytes(path: Path) -> Iterator[io.BufferedReader]:
         raise ValueError(f"{path}: the table is damaged (its name says compressed, its content does not)")
     if not zipped:
         with cast(io.BufferedReader, gzip.open(path, "rb") if packed else path.open("rb")) as raw:
-            yield raw  # GzipFile peeks as well
+            yield raw  # GzipFile also peeks
         return
     try:
         with zipfile.ZipFile(path) as archive:
@@ -141,8 +145,8 @@ def open_bytes(path: Path) -> Iterator[io.BufferedReader]:
                 raise ValueError(f"{path}: {len(names)} tables (.csv, .tsv, .txt) in the archive; one is expected")
             with archive.open(names[0]) as member:
                 yield cast(io.BufferedReader, member)
-    except zipfile.BadZipFile:
-        raise ValueError(f"{path}: the table is damaged (BadZipFile)") from None
+    except _DAMAGED_ZIP as error:
+        raise ValueError(f"{path}: the table is damaged ({type(error).__name__})") from None
     except RuntimeError as error:  # what zipfile raises for a password
         if "password" not in str(error):
             raise
@@ -175,6 +179,7 @@ def _lines(path: Path, stream: io.TextIOWrapper, encoding: str, wide: bool) -> I
     try:
         while text := stream.readline(MOST_CHARACTERS):
             number += 1
+            text = "\n" if text.strip() == "\x1a" else text  # what DOS wrote behind the last line
             if len(text) >= MOST_CHARACTERS and not text.endswith(("\n", "\r")):
                 while (rest := stream.readline(MOST_CHARACTERS)) and not rest.endswith(("\n", "\r")):
                     pass

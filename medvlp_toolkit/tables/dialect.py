@@ -1,4 +1,4 @@
-"""The beginning of a CSV text: its delimiters, its header, and what its rows look like."""
+"""Analyses the beginning of a CSV text: delimiter, header, and the form of its rows."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from medvlp_toolkit.tables.rows import Dialect, Lines, ends_early, trimmed
 
 DELIMITERS = (",", ";", "\t", "|")
 _LINES, _CHARACTERS = 2000, 2**22
-_COMPARED = 200  # lines that a delimiter is judged by
-_SEPARATOR = re.compile(r"sep=(.)\s*", re.IGNORECASE)  # Excel's first line
+_COMPARED = 200  # lines used to detect the delimiter
+_SEPARATOR = re.compile(r"sep=(.)\s*", re.IGNORECASE)  # a first line that Excel may write
 
 
 class Beginning:
-    """The first lines of a table, taken from ``lines``; ``separator`` is what a first line ``sep=;`` says."""
+    """The first lines of a table, taken from ``lines``; ``separator`` is that of a first line ``sep=;``."""
 
     def __init__(self, lines: Iterator[Line]) -> None:
         self.lines: list[Line] = []
@@ -36,12 +36,12 @@ class Beginning:
                 break
 
     def dialect(self, delimiter: str | None, expected: Collection[str], tabs: bool) -> Dialect:
-        """The dialect that makes most sense of these lines.
+        """The dialect that fits these lines best.
 
         Args:
-            delimiter: where it is given.
+            delimiter: if known.
             expected: names that the header should have.
-            tabs: the file's name says that tabs delimit.
+            tabs: the file's suffix implies tabs.
         """
         delimiter = delimiter or self.separator
         if delimiter is None:
@@ -54,7 +54,7 @@ class Beginning:
         return plain
 
     def header(self, dialect: Dialect) -> tuple[list[str], list[Line]]:
-        """The cells of the first row, and the lines behind it."""
+        """The cells of the first row, and the lines after it."""
         if not self.lines:
             return [], []
         lines = Lines(iter(self.lines), dialect)
@@ -79,10 +79,9 @@ class Beginning:
 
 
 def sample_rows(body: Sequence[Line], dialect: Dialect, width: int) -> list[list[str]]:
-    """Rows that are likely to be right: what those of the table look like.
+    """Rows that are probably valid, as examples of the table's rows.
 
-    Rows of one line where there are enough; of those behind a row with broken quotes only the ones that look like
-    those before it.
+    Single-line rows if there are enough; after a row with broken quotes, only rows that resemble those before it.
     """
     one_line: list[list[str]] = []
     others: list[list[str]] = []
@@ -99,7 +98,7 @@ def sample_rows(body: Sequence[Line], dialect: Dialect, width: int) -> list[list
 
 
 def _parsed(body: Sequence[Line], dialect: Dialect) -> Iterator[tuple[list[str], int] | None]:
-    """Cells and number of lines of each row; None for a line that begins a broken one."""
+    """Cells and number of lines of each row; None for the first line of a broken row."""
     lines = Lines(iter(body), dialect)
     reader = dialect.reader(lines)
     while True:
@@ -109,7 +108,7 @@ def _parsed(body: Sequence[Line], dialect: Dialect) -> Iterator[tuple[list[str],
         except StopIteration:
             return
         except csv.Error as error:
-            cut = ends_early(error) and len(body) >= _LINES  # by the end of the sample, not of the file
+            cut = ends_early(error) and len(body) >= _LINES  # cut off by the end of the sample, not of the file
             lines.give_back(lines.given[1:])
             if not cut:
                 yield None

@@ -1,4 +1,4 @@
-"""What the rows of a table look like, learnt from the table: a line of prose with commas is no row."""
+"""Learns from a table what its rows look like, to distinguish rows from prose with commas."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import re
 from collections import deque
 from collections.abc import Callable, Sequence
 
-#: Rows that an opinion rests on, at least.
+#: Minimum number of rows for a conclusion.
 FEWEST = 2
-_MANY = 20  # rows without exception that make a rule
+_MANY = 20  # rows without an exception that establish a rule
 _KEPT = 512
 _LONGEST_CODE = 256
 _MOST_FORMS = 32
@@ -16,7 +16,7 @@ _MOST_FORMS = 32
 _CODE = re.compile(r"\S*\d\S*|[\d\s:./TZ+-]*\d[\d\s:./TZ+-]*")
 _WORD, _NUMBER = re.compile(r"[^\W\d_]+"), re.compile(r"\d+")
 _FEW_ARE_NOT, _FEW = 0.1, 0.05
-_ONE_IN = 4  # rows from which on a single one may differ
+_ONE_IN = 4  # number of rows from which a single exception is allowed
 
 
 def is_code(value: str) -> bool:
@@ -25,12 +25,12 @@ def is_code(value: str) -> bool:
 
 
 def form(value: str) -> str:
-    """The value with each word as ``a`` and each number as ``9``: ``img/7.png`` is ``a/9.a``."""
+    """The value with each word replaced by ``a`` and each number by ``9``: ``img/7.png`` becomes ``a/9.a``."""
     return _NUMBER.sub("9", _WORD.sub("a", value))
 
 
 class TableLooks:
-    """Which columns hold identifiers, paths or numbers, of what form, and whether values begin with a space.
+    """The columns with identifiers, paths or numbers, their form, and whether values begin with a space.
 
     Reports are prose: their commas are followed by a space, and their words have no digits. Columns are
     distinguished by the table's own rows; the first and the latest rows are kept.
@@ -43,14 +43,14 @@ class TableLooks:
         self._measure()
 
     def learn(self, cells: Sequence[str]) -> None:
-        """Add a row that is certain."""
+        """Add a row that is certainly valid."""
         self.latest.append(cells)
         self.learnt += 1
         if self.learnt >= 2 * max(self.known, FEWEST):
             self.refresh()
 
     def refresh(self) -> None:
-        """Bring the opinion up to date, where rows have been added."""
+        """Update the conclusions if rows have been added."""
         if self.learnt > self.known:
             self._measure()
 
@@ -59,7 +59,7 @@ class TableLooks:
         rows = [*self.first, *self.latest]
         columns = list(zip(*rows, strict=False)) if len(rows) >= FEWEST else []
         self.codes = [number for number, values in enumerate(columns) if _holds_codes(values, _FEW_ARE_NOT)]
-        #: Columns where every one of many rows has an identifier.
+        #: Columns in which all of many rows have an identifier.
         self.always = [n for n in self.codes if len(rows) >= _MANY and _holds_codes(columns[n], 0.0)]
         self.spaced = {n for n, values in enumerate(columns) if not _few(values, lambda v: v[:1] == " ")}
         self.filled = [n for n, values in enumerate(columns) if _few(values, lambda v: not v.strip())]
@@ -71,7 +71,7 @@ class TableLooks:
         return bool(self.codes) and self.codes[0] == 0
 
     def is_part(self, cells: Sequence[str], width: int) -> bool:
-        """Whether cells look like a piece of a text: nothing where the table's identifiers stand."""
+        """Whether cells look like part of a text: the columns of identifiers are empty."""
         if not self.codes or any(is_code(cells[n].strip()) for n in self.codes if n < len(cells)):
             return False
         return len(cells) != width or bool(self.always) or self._as_prose(cells, width)
@@ -79,7 +79,7 @@ class TableLooks:
     def starts_row(self, cells: Sequence[str], opens: bool, width: int) -> bool:
         """Whether the cells of a line can be the beginning of a row.
 
-        ``opens``: a quote opens in the last of them, so that others may follow on later lines.
+        ``opens``: a quote opens in the last cell, so that more may follow on later lines.
         """
         enough = len(cells) == width or (self.leads and len(cells) > width)
         if not (enough or opens) or self._as_prose(cells, width):
@@ -90,7 +90,7 @@ class TableLooks:
         return all(is_code(value) for value in values.values() if value)
 
     def like_row(self, cells: Sequence[str], opens: bool, width: int) -> bool:
-        """Whether the cells of a line are so like a row that they will hardly be a line of a text."""
+        """Whether the cells of a line resemble a row so closely that they are unlikely to be a line of text."""
         if not self.starts_row(cells, opens, width) or len(cells) > width:
             return False
         settled = cells[:-1] if opens else cells
@@ -102,24 +102,24 @@ class TableLooks:
         )
 
     def _identifiers(self, cells: Sequence[str], opens: bool) -> dict[int, str]:
-        """What stands where the table has identifiers."""
+        """The values in the columns of identifiers."""
         settled = cells[:-1] if opens else cells
         return {n: settled[n].strip() for n in self.codes if n < len(settled)}
 
     def _as_prose(self, cells: Sequence[str], width: int) -> bool:
-        """Whether a space follows a delimiter where the table has none; of too many cells the first two decide."""
+        """Whether a space follows a delimiter although the table has none; with too many cells the first two decide."""
         compared = cells if len(cells) <= width else cells[:2]
         return any(cell[:1] == " " and n not in self.spaced for n, cell in enumerate(compared) if n)
 
 
 def _holds_codes(values: Sequence[str], but: float) -> bool:
-    """Whether the values there are identifiers, paths or numbers, except for a share of them."""
+    """Whether these values are identifiers, paths or numbers, with a share of exceptions."""
     filled = [value.strip() for value in values if value.strip()]
     return len(filled) >= FEWEST and _few(filled, lambda value: not is_code(value), but)
 
 
 def _few(values: Sequence[str], test: Callable[[str], bool], share: float = _FEW) -> bool:
-    """Whether the test holds of a share of the values at most; of one, where there are several."""
+    """Whether the test is true for at most a share of the values, or for one if there are several."""
     allowed = share * len(values)
     if share and len(values) >= _ONE_IN:
         allowed = max(allowed, 1.0)

@@ -1,4 +1,4 @@
-"""Rows of a CSV text by their lines: a row whose quoting breaks costs itself, not those behind it."""
+"""Splits a CSV text into rows; a row with broken quoting does not affect the rows after it."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from typing import NamedTuple
 from medvlp_toolkit.tables.content import MOST_CHARACTERS, Line
 from medvlp_toolkit.tables.looks import TableLooks
 
-#: A backslash before a quote, itself not escaped: how MySQL and Spark write a quote within quotes.
+#: An unescaped backslash before a quote, as MySQL and Spark write a quote within quotes.
 _ESCAPED_QUOTE = re.compile(r'(?<!\\)((?:\\\\)*)\\"')
 
-OPEN_QUOTE = "a quote opens in it and does not close"
-CLOSED_ONLY = "a quote closes in it that does not open"
+OPEN_QUOTE = "an opening quote is never closed"
+CLOSED_ONLY = "a closing quote was never opened"
 STRAY_QUOTE = "a quote within a quoted field is not doubled"
-LIKE_ROWS = "a quoted field holds lines that look like rows, so its end is not certain"
-BROKEN_TEXT = "its text runs over several lines without quotes"
+LIKE_ROWS = "a quoted field contains lines that look like rows, so its end is uncertain"
+BROKEN_TEXT = "its text spans several lines without quotes"
 NO_ROW = "does not look like a row of this table"
 
 
 class Row(NamedTuple):
-    """A row of a table: its cells, or None and why it cannot be used; ``line`` to ``end`` is where it stands."""
+    """A row of a table from ``line`` to ``end``: its cells, or None and the reason why it cannot be used."""
 
     line: int
     end: int
@@ -34,7 +34,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Dialect:
-    """How fields are delimited; ``backslash``: a quote within quotes is written ``\\"`` instead of doubled."""
+    """The delimiters of fields; ``backslash``: a quote within quotes is written ``\\"`` instead of doubled."""
 
     delimiter: str = ","
     backslash: bool = False
@@ -45,11 +45,11 @@ class Dialect:
         return csv.reader(lines, delimiter=self.delimiter, strict=strict)
 
     def text(self, line: str) -> str:
-        """The line as the reader expects it."""
+        """The line in the form that the reader expects."""
         return _ESCAPED_QUOTE.sub(r'\1""', line) if self.backslash and "\\" in line else line
 
     def cells_of(self, line: str) -> tuple[list[str], bool]:
-        """The cells of one line by itself, and whether a quote opens in the last of them."""
+        """The cells of one line in isolation, and whether a quote opens in the last one."""
         text = self.text(line)
         try:
             return next(self.reader(iter((text,))), []), False
@@ -57,28 +57,28 @@ class Dialect:
             return next(self.reader(iter((text,)), strict=False), []), ends_early(error)
 
     def closes_alone(self, cells: Sequence[str], line: str) -> bool:
-        """Whether a cell of a line ends with a quote and has no other: the end of a text that began elsewhere."""
+        """Whether a cell of a line has a single quote, at its end: the end of a text that began on another line."""
         if '"' not in line:
             return False
         bare = self.bare_cells(line)
         return any(cell.endswith('"') and cell.count('"') % 2 and cell in bare for cell in cells)
 
     def bare_cells(self, line: str) -> list[str]:
-        """The cells of one line if quotes meant nothing."""
+        """The cells of one line, ignoring quotes."""
         return next(csv.reader((line,), delimiter=self.delimiter, quoting=csv.QUOTE_NONE), [])
 
 
 def ends_early(error: csv.Error) -> bool:
-    """Whether the lines ended before a quote closed, rather than a quote closing too early."""
+    """Whether the error is an unclosed quote, rather than a quote that closes too early."""
     return "end of data" in str(error)
 
 
 class _TooLongError(csv.Error):
-    """A row has more characters than any row."""
+    """A row exceeds the maximum number of characters."""
 
 
 class Lines:
-    """Lines for ``csv.reader``, which can be given back."""
+    """An iterator of lines for ``csv.reader`` that can be rewound."""
 
     def __init__(self, lines: Iterator[Line], dialect: Dialect) -> None:
         self.source, self.dialect = lines, dialect
@@ -102,37 +102,37 @@ class Lines:
         return self.waiting.popleft() if self.waiting else next(self.source)
 
     def begin(self) -> None:
-        """A new row begins."""
+        """Start a new row."""
         self.given, self.size = [], 0
 
     def give_back(self, lines: Sequence[Line]) -> None:
-        """Lines to read again."""
+        """Return lines, to be read again."""
         self.waiting.extendleft(reversed(lines))
 
 
 class CsvRows:
-    """The rows of a CSV text behind its header, good and bad, in order; empty lines are passed over.
+    """The rows of a CSV text after its header, good and bad, in order; empty lines are skipped.
 
-    A row ends where its quotes close and the line ends. Where they do not, or where the lines inside a quoted field
-    look like rows of the table themselves, the first line is bad, and reading resumes at the next line that looks like
-    the beginning of a row (:class:`~medvlp_toolkit.tables.looks.TableLooks`).
+    A row ends with a line at whose end all quotes are closed. If quotes are never closed, or the lines inside a quoted
+    field look like rows themselves, the first line is bad, and reading resumes at the next line that looks like the
+    beginning of a row (:class:`~medvlp_toolkit.tables.looks.TableLooks`).
 
     Args:
-        lines: behind the header.
+        lines: the lines after the header.
         dialect: of the table.
         width: number of columns.
-        looks: what rows of this table look like; it learns from those that are read.
+        looks: the form of this table's rows; it learns from the rows read.
     """
 
     def __init__(self, lines: Iterator[Line], dialect: Dialect, width: int, looks: TableLooks) -> None:
         self.lines = Lines(lines, dialect)
         self.reader = dialect.reader(self.lines)
         self.dialect, self.width, self.looks = dialect, width, looks
-        #: Whether the latest row ended with a quote, so that its text is whole.
+        #: Whether the latest row ended with a quote, so that its text is complete.
         self.closed = False
 
     def __iter__(self) -> Iterator[Row]:
-        # One row is held back: only the next shows whether its text ended with it.
+        # One row is held back, because only the next one shows whether its text is complete.
         held: Row | None = None
         closed = cut = False
         for row, is_part in self.rows():
@@ -142,7 +142,7 @@ class CsvRows:
                 continue
             if held is not None:
                 yield held
-            # Where rows begin with their text, a line that is no row is the beginning of the next.
+            # If rows begin with their text, a line that is not a row is the beginning of the next one.
             held = Row(row.line, row.end, None, BROKEN_TEXT) if cut and row.cells is not None else row
             cut = is_part and not self.looks.leads
             closed = self.closed
@@ -150,7 +150,7 @@ class CsvRows:
             yield held
 
     def rows(self) -> Iterator[tuple[Row, bool]]:
-        """Rows, each with whether it looks like a part of a text rather than a row."""
+        """Rows, each with a flag whether it looks like part of a text instead of a row."""
         while True:
             self.lines.begin()
             try:
@@ -170,7 +170,7 @@ class CsvRows:
                 yield row
 
     def checked(self, cells: list[str]) -> tuple[Row, bool] | None:
-        """The row that ``csv`` read; None for a line of empty fields."""
+        """The row read by ``csv``; None for a line of empty fields."""
         given = self.lines.given
         first, last = given[0], given[-1]
         self.closed = last.text.rstrip().endswith('"')
@@ -194,7 +194,7 @@ class CsvRows:
         return Row(first.number, last.number, None, NO_ROW if len(cells) == self.width else wrong), is_part
 
     def broken(self, problem: str) -> Row:
-        """The row whose quoting is broken: its first line, and what follows up to the beginning of another row."""
+        """The row with broken quoting: its first line, and all lines up to the beginning of another row."""
         first, *rest = self.lines.given
         self.lines.give_back(rest)
         self.closed = False
@@ -212,10 +212,10 @@ class CsvRows:
         return Row(first.number, end.number, None, first.problem or problem)
 
     def like_rows(self, given: Sequence[Line]) -> int:
-        """How many of the lines inside a row's quotes look like rows.
+        """The number of lines inside a row's quotes that look like rows.
 
-        The last counts only where the first, without its quote, is one too: in a table that begins with its text, the
-        end of a text is followed by all other columns.
+        The last line counts only if the first, without its quote, does too: in a table whose first column is the text,
+        the end of a text is followed by all other columns.
         """
         inside = sum(self.starts_row(line, surely=True) for line in given[1:-1])
         if len(given) > 1:
@@ -228,8 +228,8 @@ class CsvRows:
         return inside
 
     def starts_row(self, line: Line, surely: bool = False) -> bool:
-        """Whether a line can be the beginning of a row; ``surely``: it will hardly be anything else."""
-        # Most lines of a report are settled without parsing them.
+        """Whether a line can be the beginning of a row; ``surely``: is unlikely to be anything else."""
+        # Most lines of a report are decided without parsing them.
         if '"' not in line.text and line.text.count(self.dialect.delimiter) < self.width - 1:
             return False
         cells, opens = self.dialect.cells_of(line.text)
@@ -238,7 +238,7 @@ class CsvRows:
 
 
 def trimmed(cells: list[str], width: int) -> list[str]:
-    """The cells without empty ones beyond the last column."""
+    """The cells, without empty cells beyond the last column."""
     while len(cells) > width and not cells[-1].strip():
         cells.pop()
     return cells

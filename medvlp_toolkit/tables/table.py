@@ -1,4 +1,4 @@
-"""The one reader of tables: CSV, TSV or Excel, whatever its delimiter and encoding."""
+"""The reader of all tables: CSV, TSV or Excel, with any delimiter and encoding."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from medvlp_toolkit.tables.workbook import workbook_rows
 
 logger = logging.getLogger(__name__)
 
-HEADER_AGAIN = "the names of the columns once more, or a line drawn below them"
-_COMPARED = 50  # rows of a workbook that its header is compared with
+HEADER_AGAIN = "a repeated header, or a separator line below it"
+_COMPARED = 50  # rows of a workbook compared with its header
 
 
 class TableRow(NamedTuple):
-    """A row: the value of every column, or None and why the row cannot be used."""
+    """A row: the value of every column, or None and the reason why it cannot be used."""
 
     line: int
     end: int
@@ -31,27 +31,26 @@ class TableRow(NamedTuple):
 
     @property
     def place(self) -> str:
-        """Where it stands in the file."""
+        """Its position in the file, for messages."""
         return f"line {self.line}" if self.line == self.end else f"lines {self.line} to {self.end}"
 
 
 class Table(Columns):
-    """A table with a header, read as often as it is iterated over; memory does not grow with it.
+    """A table with a header. It is read anew by each iteration, in constant memory.
 
     Text is UTF-8, UTF-16 or, byte by byte where it is not UTF-8, Windows-1252; gzipped, alone in a ZIP archive, or
-    plain. Fields may be quoted, and then hold line breaks. Fields beyond the last column are passed over where they
-    are empty, and so are empty rows. Each pass gives every other row once, good or bad, and no message of any kind
-    holds a cell of a row.
+    plain. Quoted fields may contain line breaks. Empty fields beyond the last column and empty rows
+    are skipped. Each iteration returns every other row once, good or bad, and no message contains a cell of a row.
 
     Args:
-        path: of the file; its content says what it is, not its name.
-        delimiter: between fields; None finds out.
-        encoding: of the text; None finds out.
+        path: of the file; its type is detected from its content, not its name.
+        delimiter: between fields; detected when None.
+        encoding: of the text; detected when None.
         expected: names that the table should have, which help to detect the delimiter.
 
     Raises:
         FileNotFoundError: when there is no such file.
-        ValueError: in one line, for a file that is damaged or no table.
+        ValueError: in one line, for a file that is damaged or not a table.
     """
 
     def __init__(
@@ -76,7 +75,7 @@ class Table(Columns):
             self.columns.pop()
         self._names = list(self.columns)
         self.differ = _differ(self.columns, rows)
-        #: Of the latest pass: rows, and those of them that cannot be used.
+        #: Of the latest pass: the number of rows, and of those that cannot be used.
         self.read = self.bad = 0
 
     def __iter__(self) -> Iterator[TableRow]:
@@ -89,12 +88,12 @@ class Table(Columns):
             if row.cells is None:
                 self.bad += 1
             else:
-                # Of columns of one name the first counts.
+                # Of columns with the same name, the first is used.
                 values = dict(zip(reversed(self.columns), reversed(row.cells), strict=True))
             yield TableRow(row.line, row.end, values, row.problem)
 
     def _is_header(self, cells: Sequence[str]) -> bool:
-        """Whether a row is the first line once more, as where files were put one behind the other."""
+        """Whether a row repeats the header, as in concatenated files."""
         first = cells[0].lstrip("\ufeff")
         return first.strip() == self._names[0] and [" ".join(c.split()) for c in (first, *cells[1:])] == self._names
 
@@ -116,7 +115,7 @@ class Table(Columns):
             yield from CsvRows(counted(), self.dialect, len(self.columns), looks)
         if recoded:
             logger.warning(
-                "%s: %d lines are not UTF-8 and were read as Windows-1252; set encoding where it is another",
+                "%s: %d lines are not UTF-8 and were read as Windows-1252; set encoding if that is wrong",
                 self.path, recoded,
             )  # fmt: skip
 
@@ -136,12 +135,12 @@ class Table(Columns):
 
 
 def _is_rule(cells: Sequence[str]) -> bool:
-    """Whether a row is a line drawn with dashes, as databases print it below the header."""
+    """Whether a row is a line of dashes, as databases print below the header."""
     return cells[0][:1] in ("-", "=") and all(len(cell) > 1 and not cell.strip("-=") for cell in map(str.strip, cells))
 
 
 def _differ(header: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
-    """Whether the first line has words where the rows below have identifiers, paths or numbers."""
+    """Whether the first line has words in columns where the rows have identifiers, paths or numbers."""
     codes = [number for number in TableLooks(rows).codes if number < len(header)]
     return any(header[number] and not is_code(header[number]) for number in codes) and not any(
         is_code(header[number]) for number in codes

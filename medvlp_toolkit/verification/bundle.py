@@ -1,4 +1,4 @@
-"""``medvlp verify``: all mistakes of a bundle that are visible without running it, in one pass."""
+"""``medvlp verify``: reports all mistakes of a bundle that can be found without running it."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ from medvlp_toolkit.verification.workflow_ids import (
 )
 
 METADATA = "metadata.json"
-#: A file that lacks more than this share of what it refers to is an overlay for another.
+#: A file that defines less than this share of its references is an overlay.
 _OVERLAY_SHARE = 0.3
 
 
 @dataclass
 class Verification:
-    """What was found: ``problems`` to fix, ``notices`` to know, ``compositions`` that were looked at."""
+    """The result: ``problems`` to fix, ``notices`` for information, and the checked ``compositions``."""
 
     problems: list[Problem] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
@@ -64,10 +64,10 @@ def verify_bundle(
 
     Args:
         bundle: its folder.
-        config_files: laid over one another in this order; without them every configuration of the bundle is checked,
-            overlays over the file that has most of what they refer to.
-        settings: overrides by id, as the command line gives them.
-        strict: refuse what is not known to be harmless, see :mod:`medvlp_toolkit.verification.strict`.
+        config_files: composed in this order; without them every configuration of the bundle is checked, and overlays
+            together with the file that defines most of their references.
+        settings: overrides by id, as on the command line.
+        strict: reject anything not known to be harmless, see :mod:`medvlp_toolkit.verification.strict`.
 
     Raises:
         FileNotFoundError: when there is no such folder or configuration.
@@ -135,7 +135,7 @@ class _Verifier:
                 file = self._read(path)
                 self.found.problems += [*file.problems, *check_large_files(file)]
 
-    # -- which over which -----------------------------------------------------------------------
+    # -- overlays and their bases ---------------------------------------------------------------
 
     def _check_all(self, settings: dict[str, Any]) -> None:
         readable = [file for file in self.files.values() if isinstance(file.value, dict)]
@@ -158,7 +158,7 @@ class _Verifier:
             self._check_setting(key, value, bases or readable)
 
     def _base_of(self, overlay: LocatedFile, bases: Sequence[LocatedFile]) -> LocatedFile | None:
-        """What an overlay was written for: a configuration of its bundle, else of a bundle beside it."""
+        """The base of an overlay: a configuration of its bundle, else of a neighbouring bundle."""
 
         def nearest_of(files: Sequence[LocatedFile]) -> LocatedFile | None:
             return min(files, key=lambda base: self._strangeness(base, overlay), default=None)
@@ -170,7 +170,7 @@ class _Verifier:
 
     @cached_property
     def _beside(self) -> list[LocatedFile]:
-        """Configurations that can be run of the bundles in the same folder."""
+        """Runnable configurations of the bundles in the same folder."""
         found = []
         for path in sorted(self.bundle.resolve().parent.glob("*/configs/*")):
             inside = self.bundle.resolve() in path.parents
@@ -181,7 +181,7 @@ class _Verifier:
         return found
 
     def _check_setting(self, key: str, value: Any, bases: Sequence[LocatedFile]) -> None:
-        """An override holds for whichever configuration is run: one of them has to have it."""
+        """An override is for whichever configuration is run, so one of them must have the id."""
         compositions = [compose([file], {}) for file in bases]
         takes = [one for one in compositions if accepts_override(one, key)]
         if not takes:
@@ -192,7 +192,7 @@ class _Verifier:
             self._check([file], {key: value}, only=COMMAND_LINE)
 
     def _lacking(self, *files: LocatedFile) -> tuple[int, int]:
-        """References of the last file that lead nowhere, and all that it has."""
+        """The unresolved references of the last file, and all of its references."""
         composition = self._composed(files, {})
         last = files[-1].name
         lacking = [one for one in missing_references(composition) if composition.place(one[0]).file == last]
@@ -200,7 +200,7 @@ class _Verifier:
         return len(lacking), reference_count(alone)
 
     def _strangeness(self, base: LocatedFile, overlay: LocatedFile) -> tuple[int, int]:
-        """How badly an overlay goes with a configuration; the lowest is what it was written for."""
+        """How badly an overlay fits a configuration; the lowest is its base."""
         misfits = [p for p in compose([base, overlay]).problems if p.file == overlay.name]
         shared = {str(key).lstrip("+") for key in overlay.value} & {str(key) for key in base.value}
         return self._lacking(base, overlay)[0] + len(misfits), -len(shared)
@@ -239,7 +239,7 @@ class _Verifier:
         needed = _Needed(composition)
 
         def excused(path: IdPath, name: str, known: Container[str]) -> bool:
-            # An overlay for several configurations also holds what only one of the others reads.
+            # An overlay for several configurations may contain ids that only one of them reads.
             return name in known and composition.place(path).file != first and path not in needed
 
         missing = missing_references(composition)
@@ -262,7 +262,7 @@ class _Verifier:
         self.found.problems += [p for p in composition.problems if not only or p.file == only]
 
     def _check_read(self, stacks: Mapping[str, Sequence[LocatedFile]]) -> None:
-        """Strictly: everything that a file sets is read in one of the stacks that it can be part of."""
+        """With ``strict``: every id that a file sets must be read in one of its possible stacks."""
         readable = [file for file in self.others.values() if isinstance(file.value, dict)]
         bases = [file for file in readable if not self._is_overlay(file, *self._lacking(file))]
         overlays = [file for file in readable if file not in bases]
@@ -271,7 +271,7 @@ class _Verifier:
             self.found.problems += unread.check(self.files[name], stack)
 
     def _check_unread(self, files: Sequence[LocatedFile], composition: Composition) -> None:
-        """Ids that an overlay sets, and no file has or refers to: typing errors."""
+        """Ids that an overlay sets although no file has or refers to them: typing errors."""
         files = [file for file in files if isinstance(file.value, dict)]
         alone = len(files) == 1 and self._is_overlay(files[0], *self._lacking(files[0]))
         referred = {
@@ -307,7 +307,7 @@ class _Verifier:
 
     @cached_property
     def _imports(self) -> dict[str, str]:
-        """Every name that any configuration of the bundle imports, and what it stands for."""
+        """Every name that any configuration of the bundle imports, with its dotted path."""
         made: dict[str, str] = {}
         for file in self.others.values():
             made |= read_expressions(compose([file])).imported
@@ -339,7 +339,7 @@ def accepts_override(composition: Composition, key: str) -> bool:
 
 
 def unknown_override(key: str, ids: Iterable[str], files: Sequence[str]) -> Problem:
-    """An override that no configuration has: MONAI would add it, read it nowhere, and go on."""
+    """Reject an override of an unknown id, which MONAI would add and never read."""
     name = SEPARATOR.join(as_path(key))
     message = f"no id '{name}' in {', '.join(files) or 'the bundle'}"
     fix = instead_of(name) or nearest_id(name, ids) or "look for the id in the configuration"

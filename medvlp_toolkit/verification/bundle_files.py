@@ -18,11 +18,11 @@ _LARGE_FILE_KEYS = {"path", "url", "hash_val", "hash_type", "fuzzy"}
 
 
 def check_layout(bundle: Path) -> Iterator[Problem]:
-    """What a bundle of the model zoo has beside its configurations."""
+    """Files that a bundle of the model zoo has in addition to its configurations."""
     if not (bundle / "LICENSE").is_file():
-        yield Problem("LICENSE", 0, "", "is missing", "a bundle is shared under a licence; add its text")
+        yield Problem("LICENSE", 0, "", "is missing", "add the text of the bundle's licence")
     if not (bundle / "docs" / "README.md").is_file():
-        yield Problem("docs/README.md", 0, "", "is missing", "it is the model card: what it does, on what, how well")
+        yield Problem("docs/README.md", 0, "", "is missing", "add the model card: purpose, data, results")
     if not (bundle / "configs").is_dir():
         yield Problem("configs", 0, "", "is missing", "configurations and metadata.json belong there")
         return
@@ -57,7 +57,7 @@ def check_logging(path: Path, bundle: Path) -> Iterator[Problem]:
 
 
 def check_large_files(file: LocatedFile) -> Iterator[Problem]:
-    """``large_files.yml``: what is downloaded, and how it is known to be whole."""
+    """``large_files.yml``: the files to download, with their hashes."""
     entries = file.value.get("large_files") if isinstance(file.value, dict) else None
     if not isinstance(entries, list):
         if file.value is not None:
@@ -80,7 +80,7 @@ def check_large_files(file: LocatedFile) -> Iterator[Problem]:
 
 
 def check_weights(bundle: Path) -> Iterator[Problem]:
-    """Every file of weights in ``models/`` can be read, and nothing in one is executed."""
+    """Check that every file of weights in ``models/`` can be read; nothing in them is executed."""
     folder = bundle / "models"
     if not folder.is_dir():
         return

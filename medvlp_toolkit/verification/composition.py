@@ -29,7 +29,7 @@ def as_path(id_: str) -> IdPath:
 
 @dataclass
 class Composition:
-    """``config`` as MONAI would compose it; ``places`` holds where each item comes from."""
+    """``config`` as MONAI would compose it; ``places`` has the origin of each item."""
 
     config: dict[str, Any] = field(default_factory=dict)
     places: dict[IdPath, Place] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class Composition:
         self.problems.append(Problem(place.file, place.line, SEPARATOR.join(path), message, fix))
 
     def place(self, path: IdPath) -> Place:
-        """Of the item, or of the nearest one around it."""
+        """The place of the item, or of the nearest enclosing one."""
         for length in range(len(path), -1, -1):
             if path[:length] in self.places:
                 return self.places[path[:length]]
@@ -66,17 +66,17 @@ class Composition:
         return value
 
     def walk(self) -> Iterator[tuple[IdPath, Any]]:
-        """Every item, from the outside in."""
+        """Every item, containers first."""
         return _walk(self.config, ())
 
     def ids(self) -> set[str]:
-        """Every id there is."""
+        """All ids."""
         return {SEPARATOR.join(path) for path, _ in self.walk() if path}
 
     # -- composing ------------------------------------------------------------------------------
 
     def lay_over(self, file: LocatedFile) -> None:
-        """One more file over those before it."""
+        """Overlay one more file."""
         self.files.append(file.name)
         if file.value is None:
             return
@@ -91,7 +91,7 @@ class Composition:
             self._merge(key, copy.deepcopy(value), places, places.get((), Place(file.name)))
 
     def override(self, key: str, value: Any, source: str = COMMAND_LINE) -> None:
-        """One ``key=value`` of the command line."""
+        """Apply one ``key=value`` of the command line."""
         self._set(as_path(key), copy.deepcopy(value), {(): Place(source)}, Place(source))
 
     def _merge(self, key: str, value: Any, places: Mapping[IdPath, Place], place: Place) -> None:
@@ -142,7 +142,7 @@ class Composition:
     # -- macros -----------------------------------------------------------------------------------
 
     def resolve_macros(self, folders: Sequence[Path]) -> None:
-        """Replace ``%id`` and ``%file.yaml::id``; a file is looked for in ``folders``, and made of nothing else."""
+        """Replace ``%id`` and ``%file.yaml::id``; files are searched only in ``folders``."""
         self._resolve(self.config, (), folders)
 
     def _resolve(self, container: Any, path: IdPath, folders: Sequence[Path]) -> None:

@@ -15,15 +15,15 @@ from medvlp_toolkit.verification.modules import Modules, UnresolvedError
 from medvlp_toolkit.verification.problem import nearest
 from medvlp_toolkit.verification.references import REFERENCE
 
-#: Names that MONAI puts into every expression.
+#: Names that MONAI defines in every expression.
 _GLOBALS = {"monai": "monai", "torch": "torch", "np": "numpy", "numpy": "numpy"}
-#: What stands for a reference in a syntax tree.
+#: The name that replaces a reference in a syntax tree.
 REFERENCES = "__local_refs"
 
 
 @dataclass
 class Expressions:
-    """The expressions of a composition that could be read, and the dotted path behind every imported name."""
+    """The expressions of a composition that can be parsed, and the dotted path of every imported name."""
 
     trees: dict[IdPath, ast.Expression] = field(default_factory=dict)
     imported: dict[str, str] = field(default_factory=lambda: dict(_GLOBALS))
@@ -31,7 +31,7 @@ class Expressions:
 
 
 def read_expressions(composition: Composition) -> Expressions:
-    """Parse every expression; what cannot be parsed becomes a problem."""
+    """Parse every expression; those that cannot be parsed become problems."""
     found = Expressions()
     for path, value in composition.walk():
         if not (isinstance(value, str) and value.startswith("$")):
@@ -56,7 +56,7 @@ def _import_in(composition: Composition, path: IdPath, text: str) -> ast.stmt | 
         first = statement.body[0] if statement.body else None
         return first if isinstance(first, ast.Import | ast.ImportFrom) else None
     if REFERENCE.search(text):
-        message = "has the word import beside a reference: MONAI takes it for an import statement and stops"
+        message = "has the word import next to a reference: MONAI reads it as an import statement and stops"
         composition.add(path, message, "rename it")
         return "reported"
     return None
@@ -97,10 +97,10 @@ def _tree(composition: Composition, path: IdPath, text: str) -> ast.Expression |
 
 
 def _parsed(text: str, mode: str) -> ast.AST | str:
-    """The tree, or why there is none."""
+    """The tree, or the reason why there is none."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of invalid escapes: not for whoever runs the check
+            warnings.simplefilter("ignore")  # about invalid escapes, which do not concern the user of the check
             return ast.parse(text, mode=mode)
     except SyntaxError as error:
         return error.msg
@@ -114,7 +114,7 @@ def check_names(
     modules: Modules,
     excused: Callable[[IdPath, str], bool] = lambda path, name: False,
 ) -> None:
-    """Whether every import leads somewhere, every name is imported, and attributes of modules exist.
+    """Check that imports can be resolved, names are imported, and attributes of modules exist.
 
     ``excused`` decides whether a name that is not imported is accepted at a place.
     """
@@ -145,7 +145,7 @@ def _loaded(tree: ast.AST) -> Iterator[str]:
 
 
 def _bound(tree: ast.AST) -> Iterator[str]:
-    """Names that the expression itself makes: of lambdas, comprehensions and :=."""
+    """Names that the expression itself defines: in lambdas, comprehensions and :=."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
             yield node.id
@@ -154,7 +154,7 @@ def _bound(tree: ast.AST) -> Iterator[str]:
 
 
 def dotted_paths(tree: ast.AST, imported: dict[str, str]) -> Iterator[tuple[str, ast.Call | None]]:
-    """Dotted paths beneath imported names (``torch.cuda.set_device``), with the call made of each."""
+    """Dotted paths below imported names (``torch.cuda.set_device``), with their calls."""
     inner = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     calls = {id(node.func): node for node in ast.walk(tree) if isinstance(node, ast.Call)}
     for node in ast.walk(tree):

@@ -14,20 +14,20 @@ import yaml
 
 from medvlp_toolkit.verification.problem import Problem
 
-#: The parts of an id, from the outside in.
+#: The parts of an id, outermost first.
 IdPath = tuple[str, ...]
 
 SUFFIXES = (".yaml", ".yml", ".json")
 _MOST_ITEMS = 200_000  # aliases can make a small file enormous
 _DEEPEST = 80
 _PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
-# What YAML 1.2, JSON and Python read as a number, and YAML 1.1 as text: 1e-3, 1.0e3.
+# Numbers in YAML 1.2, JSON and Python that are text in YAML 1.1: 1e-3, 1.0e3.
 _FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 
 
 @dataclass
 class LocatedFile:
-    """``value`` is None where the file could not be read; then ``problems`` holds the reason."""
+    """``value`` is None if the file could not be read; then ``problems`` has the reason."""
 
     path: Path
     name: str
@@ -44,7 +44,7 @@ class _UnreadableError(Exception):
 
 
 def read_located(path: Path, name: str) -> LocatedFile:
-    """Read a file; a mistake in it becomes a problem, never an exception."""
+    """Read a file; mistakes in it become problems, never exceptions."""
     found = LocatedFile(path, name)
     try:
         text = path.read_text(encoding="utf-8")
@@ -85,7 +85,7 @@ def _read_yaml(text: str, found: LocatedFile) -> Any:
 
 
 class _Nodes:
-    """Values of YAML nodes; notes lines, repeated keys, and numbers that YAML takes for text."""
+    """Converts YAML nodes to values; records lines, repeated keys, and numbers that YAML reads as text."""
 
     def __init__(self, loader: yaml.SafeLoader, found: LocatedFile) -> None:
         self.loader, self.found, self.count = loader, found, 0
@@ -94,7 +94,7 @@ class _Nodes:
         self.count += 1
         line = node.start_mark.line + 1
         if self.count > _MOST_ITEMS or len(path) > _DEEPEST:
-            what = "holds more items than a configuration has" if self.count > _MOST_ITEMS else "is nested too deep"
+            what = "contains more items than any configuration" if self.count > _MOST_ITEMS else "is nested too deep"
             self.found.add(line, path[:3], what, "are its aliases (&, *) meant?")
             raise _UnreadableError
         self.found.lines.setdefault(path, line)
@@ -148,7 +148,7 @@ class _Nodes:
 
 
 def _with_point(number: str) -> str:
-    """``1e-9`` as YAML 1.1 reads it: with a point, and a sign in the exponent."""
+    """``1e-9`` in the form of YAML 1.1: with a point, and a sign in the exponent."""
     mantissa, _, exponent = number.lower().partition("e")
     mantissa = mantissa if "." in mantissa else f"{mantissa}.0"
     return f"{mantissa}e{exponent if exponent[0] in '+-' else '+' + exponent}"
@@ -183,7 +183,7 @@ def _read_json(text: str, found: LocatedFile) -> Any:
 
 
 def _json_places(text: str) -> Iterator[tuple[IdPath, int]]:
-    """The id of every item of a valid JSON document, and where its key (in a list, the item itself) begins."""
+    """The id of every item of a valid JSON document, and the position of its key (in a list, of the item itself)."""
     stack: list[Any] = []  # a key of an object, or the index in a list
     kinds: list[str] = []
     expects_key = False

@@ -1,7 +1,7 @@
-"""Checks ``configs/metadata.json``: schema, version and changelog, and whether the environment has what it names.
+"""Checks ``configs/metadata.json``: schema, version and changelog, and the installed packages that it lists.
 
-The form is checked against a schema of this project's own, written after MONAI's bundle specification, so that the
-check needs no network; ``python -m monai.bundle verify_metadata`` compares with the schema that the file names.
+The form is checked against this project's own schema, based on MONAI's bundle specification, without network access;
+``python -m monai.bundle verify_metadata`` uses the schema that the file names.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _DISTRIBUTIONS = {"monai_version": "monai", "pytorch_version": "torch", "numpy_v
 
 
 def check_metadata(file: LocatedFile) -> tuple[list[Problem], list[str]]:
-    """Problems, and notices: what differs from this environment without being a mistake of the bundle."""
+    """Problems of the bundle, and notices of differences from this environment."""
     if file.value is None:
         return [], []
     if not isinstance(file.value, dict):
@@ -36,7 +36,7 @@ def _form(file: LocatedFile) -> Iterator[Problem]:
 
     validator = Draft201909Validator(json.loads(_SCHEMA.read_text(encoding="utf-8")))
     for error in sorted(validator.iter_errors(file.value), key=lambda error: [str(part) for part in error.path]):
-        while error.context:  # of the alternatives, the one that was meant: the mapping
+        while error.context:  # report the alternative that was probably meant, the mapping
             nested = [inner for inner in error.context if inner.schema_path and inner.schema_path[0] == 1]
             fits = isinstance(error.instance, dict)
             error = nested[0] if nested and fits else error

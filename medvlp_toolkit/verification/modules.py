@@ -1,6 +1,6 @@
 """Resolves dotted paths: installed distributions by import, all other files as syntax trees.
 
-A bundle's own modules are never imported, and its folder never joins ``sys.path``.
+A bundle's own modules are never imported, and its folder is never added to ``sys.path``.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from urllib.request import url2pathname
 from medvlp_toolkit.registry import PluginError
 from medvlp_toolkit.verification.problem import nearest
 
-#: Modules of Python's own library that do something when they are imported.
+#: Modules of the standard library whose import has side effects.
 _NOT_FOR_IMPORT = frozenset({"antigravity", "this", "idlelib", "turtledemo", "test", "__main__"})
-_MOST_HOPS = 6  # of names passed on from module to module
+_MOST_HOPS = 6  # of re-exports from module to module
 
 
 class UnresolvedError(Exception):
-    """A dotted path leads nowhere; ``fix`` is what to do."""
+    """A dotted path cannot be resolved; ``fix`` is the proposed fix."""
 
     def __init__(self, message: str, fix: str = "") -> None:
         super().__init__(message)
@@ -42,7 +42,7 @@ class UnresolvedError(Exception):
 
 @dataclass(frozen=True)
 class Resolved:
-    """Where a path leads. ``object`` is None for what was read as text; ``signature`` None where it is not known."""
+    """The target of a path. ``object`` is None if it was read as text; ``signature`` is None if unknown."""
 
     path: str
     object: Any = None
@@ -54,8 +54,8 @@ class Modules:
     """Resolves dotted paths for one bundle.
 
     Args:
-        bundle: its folder; modules in it are read as text. None where there is no bundle's folder to spare.
-        may_import: whether a path may be imported at all; by default all of installed distributions may.
+        bundle: its folder, whose modules are read as text; None for no such folder.
+        may_import: decides whether a path may be imported; by default all paths of installed distributions.
     """
 
     def __init__(self, bundle: Path | None = None, may_import: Callable[[str], bool] | None = None) -> None:
@@ -65,7 +65,7 @@ class Modules:
         self._roots: tuple[Path, ...] | None = None
 
     def resolve(self, dotted: str) -> Resolved:
-        """What ``package.module.name`` is.
+        """Resolve ``package.module.name``.
 
         Raises:
             UnresolvedError: when there is no such module or name, or it cannot be imported.
@@ -134,7 +134,7 @@ class Modules:
             roots += [*site.getsitepackages(), site.getusersitepackages()]
             roots += [entry for entry in sys.path if entry.endswith(("site-packages", "dist-packages"))]
             roots += list(_editable_projects())
-            # Where a distribution's metadata lies, its modules do: of `pip install --target`, or of a test.
+            # Modules are next to their distribution's metadata, also with `pip install --target` and in tests.
             for entry in sys.path:
                 folder = Path(entry)
                 if entry and folder.is_dir() and any(folder.glob("*.dist-info")):
@@ -144,7 +144,7 @@ class Modules:
 
     @contextlib.contextmanager
     def _bundle_off_the_path(self) -> Iterator[None]:
-        """No folder of the bundle, nor the current one where it is the bundle's, is looked into for modules."""
+        """Exclude folders of the bundle from the search, also if one is the current folder."""
         before = list(sys.path)
         if self.bundle is not None:
             bundle = self.bundle
@@ -165,7 +165,7 @@ class Modules:
         if not self.may_import(dotted):
             return Resolved(dotted)
         if parts[0] in _NOT_FOR_IMPORT or "__main__" in parts:
-            raise UnresolvedError(f"{dotted} does something when it is imported", "name something else")
+            raise UnresolvedError(f"importing {dotted} has side effects", "name something else")
         value: Any = self._import(parts[0], dotted)
         for number, part in enumerate(parts[1:], start=1):
             module = ".".join(parts[:number])
@@ -179,7 +179,7 @@ class Modules:
                     hint = nearest(part, choices) or "look for where it has moved, or for the version that has it"
                     raise UnresolvedError(f"{module} has no {part}", hint) from None
                 value = self._import(f"{module}.{part}", dotted)
-            except Exception as error:  # a module's own __getattr__, a property: anybody's code
+            except Exception as error:  # a module's own __getattr__ or a property may raise anything
                 raise UnresolvedError(f"{dotted} cannot be resolved: {_reason(error)}", "fix or leave it out") from None
         return Resolved(dotted, value, signature_of(value), imported=True)
 
@@ -247,12 +247,12 @@ class Modules:
 
 
 def signature_of(value: Any) -> inspect.Signature | None:
-    """The signature with which something is called, or None where Python does not know."""
+    """The signature of a callable, or None if Python cannot determine it."""
     if not callable(value):
         return None
     try:
         return inspect.signature(value)
-    except Exception:  # anybody's __signature__ or metaclass
+    except Exception:  # __signature__ or a metaclass may raise anything
         return None
 
 
@@ -263,7 +263,7 @@ def _attribute(value: Any, name: str) -> Any:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """What an import prints or warns of is not the check's result."""
+    """Suppress output and warnings of an import."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         yield
@@ -314,7 +314,7 @@ def _nearest_module(start: Path, rest: list[str]) -> str:
 
 
 def _definitions(tree: ast.Module) -> dict[str, ast.AST]:
-    """What a module's top level names."""
+    """The top-level names of a module."""
     found: dict[str, ast.AST] = {}
     waiting: list[ast.stmt] = list(tree.body)
     while waiting:
@@ -336,7 +336,7 @@ def _definitions(tree: ast.Module) -> dict[str, ast.AST]:
 
 
 def _signature_in(node: ast.AST) -> inspect.Signature | None:
-    """The signature of a definition, if its source alone determines it."""
+    """The signature of a definition, if it is determined by its source alone."""
     if isinstance(node, ast.FunctionDef) and not node.decorator_list:
         return _signature(node.args)
     if isinstance(node, ast.ClassDef) and not node.decorator_list and not node.keywords:

@@ -1,4 +1,4 @@
-"""Ids that training configurations had in the first layout, and what is written instead."""
+"""Ids of training configurations in the first layout, and their replacements."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from medvlp_toolkit.verification.composition import SEPARATOR
 HOME = "training"
 _WITHOUT = f"is part of {HOME}; {HOME}::without leaves it out"
 
-#: Old id -> what to write instead.
+#: Old id -> its replacement.
 MOVED_IDS: dict[str, str] = {
     "best_checkpoint": f"set {HOME}::weights or {HOME}::lower_is_better",
     "checkpointing": "set checkpoint_every, keep_checkpoints or resume",
     "early_stop": "set patience",
-    "is_first_rank": "set distributed: true for several processes; each knows its rank",
+    "is_first_rank": "set distributed: true for several processes; ranks are detected",
     "non_finite_guard": f"it {_WITHOUT}",
     "placed_model": "it is network before its wrapping; set network::activation_checkpointing or the like",
     "state": f"set {HOME}::state",
@@ -22,5 +22,5 @@ MOVED_IDS: dict[str, str] = {
 
 
 def instead_of(id_: str) -> str:
-    """What to write instead of an id of the first layout; nothing for any other id."""
+    """The replacement of an id of the first layout; empty for any other id."""
     return MOVED_IDS.get(id_.partition(SEPARATOR)[0], "")

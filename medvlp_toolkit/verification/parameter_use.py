@@ -1,9 +1,9 @@
-"""Finds out from source code whether a function uses a parameter that it takes.
+"""Determines from source code whether a function uses its parameters.
 
-A parameter is used when it reaches anything beyond a check of its own value: a condition, a call, a result. One that is
-stored as an attribute is used when the attribute is read: in the class, its bases and subclasses, or, from another
-object (``handler.layers``), anywhere in the packages. Attributes are distinguished by name alone, so that a parameter
-named like an attribute that others read passes; what cannot be followed passes as well.
+A parameter is used when it reaches anything except validation of its own value: a condition, a call, a result. One that
+is stored as an attribute is used when the attribute is read: in the class, its bases and subclasses, or, from another
+object (``handler.layers``), anywhere in the packages. Attributes are distinguished only by name, so a parameter named
+like an attribute that is read elsewhere passes, and so does anything that cannot be followed.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from typing import Any
 
 from medvlp_toolkit.verification.sources import AnyFunction, Sources, function_of, method_of, parents_of
 
-#: Built-in functions that make another form of their argument and do nothing else with it.
+#: Built-in functions that only convert their argument.
 _CONVERSIONS = ("bool", "dict", "float", "frozenset", "int", "list", "set", "sorted", "str", "tuple", "Path")
-#: Methods that show an object and act on nothing.
+#: Methods that only display an object.
 _DISPLAYS = ("__repr__", "extra_repr", "_repr_html_")
 
 
 class _Effect(Enum):
-    """What a mention of a variable does with it."""
+    """The effect of a use of a variable."""
 
-    NONE = auto()  # passed on to what does not use it
-    KEPT = auto()  # kept where nothing reads it
-    CHECKS = auto()  # refuses some values of it
+    NONE = auto()  # passed to code that does not use it
+    KEPT = auto()  # stored where nothing reads it
+    CHECKS = auto()  # only validated
     ACTS = auto()
 
 
 @dataclass(frozen=True)
 class _Scope:
-    """Where a function stands: its names outside, and the class that it is a method of."""
+    """The context of a function: its enclosing names, and its class if it is a method."""
 
     names: Mapping[str, Any]
     node: AnyFunction
@@ -46,25 +46,25 @@ class _Scope:
 
     @property
     def own_name(self) -> str:
-        """``self``, or what the first parameter of a method is called."""
+        """``self``, or the name of a method's first parameter."""
         arguments = [*self.node.args.posonlyargs, *self.node.args.args]
         return arguments[0].arg if self.owner is not None and arguments else ""
 
 
 @dataclass(frozen=True)
 class _Method:
-    """A method that is called on an object of a class."""
+    """A method called on an object of a class."""
 
     owner: type
     function: Any
 
 
 class ParameterUse:
-    """Answers for functions and classes of the given packages; all others use what they take.
+    """Analyses functions and classes of the given packages; all others are assumed to use their parameters.
 
     Args:
         sources: the packages.
-        read_elsewhere: attributes that something outside Python reads, such as expressions of a configuration.
+        read_elsewhere: attributes read outside of Python code, such as in expressions of a configuration.
     """
 
     def __init__(self, sources: Sources, read_elsewhere: Callable[[str], bool] = lambda name: False) -> None:
@@ -74,7 +74,7 @@ class ParameterUse:
         self._attributes: dict[tuple[type, str], bool] = {}
 
     def is_used(self, target: Any, name: str) -> bool:
-        """Whether a function, a class or a bound method uses its parameter of a name."""
+        """Whether a function, class or bound method uses the parameter of this name."""
         key = (_unwrapped(target), name)
         if not (inspect.isclass(key[0]) or inspect.isroutine(key[0]) or isinstance(key[0], _Method)):
             return True
@@ -85,7 +85,7 @@ class ParameterUse:
             used = self._is_used(*key)
             self._asked.pop()
             if not used and self._asked:
-                return False  # it may have been passed on to one that is still being looked at
+                return False  # it may have been passed to a function that is still being analysed
             self._known[key] = used
         return self._known[key]
 
@@ -137,11 +137,11 @@ class ParameterUse:
             for node in mentions
             if node.id == name and isinstance(node.ctx, ast.Load)
         }
-        # What is checked and then kept where nothing reads it has no effect; what is only checked is there for that.
+        # A value that is validated and then stored unread has no effect; one that is only validated has its purpose.
         return _Effect.ACTS in effects or (_Effect.CHECKS in effects and _Effect.KEPT not in effects)
 
     def _keywords_use(self, scope: _Scope, keywords: str, name: str) -> bool:
-        """``**options`` passed on: whether a function that gets them uses the one."""
+        """Forwarded ``**options``: whether a function that receives them uses this one."""
         parents = parents_of(scope.node)
         for node in ast.walk(scope.node):
             if isinstance(node, ast.Name) and node.id == keywords and isinstance(node.ctx, ast.Load):
@@ -156,11 +156,11 @@ class ParameterUse:
     def _effect(
         self, scope: _Scope, node: ast.Name, parents: Mapping[ast.AST, ast.AST], followed: frozenset[str]
     ) -> _Effect:
-        """Follows one mention of a variable outwards to the statement that it is in."""
+        """Follows one use of a variable outwards to its statement."""
         here: ast.AST = node
         outer = parents[node]
         if isinstance(_statement_of(node, parents), ast.Raise):
-            return _Effect.CHECKS  # named in a message
+            return _Effect.CHECKS  # used in a message
         while isinstance(outer, ast.expr | ast.keyword | ast.comprehension):
             if isinstance(outer, ast.Call):
                 word = here if isinstance(here, ast.keyword) else None
@@ -180,7 +180,7 @@ class ParameterUse:
         return _Effect.NONE if isinstance(outer, ast.Expr) and here is node else _Effect.ACTS
 
     def _flows(self, scope: _Scope, target: ast.expr, value: ast.AST, node: ast.AST, followed: frozenset[str]) -> bool:
-        """Whether what is assigned has an effect later."""
+        """Whether the assigned value has an effect later."""
         if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple) and len(target.elts) == len(value.elts):
             inside = next(number for number, item in enumerate(value.elts) if node in set(ast.walk(item)))
             return self._flows(scope, target.elts[inside], value.elts[inside], node, followed)
@@ -279,7 +279,7 @@ def _statement_of(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> ast.AST:
 
 
 def _checks_itself(scope: _Scope, statement: ast.If | ast.Assert, variable: str) -> bool:
-    """A refusal of the value by itself (``if width < 1: raise``), or a default in its place."""
+    """Validation of the value alone (``if width < 1: raise``), or its replacement by a default."""
     bound = {node.arg for node in ast.walk(scope.node) if isinstance(node, ast.arg)}
     bound |= {n.id for n in ast.walk(scope.node) if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)}
     mentioned = {node.id for node in ast.walk(statement.test) if isinstance(node, ast.Name)}
@@ -296,7 +296,7 @@ def _sets_only(statement: ast.stmt, variable: str) -> bool:
 
 
 def _reads(tree: ast.AST, name: str, of_others: bool = False) -> bool:
-    """Whether code reads an attribute: any, or only one of another object than ``self``."""
+    """Whether code reads an attribute, of any object or only of objects other than ``self``."""
     for node in _acting(tree):
         if isinstance(node, ast.Attribute) and node.attr == name and isinstance(node.ctx, ast.Load):
             if not (of_others and isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")):
@@ -311,7 +311,7 @@ def _reads(tree: ast.AST, name: str, of_others: bool = False) -> bool:
 
 
 def _acting(tree: ast.AST) -> Iterator[ast.AST]:
-    """All nodes but those of methods that only show the object."""
+    """All nodes except those of methods that only display the object."""
     waiting = [tree]
     while waiting:
         node = waiting.pop()

@@ -1,7 +1,7 @@
 """Checks for paths in a configuration that do not exist.
 
-A relative path among the first ids of a file is a default for the command line to replace, so that only what can be
-judged is: absolute paths, arguments of something that is built, and files of the bundle itself.
+A relative path at the top level of a file is a default for the command line to replace. Therefore only absolute paths,
+arguments of built objects, and files of the bundle itself are checked.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _FILE = re.compile(r"\.(pt|pth|ts|safetensors|ya?ml|json|csv|tsv|txt|nii|gz|dcm|
 
 
 def check_paths(composition: Composition, bundle: Path) -> list[str]:
-    """Adds problems for what is certainly absent; gives notices for weights that are not there yet."""
+    """Adds problems for paths that are certainly missing; returns notices for weights that do not exist yet."""
     notices: list[str] = []
     for path, value in composition.walk():
         if not isinstance(value, str) or not path:

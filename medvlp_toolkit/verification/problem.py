@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Place:
-    """A line of a file; ``line`` is 0 where the whole file is meant or a value came from the command line."""
+    """A line of a file; ``line`` is 0 for the whole file or a value of the command line."""
 
     file: str
     line: int = 0
@@ -25,11 +25,11 @@ class Problem:
     """One mistake.
 
     Args:
-        file: the file that it is in, relative to the bundle where it is inside; ``--set`` for the command line.
-        line: in that file, from 1; 0 where it is the file as a whole.
-        id: of the configuration item, ``train::trainer::max_epochs``; empty where there is none.
+        file: its file, relative to the bundle if inside it; ``--set`` for the command line.
+        line: in that file, from 1; 0 for the file as a whole.
+        id: of the configuration item, ``train::trainer::max_epochs``; empty if there is none.
         message: what was found and what was expected.
-        fix: what to do.
+        fix: the proposed fix.
     """
 
     file: str
@@ -45,13 +45,13 @@ class Problem:
 
 
 def nearest(name: str, known: Iterable[Any], cutoff: float = 0.6) -> str:
-    """``did you mean 'x'?`` for the nearest of ``known``, or nothing."""
+    """``did you mean 'x'?`` for the nearest of ``known``, or an empty text."""
     found = difflib.get_close_matches(name, [str(one) for one in known], n=1, cutoff=cutoff)
     return f"did you mean '{found[0]}'?" if found else ""
 
 
 def nearest_id(wanted: str, ids: Iterable[str]) -> str:
-    """The nearest configuration id: by the whole id, and by its last part, which is what people remember."""
+    """The nearest configuration id, by the whole id and by its last part, which users remember best."""
     ids = sorted(set(ids), key=lambda known: (known.count("::"), known))
     leaf = wanted.rpartition("::")[2]
 
@@ -70,7 +70,7 @@ def nearest_id(wanted: str, ids: Iterable[str]) -> str:
 
 
 def shown(path: Path, bundle: Path) -> str:
-    """A path for messages: relative to the bundle where it is inside."""
+    """A path for messages, relative to the bundle if inside it."""
     try:
         return path.resolve().relative_to(bundle.resolve()).as_posix()
     except ValueError:

@@ -1,4 +1,4 @@
-"""Checks ``@`` references: each has a target, and none forms a circle."""
+"""Checks that ``@`` references have a target and are not circular."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ REFERENCE = re.compile(r"@(?:\w*)(?:::\w*)*")
 
 
 def references_in(text: str) -> list[str]:
-    """Ids that a value refers to: all in an expression, else only where the whole value is one reference."""
+    """Ids that a value refers to: all in an expression, else only if the whole value is one reference."""
     text = text.replace("#", SEPARATOR)
     found = REFERENCE.findall(text)
     return [one[1:] for one in found if text.startswith("$") or text == one]
 
 
 def missing_references(composition: Composition) -> list[tuple[IdPath, str]]:
-    """(where, id) of every reference to an id that is not there."""
+    """(where, id) of every reference to a missing id."""
     ids = composition.ids()
     return [
         (path, wanted)
@@ -33,7 +33,7 @@ def missing_references(composition: Composition) -> list[tuple[IdPath, str]]:
 
 
 def reference_count(composition: Composition) -> int:
-    """How many references there are."""
+    """The number of references."""
     return sum(len(references_in(value)) for _, value in composition.walk() if isinstance(value, str))
 
 
@@ -50,7 +50,7 @@ def report_missing(composition: Composition, missing: Iterable[tuple[IdPath, str
 
 
 def moved_ids_set(composition: Composition) -> list[Problem]:
-    """A problem for each id of the first layout that a training of the present one is given, where nothing reads it."""
+    """A problem for each unread id of the first layout that is given to a training of the present layout."""
     if HOME not in composition.config:
         return []
     read = {
@@ -67,10 +67,10 @@ def moved_ids_set(composition: Composition) -> list[Problem]:
 
 
 def report_circles(composition: Composition) -> None:
-    """A problem for every circle of references: MONAI stops at the first."""
+    """A problem for every circular reference; MONAI stops at the first."""
     needs = _needs(composition)
-    state: dict[str, int] = {}  # 1 on the way, 2 done
-    reported: set[str] = set()  # one circle runs through several mappings around its items
+    state: dict[str, int] = {}  # 1: in progress, 2: done
+    reported: set[str] = set()  # one circle may include several mappings around its items
     for start in needs:
         if state.get(start):
             continue
@@ -98,7 +98,7 @@ def report_circles(composition: Composition) -> None:
 
 
 def reached(composition: Composition, roots: Iterable[str]) -> set[str]:
-    """Ids that running ``roots`` resolves, themselves included."""
+    """Ids that running ``roots`` resolves, including the roots."""
     needs = _needs(composition)
     found: set[str] = set()
     waiting = [root for root in roots if root in needs]
@@ -111,7 +111,7 @@ def reached(composition: Composition, roots: Iterable[str]) -> set[str]:
 
 
 def _needs(composition: Composition) -> dict[str, list[str]]:
-    """What each item that is referred to, built or evaluated has to have first, as MONAI resolves it."""
+    """The dependencies of each item that MONAI resolves."""
     made: dict[str, dict[str, None]] = {}
     for path, value in composition.walk():
         own = SEPARATOR.join(path)

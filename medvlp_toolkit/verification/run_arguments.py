@@ -1,11 +1,10 @@
 """Checks of ``medvlp verify`` at the start of ``python -m monai.bundle run``, on the arguments of the process.
 
-MONAI adds an override that it does not know and trains on without it; a typing error then costs days.
+MONAI adds an unknown override and ignores it; a typing error can then waste days of training.
 """
 
 from __future__ import annotations
 
-import ast
 import logging
 import sys
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from medvlp_toolkit.command_lines import bundle_command
 from medvlp_toolkit.verification.bundle import METADATA, _Needed, accepts_override, unknown_override
 from medvlp_toolkit.verification.composition import compose
 from medvlp_toolkit.verification.expressions import check_names, read_expressions
@@ -35,12 +35,11 @@ _OWN_OPTIONS = frozenset(
         *("workflow_name", "workflow_type", "properties_path"),
     )
 )
-_COMMANDS = ("run", "run_workflow")
 
 
 @dataclass
 class RunArguments:
-    """What ``python -m monai.bundle run`` was called with."""
+    """The arguments of ``python -m monai.bundle run``."""
 
     config_files: list[str] = field(default_factory=list)
     roots: list[str] = field(default_factory=lambda: list(RUN_IDS))
@@ -50,35 +49,20 @@ class RunArguments:
 def run_arguments(argv: Sequence[str]) -> RunArguments | None:
     """The arguments of a process that runs a bundle; None for any other process.
 
-    Python Fire's rules: ``--key value``, ``--key=value``, ``--flag``; ``-`` within a key is ``_``; a positional
-    argument of `run` is the id to run.
+    A positional argument of `run` is the id to run.
     """
-    command = next((n for n, word in enumerate(argv[1:], start=1) if not word.startswith("-")), None)
-    program = Path(argv[0]).as_posix() if argv else ""
-    if not program.endswith("monai/bundle/__main__.py") or command is None or argv[command] not in _COMMANDS:
+    command = bundle_command(argv)
+    if command is None:
         return None
-    made = RunArguments()
-    words = list(argv[command + 1 :])
-    positional = []
-    while words:
-        word = words.pop(0)
-        if word == "--":
-            break
-        if not word.startswith("-") or _is_number(word):
-            positional.append(word)
-            continue
-        key, equals, value = word.lstrip("-").partition("=")
-        if not equals:
-            value = words.pop(0) if words and (not words[0].startswith("-") or _is_number(words[0])) else "True"
-        made.overrides[key.replace("-", "_")] = _literal(value)
+    made = RunArguments(overrides=dict(command.options))
     own = {key: made.overrides.pop(key) for key in list(made.overrides) if key in _OWN_OPTIONS}
     if isinstance(own.get("args_file"), str):
         defaults = read_located(Path(own["args_file"]), own["args_file"]).value
         if isinstance(defaults, dict):
             own = {**{key: value for key, value in defaults.items() if key in _OWN_OPTIONS}, **own}
             made.overrides = {**{k: v for k, v in defaults.items() if k not in _OWN_OPTIONS}, **made.overrides}
-    if argv[command] == "run":
-        own.update(zip(("run_id", "init_id", "final_id"), positional, strict=False))
+    if command.command == "run":
+        own.update(zip(("run_id", "init_id", "final_id"), command.positional, strict=False))
     given = own.get("config_file") or []
     made.config_files = [given] if isinstance(given, str) else [str(name) for name in given]
     made.roots += [str(own[key]) for key in ("run_id", "init_id", "final_id") if own.get(key)]
@@ -89,8 +73,8 @@ def check_this_run(argv: Sequence[str] | None = None) -> None:
     """Compare the arguments of this process with the configuration they name.
 
     Raises:
-        ValueError: with every problem: an override that no file has, a reference or a target that leads nowhere, an
-            argument that does not fit. In a process that does not run a bundle nothing is checked.
+        ValueError: lists every problem: overrides of unknown ids, references or targets that cannot be resolved,
+            arguments that do not fit. Nothing is checked in a process that does not run a bundle.
     """
     arguments = run_arguments(sys.argv if argv is None else argv)
     if arguments is None or not arguments.config_files:
@@ -98,15 +82,15 @@ def check_this_run(argv: Sequence[str] | None = None) -> None:
     problems = problems_of_run(arguments)
     if problems:
         lines = [str(problem).replace("--set: ", "--", 1) for problem in problems]
-        many = f"{len(lines)} mistakes in what this run was given:\n  " if len(lines) > 1 else ""
+        many = f"{len(lines)} mistakes in the arguments of this run:\n  " if len(lines) > 1 else ""
         raise ValueError(many + "\n  ".join(lines))
 
 
 def problems_of_run(arguments: RunArguments) -> list[Problem]:
-    """What would stop the run later, or be passed over in silence."""
+    """Mistakes that would stop the run later or be ignored."""
     paths = [Path(name) for name in arguments.config_files]
     if not all(path.is_file() and path.suffix.lower() in SUFFIXES for path in paths):
-        return []  # MONAI says so itself
+        return []  # MONAI reports it itself
     files = [read_located(path, path.name) for path in paths]
     if any(not isinstance(file.value, dict) for file in files):
         return []
@@ -115,7 +99,7 @@ def problems_of_run(arguments: RunArguments) -> list[Problem]:
     known = {key: value for key, value in arguments.overrides.items() if accepts_override(plain, key)}
     names = [path.name for path in paths]
     training = training_of(plain, paths[0].parent)
-    # What is set of a trained model is compared with it; MONAI sets nothing within an id that is not there.
+    # Settings of a trained model are compared with it later; MONAI sets nothing within a missing id.
     known_of_model = set() if training is None else {str(key) for key in training.config}
     problems += [
         unknown_override(key, plain.ids(), names)
@@ -128,7 +112,7 @@ def problems_of_run(arguments: RunArguments) -> list[Problem]:
     composition.resolve_macros([Path()])
     needed = _Needed(composition, arguments.roots)
     report_missing(composition, [one for one in missing_references(composition) if one[0] in needed])
-    # The run imports all of this anyway, from wherever it is started.
+    # The run will import all of these anyway.
     modules = Modules(_bundle(paths[0]))
     check_names(composition, read_expressions(composition), modules, lambda path, name: path not in needed)
     Targets(modules).check(composition)
@@ -152,18 +136,3 @@ def _is_requirement(problem: Problem) -> bool:
 def _bundle(config: Path) -> Path:
     folder = config.resolve().parent
     return folder.parent if folder.name == "configs" else folder
-
-
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
-
-
-def _literal(text: str) -> Any:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return text

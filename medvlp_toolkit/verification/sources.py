@@ -16,7 +16,7 @@ AnyFunction = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 class Sources:
-    """The files of some packages, read when they are first asked for.
+    """The files of some packages, read on first use.
 
     Args:
         packages: import names.
@@ -26,11 +26,11 @@ class Sources:
         self.packages = frozenset(packages)
 
     def has(self, target: Any) -> bool:
-        """Whether a class, a function or a method is of one of the packages."""
+        """Whether a class, function or method belongs to one of the packages."""
         return str(getattr(function_of(target), "__module__", "")).partition(".")[0] in self.packages
 
     def definition(self, target: Any) -> ast.AST | None:
-        """The class or function in the syntax tree of its file; None where the file does not show it."""
+        """The class or function in the syntax tree of its file; None if it is not found there."""
         module = sys.modules.get(getattr(target, "__module__", ""))
         tree = _tree(file) if (file := getattr(module, "__file__", None)) else None
         node: ast.AST | None = tree
@@ -39,14 +39,14 @@ class Sources:
         return node if node is not tree else None
 
     def mentioning(self, attribute: str) -> Iterator[ast.AST]:
-        """Trees of the files in which an attribute is mentioned."""
+        """Trees of the files that mention an attribute."""
         mention = re.compile(rf"\.{attribute}\b|[\"']{attribute}[\"']")
         for file, text in self._texts.items():
             if mention.search(text) and (tree := _tree(file)) is not None:
                 yield tree
 
     def subclasses(self, names: set[str]) -> list[ast.ClassDef]:
-        """Classes that name one of these among their bases, and theirs."""
+        """Direct and indirect subclasses of these classes."""
         found: list[ast.ClassDef] = []
         while names:
             mention = re.compile(rf"class \w+\([^)]*\b({'|'.join(map(re.escape, names))})\b")
@@ -63,7 +63,7 @@ class Sources:
 
     @staticmethod
     def mentions(cls: type, attribute: str) -> bool:
-        """Whether the file of a class of any package mentions an attribute; yes where there is no file to read."""
+        """Whether the file of a class of any package mentions an attribute; yes if there is no file to read."""
         file = getattr(sys.modules.get(cls.__module__), "__file__", None)
         if cls.__module__ == "builtins":
             return False
@@ -75,12 +75,12 @@ class Sources:
 
 
 def function_of(target: Any) -> Any:
-    """The function behind a method or a static method."""
+    """The function of a method or static method."""
     return target.__func__ if inspect.ismethod(target) or isinstance(target, staticmethod | classmethod) else target
 
 
 def method_of(node: ast.ClassDef, name: str) -> AnyFunction | None:
-    """The method of a class that its own body defines."""
+    """The method defined in a class's own body."""
     found = _defined_in(node, name)
     return found if isinstance(found, AnyFunction) else None
 
@@ -91,7 +91,7 @@ def parents_of(tree: ast.AST) -> Mapping[ast.AST, ast.AST]:
 
 
 def _defined_in(node: ast.AST, name: str) -> ast.AST | None:
-    """A class or function at the top of a body, within conditions too."""
+    """A class or function at the top level of a body, including inside conditions."""
     waiting = list(ast.iter_child_nodes(node))
     found = None
     while waiting:

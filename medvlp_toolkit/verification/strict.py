@@ -1,7 +1,7 @@
-"""``--strict``: rejects whatever is not known to be harmless, for running other people's bundles.
+"""``--strict``: rejects everything not known to be harmless, for running other people's bundles.
 
-Allowed are targets of MONAI, torch, Ignite, transformers and of the installed plugins' packages, without what runs
-code, loads pickles or downloads; and expressions made of references, attributes, arithmetic and calls of the above.
+Allowed are targets of MONAI, torch, Ignite, transformers and of the installed plugins' packages, except those that run
+code, load pickles or download; and expressions of references, attributes, arithmetic and calls of these targets.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from medvlp_toolkit.verification.located_file import IdPath
 from medvlp_toolkit.verification.targets import Targets
 
 ALLOWED_PACKAGES = ("monai", "torch", "torchvision", "ignite", "transformers", "medvlp_toolkit")
-#: In allowed packages, yet they run what they are given, unpickle it, or fetch it.
+#: Names in allowed packages that execute, unpickle or download their arguments.
 REFUSED = (
     *("torch.hub", "torch.load", "torch.serialization", "torch.package", "torch.utils.cpp_extension", "torch.classes"),
     *("torch.ops", "torch.jit", "torch.multiprocessing", "torch.distributed.launch", "torch.distributed.run"),
@@ -30,7 +30,7 @@ REFUSED = (
     *("transformers.pipeline", "transformers.dynamic_module_utils", "transformers.utils", "transformers.tools"),
     *("transformers.agents", "transformers.commands", "ignite.contrib", "medvlp_toolkit.cli", "medvlp_toolkit.testing"),
 )
-#: Of refused modules, what is harmless.
+#: Harmless names in refused modules.
 _EXCEPTIONS = ("monai.utils.misc.set_determinism",)
 _BUILTINS = frozenset(
     (
@@ -54,7 +54,7 @@ _BUILTINS = frozenset(
     )
 )
 _HARMLESS = ("numpy.", "math.", "copy.", "itertools.", "collections.", "functools.", "statistics.")
-#: Registries give plugins and nothing else, whatever name is asked for.
+#: Registries return only plugins, for any name.
 _REGISTRIES = frozenset(f"medvlp_toolkit.{kind}" for kind in mv.registries)
 _NUMPY_REFUSED = ("load", "save", "savez", "fromfile", "memmap", "loadtxt", "genfromtxt", "DataSource", "ctypeslib")
 _REFUSED_ARGUMENTS = {"trust_remote_code": (True, "True", "true"), "weights_only": (False, "False", "false")}
@@ -67,13 +67,13 @@ _NODES = (
 
 
 def allowed_packages() -> frozenset[str]:
-    """Packages whose targets are accepted: the well-known ones, and those of installed plugins."""
+    """Packages whose targets are accepted: well-known ones, and those of installed plugins."""
     plugins = (ref.import_path for registry in mv.registries.values() for ref in registry.refs())
     return frozenset(ALLOWED_PACKAGES) | {path.partition(".")[0] for path in plugins}
 
 
 def is_allowed(dotted: str) -> bool:
-    """Whether a dotted path is of an allowed package and not among what runs, unpickles or downloads."""
+    """Whether a dotted path is in an allowed package and does not execute, unpickle or download."""
     if dotted.partition(".")[0] not in allowed_packages():
         return False
     if any(part.startswith("__") for part in dotted.split(".")):
@@ -84,7 +84,7 @@ def is_allowed(dotted: str) -> bool:
 
 
 def check_strictly(composition: Composition, expressions: Expressions, targets: Targets) -> None:
-    """A problem for every target, argument and expression that is not on the list."""
+    """A problem for every target, argument and expression that is not allowed."""
     for path, value in composition.walk():
         if isinstance(value, dict) and isinstance(target := value.get("_target_"), str):
             _check_target(composition, path, target, value, targets)
@@ -146,7 +146,7 @@ def _refused_in(tree: ast.Expression, imported: dict[str, str]) -> Iterator[str]
         elif isinstance(node, ast.Attribute):
             dotted = _dotted(node, imported, bound)
             if node.attr.startswith("_"):
-                yield f"reaches for .{node.attr}"
+                yield f"accesses .{node.attr}"
             elif dotted and not (is_allowed(dotted) or _is_harmless(dotted)):
                 yield f"uses {dotted}"
         elif isinstance(node, ast.Name) and node.id not in bound | {REFERENCES} and id(node) not in harmless:
@@ -163,7 +163,7 @@ def _is_refused(word: ast.keyword) -> bool:
 
 
 def _asks_for_public(call: ast.Call, imported: dict[str, str]) -> bool:
-    """``getattr(x, 'name')`` and ``hasattr(x, 'name')`` with a public name written out, or of a registry."""
+    """``getattr(x, 'name')`` and ``hasattr(x, 'name')`` with a literal public name, or of a registry."""
     if not (isinstance(call.func, ast.Name) and call.func.id in ("getattr", "hasattr") and len(call.args) > 1):
         return False
     whose, name = call.args[:2]

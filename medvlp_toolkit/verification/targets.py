@@ -1,8 +1,9 @@
-"""Checks ``_target_`` mappings: each resolves to a callable, and its arguments fit."""
+"""Checks that ``_target_`` mappings resolve to a callable and that their arguments fit."""
 
 from __future__ import annotations
 
 import builtins
+import contextlib
 import inspect
 import re
 from collections.abc import Mapping
@@ -12,10 +13,10 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from medvlp_toolkit.verification.composition import Composition
 from medvlp_toolkit.verification.located_file import IdPath
-from medvlp_toolkit.verification.modules import Modules, Resolved, UnresolvedError
+from medvlp_toolkit.verification.modules import Modules, Resolved, UnresolvedError, signature_of
 from medvlp_toolkit.verification.problem import nearest
 
-#: Keys of a mapping that are MONAI's, not arguments.
+#: Keys of a mapping that belong to MONAI and are not arguments.
 RESERVED = frozenset({"_target_", "_disabled_", "_requires_", "_desc_", "_mode_"})
 MODES = ("default", "callable", "debug")
 _EMPTY = inspect.Parameter.empty
@@ -23,7 +24,7 @@ _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 class Targets:
-    """Looks at every ``_target_`` of a composition."""
+    """Checks every ``_target_`` of a composition."""
 
     def __init__(self, modules: Modules) -> None:
         self.modules = modules
@@ -35,7 +36,7 @@ class Targets:
 
     def _check_one(self, composition: Composition, path: IdPath, mapping: Mapping[str, Any]) -> None:
         if mapping.get("_disabled_", False) in (True, "True", "true"):
-            return  # never built: what it needs may be absent
+            return  # never built, so its dependencies may be absent
         here = (*path, "_target_")
         target = mapping["_target_"]
         mode = mapping.get("_mode_", "default")
@@ -59,10 +60,10 @@ class Targets:
         check_arguments(composition, path, found, arguments, complete=mode == "default")
 
     def resolve(self, target: str) -> Resolved:
-        """A dotted path, or the bare name of something of MONAI's.
+        """Resolve a dotted path, or the bare name of a class or function of MONAI.
 
         Raises:
-            UnresolvedError: when it leads nowhere.
+            UnresolvedError: when it cannot be resolved.
         """
         if "." in target:
             return self.modules.resolve(target)
@@ -78,7 +79,7 @@ class Targets:
 
     @cached_property
     def monai_names(self) -> dict[str, list[str]]:
-        """Bare name -> modules of MONAI that define it, as MONAI itself looks them up."""
+        """Bare name -> modules of MONAI that define it, as in MONAI's own lookup."""
         self.modules.resolve("monai")
         try:
             from monai.bundle.config_item import ComponentLocator
@@ -92,7 +93,7 @@ class Targets:
 def check_arguments(
     composition: Composition, path: IdPath, found: Resolved, arguments: Mapping[str, Any], complete: bool
 ) -> None:
-    """Arguments that the target does not take, lacks, or takes another type for."""
+    """Problems for arguments that are unknown, missing or of the wrong type."""
     signature = found.signature
     if signature is None:
         return
@@ -110,20 +111,31 @@ def check_arguments(
     hints = _hints(found.object)
     for name, value in arguments.items():
         if name in hints and (wanted := _unfit(value, hints[name])):
-            composition.add((*path, name), f"{found.path} takes {wanted} for {name}, and {value!r} is none")
+            composition.add((*path, name), f"{found.path} takes {wanted} for {name}, not {value!r}")
 
 
 def _hints(target: Any) -> dict[str, Any]:
+    """Type hints of the arguments; of those that a class passes on to its base (``**``), the base's."""
     if target is None:
         return {}
-    try:
-        return get_type_hints(target.__init__ if inspect.isclass(target) else target)
-    except Exception:  # names that exist for type checkers only
-        return {}
+    kinds = target.__mro__ if inspect.isclass(target) else ()
+    made = [vars(kind)["__init__"] for kind in kinds if "__init__" in vars(kind)] or [target]
+    found: dict[str, Any] = {}
+    for function in made:
+        with contextlib.suppress(Exception):  # names that exist for type checkers only
+            found = {**get_type_hints(function), **found}
+        if not _takes_any_name(function):
+            break
+    return found
+
+
+def _takes_any_name(function: Any) -> bool:
+    signature = signature_of(function)
+    return signature is not None and any(p.kind is inspect.Parameter.VAR_KEYWORD for p in signature.parameters.values())
 
 
 def _unfit(value: Any, hint: Any) -> str:
-    """What is expected, where a literal value certainly is something else; else nothing."""
+    """The expected type or values, if a literal value certainly differs; else an empty text."""
     if _is_open(value) or isinstance(value, dict | list):
         return ""
     choices = list(get_args(hint)) if get_origin(hint) in (Union, UnionType) else [hint]

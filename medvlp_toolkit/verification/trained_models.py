@@ -1,4 +1,4 @@
-"""Configurations that take their model from a training: what they set of it is compared with what it was."""
+"""Compares the model settings of configurations that take their model from a training with that training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TARGETS = ("medvlp_toolkit.weights.TrainedModel", "medvlp_toolkit.weights.train
 
 
 def training_of(composition: Composition, configs: Path) -> Composition | None:
-    """The training of a bundle that a configuration takes its model from; None for one that takes none.
+    """The bundle's training from which a configuration takes its model; None if it takes none.
 
     Args:
         configs: folder of the bundle's configurations.
@@ -25,7 +25,7 @@ def training_of(composition: Composition, configs: Path) -> Composition | None:
 
 
 def ids_of_model(composition: Composition, configs: Path) -> set[str]:
-    """Top-level ids that a configuration's trained model is made of; nothing for one that takes none."""
+    """Top-level ids on which a configuration's trained model depends; empty if it has none."""
     training = training_of(composition, configs)
     if training is None:
         return set()

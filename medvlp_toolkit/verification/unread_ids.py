@@ -1,8 +1,8 @@
 """Finds ids that are set but never read: changing them has no effect.
 
-An id is read when running the configuration resolves it, when MONAI's commands ask for it by name, or when a macro
-copies it. A file is judged by all the stacks of files that it can be part of: an overlay may serve several
-configurations, and a configuration may hold a default that only one of its overlays refers to.
+An id is read if running the configuration resolves it, if MONAI's commands look it up by name, or if a macro copies it.
+A file is checked in all stacks of files that it can be part of: an overlay may be for several configurations, and a
+configuration may have a default that only one of its overlays refers to.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from medvlp_toolkit.verification.workflow_ids import KNOWN_IDS, RUN_IDS, propert
 
 Stack = Sequence[LocatedFile]
 
-#: Asked for by MONAI's commands, or by the description of a trained model, whether the workflow refers to them or not.
+#: Looked up by MONAI's commands or by the description of a trained model, even if the workflow does not refer to them.
 _OF_COMMANDS = ("bundle_root", "network_def", "val_interval", "scored_entities")
 _REMEDY = "refer to it, or leave it out"
 
 
 class UnreadIds:
-    """Finds them in the files of a bundle.
+    """Finds unread ids in the files of a bundle.
 
     Args:
-        bases: configurations that can be run, those of bundles beside this one last.
-        overlays: files to lay over them.
-        composed: lays the files of a stack over one another, macros resolved.
+        bases: runnable configurations, those of neighbouring bundles last.
+        overlays: files to overlay on them.
+        composed: composes the files of a stack, with macros resolved.
     """
 
     def __init__(self, bases: Stack, overlays: Stack, composed: Callable[[Stack], Composition]) -> None:
@@ -45,7 +45,7 @@ class UnreadIds:
 
         Args:
             file: one of the bases, the overlays, or another.
-            likeliest: the stack to look at first, such as the overlay over what it was written for.
+            likeliest: the stack to check first, such as the overlay over its base.
         """
         unread: dict[tuple[int, IdPath], IdPath] | None = None
         left: set[str] = set()
@@ -67,7 +67,7 @@ class UnreadIds:
         return [*_outermost(file, unread or {}), *self._unused_imports(file)]
 
     def _stacks(self, file: LocatedFile, likeliest: Stack, unread: set[str]) -> Iterator[list[LocatedFile]]:
-        """Stacks with ``file`` in them; a further overlay only where it mentions what is still unread."""
+        """Stacks that contain ``file``; with a further overlay only if it mentions unread ids."""
         yield list(likeliest)
         is_base = self._is_base(file)
         bases = [] if is_base else self.bases
@@ -119,7 +119,7 @@ class _Mentions:
 
 
 class _Read:
-    """Paths of a composition that something reads."""
+    """Paths of a composition that are read."""
 
     def __init__(self, composition: Composition, roots: Iterable[str]) -> None:
         self.ids = reached(composition, roots)
@@ -132,7 +132,7 @@ class _Read:
 
 
 def _roots(composition: Composition, stack: Stack) -> list[str]:
-    """What is resolved first; nothing for files that make no configuration that can be run."""
+    """The ids resolved first; empty for files that do not form a runnable configuration."""
     runs = [id_ for id_, value in composition.config.items() if _is_run(id_, value)]
     kind = workflow_kind(composition, stack[0].path.stem)
     asked = [id_ for id_, required in properties(kind).items() if required] if kind is not None else []
@@ -150,7 +150,7 @@ def _is_run(id_: str, value: Any) -> bool:
 
 
 def _items_of(file: LocatedFile, composition: Composition) -> Iterator[IdPath]:
-    """What a file sets in a composition, from the outside in."""
+    """The items that a file sets in a composition, containers first."""
     for path, _ in composition.walk():
         if path in composition.places and composition.places[path].file == file.name and path[:1] not in _KNOWN:
             yield path
@@ -160,12 +160,12 @@ _KNOWN = {(), *((id_,) for id_ in KNOWN_IDS)}
 
 
 def _key(composition: Composition, path: IdPath) -> tuple[int, IdPath]:
-    """The same item in every stack: its line does not change with what is laid over what, its place in a list may."""
+    """Identifies an item in every stack by its line, because its index in a list may change."""
     return composition.places[path].line, tuple(part for part in path if not part.isdigit())
 
 
 def _outermost(file: LocatedFile, unread: dict[tuple[int, IdPath], IdPath]) -> list[Problem]:
-    """One problem for a mapping of which nothing is read, not one for each of its items."""
+    """One problem for a completely unread mapping, instead of one for each of its items."""
     paths = set(unread.values())
     return [
         Problem(file.name, line, SEPARATOR.join(path), "is set and never read", _REMEDY)

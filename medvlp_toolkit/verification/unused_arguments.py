@@ -18,10 +18,10 @@ from medvlp_toolkit.verification.targets import RESERVED, Targets
 
 
 def parameter_use(files: Iterable[LocatedFile]) -> ParameterUse:
-    """For the core and the packages of installed plugins.
+    """Checks arguments of the core and of installed plugins' packages.
 
     Args:
-        files: configurations whose expressions read attributes too.
+        files: configurations, whose expressions also read attributes.
     """
     packages = allowed_packages() - set(ALLOWED_PACKAGES) | {__name__.partition(".")[0]}
     trees = [tree for file in files for tree in read_expressions(compose([file])).trees.values()]
@@ -32,7 +32,7 @@ def parameter_use(files: Iterable[LocatedFile]) -> ParameterUse:
 def check_unused_arguments(
     composition: Composition, expressions: Expressions, targets: Targets, uses: ParameterUse
 ) -> None:
-    """A problem for each argument of a ``_target_`` or of a call in an expression that nothing comes of."""
+    """A problem for each argument of a ``_target_`` or of a call in an expression that has no effect."""
     for found, names in _given(composition, expressions, targets):
         for name, place in names:
             if not uses.is_used(found.object, name):
@@ -43,7 +43,7 @@ def check_unused_arguments(
 def _given(
     composition: Composition, expressions: Expressions, targets: Targets
 ) -> Iterator[tuple[Resolved, list[tuple[str, IdPath]]]]:
-    """Everything that a configuration calls, and each argument with its place."""
+    """Everything that a configuration calls, with each argument and its place."""
     for path, value in composition.walk():
         if isinstance(value, dict) and isinstance(target := value.get("_target_"), str):
             found = _resolved(targets, target)
@@ -65,7 +65,7 @@ def _resolved(targets: Targets, dotted: str) -> Resolved | None:
 
 
 def _names(found: Resolved, call: ast.Call) -> list[str]:
-    """Parameters that a call gives a value."""
+    """Parameters set by a call."""
     named = [word.arg for word in call.keywords if word.arg is not None]
     if found.signature is None or any(isinstance(one, ast.Starred) for one in call.args):
         return named

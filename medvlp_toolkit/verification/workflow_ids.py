@@ -10,13 +10,13 @@ from medvlp_toolkit.verification.problem import nearest_id
 
 Kind = Literal["train", "infer"]
 
-#: What running a bundle evaluates, and what MONAI sets itself.
+#: Ids that running a bundle evaluates, and ids that MONAI sets itself.
 RUN_IDS = ("initialize", "run", "finalize")
 KNOWN_IDS = frozenset({*RUN_IDS, "imports", "_meta_", "requirements"})
 
 
 def workflow_kind(composition: Composition, stem: str) -> Kind | None:
-    """Whether a configuration trains or infers; None for one that does neither, such as a preparation of data."""
+    """Whether a configuration trains or infers; None if neither, such as for data preparation."""
     if isinstance(composition.get(("train",)), dict) and ("train", "trainer") in composition:
         return "train"
     if stem == "train":
@@ -38,7 +38,7 @@ def properties(kind: Kind) -> dict[str, bool]:
 
 
 def check_required_ids(composition: Composition, kind: Kind) -> None:
-    """A problem for each id that is missing; none for what lies inside a value that is known only at run time."""
+    """A problem for each missing id, except inside values that are known only at run time."""
     for id_, required in properties(kind).items():
         path = as_path(id_)
         if required and path not in composition and not _is_open(composition, path):

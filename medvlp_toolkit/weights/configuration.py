@@ -1,4 +1,4 @@
-"""The configuration that MONAI is running at this moment."""
+"""The configuration that MONAI is currently running."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 
 def running_parser() -> Any:
-    """MONAI's ``ConfigParser`` that is building or running something at this moment; None outside of one.
+    """MONAI's ``ConfigParser`` that is currently building or running something; None outside of one.
 
-    An expression in a configuration has no name for the whole of it: it is found among the callers.
+    Expressions in a configuration cannot refer to the parser, so it is found in the call stack.
     """
     from monai.bundle import ConfigParser
 
@@ -24,7 +24,7 @@ def running_parser() -> Any:
 
 
 def running_configuration() -> dict[str, Any]:
-    """What that parser was given, unresolved; empty outside of one."""
+    """The unresolved configuration of that parser; empty outside of one."""
     parser = running_parser()
     config = None if parser is None else parser.get()
     return dict(config) if isinstance(config, Mapping) else {}

@@ -1,9 +1,10 @@
-"""How a model was composed: ``model.json``, which training writes beside its weights and every later step reads.
+"""The description of a model, ``model.json``, which training writes next to its weights and later steps read.
 
 It holds the composed configuration of the training as it was given, and beside it what the model's construction took
 from data, files and hubs: sizes, names, shapes of embeddings, the architecture of pre-trained parts, a tokenizer. A
-model is rebuilt from it without any of those; a checkpoint fills it. Texts of the data are never kept. It is a
-configuration like a bundle's own, and is to be trusted like one: building from it runs what it names.
+model is rebuilt from it without any of those; a checkpoint fills it. It notes how image files became stored images,
+and never texts of the data. It is a configuration like a bundle's own, and is to be trusted like one: building from it
+runs what it names.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from typing import Any
 
 import torch
 
+from medvlp_toolkit.data.batches.dataset import StudyDataset
+from medvlp_toolkit.data.batches.pairs import PairDataset
 from medvlp_toolkit.files import write_whole
 from medvlp_toolkit.interfaces import DescribesItself
 from medvlp_toolkit.weights.nested import (
@@ -40,32 +43,37 @@ from medvlp_toolkit.weights.nested import (
 FILE = "model.json"
 VERSION = 1
 
-#: What a run does with a model; no part of it.
+#: Ids of a run's actions, which are not part of the model.
 _ACTIONS = ("imports", "initialize", "run", "finalize")
 #: Computed now, although nothing of a training need have asked for it.
-_ALSO = ("scored_entities",)
+_ALSO = ("scored_entities", "entity_names")
+#: MONAI's id of what is trained on.
+_DATASET = "train::dataset"
 
 
 @dataclass(frozen=True)
 class Description:
-    """A composed configuration, and what was computed of it.
+    """A composed configuration, and the values computed from it.
 
     Args:
         config: as composed, unresolved.
         values: id -> what its expression came to, or the arguments that rebuild it without weights.
         source: where it was read, for messages.
+        images: how image files were read into the store that was trained on
+            (:meth:`medvlp_toolkit.images.StoredFormat.as_mapping`); None where that was not noted.
     """
 
     config: dict[str, Any]
     values: dict[str, Any] = field(default_factory=dict)
     source: str = "the configuration"
+    images: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, parser: Any, also: Sequence[str] = _ALSO) -> Description:
-        """Of MONAI's ``ConfigParser``, when its model has been built.
+        """The description of a ``ConfigParser`` of MONAI whose model has been built.
 
         Args:
-            also: ids to compute now, where they are there.
+            also: ids to compute now, if present.
         """
         config = {key: value for key, value in parser.get().items() if not str(key).startswith("_")}
         for name in also:
@@ -80,43 +88,45 @@ class Description:
             if id_ not in resolved or is_place(id_) or _within(id_, values):
                 continue
             kept = _kept(given, resolved[id_])
-            # Reports may be what a vocabulary was learned from; names of what is scored are the model's.
+            # A vocabulary may have been learned from reports, which must not be stored; names of scores may.
             if kept is not None and (id_ in also or id_ not in of_data or not _is_text(kept[0])):
                 values[id_] = kept[0]
-        return cls(_plain_copy(config), values)
+        dataset = resolved.get(_DATASET)
+        stored = dataset.store.stored_format if isinstance(dataset, StudyDataset | PairDataset) else None
+        return cls(_plain_copy(config), values, images=None if stored is None else stored.as_mapping())
 
     @classmethod
     def read(cls, path: str | Path) -> Description:
         """Read a ``model.json``.
 
         Raises:
-            ValueError: when it is damaged, or of another version of the format.
+            ValueError: when it is damaged, or has another version of the format.
         """
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
             config, values, version = dict(content["configuration"]), dict(content["values"]), content["version"]
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
-                f"{path} is no description of a model ({error!r}); copy it from the training again"
+                f"{path} is not a description of a model ({error!r}); copy it from the training again"
             ) from None
         if version != VERSION:
             raise ValueError(f"{path} has version {version!r} of its format, and this toolkit reads {VERSION}")
-        return cls(config, values, str(path))
+        return cls(config, values, str(path), content.get("images"))
 
     @classmethod
     def beside(cls, weights: str | Path) -> Description | None:
-        """Of weights in a file; None where none lies beside them."""
+        """The description next to a file of weights; None if there is none."""
         path = Path(weights).parent / FILE
         return cls.read(path) if path.is_file() else None
 
     def write(self, folder: str | Path) -> Path:
         """Write ``model.json``, whole or not at all."""
-        content = {"version": VERSION, "configuration": self.config, "values": self.values}
+        content = {"version": VERSION, "images": self.images, "configuration": self.config, "values": self.values}
         text = json.dumps(content, indent=1, ensure_ascii=False)
         return write_whole(Path(folder) / FILE, lambda file: file.write(text.encode("utf-8")))
 
     def as_mapping(self, roots: Sequence[str] = ROOTS) -> dict[str, Any]:
-        """For an argument of another description: what the roots are made of, and nothing else of the training."""
+        """As an argument in another description: only what the roots depend on."""
         reached = _reached(self.config, roots) | {"imports"}
         return {
             "config": {key: value for key, value in self.config.items() if key in reached},
@@ -127,11 +137,11 @@ class Description:
     # -- building from it -----------------------------------------------------------------------
 
     def composed(self, overrides: Mapping[str, Any], places: Mapping[str, Any] | None = None) -> Any:
-        """A ``ConfigParser`` of the model with other values of some ids, and of what follows from them.
+        """A ``ConfigParser`` of the model, with some ids overridden.
 
         Args:
-            overrides: id -> value; what depends on one is computed anew.
-            places: id -> value of ids that say where files are now: read where something is still read from files.
+            overrides: id -> value; ids that depend on one are recomputed.
+            places: id -> value of ids that give current paths, for parts that still read files.
         """
         from monai.bundle import ConfigParser
 
@@ -145,10 +155,10 @@ class Description:
         return parser
 
     def model_ids(self, roots: Sequence[str] = ROOTS, filled: Container[str] = ()) -> set[str]:
-        """Top-level ids that the roots are made of, directly or through others.
+        """Top-level ids that the roots depend on, directly or indirectly.
 
-        Parts that are rebuilt from their own description, and those ``filled`` otherwise, end the search; an argument
-        of such a part that its description keeps, and that is another id's value, is still found.
+        The search ends at parts that are rebuilt from their own description and at those ``filled`` otherwise, except
+        for arguments of such a part that its description keeps and that are the value of another id.
         """
         found: set[str] = set()
         waiting = [root for root in roots if root in self.config]
@@ -166,11 +176,11 @@ class Description:
         return found
 
     def value(self, id_: str) -> Any:
-        """What an id is: computed where that was kept, else as configured; None where it is not there."""
+        """The value of an id: as computed, if stored, else as configured; None if there is no such id."""
         return self.values.get(id_, get(self.config, id_))
 
     def is_rebuilt(self, id_: str) -> bool:
-        """Whether an id is of a part that describes itself."""
+        """Whether an id belongs to a part that describes itself."""
         return _within(id_, self.values) or isinstance(self.values.get(id_), Mapping)
 
     def _is_kept_argument(self, id_: str) -> bool:
@@ -180,7 +190,7 @@ class Description:
 
 
 def _reached(config: Mapping[str, Any], roots: Sequence[str]) -> set[str]:
-    """Top-level ids that the roots refer to, directly or through others."""
+    """Top-level ids that the roots refer to, directly or indirectly."""
     found: set[str] = set()
     waiting = [root for root in roots if root in config]
     while waiting:
@@ -204,7 +214,7 @@ def _within(id_: str, values: Mapping[str, Any]) -> bool:
 
 
 def _is_value(configured: Any) -> bool:
-    """Whether a configured value is one itself, neither computed nor built."""
+    """Whether a configured value is a literal, neither computed nor built."""
     return not isinstance(configured, Mapping | list | tuple) and not (
         isinstance(configured, str) and (configured.startswith("$") or references(configured))
     )
@@ -215,7 +225,7 @@ def _is_text(kept: Any) -> bool:
 
 
 def _merged(given: Any, value: Any, id_: str, touched: set[str]) -> Any:
-    """What was kept, but the arguments of an id that is overridden as they are configured."""
+    """The stored values, except that the arguments of an overridden id are as configured."""
     if not isinstance(value, Mapping) or "_target_" not in value:
         return literal(value)
     kept = {key: item if key == "_target_" else literal(item) for key, item in value.items()}
@@ -224,9 +234,9 @@ def _merged(given: Any, value: Any, id_: str, touched: set[str]) -> Any:
 
 
 def _kept(given: Any, resolved: Any) -> tuple[Any] | None:
-    """What to keep of an id beside its configuration, in a tuple; None where that says it all."""
+    """The value to store for an id, in a tuple; None if its configuration suffices."""
     if isinstance(given, Mapping) and "_target_" in given:
-        # Of the type: metrics of Ignite's make up any attribute that they are asked for.
+        # Checked on the type, because Ignite's metrics return something for any attribute.
         if issubclass(type(resolved), DescribesItself):
             return ({"_target_": _target_of(given["_target_"], resolved), **resolved.architecture()},)
         return None
@@ -238,14 +248,14 @@ def _kept(given: Any, resolved: Any) -> tuple[Any] | None:
 
 
 def _target_of(given: str, made: Any) -> str:
-    """What makes a part from its own arguments: the class that was named, or that of what another thing gave."""
+    """The callable that builds a part from its own arguments: the named class, or the class of the built object."""
     kind = type(made)
     own = f"{kind.__module__}.{kind.__qualname__}"
     return given if pydoc.locate(given) is kind or pydoc.locate(own) is not kind else own
 
 
 def _plain_copy(config: Any) -> Any:
-    """A configuration without objects, which only a program can have put there: they are named by their type."""
+    """A configuration in which objects (set by a program) are replaced by the name of their type."""
     if isinstance(config, Mapping):
         return {str(key): _plain_copy(value) for key, value in config.items()}
     if isinstance(config, list | tuple):

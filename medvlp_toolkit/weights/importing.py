@@ -1,4 +1,4 @@
-"""A published checkpoint, brought into this toolkit's form: weights for inference, and a checkpoint to go on with."""
+"""Converts a published checkpoint to this toolkit's form: weights for inference, and a checkpoint for training."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ from medvlp_toolkit.weights.weights import mismatches, write_weights
 
 logger = logging.getLogger(__name__)
 
-#: The checkpoint that evaluation and fine-tuning take, beside ``model.pt`` and ``model.safetensors``.
+#: The checkpoint for evaluation and fine-tuning, written with ``model.pt`` and ``model.safetensors``.
 PRETRAINING_FILE = "pretraining.pt"
 RECORD_FILE = "import.json"
 
 
 @dataclass(frozen=True)
 class DescribedEntities:
-    """The texts that stand for entities and positions, and the model that reads them.
+    """The descriptions of entities and positions, and the text model that embeds them.
 
     The defaults are MedKLIP's training settings; it evaluated with a ``max_length`` of 64.
 
     Args:
-        entities: name or file of definitions (``medvlp_toolkit.knowledge_sources.definitions``). A file of one's own
-            gives its texts in the order of ``entity_ids``, whatever its keys: the published file misspells one.
+        entities: name or file of definitions (``medvlp_toolkit.knowledge_sources.definitions``). The texts
+            of a file are used in the order of ``entity_ids``, whatever its keys: the published file misspells one.
         entity_ids: definitions that name the entities in the order of the checkpoint.
         positions, position_template: name or file of the positions, and the sentence around each.
         text_model: hub name or folder.
-        lower_case: lower the text before tokenising; None keeps what the tokenizer says.
+        lower_case: convert the text to lower case before tokenising; None keeps the tokenizer's setting.
         max_length: tokens per text.
-        trailing_separator: whether the tokenizer's last special token stays.
+        trailing_separator: whether the tokenizer's last special token is kept.
     """
 
     entities: str = "chest_entities"
@@ -64,7 +64,7 @@ class DescribedEntities:
         return EntityBank(make, max_length=self.max_length, trailing_separator=self.trailing_separator)
 
     def settings(self) -> dict[str, Any]:
-        """Ids of a bundle's training that encode further descriptions as these were."""
+        """Ids of a bundle's training configuration with which further descriptions are encoded in the same way."""
         return {
             "text_model::pretrained": self.text_model,
             "text_model::lower_case": self.lower_case,
@@ -76,7 +76,7 @@ class DescribedEntities:
         """One description per entity.
 
         Raises:
-            ValueError: when the file has not as many as there are entities.
+            ValueError: when the number of texts in the file differs from the number of entities.
         """
         if self.entities == self.entity_ids:
             texts: list[str] = mv.knowledge_sources.definitions(self.entities).descriptions()
@@ -105,22 +105,21 @@ class DescribedEntities:
 def import_checkpoint(
     name: str, checkpoint: str | Path, output_dir: str | Path, described: DescribedEntities | None = None
 ) -> KeyReport:
-    """Run the checkpoint importer ``name`` and write what it gives.
+    """Run the checkpoint importer ``name`` and write its result.
 
-    Into ``output_dir`` go ``model.pt`` and ``model.safetensors`` (the bare weights that inference reads),
-    ``pretraining.pt`` (entry ``model``: what evaluation, training and fine-tuning read), ``import.json`` (how they
-    came about) and, where the importer knows it, ``model.json`` (how the model is composed). Nothing in the checkpoint
-    is executed.
+    Writes to ``output_dir``: ``model.pt`` and ``model.safetensors`` (bare weights for inference), ``pretraining.pt``
+    (entry ``model``, for evaluation, training and fine-tuning), ``import.json`` (provenance) and, if the importer
+    provides it, ``model.json`` (how the model is composed). Nothing in the checkpoint is executed.
 
     Args:
         name: of a plugin in ``medvlp_toolkit.checkpoint_importers``.
         checkpoint: the published file.
-        output_dir: made where it does not exist.
-        described: texts for the importers that take embeddings of descriptions.
+        output_dir: created if it does not exist.
+        described: texts for importers that need embeddings of descriptions.
 
     Raises:
-        FileNotFoundError: when there is no such file, or no such text model.
-        ValueError: when the file cannot be read, is another model's, or does not fit, with the whole list.
+        FileNotFoundError: when the file or the text model does not exist.
+        ValueError: when the file cannot be read, belongs to another model, or does not fit; lists all mismatches.
     """
     importer = mv.checkpoint_importers[name]
     state = read_published(checkpoint)
@@ -142,16 +141,16 @@ def import_checkpoint(
         "toolkit": mv.__version__,
     }
     (folder / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    (folder / DESCRIPTION_FILE).unlink(missing_ok=True)  # of weights that lay here before
+    (folder / DESCRIPTION_FILE).unlink(missing_ok=True)  # of earlier weights in this folder
     if isinstance(importer, StatesSettings):
         _describe(name, {**importer.settings(state), **(described.settings() if options else {})}, model, folder)
     return report
 
 
 def _describe(name: str, settings: Mapping[str, Any], model: PretrainingModel, folder: Path) -> None:
-    """Write ``model.json``, where the bundle's ``train.yaml`` with these settings is the model.
+    """Write ``model.json`` if the bundle's ``train.yaml`` with these settings describes the model.
 
-    Evaluation, inference and fine-tuning take weights without one to be of ``train.yaml``.
+    Without it, evaluation, inference and fine-tuning assume the model of ``train.yaml``.
     """
     around = folder.resolve().parent
     bundle = around if (around / "configs" / "train.yaml").is_file() else Path(name)
@@ -169,10 +168,10 @@ def _describe(name: str, settings: Mapping[str, Any], model: PretrainingModel, f
 def embeddings_for(
     importer: Callable[..., Any], state: dict[str, Any], described: DescribedEntities
 ) -> dict[str, Tensor]:
-    """Embeddings of the descriptions, as far as an importer takes them.
+    """Embeddings of the descriptions, if the importer needs them.
 
-    An importer that states how wide they are (:class:`~medvlp_toolkit.interfaces.StatesTextWidth`) is tried on zeros
-    first: whether a checkpoint fits is known at once, a text model takes a while to load.
+    An importer that states their width (:class:`~medvlp_toolkit.interfaces.StatesTextWidth`) is first tried with zeros,
+    so that a checkpoint that does not fit fails before the text model is loaded.
     """
     taken = inspect.signature(importer).parameters
     texts = {
@@ -190,14 +189,14 @@ def embeddings_for(
 
 
 def takes_descriptions(name: str) -> bool:
-    """Whether the checkpoint importer ``name`` asks for embeddings of descriptions."""
+    """Whether the checkpoint importer ``name`` needs embeddings of descriptions."""
     return bool(
         {"entity_embeddings", "position_embeddings"} & set(inspect.signature(mv.checkpoint_importers[name]).parameters)
     )
 
 
 def report_lines(report: KeyReport) -> Sequence[str]:
-    """The report in words, a line per kind of entry."""
+    """The report as text, one line per kind of entry."""
     lines = [f"{len(report.used)} entries used"]
     lines += [f"not needed: {key} ({reason})" for key, reason in report.unused.items()]
     lines += [f"made here: {key} ({origin})" for key, origin in report.made.items()]

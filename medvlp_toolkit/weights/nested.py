@@ -1,4 +1,4 @@
-"""Nested configurations as MONAI writes them: their ids, what refers to what, and values that it must not interpret."""
+"""Nested configurations in MONAI's form: ids, references, and values that MONAI must not interpret."""
 
 from __future__ import annotations
 
@@ -7,27 +7,30 @@ from typing import Any
 
 SEPARATOR = "::"
 #: What a model is made of hangs together from these ids: its network and losses, and what images and texts become.
-ROOTS = ("pretraining_model", "model", "network_def", "scored_entities", "evaluation_transform", "text_length")
+ROOTS = (
+    *("pretraining_model", "model", "network_def", "scored_entities", "entity_names"),
+    *("evaluation_transform", "text_length"),
+)
 
-#: Ends of the names of ids that say where files are on this machine.
+#: Suffixes of ids that are paths on this machine.
 _PLACES = ("_dir", "_file", "_root", "_dirs", "_files")
 #: Characters that MONAI reads in any string: references, macros, and its older separator of ids.
 _READ = "@%#"
 
 
 def is_place(id_: str) -> bool:
-    """Whether an id says where files are on this machine, which the model does not depend on."""
+    """Whether an id is a path on this machine, on which the model does not depend."""
     part, _, name = id_.rpartition(SEPARATOR)
     return name.endswith(_PLACES) or bool(part and name == "pretrained")
 
 
 def top_of(id_: str) -> str:
-    """The top-level id that holds an id."""
+    """The top-level id that contains an id."""
     return id_.partition(SEPARATOR)[0]
 
 
 def walk(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(id, value) of everything in a configuration, containers before what they hold."""
+    """(id, value) of everything in a configuration, containers before their contents."""
     if prefix:
         yield prefix, config
     if isinstance(config, Mapping | list | tuple):
@@ -36,7 +39,7 @@ def walk(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(id, value) of everything that holds nothing else."""
+    """(id, value) of every leaf."""
     for id_, value in walk(config, prefix):
         if not isinstance(value, Mapping | list | tuple) or not value:
             yield id_, value
@@ -52,7 +55,7 @@ def references(leaf: Any) -> list[str]:
 
 
 def dependents(config: Mapping[str, Any], ids: Iterable[str]) -> set[str]:
-    """Some ids, and every id of a configuration that refers to one of them, directly or through others."""
+    """The given ids, and every id of a configuration that refers to one of them, directly or indirectly."""
     uses = {id_: refs for id_, leaf in leaves(config) if (refs := references(leaf))}
     touched = set(ids)
     while True:
@@ -78,7 +81,7 @@ def get(config: Any, id_: str, default: Any = None) -> Any:
 
 
 def put(config: Any, id_: str, value: Any) -> None:
-    """Set an id that is there in a nested configuration."""
+    """Set an existing id in a nested configuration."""
     *path, last = id_.split(SEPARATOR)
     for part in path:
         config = config[int(part)] if isinstance(config, list) else config[part]
@@ -86,7 +89,7 @@ def put(config: Any, id_: str, value: Any) -> None:
 
 
 def is_plain(value: Any) -> bool:
-    """Whether JSON keeps a value: numbers, texts, None, and containers of them."""
+    """Whether JSON can represent a value: numbers, texts, None, and containers of them."""
     if isinstance(value, list | tuple):
         return all(is_plain(item) for item in value)
     if isinstance(value, Mapping):
@@ -95,7 +98,7 @@ def is_plain(value: Any) -> bool:
 
 
 def plain(value: Any) -> Any:
-    """A plain value in lists and dicts of its own."""
+    """A copy of a plain value, in new lists and dicts."""
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     if isinstance(value, Mapping):
@@ -104,20 +107,20 @@ def plain(value: Any) -> Any:
 
 
 def holds_text(value: Any) -> bool:
-    """Whether a plain value is a text, or holds one."""
+    """Whether a plain value is or contains a text."""
     return any(isinstance(leaf, str) for _, leaf in walk(value, "value"))
 
 
 def literal(value: Any) -> Any:
-    """A plain value as a configuration has to hold it, so that MONAI gives just that value.
+    """A plain value, escaped so that MONAI resolves it to exactly this value.
 
-    MONAI interprets strings wherever they are: of ``##ing``, a piece of a vocabulary, it makes ``::::ing``, and a
-    mapping that has ``_target_`` is built. Such values become expressions.
+    MONAI interprets strings wherever they occur: ``##ing``, a piece of a vocabulary, would become ``::::ing``, and a
+    mapping with ``_target_`` would be built. Such values become expressions.
     """
     if _is_left_alone(value):
         return value
     written = ascii(plain(value))
-    for character in _READ:  # within texts alone: nothing else of a plain value is written with them
+    for character in _READ:  # only texts contain them in the literal of a plain value
         written = written.replace(character, f"\\x{ord(character):02x}")
     return f"${written}"
 
@@ -133,5 +136,5 @@ def _is_left_alone(value: Any) -> bool:
 
 
 def _overlap(reference: str, other: str) -> bool:
-    """Whether one id is the other, holds it, or is held by it."""
+    """Whether two ids are equal or one contains the other."""
     return f"{reference}{SEPARATOR}".startswith(f"{other}{SEPARATOR}") or other.startswith(f"{reference}{SEPARATOR}")

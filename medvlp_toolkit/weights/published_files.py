@@ -1,4 +1,4 @@
-"""Checkpoint files of others, whose weights stand among objects of code that is not here."""
+"""Reading other projects' checkpoint files, in which weights are mixed with objects of unavailable code."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from torch import Tensor
 
 from medvlp_toolkit.weights.weights import read_weights
 
-#: Where training frameworks keep the weights among the state of the training.
+#: The entry in which training frameworks store the weights.
 WEIGHTS = "state_dict"
 
 
 def read_published(path: str | Path) -> dict[str, Any]:
     """Read a published checkpoint without executing anything in it.
 
-    Lightning's checkpoints hold objects of their authors' code beside the ``state_dict`` (callbacks by class,
-    hyper-parameters), which ``weights_only`` refuses. Of such a file the weights are kept, and the names of the other
-    entries; whatever else it holds becomes an object that does nothing.
+    Besides the ``state_dict``, Lightning's checkpoints contain objects of their authors' code (callbacks by class,
+    hyper-parameters), which ``weights_only`` refuses. From such a file the weights and the names of the other entries
+    are read; unknown pickled classes are replaced by inert stubs.
 
     Raises:
         FileNotFoundError: when there is no such file.
-        ValueError: when it cannot be read, or holds more than tensors elsewhere than beside a ``state_dict``.
+        ValueError: when it cannot be read, or has other objects than tensors without having a ``state_dict``.
     """
     try:
         return read_weights(path)
@@ -45,7 +45,7 @@ def read_published(path: str | Path) -> dict[str, Any]:
 
 
 class _Inert:
-    """Stands for an object whose class is not to be loaded: takes everything, does nothing."""
+    """Stub for an object whose class must not be loaded: accepts any arguments, does nothing."""
 
     def __new__(cls, *arguments: Any, **options: Any) -> _Inert:
         return super().__new__(cls)
@@ -76,7 +76,7 @@ class _Inert:
 
 
 class _InertUnpickler(pickle.Unpickler):
-    """Looks up nothing but what a tensor is made of; every other name becomes an :class:`_Inert` class."""
+    """Resolves only the names that tensors need; every other name becomes an :class:`_Inert` class."""
 
     _OF_TENSORS = frozenset(
         {
@@ -105,5 +105,5 @@ def _load(file: Any, **options: Any) -> Any:
     return _InertUnpickler(file, **options).load()
 
 
-#: What ``torch.load`` takes for the module ``pickle``.
+#: Passed to ``torch.load`` as its ``pickle_module``.
 _INERT_PICKLE: Any = SimpleNamespace(__name__="inert_pickle", Unpickler=_InertUnpickler, load=_load)

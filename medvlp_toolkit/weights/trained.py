@@ -1,4 +1,4 @@
-"""A trained model as later steps get it: built as training described it, filled from the weights."""
+"""A trained model for later steps: built from its training's description, filled from the weights."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import inspect
 import logging
 import pydoc
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -23,7 +24,7 @@ from medvlp_toolkit.weights.weights import NONE, load_weights, read_weights
 logger = logging.getLogger(__name__)
 
 #: A later step has uses of its own for these ids.
-_MADE = ("pretraining_model", "network_def", "scored_entities")
+_MADE = ("pretraining_model", "network_def", "scored_entities", "entity_names")
 #: What a configuration calls this: an id that refers to it is no value of its own.
 _NAME = "as_trained"
 
@@ -31,26 +32,27 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 class TrainedModel:
-    """The ids of the configuration that a model was trained with, each built when it is asked for.
+    """The configuration that a model was trained with; each id is built when it is first accessed.
 
-    Beside the weights lies ``model.json`` (:class:`~medvlp_toolkit.weights.Description`). Weights without one, and no
-    weights, are taken to be of ``configs/train.yaml`` of the bundle, with what the running configuration sets.
+    The description is read from ``model.json`` next to the weights (:class:`~medvlp_toolkit.weights.Description`). If
+    there is none, or there are no weights, the bundle's ``configs/train.yaml`` is assumed, with the settings of the
+    running configuration.
 
-    Whatever a running configuration sets of the model has to be what the model was trained with. Ids that say where
-    files are (``…_dir``, ``…_file``) may differ.
+    Settings of the model in the running configuration must equal those of the training. Paths (``…_dir``, ``…_file``)
+    may differ.
 
     Args:
-        weights: a checkpoint of training, or the weights that inference reads; need not be there for building.
-        bundle_root: folder of the bundle, for weights without a description; the shipped bundle of that name where
-            there is no such folder.
-        otherwise: id -> value, for weights without a description: what building the model then is to leave out, such
-            as published weights, and shapes of embeddings.
-        overrides: id -> value: ids that differ from the training's, or that the weights carry, such as a tokenizer.
-        own: ids that mean something else in the running configuration.
-        asked: what is asked of it: ids that these are made of are compared.
-        config: what a bundle calls its training.
-        running: the configuration to compare with; the running one when None.
-        description: what :meth:`architecture` gave, instead of all of these.
+        weights: a training checkpoint, or weights for inference; need not exist to build the model.
+        bundle_root: folder of the bundle, for weights without a description; if it does not exist, the shipped bundle
+            of the same name.
+        otherwise: id -> value, for weights without a description: values that keep the build from loading published
+            weights, and shapes of embeddings.
+        overrides: id -> value: ids that differ from the training's, or that the weights contain, such as a tokenizer.
+        own: ids with another meaning in the running configuration.
+        asked: ids that will be used; the settings that they depend on are compared.
+        config: name of the bundle's training configuration.
+        running: the configuration to compare with; the one MONAI is running when None.
+        description: the result of :meth:`architecture`, instead of the arguments above.
 
     Raises:
         ValueError: when the running configuration contradicts the description: one line that names both values.
@@ -81,7 +83,7 @@ class TrainedModel:
         self._places: dict[str, Any] = {}
         self._asked = tuple(asked)
         found = Description(**description) if description is not None else self._beside()
-        #: Whether training described it; otherwise the bundle's configuration is taken for it.
+        #: Whether training described it; otherwise the bundle's configuration is assumed.
         self.is_described = found is not None
         given = running_configuration() if running is None else running
         given = {top: value for top, value in given.items() if top not in own and not _is_taken(value)}
@@ -101,14 +103,14 @@ class TrainedModel:
             self.parser = self.description.composed(self._overrides, self._places)
 
     def __getitem__(self, id_: str) -> Any:
-        """What an id is, built once.
+        """The value of an id, built once.
 
         Raises:
-            ValueError: when the model was trained without it, with the ids it has.
+            ValueError: when the model was trained without it; lists the existing ids.
         """
         if id_ not in self:
             raise ValueError(
-                f"{self.description.source} has no id {id_!r}, which is asked of the model; it has "
+                f"{self.description.source} has no id {id_!r}, which is needed here; it has "
                 f"{', '.join(sorted(map(str, self.parser.get())))}"
             )
         with unwrapped():
@@ -118,25 +120,36 @@ class TrainedModel:
         return get(self.parser.get(), id_, _ABSENT) is not _ABSENT
 
     def get(self, id_: str, default: Any = None) -> Any:
-        """What an id is; ``default`` where the model was trained without it."""
+        """The value of an id; ``default`` if the model was trained without it."""
         return self[id_] if id_ in self else default  # noqa: SIM401 - it is this method that such a line would call
 
+    @property
+    def stored_format(self) -> dict[str, Any] | None:
+        """How image files were read into the store that was trained on; None, with a log line, where it is unknown."""
+        if self.description.images is None:
+            logger.warning(
+                "%s does not say how its images were stored: files are read grey, at the model's own size. A store can "
+                "give slightly other scores; set stored_format to a store's folder to read files as it does",
+                self.description.source,
+            )
+        return self.description.images
+
     def load(self, network: Network, key: str | None = None) -> Network:
-        """Fill a network from the weights, every entry used (:func:`~medvlp_toolkit.weights.load_weights`).
+        """Fill a network from the weights, with every entry used (:func:`~medvlp_toolkit.weights.load_weights`).
 
         Raises:
             ValueError: without weights.
         """
         if self.weights is None:
-            raise ValueError("there are no weights to fill the model from; name their file")
+            raise ValueError("no weights to fill the model from; name their file")
         load_weights(network, self.weights, key)
         return network
 
     def check(self, id_: str, value: Any) -> None:
-        """Refuse a value of an id that training described as another.
+        """Raise ``ValueError``, naming both values, if the training's value of an id differs from this one.
 
         Raises:
-            ValueError: one line that names both.
+            ValueError: in one line.
         """
         if self.is_described and not is_place(id_) and (theirs := self.description.value(id_)) != value:
             self._refuse(id_, value, theirs)
@@ -144,12 +157,12 @@ class TrainedModel:
     def varied(
         self, overrides: Mapping[str, Any] | None = None, where_taken: Mapping[str, Any] | None = None
     ) -> TrainedModel:
-        """The same model with other values of some ids, and of what follows from them.
+        """The same model with some ids overridden; ids that depend on them are recomputed.
 
         Args:
-            overrides: id -> value; of ids that the model was trained without, nothing.
-            where_taken: the same for arguments of parts: left out for parts that do not know the argument, or that
-                cannot be built with it, such as a fourth stage of a residual network that was made of three.
+            overrides: id -> value; ids that the model was trained without are ignored.
+            where_taken: the same for arguments of parts: ignored for parts that do not have the argument, or that
+                cannot be built with it, such as a fourth stage of a residual network trained with three.
         """
         changed = copy.copy(self)
         known = {id_: value for id_, value in (overrides or {}).items() if top_of(id_) in self}
@@ -163,10 +176,10 @@ class TrainedModel:
 
     def describe(self) -> Description:
         """What it is made of, as training writes it, for weights that came another way."""
-        return Description.of(self.parser)
+        return replace(Description.of(self.parser), images=self.description.images)
 
     def architecture(self) -> dict[str, Any]:
-        """Arguments that make the same model without its weights, its bundle and what else its making read."""
+        """Arguments that build the same model without its weights, its bundle or any other file."""
         return {"description": Description.of(self.parser, also=()).as_mapping()}
 
     # -- which configuration --------------------------------------------------------------------
@@ -181,22 +194,22 @@ class TrainedModel:
         files = [_existing(_configs(bundle_root) / name) for name in names]
         missing = next((file for file in files if not file.is_file()), None)
         if missing is not None and self.weights is None:
-            raise FileNotFoundError(f"there is no {missing} to describe the model; give the bundle_root")
+            raise FileNotFoundError(f"the model has no description and there is no {missing}; set bundle_root")
         if missing is not None and self.weights is not None:
             if not self.weights.is_file():
-                raise FileNotFoundError(f"no weights at {self.weights}; train, import or download them, or give others")
+                raise FileNotFoundError(f"no weights at {self.weights}; train, import or download them")
             raise FileNotFoundError(
                 f"{self.weights} has no {FILE} beside it, and there is no {missing} to describe its model; copy the "
                 f"{FILE} of the training there, or give the bundle_root"
             )
         if self.weights is not None and self.weights.is_file():
-            logger.info("no %s beside %s: the model is taken to be that of %s", FILE, self.weights, files[-1])
+            logger.info("no %s beside %s: assuming the model of %s", FILE, self.weights, files[-1])
         parser = ConfigParser()
         parser.read_config([str(file) for file in files])
         return Description(dict(parser.get()), {}, str(files[-1]))
 
     def _compared(self, running: Mapping[str, Any]) -> dict[str, Any]:
-        """Check what a running configuration sets of the model; gives the places that it names."""
+        """Check a running configuration's settings of the model; returns the paths among them."""
         places = {}
         for top in sorted(self.description.model_ids(self._asked, self._overrides)):
             if top in _MADE or top not in running or top in self._overrides:
@@ -214,11 +227,11 @@ class TrainedModel:
     def _refuse(self, id_: str, ours: Any, theirs: Any) -> NoReturn:
         raise ValueError(
             f"{id_} is {_shown(ours)} here, and {self.weights} was trained with {_shown(theirs)} "
-            f"({self.description.source}); leave {id_} out, or train with it"
+            f"({self.description.source}); remove {id_} here, or train with it"
         )
 
     def _given(self, running: Mapping[str, Any], filled: Mapping[str, Any]) -> dict[str, Any]:
-        """What a running configuration says of a model that is not described, and what that refers to."""
+        """The running configuration's settings for a model without description, and the ids that they refer to."""
         config = self.description.config
         asked = self.description.model_ids((*self._asked, "entity_encoder"), filled) - {*_MADE, *filled}
         made = [top for top in sorted(asked) if top in running]
@@ -236,7 +249,7 @@ class TrainedModel:
         return given
 
     def _embeddings(self) -> dict[str, Any]:
-        """Ids of embeddings that the weights hold under the same name: their shapes, to be filled."""
+        """Zeros in the shapes of embeddings that the weights contain under the same id, to be filled."""
         if self.weights is None or not self.weights.is_file():
             return {}
         state = read_weights(self.weights, key="model")
@@ -251,7 +264,7 @@ class TrainedModel:
         }  # fmt: skip
 
     def _takes(self, id_: str) -> bool:
-        """Whether what a configuration builds knows an argument."""
+        """Whether a configured part accepts an argument."""
         part, _, argument = id_.rpartition(SEPARATOR)
         target = pydoc.locate(str(get(self.parser.get(), f"{part}{SEPARATOR}_target_")))
         return callable(target) and argument in inspect.signature(target).parameters
@@ -261,7 +274,7 @@ _ABSENT = object()
 
 
 def _configs(bundle_root: str | Path | None) -> Path:
-    """Of a bundle; of the shipped one of that name where a run starts in another folder than the checkout."""
+    """The configurations of a bundle, or, if its folder does not exist here, of the shipped bundle of that name."""
     configs = Path(bundle_root or ".") / "configs"
     if configs.is_dir():
         return configs
@@ -281,13 +294,13 @@ def _is_built(parser: Any, id_: str) -> bool:
 
 
 def _existing(file: Path) -> Path:
-    """A configuration of a bundle, which may be in JSON."""
+    """The path of a configuration, which may have another suffix (JSON)."""
     choices = (file.suffix, ".json", ".yml")
     return next((other for suffix in choices if (other := file.with_suffix(suffix)).is_file()), file)
 
 
 def _settings(given: Mapping[str, Any], config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(id, value) of what is set within parts of a configuration, one by one; a new part is set as a whole."""
+    """(id, value) of every setting; settings within an existing part one by one, a new part as a whole."""
     for key, value in given.items():
         id_ = f"{prefix}{key}"
         if isinstance(value, Mapping) and "_target_" not in value and isinstance(get(config, id_), Mapping):
@@ -301,12 +314,12 @@ def _is_taken(value: Any) -> bool:
 
 
 def _is_partial(own: Any, configured: Any) -> bool:
-    """Whether a value sets some arguments of a part, and leaves open which part that is."""
+    """Whether a value sets some arguments of a part without naming its class."""
     return isinstance(own, Mapping) and "_target_" not in own and isinstance(configured, Mapping)
 
 
 def _differences(description: Description, running: Mapping[str, Any], top: str) -> list[tuple[str, Any, Any]]:
-    """(id, running value, trained value) of every leaf below a top-level id that is not the same."""
+    """(id, running value, trained value) of every leaf below a top-level id that differs."""
     ours, theirs = dict(leaves(running[top], top)), dict(leaves(description.config[top], top))
     partial = _is_partial(running[top], description.config[top])
     found = []

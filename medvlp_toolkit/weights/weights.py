@@ -1,4 +1,4 @@
-"""Weights in files: how to read a foreign one safely, and what inference reads."""
+"""Weights in files: reading untrusted files safely, and writing the weights for inference."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from medvlp_toolkit.interfaces import ExplainsMisfit
 
 logger = logging.getLogger(__name__)
 
-#: What stands for no file: a `null` on a command line arrives as text.
+#: Values that mean no file: `null` on a command line arrives as text.
 NONE = (None, "", "null", "None")
-#: What a training run notes of itself beside its checkpoints.
+#: The record that a training run writes next to its checkpoints.
 TRAINING_NOTE = "training.json"
 
 
 def read_weights(path: str | Path, key: str | None = None) -> dict[str, Any]:
-    """Read a checkpoint file without running anything in it (``weights_only``; ``.safetensors`` too).
+    """Read a checkpoint file without executing anything in it (``weights_only``; ``.safetensors`` too).
 
     Args:
-        key: entry of the file that holds the state dict, e.g. ``model``, where it is not the whole file.
+        key: entry of the file with the state dict, e.g. ``model``, if it is not the whole file.
 
     Raises:
         FileNotFoundError: when there is no such file.
-        ValueError: when it is no checkpoint, is truncated, or holds objects that would have to be executed.
+        ValueError: when it is not a checkpoint, is truncated, or contains objects that would have to be executed.
     """
     file = Path(path)
     if not file.is_file():
@@ -62,16 +62,16 @@ def load_weights(module: torch.nn.Module, path: str | Path, key: str | None = No
     """Load a state dict from a file into ``module``, every key used and every parameter found.
 
     Raises:
-        ValueError: with the whole list of what does not fit; of a file with no entry of this model, its first ones.
+        ValueError: lists all mismatches, or the first entries of a file that has none of this model's.
     """
     state = read_weights(path, key)
     expected = module.state_dict()
     if not expected.keys() & state.keys():
         raise ValueError(
             f"{path} holds no weights of this model: its {len(state)} entries begin with {_first(state)}; expected "
-            f"are {len(expected)} such as {_first(expected)}. A published checkpoint comes in with `medvlp import`"
+            f"are {len(expected)} such as {_first(expected)}. Convert a published checkpoint with `medvlp import`"
         )
-    for name, part in module.named_modules():  # a part that knows why it cannot be theirs says so in a line
+    for name, part in module.named_modules():  # a part may explain in one line why the entries cannot be its own
         prefix = f"{name}." if name else ""
         if isinstance(part, ExplainsMisfit) and (reason := part.explain_misfit(state, prefix)):
             raise ValueError(f"{path}: {reason}")
@@ -83,7 +83,7 @@ def load_weights(module: torch.nn.Module, path: str | Path, key: str | None = No
 
 
 def mismatches(expected: Mapping[str, Tensor], state: Mapping[str, Any]) -> list[str]:
-    """One line for every entry of a state dict that a model does not have, lacks, or has in another shape."""
+    """One line for every unexpected or missing entry, or entry of another shape."""
     problems = [f"  {name}: missing" for name in expected if name not in state]
     problems += [f"  {name}: not part of this model" for name in state if name not in expected]
     problems += [
@@ -101,15 +101,15 @@ def _first(state: Mapping[str, Any]) -> str:
 def export_network(
     network_def: torch.nn.Module | Callable[[], torch.nn.Module], network: torch.nn.Module, output_dir: str | Path
 ) -> list[Path]:
-    """Write the weights that inference reads, from the best checkpoint of a run where there is one.
+    """Write the weights for inference, from the best checkpoint of a run if there is one.
 
-    The first of several processes does; the others do nothing.
+    Only the first of several processes writes.
 
     Args:
-        network_def: shares its parts with ``network``, whose checkpoint ``best.pt`` is read back first; or a function
-            that makes it when that is done, for one that holds what follows from the weights.
-        network: that was trained.
-        output_dir: of the run.
+        network_def: shares its parts with ``network``, into which ``best.pt`` is loaded first; or a function that
+            builds it afterwards, if it depends on the loaded weights.
+        network: the trained network.
+        output_dir: folder of the run.
 
     Returns:
         ``model.pt`` and ``model.safetensors`` in ``output_dir``: the bare state dict of ``network_def``.
@@ -122,13 +122,13 @@ def export_network(
         inner = getattr(network, "module", network)
         load_weights(inner, best, key="model")
     else:
-        logger.warning("there is no %s: the weights as they are now are exported", best)
+        logger.warning("there is no %s: exporting the current weights", best)
     exported = network_def if isinstance(network_def, torch.nn.Module) else network_def()
     return write_weights(exported.state_dict(), folder)
 
 
 def write_weights(state: Mapping[str, Tensor], folder: str | Path) -> list[Path]:
-    """Write a bare state dict as ``model.pt`` and ``model.safetensors``; each appears whole or not at all."""
+    """Write a bare state dict as ``model.pt`` and ``model.safetensors``; each atomically."""
     from safetensors.torch import save
 
     plain = {name: value.detach().cpu().contiguous() for name, value in state.items()}
@@ -139,6 +139,6 @@ def write_weights(state: Mapping[str, Tensor], folder: str | Path) -> list[Path]
 
 
 def training_seconds(output_dir: str | Path) -> dict[str, float]:
-    """``{"training": seconds}`` as the run in ``output_dir`` noted them, or nothing."""
+    """``{"training": seconds}`` as recorded by the run in ``output_dir``; empty if there is no record."""
     note = Path(output_dir) / TRAINING_NOTE
     return {"training": json.loads(note.read_text())["seconds"]} if note.is_file() else {}

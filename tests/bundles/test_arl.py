@@ -66,7 +66,7 @@ def test_the_store_keeps_the_linked_entities_of_every_report(arl_run: Path) -> N
     assert {"effusion", "pneumothorax", "cardiomegaly", "pacemaker"} <= found
 
 
-def test_evaluation_sets_each_task_beside_its_floor(
+def test_evaluation_sets_each_task_with_its_floor(
     arl_run: Path, elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_bundle("evaluate", "demo", bundle="arl", workflow_type="infer", **overrides(arl_run, results_dir="results"))
@@ -80,6 +80,17 @@ def test_evaluation_sets_each_task_beside_its_floor(
     assert set(metrics["probe"]) == {"trained", "untrained"}
     assert len(metrics["probe"]["trained"]["auc"]) == 9
     assert "most frequent answer" in capsys.readouterr().out
+
+
+def test_the_findings_of_reports_are_probed_where_they_are_the_labels(
+    arl_run: Path, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = overrides(arl_run, results_dir="results", labels="stated")
+    run_bundle("evaluate", "demo", bundle="arl", workflow_type="infer", **changes)
+    results, note = Results.read(elsewhere / "results"), "labels derived from the reports by `rules`, not annotations"
+    assert results.metrics["probe"]["trained"]["mean_auc"] > 0
+    assert results.metrics["labels"]["note"] == results.run["labels"]["note"] == note
+    assert note in " ".join(capsys.readouterr().out.split())
 
 
 def test_resuming_goes_on_to_the_same_weights(arl_run: Path, tmp_path: Path) -> None:

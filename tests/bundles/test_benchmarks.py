@@ -128,7 +128,7 @@ def test_classification_is_fine_tuned(name: str, stores: Stores, elsewhere: Path
     assert results.run["config"]["label_fraction"] == 0.5
 
 
-def test_grades_of_edema_exclude_one_another(stores: Stores, elsewhere: Path) -> None:
+def test_grades_of_edema_exclude_each_other(stores: Stores, elsewhere: Path) -> None:
     results = stores.run("finetune_classification", "edema_severity", whole_encoder=False)
     assert results.score_matrix().sum(axis=1) == pytest.approx(1, abs=1e-5)
     assert (results.target_matrix().sum(axis=1) == 1).all()

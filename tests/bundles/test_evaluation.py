@@ -73,6 +73,21 @@ def test_keeping_no_cases_keeps_no_image_and_no_text(demo_run: Path, tmp_path: P
     assert not (tmp_path / "cases.parquet").exists()
 
 
+def test_figures_from_reports_are_marked_in_the_table_the_folder_and_the_page(
+    demo_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overrides = {key: demo_overrides(demo_run)[key] for key in ("dataset_dir", "output_dir", "image_size")}
+    run_bundle("evaluate", "demo", **overrides, results_dir=str(tmp_path), grid=[8, 8], labels="stated", overlays=0)
+    note = "labels derived from the reports by `rules`, not annotations"
+    assert note in " ".join(capsys.readouterr().out.split())
+    results = Results.read(tmp_path)
+    assert results.metrics["labels"]["note"] == results.run["labels"]["note"] == note
+    assert results.metrics["zero_shot"]["macro"]["auc"] > 0
+    assert 0 <= results.metrics["zero_shot_held_out"]["labels"]["edema"]["auc"] <= 1
+    page = write_report(tmp_path, tmp_path / "page.html").read_text()
+    assert "Labels derived from the reports by `rules`, not annotations" in page
+
+
 def test_training_shows_attention_on_the_same_studies_after_every_epoch(demo_run: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -128,6 +128,5 @@ def test_a_grid_that_does_not_fit_the_tokens_is_refused_in_one_line(demo_run: Pa
     with pytest.raises(Exception) as caught:
         run_bundle("evaluate", **evaluation(demo_run, demo_run, tmp_path), grid=[7, 7])
     assert user_message(caught.value) == (
-        "grid is 7×7, and the image encoder gives 64 patches on a grid of 8×8; leave grid out (null) to take the "
-        "encoder's"
+        "grid is 7×7, and the image encoder gives 64 patches on a grid of 8×8; set grid to null to use the encoder's"
     )

@@ -70,7 +70,7 @@ def test_probabilities_are_labelled_by_image(demo_run: Path, elsewhere: Path) ->
     assert all(0 <= float(rows[0][name]) <= 1 for name in ("effusion", "nodule", "edema"))
 
 
-def test_resume_goes_on_where_the_run_was_cut_off(demo_run: Path, tmp_path: Path) -> None:
+def test_resume_continues_where_the_run_was_cut_off(demo_run: Path, tmp_path: Path) -> None:
     straight = tmp_path / "straight"
     run_bundle("train", "demo", **demo_overrides(demo_run, output_dir=str(straight), epochs=3))
     cut = tmp_path / "cut"

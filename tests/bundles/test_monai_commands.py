@@ -65,6 +65,7 @@ RECIPES = [
         knowledge_graph,
         draws=False,
     ),
+    Recipe("contrastive", {"undescribed::image_encoder": {"pretrained": None, "layers": 1}, "width": 48}, draws=False),
 ]
 
 
@@ -227,12 +228,15 @@ def test_a_loaded_bundle_scores_an_image_and_says_where_it_looked(exported: Expo
         bundle.score(radiograph.with_name("none.png"))
 
 
-def test_a_folder_without_a_bundle_or_weights_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_a_bundle_or_weights_is_reported(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="give the folder of a bundle"):
         mv.load_bundle(tmp_path)
     copy_bundle("medklip", tmp_path / "medklip")
     with pytest.raises(FileNotFoundError, match="no weights at"):
         mv.load_bundle(tmp_path / "medklip")
+    copy_bundle("vqa", tmp_path / "vqa")
+    with pytest.raises(ValueError, match="give a bundle that scores images"):
+        mv.load_bundle(tmp_path / "vqa")
 
 
 def test_importing_the_toolkit_for_load_bundle_loads_no_torch() -> None:

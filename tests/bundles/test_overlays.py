@@ -38,7 +38,7 @@ def test_a_checkpoint_knows_the_configuration_it_was_made_with(demo_run: Path) -
     assert len(state["sha256"]) == 64
 
 
-def test_a_changed_batch_size_is_told_when_a_run_goes_on(
+def test_a_changed_batch_size_is_reported_when_a_run_resumes(
     demo_run: Path, elsewhere: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copy(demo_run / "checkpoint_epoch=2.pt", elsewhere)

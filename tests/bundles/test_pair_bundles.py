@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from medvlp_toolkit.data.batches.answers import AnswerVocabulary
+from medvlp_toolkit.data.store import PackedStore
 from medvlp_toolkit.downstream.pretrained_bundle import PretrainedBundle
 from medvlp_toolkit.errors import user_message
 from medvlp_toolkit.evaluation.results.results import Results
@@ -32,7 +33,7 @@ TINY: dict[str, Any] = {
 }
 
 
-def run(bundle: str, *configs: str, **overrides: Any) -> None:
+def run(bundle: str, *configs: str, **overrides: Any) -> Any:
     from monai.bundle import ConfigWorkflow
 
     files = [str(BUNDLES / bundle / "configs" / f"{name}.yaml") for name in configs]
@@ -45,6 +46,7 @@ def run(bundle: str, *configs: str, **overrides: Any) -> None:
         assert workflow.check_properties() == []
     workflow.run()
     workflow.finalize()
+    return workflow
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +91,7 @@ def test_every_answer_is_listed(answered: Path) -> None:
 
 
 def test_a_question_about_a_file_is_answered(answered: Path, tmp_path: Path) -> None:
-    run(
+    workflow = run(
         "vqa",
         "inference",
         finetuned=str(answered / "best.pt"),
@@ -97,6 +99,9 @@ def test_a_question_about_a_file_is_answered(answered: Path, tmp_path: Path) -> 
         question="is the top bright?",
         output_dir=str(tmp_path),
     )
+    read_as = workflow.parser.get_parsed_content("dataset").files.stored_format
+    assert read_as == PackedStore.open(answered / "store").stored_format
+    assert read_as.fit == "crop"
     with (tmp_path / "answers.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [row["rank"] for row in rows] == ["1", "2", "3", "4", "5"]
@@ -110,8 +115,8 @@ def test_a_question_about_a_file_is_answered(answered: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"question": "which half is bright?"}, "a question without an image cannot be answered"),
-        ({"images": "source/images/test0.png"}, "an image without a question has no answer"),
+        ({"question": "which half is bright?"}, "no image is given for the question"),
+        ({"images": "source/images/test0.png"}, "no question is given for the images"),
         ({"finetuned": "source/train.csv", "images": "a", "question": "b"}, "train.csv"),
     ],
 )
@@ -250,7 +255,7 @@ def test_images_are_ranked_for_one_text(retrieved: Path, tmp_path: Path) -> None
         ({"texts": "a text"}, "no image to rank texts for"),
         ({"images": "none.png", "texts": "a text"}, "no image at"),
         ({"images": "source/images/test0.png"}, "no text to rank"),
-        ({"images": "source/images/test0.png", "texts": "empty.txt"}, "no text in it; write one text a line"),
+        ({"images": "source/images/test0.png", "texts": "empty.txt"}, "contains no text; write one text per line"),
         ({"images": "source/images/test0.png", "texts": "none.txt"}, "no file of texts at"),
         ({"images": "source/images/test0.png", "texts": "latin.txt"}, "save it as UTF-8"),
         ({"images": "empty.txt", "texts": "a text"}, "empty.txt"),

@@ -70,3 +70,17 @@ def test_arl_on_two_ranks_equals_one_with_the_joined_batch(arl_data: Path, tmp_p
     assert isinstance(report["losses"], dict)
     assert len(report["losses"]) == 5
     assert min(report["losses"].values()) > 0
+
+
+def test_the_contrast_on_two_ranks_equals_one_with_the_joined_batch(arl_data: Path, tmp_path: Path) -> None:
+    overrides = {
+        "dataset_dir": str(arl_data / "store"),
+        "output_dir": str(tmp_path / "run"),
+        "image_size": 48,
+        "precision": "fp32",
+    }
+    configs = [BUNDLES / "contrastive" / "configs" / f"{name}.yaml" for name in ("train", "demo", "gloria")]
+    report = compare(tmp_path, 4, configs, overrides)
+    assert_equal(report)
+    assert isinstance(report["losses"], dict)
+    assert report["losses"]["contrast"] > 0

@@ -17,11 +17,12 @@ from PIL import Image
 from medvlp_toolkit.data.store import PackedStore
 from tests.bundles.running import BUNDLES
 
-RECIPES = ("medklip", "arl")
+RECIPES = ("medklip", "arl", "contrastive")
 #: One epoch on the tiny store; every number that is not of the model.
 SHORT: dict[str, dict[str, Any]] = {
     "medklip": {"epochs": 1, "batch_size": 16, "log_every": 3, "min_positives": 1, "attention_images": 2},
     "arl": {"epochs": 1, "batch_size": 16, "log_every": 3},
+    "contrastive": {"epochs": 1, "batch_size": 16, "log_every": 3, "min_positives": 1},
 }
 
 

@@ -21,6 +21,16 @@ class TestMedKLIP(CheckpointImporterSuite):
         return state_dict(GOLDEN / "medklip_resnet18" / "keys.json")
 
 
+class TestKAD(CheckpointImporterSuite):
+    plugin = "kad"
+    arguments = {"entity_tokens": (torch.ones(5, 4, dtype=torch.long), torch.ones(5, 4, dtype=torch.long))}
+
+    def state_dict(self) -> dict[str, Tensor]:
+        state = state_dict(GOLDEN / "kad_resnet18" / "keys.json")
+        copies = ("image_encoder.resnet.", "model.decoder_norm.", "model.logit_scale", "text_encoder.logit_scale")
+        return {name: value for name, value in state.items() if not name.startswith(copies)}
+
+
 class TestARL(CheckpointImporterSuite):
     plugin = "arl"
 

@@ -1,8 +1,12 @@
 """Every built-in pretext loss keeps its contract."""
 # ruff: noqa: RUF012 - the arguments of a suite are read only
 
-import torch
+from typing import Any
 
+import torch
+from torch import nn
+
+from medvlp_toolkit.interfaces import UNCERTAIN
 from medvlp_toolkit.testing import PretextLossSuite
 
 SIZES = PretextLossSuite.sizes
@@ -62,3 +66,53 @@ class TestImageTextMatching(PretextLossSuite):
 class TestImageTextMatchingWithoutKnowledge(PretextLossSuite):
     plugin = "image_text_matching"
     arguments = {"pooled_width": SIZES.pooled_width, "knowledge": False}
+
+
+class TestFeatureContrast(PretextLossSuite):
+    plugin = "feature_contrast"
+    couples_samples = True
+
+
+class TestEntityExistenceInTheReport(PretextLossSuite):
+    plugin = "entity_existence"
+    arguments = {"width": WIDTH, "image": "report", "unmentioned": "absent"}
+
+    def empty_batch(self, loss: nn.Module) -> dict[str, Any]:
+        """Every entity uncertain: what is not mentioned counts as absent."""
+        batch = self.batch(loss)
+        return {**batch, "entity_presence": torch.full_like(batch["entity_presence"], UNCERTAIN)}
+
+
+class Contrastive(PretextLossSuite):
+    """Every study is set against the others, and has a term whatever its report says."""
+
+    couples_samples = True
+
+    def empty_batch(self, loss: nn.Module) -> dict[str, Any] | None:
+        return None
+
+
+class TestClip(Contrastive):
+    plugin = "clip"
+
+
+class TestClipWithEqualFindings(Contrastive):
+    plugin = "clip"
+    arguments = {"equal": "findings"}
+
+
+class TestSiglip(Contrastive):
+    plugin = "siglip"
+
+
+class TestConvirt(Contrastive):
+    plugin = "convirt"
+
+
+class TestGloriaLocal(Contrastive):
+    plugin = "gloria_local"
+
+
+class TestGloriaLocalWithEqualTexts(Contrastive):
+    plugin = "gloria_local"
+    arguments = {"equal": "text"}

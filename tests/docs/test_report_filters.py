@@ -8,10 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.chat_server import chat_server
 from tests.docs.test_documentation import ROOT, blocks
 
-PAGE, WORDS, MODELS = (ROOT / "docs" / name for name in ("report_filters.md", "lexicon.md", "llm.md"))
+PAGE, WORDS, LANGUAGES, MODELS = (
+    ROOT / "docs" / name for name in ("report_filters.md", "lexicon.md", "languages.md", "llm.md")
+)
 
 # The signature of radgraph 0.1.18, whose weights and dependencies are no part of the tests. It writes what the model
 # wrote for the package's own example, and fails on a report as the model may: by leaving it out.
@@ -75,29 +79,30 @@ def test_the_radgraph_script_runs_with_the_parameters_that_its_version_has(tmp_p
     assert {(f["entity"], f["presence"]) for line in lines for f in line["findings"]} == {("tube", "present")}
 
 
-def test_the_page_on_ones_own_words_does_what_it_says(tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", [WORDS, LANGUAGES], ids=lambda page: page.stem)
+def test_a_page_of_commands_does_what_it_says(page: Path, tmp_path: Path) -> None:
     """Its files are written, its commands run in order, and what it shows is what they print."""
-    for text in blocks(WORDS, "yaml"):
+    for text in blocks(page, "yaml"):
         name, _, content = text.removeprefix("# ").partition("\n")
         (tmp_path / name).write_text(content if name == "overlay.yaml" else text)
     printed = ""
-    for command in blocks(WORDS, "bash"):
+    for command in blocks(page, "bash"):
         done = run(command, tmp_path, own_programs(tmp_path / "programs"))
         assert done.returncode == 0, done.stderr
         printed += done.stdout + done.stderr
-    for shown in blocks(WORDS, "text"):
+    for shown in blocks(page, "text"):
         assert shown in printed
-    (python,) = blocks(WORDS, "python")
-    done = run(f"{sys.executable} - <<'PY'\n{python}\nPY", tmp_path)
-    assert done.returncode == 0, done.stderr
+    for python in blocks(page, "python"):
+        done = run(f"{sys.executable} - <<'PY'\n{python}\nPY", tmp_path)
+        assert done.returncode == 0, done.stderr
 
 
 def test_every_key_of_the_files_is_in_the_tables_of_the_page() -> None:
-    from medvlp_reports.lexicon_file import FindingBlock, LexiconFile
+    from medvlp_reports.lexicon_file import FindingBlock, LayoutWords, LexiconFile, TokenWords
     from medvlp_reports.scheme_file import NoFinding, SchemeFile
 
-    page = WORDS.read_text(encoding="utf-8")
-    for model in (LexiconFile, FindingBlock, SchemeFile, NoFinding):
+    page = WORDS.read_text(encoding="utf-8") + LANGUAGES.read_text(encoding="utf-8")
+    for model in (LexiconFile, FindingBlock, LayoutWords, TokenWords, SchemeFile, NoFinding):
         for key in model.model_fields:
             assert f"`{key}`" in page, key
 

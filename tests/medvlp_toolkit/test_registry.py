@@ -191,7 +191,7 @@ def test_registering_what_is_no_identifier_is_refused(name: str) -> None:
 
 
 @pytest.mark.usefixtures("fake_packages")
-def test_registered_plugin_replaces_an_installed_one_only_when_told_to() -> None:
+def test_registered_plugin_replaces_an_installed_one_only_when_requested() -> None:
     registry = Registry("report_filters")
     replacement = object()
     with pytest.raises(PluginConflictError, match="override=True"):

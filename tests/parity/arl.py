@@ -9,7 +9,6 @@ DIR holds ``config.json``, ``keys.json``, ``golden.safetensors`` (its metadata n
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -21,6 +20,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from comparison import distance, run
 from seeded_weights import state_dict, tensor
 
 import medvlp_toolkit as mv
@@ -29,8 +29,6 @@ from medvlp_toolkit.interfaces import FusionOutput
 from medvlp_toolkit.model.encodings import Encodings
 from medvlp_toolkit.model.pretraining import PretrainingModel
 
-OUTPUT_TOLERANCE = 1e-5
-GRADIENT_TOLERANCE = 1e-4
 #: Norms below this are compared as if they were this large: rounding leaves 1e-9 or so of a zero.
 SMALLEST_NORM = 1e-4
 LOSSES = {"align": "alignment", "itm": "matching", "mim": "masked_image", "mlm": "masked_language", "total": "loss"}
@@ -196,32 +194,8 @@ def published_gradient(published: str, gradients: dict[str, Tensor | None]) -> T
     return present[0] if len(present) == 1 else torch.stack(present)
 
 
-def distance(ours: Tensor, reference: Tensor) -> float:
-    if ours.shape != reference.shape:
-        raise ValueError(f"shape {tuple(ours.shape)} against the reference's {tuple(reference.shape)}")
-    return float((ours.detach().float() - reference.float()).abs().max())
-
-
-def holds(differences: dict[str, float]) -> bool:
-    return all(
-        value <= (GRADIENT_TOLERANCE if ".grad" in name else OUTPUT_TOLERANCE) for name, value in differences.items()
-    )
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--golden", type=Path, required=True, help="folder with config.json, keys.json and golden.safetensors"
-    )
-    folder = parser.parse_args().golden
-    missing = [name for name in ("config.json", "keys.json", "golden.safetensors") if not (folder / name).exists()]
-    if missing:
-        print(f"{folder} lacks {', '.join(missing)}", file=sys.stderr)
-        return 2
-    differences = compare(folder)
-    ok = holds(differences)
-    print(json.dumps({**differences, "ok": ok}))
-    return 0 if ok else 1
+    return run(compare, __doc__, ("config.json", "keys.json", "golden.safetensors"))
 
 
 if __name__ == "__main__":

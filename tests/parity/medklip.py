@@ -9,7 +9,6 @@ DIR holds ``keys.json``, ``golden.safetensors`` (its metadata names the seed) an
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -20,17 +19,13 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from comparison import THREADS, distance, run
 from seeded_weights import state_dict, tensor
 
 import medvlp_toolkit as mv
 from medvlp_medklip.importer import our_name
 
-OUTPUT_TOLERANCE = 1e-5
-GRADIENT_TOLERANCE = 1e-4
 POSITIONS = 51
-# torch's convolutions round otherwise on one thread than on several (2 to 16 agree), and a rounding error that turns
-# a single ReLU moves the encoder's gradient by 4e-3 of its largest value. The reference was made on several.
-THREADS = 2
 
 
 def compare(folder: Path) -> dict[str, float]:
@@ -105,30 +100,8 @@ def training(
     return differences
 
 
-def distance(ours: Tensor, reference: Tensor) -> float:
-    if ours.shape != reference.shape:
-        raise ValueError(f"shape {tuple(ours.shape)} against the reference's {tuple(reference.shape)}")
-    return float((ours.detach().float() - reference.float()).abs().max())
-
-
-def holds(differences: dict[str, float]) -> bool:
-    return all(
-        value <= (GRADIENT_TOLERANCE if ".grad" in name else OUTPUT_TOLERANCE) for name, value in differences.items()
-    )
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--golden", type=Path, required=True, help="folder with keys.json and golden.safetensors")
-    folder = parser.parse_args().golden
-    missing = [name for name in ("keys.json", "golden.safetensors") if not (folder / name).exists()]
-    if missing:
-        print(f"{folder} lacks {', '.join(missing)}", file=sys.stderr)
-        return 2
-    differences = compare(folder)
-    ok = holds(differences)
-    print(json.dumps({**differences, "ok": ok}))
-    return 0 if ok else 1
+    return run(compare, __doc__)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import arl
+import comparison
 import pytest
 import torch
 from safetensors import safe_open
@@ -38,16 +39,16 @@ def test_pair_feature_is_the_recorded_one(reference: tuple[PairEncoder, torch.nn
     pairs, _, batch, recorded = reference
     feature = pairs(batch).pooled
     assert feature.shape == (2, pairs.width)
-    assert arl.distance(feature, recorded["eval.cls"]) <= arl.OUTPUT_TOLERANCE
+    assert arl.distance(feature, recorded["eval.cls"]) <= comparison.OUTPUT_TOLERANCE
     bare = {name: value for name, value in batch.items() if not name.startswith("linked")}
-    assert arl.distance(pairs(bare).pooled, recorded["eval.cls_without_entities"]) <= arl.OUTPUT_TOLERANCE
+    assert arl.distance(pairs(bare).pooled, recorded["eval.cls_without_entities"]) <= comparison.OUTPUT_TOLERANCE
 
 
 @torch.no_grad()
 def test_shared_images_do_not_change_it(reference: tuple[PairEncoder, torch.nn.Linear, dict, dict]) -> None:
     pairs, _, batch, recorded = reference
     shared = {**batch, "image": batch["image"].flip(0), "image_index": torch.tensor([1, 0])}
-    assert arl.distance(pairs(shared).pooled, recorded["eval.cls"]) <= arl.OUTPUT_TOLERANCE
+    assert arl.distance(pairs(shared).pooled, recorded["eval.cls"]) <= comparison.OUTPUT_TOLERANCE
 
 
 @torch.no_grad()
@@ -57,7 +58,7 @@ def test_retrieval_scores_by_the_recorded_matching_logit(
     pairs, head, batch, recorded = reference
     tokenizer = _any_tokenizer()
     scores = PairScorer(pairs, head, tokenizer).eval()(batch)
-    assert arl.distance(scores, recorded["eval.itm_logits"][:, 1]) <= arl.OUTPUT_TOLERANCE
+    assert arl.distance(scores, recorded["eval.itm_logits"][:, 1]) <= comparison.OUTPUT_TOLERANCE
 
 
 def test_answer_head_is_as_wide_as_the_pair_feature(

@@ -1,6 +1,6 @@
 """Answers as classes: normalisation, and the vocabulary that numbers them.
 
-The vocabulary travels inside the checkpoint: the numbers of a head's outputs mean nothing without it.
+The vocabulary is stored in the checkpoint, because a head's output indices have no meaning without it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-#: Label of an answer that the vocabulary does not have.
+#: Label of an answer outside the vocabulary.
 UNSEEN = -1
 
 _NUMBERS = {
@@ -27,9 +27,9 @@ _ARTICLES = frozenset({"a", "an", "the"})
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 _NUMBER_WITH_COMMA = re.compile(r"\d,\d")
 _FULL_STOP = re.compile(r"\.(?!\d)")
-# The published pass over full stops ends after this many of them.
+# The published code replaces at most this many full stops.
 _FULL_STOPS = 32
-# English contractions that answers are written without an apostrophe of.
+# English contractions whose apostrophe may be missing in answers.
 _CONTRACTIONS = re.findall(
     r"\S+",
     """
@@ -46,13 +46,13 @@ _CONTRACTIONS = re.findall(
 
 
 def _written_without(words: Iterable[str]) -> dict[str, str]:
-    """Each word, keyed by its spellings without one of its apostrophes."""
+    """Each contraction, keyed by its spellings that lack an apostrophe."""
     spellings: dict[str, str] = {}
     for word in words:
         places = [at for at, character in enumerate(word) if character == "'"]
         for at in places:
             spellings[word[:at] + word[at + 1 :]] = word
-    # The published table has one entry the other way round.
+    # The published table has one reversed entry.
     return {**spellings, "somebody'd": "somebodyd"}
 
 
@@ -62,8 +62,9 @@ _SPELLINGS = _written_without(_CONTRACTIONS)
 def normalise_answer(answer: str) -> str:
     """The answer normalised as in VQA v2's evaluation (Goyal et al. 2017), for comparison.
 
-    Punctuation goes, or becomes a space where it stands between letters; full stops go except before a digit; lower
-    case; number words to ten become digits; articles go; contractions get their apostrophe; commas go.
+    Punctuation is removed, or replaced by a space between letters; full stops are removed except before a digit; text
+    is lower-cased; number words up to ten become digits; articles are removed; contractions get their apostrophe;
+    commas are removed.
     """
     text = answer.lower()
     squeeze = _NUMBER_WITH_COMMA.search(text) is not None
@@ -78,17 +79,17 @@ def normalise_answer(answer: str) -> str:
 
 
 def as_written(answer: str) -> str:
-    """The answer with outer spaces stripped: for class names, which are not prose."""
+    """The answer with outer spaces stripped; for class names, which are not prose."""
     return answer.strip()
 
 
 @dataclass(frozen=True)
 class AnswerVocabulary:
-    """The answers that a head can give, numbered in this order.
+    """The possible answers of a head, numbered in this order.
 
     Args:
-        answers: normalised, each once.
-        normalised: False where the answers are class names that are compared as written.
+        answers: normalised, without duplicates.
+        normalised: False if the answers are class names, which are compared as written.
     """
 
     answers: tuple[str, ...]
@@ -98,7 +99,7 @@ class AnswerVocabulary:
         if not self.answers:
             raise ValueError("an answer vocabulary needs at least one answer; is the training split empty?")
         if len(set(self.answers)) < len(self.answers):
-            raise ValueError("an answer vocabulary has each answer once, and these repeat some")
+            raise ValueError("the answers of a vocabulary contain duplicates; expected each answer once")
 
     @classmethod
     def of(cls, answers: Iterable[str], normalised: bool = True, min_count: int = 1) -> Self:
@@ -121,14 +122,14 @@ class AnswerVocabulary:
         return {answer: number for number, answer in enumerate(self.answers)}
 
     def clean(self, answer: str) -> str:
-        """The answer as it is compared."""
+        """The answer in the form used for comparison."""
         return normalise_answer(answer) if self.normalised else as_written(answer)
 
     def encode(self, answers: Sequence[str]) -> Tensor:
-        """(n,) int64 numbers of the answers, -1 for those that are not in the vocabulary."""
+        """(n,) int64 indices of the answers, -1 for those outside the vocabulary."""
         return torch.tensor([self._numbers.get(self.clean(answer), UNSEEN) for answer in answers], dtype=torch.int64)
 
-    # -- inside a checkpoint -------------------------------------------------------------------
+    # -- in a checkpoint -----------------------------------------------------------------------
 
     def to_tensor(self) -> Tensor:
         """(bytes,) uint8: the vocabulary as JSON, so that it can be a buffer of the head."""
@@ -140,7 +141,7 @@ class AnswerVocabulary:
         """The vocabulary of a checkpoint's buffer.
 
         Raises:
-            ValueError: when the buffer holds none.
+            ValueError: when the buffer is damaged.
         """
         try:
             entry: Any = json.loads(bytes(content.to(torch.uint8).cpu().tolist()).decode("utf-8"))
@@ -157,13 +158,13 @@ class AnswerVocabulary:
         """
         if name not in state:
             raise ValueError(
-                "this checkpoint carries no answer vocabulary, so it was not fine-tuned to answer; give the best.pt or "
+                "this checkpoint has no answer vocabulary, so it was not fine-tuned to answer; give the best.pt or "
                 "model.pt of a fine-tuning run"
             )
         return cls.from_tensor(state[name])
 
     def check_same(self, other: AnswerVocabulary) -> None:
-        """Raises ValueError where ``other`` numbers answers differently."""
+        """Raise ValueError if ``other`` numbers the answers differently."""
         if self == other:
             return
         shared = len(set(self.answers) & set(other.answers))

@@ -1,9 +1,9 @@
 """Conversion of the store's integers to encoder input, on the training device, a whole batch at once.
 
-Both transforms take and return the batch dict. Random ones read ``augmentation_draws`` (B, R), uniform
-numbers that came with the batch: the device draws nothing, so that results do not depend on where or how
-often it ran. A horizontal flip swaps left and right in the labels too, or is refused. A ``negative_image``
-(K, C, H, W) is treated as the image of the row that it stands in for.
+Both transforms take and return the batch dict. Random ones read ``augmentation_draws`` (B, R), uniform numbers of the
+batch; nothing is drawn on the device, so results do not depend on the device or on repetition. A horizontal flip also
+swaps left and right in the labels, or is refused. A ``negative_image`` (K, C, H, W) is transformed like the image of
+the row that it replaces.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-#: Mean and standard deviation per RGB channel of ImageNet, which published 2-D recipes normalise with.
+#: ImageNet's mean and standard deviation per RGB channel, with which published 2-D recipes normalise.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -26,7 +26,7 @@ class EvaluationTransform(nn.Module):
 
     Args:
         image_size: pixels of the square input; 0 keeps the stored size.
-        mean, std: per channel of the input in [0, 1]. A one-channel image becomes as many channels.
+        mean, std: per channel, for input in [0, 1]. A one-channel image is repeated to as many channels.
     """
 
     mean: Tensor
@@ -52,13 +52,13 @@ class EvaluationTransform(nn.Module):
         return batch
 
     def resize(self, image: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, image_size, image_size), bilinear with antialiasing; the aspect is not kept."""
+        """(B, C, H, W) -> (B, C, image_size, image_size), bilinear with antialiasing, ignoring the aspect ratio."""
         if not self.image_size or image.shape[-2:] == (self.image_size, self.image_size):
             return image
         return F.interpolate(image, size=(self.image_size, self.image_size), mode="bilinear", antialias=True)
 
     def resize_mask(self, mask: Tensor) -> Tensor:
-        """(B, 1, H, W) -> (B, 1, image_size, image_size): each pixel takes the value its centre lies in."""
+        """(B, 1, H, W) -> (B, 1, image_size, image_size): nearest neighbour of each pixel's centre."""
         if not self.image_size or mask.shape[-2:] == (self.image_size, self.image_size):
             return mask
         return F.interpolate(mask, size=(self.image_size, self.image_size), mode="nearest-exact")
@@ -80,23 +80,22 @@ class TrainingAugmentation(EvaluationTransform):
 
     Args:
         image_size: pixels of the square input.
-        positions: position ids in the order of ``entity_position_candidates``; needed to flip.
-        mirrors: position id -> the id it becomes in a mirrored image, None where it has no counterpart.
-            A study with a present entity at such a position is not flipped. An empty mapping says that no label
-            of the batch names a side.
+        positions: position ids in the order of ``entity_position_candidates``; required for flipping.
+        mirrors: position id -> its id in a mirrored image, None if it has no counterpart. A study with a present entity
+            at such a position is not flipped. An empty mapping means that no label of the batch names a side.
         flip: probability of a horizontal flip.
-        crop_scale: share of the image's area that the random crop keeps, (least, most); its aspect ratio
-            varies within (3/4, 4/3) when it is not the whole.
-        rotate: greatest rotation either way, degrees.
-        shift: greatest shift either way, as a share of the image.
-        zoom: greatest change of size either way, as a share.
-        brightness, contrast: greatest change either way, as a share of the intensity range.
+        crop_scale: (min, max) share of the image's area in the random crop, whose aspect ratio varies within (3/4, 4/3)
+            unless it is the whole image.
+        rotate: maximum rotation in either direction, degrees.
+        shift: maximum shift in either direction, as a share of the image.
+        zoom: maximum change of size in either direction, as a share.
+        brightness, contrast: maximum change in either direction, as a share of the intensity range.
 
     Raises:
-        ValueError: when a flip is asked for without mirrors for every position.
+        ValueError: when ``flip`` is set without mirrors for every position.
     """
 
-    #: Of the draws of a sample, this many belong to the geometry and intensity here; the rest to subclasses.
+    #: Number of a sample's draws used here for geometry and intensity; subclasses use the rest.
     USED_DRAWS = 12
     mirror_index: Tensor
 
@@ -135,7 +134,7 @@ class TrainingAugmentation(EvaluationTransform):
         batch["image"] = self.normalise(image)
         if "negative_image" in batch:
             other = to_unit_range(batch["negative_image"])
-            # The mismatched rows in order, without asking the device for their number.
+            # The mismatched rows in order, without synchronising with the device for their number.
             rows = batch["is_pair"].to(torch.uint8).argsort(stable=True)[: other.shape[0]]
             other = resample(other, maps[rows], self.image_size, self.interpolation)
             batch["negative_image"] = self.normalise(self.intensity(other.clamp(0, 1), draws[rows]))
@@ -148,7 +147,7 @@ class TrainingAugmentation(EvaluationTransform):
     # -- left and right -----------------------------------------------------------------------
 
     def choose_flips(self, batch: Mapping[str, Any], draw: Tensor) -> Tensor:
-        """(B,) True where a study is flipped: drawn, and every position it states has a mirror."""
+        """(B,) True for studies to flip: those drawn, if all their positions have a mirror."""
         if self.flip <= 0:
             return torch.zeros_like(draw, dtype=torch.bool)
         if "input_ids" in batch:
@@ -166,12 +165,12 @@ class TrainingAugmentation(EvaluationTransform):
         return flipped
 
     def mirror(self, candidates: Tensor, flipped: Tensor) -> Tensor:
-        """(B, Q, K) positions with left and right swapped where flipped; a negative without a mirror stays."""
+        """(B, Q, K) positions with left and right swapped if flipped; a negative without a mirror is unchanged."""
         swapped = self.mirror_index[candidates]
         swapped = torch.where(swapped < 0, candidates, swapped)
         return torch.where(flipped[:, None, None], swapped, candidates)
 
-    # -- what is drawn ------------------------------------------------------------------------
+    # -- random maps --------------------------------------------------------------------------
 
     def geometry(self, draws: Tensor, flipped: Tensor) -> Tensor:
         """(B, 2, 3) affine maps from output to input coordinates, both in [-1, 1]: crop, flip, rotate, shift, zoom."""
@@ -193,7 +192,7 @@ class TrainingAugmentation(EvaluationTransform):
         return torch.stack(rows, dim=1)
 
     def intensity(self, image: Tensor, draws: Tensor) -> Tensor:
-        """(B, C, H, W) in [0, 1]: contrast about the middle, then brightness."""
+        """(B, C, H, W) in [0, 1]: contrast around mid-grey, then brightness."""
         if not self.brightness and not self.contrast:
             return image
         gain = 1 + (2 * draws[:, 9] - 1) * self.contrast
@@ -208,14 +207,14 @@ def to_unit_range(image: Tensor) -> Tensor:
 
 
 def resample(image: Tensor, maps: Tensor, size: int, interpolation: str = "bilinear", fill: float = 0.0) -> Tensor:
-    """(B, C, H, W) read at affine ``maps`` (B, 2, 3) of a (size, size) grid; ``fill`` outside the image."""
+    """(B, C, H, W) sampled at affine ``maps`` (B, 2, 3) of a (size, size) grid; ``fill`` outside the image."""
     size = size or image.shape[-1]
     grid = F.affine_grid(maps.to(image.dtype), [image.shape[0], image.shape[1], size, size], align_corners=False)
     return F.grid_sample(image - fill, grid, mode=interpolation, padding_mode="zeros", align_corners=False) + fill
 
 
 def mirror_table(positions: Sequence[str], mirrors: Mapping[str, str | None] | None, flip: float) -> Tensor:
-    """(P,) index of each position's mirror, -1 where it has none."""
+    """(P,) index of each position's mirror, -1 if it has none."""
     if flip <= 0:
         return torch.zeros(max(len(positions), 1), dtype=torch.long)
     if mirrors is None or (mirrors and not positions):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
+from medvlp_toolkit.data.batches.batch_table import ABSENT, NOT_MENTIONED, UNCERTAIN
 from medvlp_toolkit.data.batches.draws import study_keys, uniform
 from medvlp_toolkit.data.batches.replaceable import Replaceable
 from medvlp_toolkit.data.batches.supervision import EntityLabels, PositionNegatives
@@ -21,35 +22,38 @@ from medvlp_toolkit.data.boxes import AnyBox, box_mask
 from medvlp_toolkit.data.store.shared_arrays import Arrays, TextColumn, shared_arrays
 from medvlp_toolkit.data.store.store import PackedStore
 from medvlp_toolkit.data.views import Views, checked_views, chosen_images
+from medvlp_toolkit.stop_signal import ignore_interrupts
 
 logger = logging.getLogger(__name__)
 
+#: How reports' findings are read as labels.
+Reported = Literal["stated", "mentioned"]
 #: How many uniform numbers a sample brings along for augmentation on the device.
 AUGMENTATION_DRAWS = 32
 _AUGMENTATION_STREAM = 0
-#: Studies of a store from which on its labels are shared among processes.
+#: Minimum number of studies for sharing a store's labels among processes.
 SHARED_FROM = 20_000
 
 
 class StudyDataset(Replaceable, Dataset):
-    """Studies of a packed store with the labels that entity losses read.
+    """Studies of a packed store with the labels for entity losses.
 
-    Indexed with a list (``dataset.__getitems__``, which DataLoader uses) it returns a whole batch, built
-    with array operations; :func:`study_loader` makes a loader that does. Random choices follow from
-    (seed, epoch, study id) alone.
+    Indexed with a list (``dataset.__getitems__``, as DataLoader does), it returns a whole batch built with array
+    operations; :func:`study_loader` makes such a loader. Random choices depend only on (seed, epoch, study id).
 
     Args:
         store: folder of a packed store, or the store.
-        splits: names of the splits to take; all when empty.
-        entities: ids of the entities to train on, in the order of the model's entity bank; the store's own
-            when None.
-        positions: ids of the positions, in the order of the position bank; the store's own when None. They
-            may have some that the store's filter does not know, or leave out some of its.
+        splits: names of the splits to use; all when empty.
+        entities: ids of the entities to train on, in the order of the model's entity bank; the store's when None.
+        positions: ids of the positions, in the order of the position bank; the store's when None. They may be a subset
+            or a superset of the positions of the store's filter.
         excluded_entities: entities whose findings are ignored.
-        candidates: positions per entity, the true one first. Where no ``positions`` are given and the store's own are
-            fewer, none are drawn.
+        candidates: positions per entity, the true one first. If ``positions`` is None and the store has fewer, none are
+            drawn.
         position_negatives: see :meth:`EntityLabels.position_candidates`.
         labels: names of the source's own labels to add as ``targets`` (B, len(labels)); -1 unknown.
+        reported: the labels are entities of the reports' findings instead: ``stated``, 1 where the report says present
+            and 0 where it says absent; ``mentioned``, 0 also where it does not mention the entity.
         study_ids: take these studies of the splits only; all when None.
         views: images of a study to take: ``all``, ``frontal`` or ``first`` (:mod:`medvlp_toolkit.data.views`).
         masks: add the store's masks as ``mask`` (B, 1, H, W); ``boxes`` fills the study's boxes instead, as is done
@@ -75,6 +79,7 @@ class StudyDataset(Replaceable, Dataset):
         views: Views = "all",
         masks: bool | Literal["boxes"] = False,
         seed: int = 0,
+        reported: Reported | None = None,
     ) -> None:
         self.store = store if isinstance(store, PackedStore) else PackedStore.open(store)
         self.entities = tuple(self.store.entities if entities is None else entities)
@@ -82,11 +87,12 @@ class StudyDataset(Replaceable, Dataset):
         self.candidates = candidates
         self.position_negatives = position_negatives
         self.label_names = tuple(labels)
+        self.reported = reported
         self.seed = seed
         self.views = checked_views(views)
-        #: False where images are on the training device already (:mod:`medvlp_toolkit.data.batches.device_images`).
+        #: False if images are already on the training device (:mod:`medvlp_toolkit.data.batches.device_images`).
         self.reads_images = self.store.has_images
-        # Shared with worker processes, which are forked or spawned before later epochs begin.
+        # Shared with worker processes, which start before later epochs begin.
         self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
         splits = (splits,) if isinstance(splits, str) else tuple(splits)
         if masks not in (True, False, "boxes"):
@@ -96,7 +102,7 @@ class StudyDataset(Replaceable, Dataset):
         if masks == "boxes":
             self._boxes = self._read_boxes()
         elif masks:
-            self.store.array("masks")  # an error here rather than in the first batch
+            self.store.array("masks")  # to fail here rather than in the first batch
         self._check_entities()
         self._check_positions()
         self._draws_positions = bool(self.positions) and (positions is not None or len(self.positions) >= candidates)
@@ -111,7 +117,7 @@ class StudyDataset(Replaceable, Dataset):
         self.targets: NDArray[np.int8] | None = arrays.get("targets")
 
     def _arrays(self, splits: Sequence[str], study_ids: Sequence[str] | None, excluded: Sequence[str]) -> Arrays:
-        """Metadata of the studies; for a large store shared among processes, like its images."""
+        """Metadata of the studies; shared among processes if the store is large, like its images."""
 
         def make() -> Arrays:
             return self._read(splits, study_ids, excluded)
@@ -119,13 +125,14 @@ class StudyDataset(Replaceable, Dataset):
         if study_ids is not None or len(self.store) < SHARED_FROM:
             return make()
         key = {
-            "version": 2,
+            "version": 3,
             "store": self.store.fingerprint,
             "splits": splits,
             "entities": self.entities,
             "positions": self.positions,
             "excluded": excluded,
             "labels": self.label_names,
+            "reported": self.reported,
             "views": self.views,
         }
         return shared_arrays(self.store.path / "arrays", key, make)
@@ -144,12 +151,12 @@ class StudyDataset(Replaceable, Dataset):
             rows = self._only(study_ids, rows, ids)
         rows = self._of_views(rows, ids)
         chosen = [ids[row] for row in rows]
-        labels = self._read_findings(excluded, rows)
+        labels = self._read_findings(self.entities, excluded, rows)
         arrays: Arrays = {
             "rows": rows,
             "study_ids": TextColumn.pack(chosen),
             "patient_ids": TextColumn.pack(patients[row] or "" for row in rows),
-            "keys": study_keys(self.store.image_ids(rows)),  # images of one study are augmented each its own way
+            "keys": study_keys(self.store.image_ids(rows)),  # images of one study are augmented independently
             "presence": labels.presence,
             "label_rows": labels.rows,
             "label_offsets": labels.offsets,
@@ -163,7 +170,7 @@ class StudyDataset(Replaceable, Dataset):
         kept = np.array([row for row in rows if ids[row] in wanted], dtype=np.int64)
         missing = len(wanted - {ids[row] for row in kept})
         if missing or not wanted:
-            # How many, not which: an id may identify the patient.
+            # Only their number, because an id may identify a patient.
             raise ValueError(
                 f"{missing} of {len(wanted)} listed studies are not in these splits of "
                 f"{self.store.path}; is the list of another store?"
@@ -171,7 +178,7 @@ class StudyDataset(Replaceable, Dataset):
         return kept
 
     def _of_views(self, rows: NDArray[np.int64], ids: list[str]) -> NDArray[np.int64]:
-        """The rows of the images asked for."""
+        """The rows of the requested images."""
         if self.views == "all":
             return rows
         try:
@@ -211,7 +218,7 @@ class StudyDataset(Replaceable, Dataset):
     def _check_positions(self) -> None:
         unknown = [name for name in self.positions if name not in set(self.store.positions)]
         others = [name for name in self.store.positions if name not in set(self.positions)]
-        if unknown and others:  # if only one side has extra positions, the other's are a subset
+        if unknown and others:  # if only one side has extra positions, the other is a subset
             raise ValueError(
                 f"{self.store.path} was prepared without the positions {', '.join(unknown[:5])}"
                 f"{' …' if len(unknown) > 5 else ''}, and places findings at {', '.join(others[:5])}"
@@ -219,18 +226,22 @@ class StudyDataset(Replaceable, Dataset):
                 "recipe's ids"
             )
 
-    def _read_findings(self, excluded: Sequence[str], rows: NDArray[np.int64]) -> EntityLabels:
+    def _read_findings(self, entities: Sequence[str], excluded: Sequence[str], rows: NDArray[np.int64]) -> EntityLabels:
         table = self.store.table("findings", ["study", "entity", "presence", "position"])
         index = np.full(len(self.store), -1, dtype=np.int64)
         index[rows] = np.arange(len(rows))
         columns = {name: _codes(table.column(name)) for name in ("entity", "presence", "position")}
         return EntityLabels.from_columns(
-            index[table.column("study").to_numpy()], columns, len(rows), self.entities, self.positions, excluded
+            index[table.column("study").to_numpy()], columns, len(rows), entities, self.positions, excluded
         )
 
     def _read_targets(self, rows: NDArray[np.int64]) -> NDArray[np.int8] | None:
         if not self.label_names:
             return None
+        if self.reported is not None:
+            found = self._read_findings(self.label_names, (), rows).presence
+            unmentioned = ABSENT if self.reported == "mentioned" else NOT_MENTIONED
+            return np.select([found == NOT_MENTIONED, found == UNCERTAIN], [unmentioned, NOT_MENTIONED], found)
         unknown = [name for name in self.label_names if name not in self.store.labels]
         if unknown:
             raise ValueError(
@@ -243,7 +254,7 @@ class StudyDataset(Replaceable, Dataset):
     # -- batches ------------------------------------------------------------------------------
 
     def set_epoch(self, epoch: int) -> None:
-        """Make the random choices of ``epoch``; workers that run already see it."""
+        """Use the random choices of ``epoch``, also in running workers."""
         self._epoch[0] = epoch
 
     def __len__(self) -> int:
@@ -291,33 +302,33 @@ class StudyDataset(Replaceable, Dataset):
 
 
 def image_scale(store: PackedStore, rows: NDArray[np.int64]) -> dict[str, Tensor]:
-    """``image_scale`` (B, 2) of some rows of a store of volumes; nothing of a store without scales."""
+    """``image_scale`` (B, 2) of some rows of a store of volumes; empty for a store without scales."""
     if store.scales is None:
         return {}
     return {"image_scale": torch.from_numpy(rows_of(store.scales, rows).astype(np.float32))}
 
 
 def rows_of(mapped: np.memmap[Any, np.dtype[Any]], rows: NDArray[np.int64]) -> NDArray[Any]:
-    """A copy of some rows, as a plain array: indexing a memmap costs more than copying an image."""
+    """A copy of some rows as a plain array, because indexing a memmap is slower than copying an image."""
     copied: NDArray[Any] = np.asarray(mapped)[rows]
     return copied
 
 
 def _codes(column: Any) -> tuple[NDArray[np.int64], list[str]]:
-    """An Arrow column of text as codes (T,), -1 for null, and the values they stand for."""
+    """An Arrow text column as codes (T,), -1 for null, and the values that they index."""
     encoded = column.combine_chunks().dictionary_encode()
     return encoded.indices.fill_null(-1).to_numpy().astype(np.int64), encoded.dictionary.to_pylist()
 
 
 class StudySampler(DistributedSampler):
-    """Order of studies per epoch, from (seed, epoch) alone, split over the ranks.
+    """Order of studies per epoch, determined by (seed, epoch), split over the ranks.
 
-    MONAI's engines call ``set_epoch`` of a DistributedSampler when an epoch starts; this one also updates
-    the data set, whose random choices follow the epoch. On one process it is one rank of one.
+    MONAI's engines call ``set_epoch`` of a DistributedSampler when an epoch starts; this one also updates the data set,
+    whose random choices depend on the epoch. It also works with a single process.
 
-    Study i of the order belongs to rank ``i % ranks``, so that the k-th batches of all ranks are the k-th batch of one
-    rank with as many times the batch size. Shuffled shares (training) are of one size: the last studies of the order
-    are repeated or, with ``drop_last``, left out. Otherwise (evaluation) every study is in one share, once.
+    Study i of the order belongs to rank ``i % ranks``, so that the k-th batches of all ranks together equal the k-th
+    batch of one rank with a batch size larger by that factor. Shuffled shares (training) have equal size: studies of
+    the order are repeated or, with ``drop_last``, left out. Otherwise (evaluation) every study is in exactly one share.
     """
 
     def __init__(self, dataset: StudyDataset, shuffle: bool, seed: int, drop_last: bool) -> None:
@@ -344,7 +355,7 @@ class StudySampler(DistributedSampler):
         self.studies.set_epoch(epoch)
 
     def start_at(self, study: int) -> None:
-        """Begin the next pass, and only that, at this study of the rank's share; used when resuming."""
+        """Begin only the next pass at this study of the rank's share; used when resuming."""
         self._start = study
 
     def __iter__(self) -> Iterator[int]:
@@ -352,13 +363,13 @@ class StudySampler(DistributedSampler):
         return map(int, self._order()[self.rank :: self.num_replicas][start:])
 
     def _order(self) -> NDArray[np.int64]:
-        """The order over all ranks, DistributedSampler's; an array, as a list of numbers takes several times more."""
+        """The order over all ranks, as in DistributedSampler; an array needs less memory than a list."""
         studies = len(self.studies)
         if not self.shuffle:
             return np.arange(studies)
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
         order: NDArray[np.int64] = torch.randperm(studies, generator=generator).numpy()
-        return np.resize(order, self.total_size)  # truncated, or wrapped around
+        return np.resize(order, self.total_size)  # truncated or repeated
 
 
 def study_loader(
@@ -372,8 +383,8 @@ def study_loader(
 ) -> DataLoader:
     """A DataLoader of whole batches over ``dataset``.
 
-    Reading a packed store is a slice of a memory map: no worker is the right default. With ``text_lengths`` the padding
-    of reports is cut (:class:`~medvlp_toolkit.data.FixedLengths`).
+    The default is no worker, because reading a packed store is a slice of a memory map. With ``text_lengths`` the
+    padding of reports is trimmed (:class:`~medvlp_toolkit.data.FixedLengths`).
 
     Raises:
         ValueError: when ``drop_last`` leaves no batch.
@@ -389,9 +400,10 @@ def study_loader(
         drop_last=drop_last,
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
+        worker_init_fn=ignore_interrupts,
         collate_fn=FixedLengths(text_lengths) if text_lengths else whole_batch,
         pin_memory=torch.cuda.is_available(),
-        # Its own generator: from torch's, every epoch would draw one number, and a resumed run one more.
+        # A separate generator: every new iterator draws a number, which would make a resumed run differ.
         generator=torch.Generator().manual_seed(seed),
     )
 
@@ -403,10 +415,10 @@ def training_loader(
     drop_last: bool = True,
     text_lengths: Sequence[int] = (),
 ) -> DataLoader:
-    """:func:`study_loader` in the order that training reads: shuffled by the data set's seed, anew in every epoch.
+    """:func:`study_loader` for training: reshuffled in every epoch by the data set's seed.
 
     Args:
-        drop_last: leave out the last studies of an epoch where they are fewer than a batch.
+        drop_last: leave out the last studies of an epoch if they are fewer than a batch.
     """
     return study_loader(
         dataset, batch_size, shuffle=True, drop_last=drop_last, num_workers=num_workers, seed=dataset.seed,
@@ -415,5 +427,5 @@ def training_loader(
 
 
 def whole_batch(batch: Any) -> Any:
-    """The data set builds whole batches, so nothing is left to collate."""
+    """Identity, because the data set builds whole batches."""
     return batch

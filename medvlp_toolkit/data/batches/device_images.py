@@ -13,9 +13,9 @@ from torch import Tensor
 from medvlp_toolkit.data.batches.dataset import StudyDataset
 
 Transform = Callable[[Mapping[str, Any]], dict[str, Any]]
-#: Rows that are copied to the device at once.
+#: Rows copied to the device at a time.
 _BLOCK = 256
-#: Share of the free memory that must stay free, for the model and its activations.
+#: Share of the free memory reserved for the model and its activations.
 _LEFT_FREE = 0.5
 
 
@@ -24,11 +24,11 @@ def images_from(
 ) -> Transform:
     """The transform of a step, with images read from the store's memory map or kept on the device.
 
-    ``device`` copies the data set's images there at once, as integers, after looking whether they fit; batches then
-    hold rows of the store instead of images.
+    With ``device`` the data set's images are copied there once, as integers, if they fit; batches then contain row
+    numbers of the store instead of images.
 
     Raises:
-        ValueError: when they do not fit, or ``where`` is neither.
+        ValueError: when they do not fit, or ``where`` is invalid.
     """
     if where == "memory_map":
         return transform
@@ -41,9 +41,9 @@ class DeviceImages:
     """A transform that adds a batch's images from the device, then applies the next transform.
 
     Args:
-        dataset: whose images are kept; it leaves them out of its batches from here on.
-        transform: what follows.
-        device: where.
+        dataset: the data set with the images, which it no longer adds to its batches.
+        transform: applied next.
+        device: device to keep the images on.
     """
 
     def __init__(self, dataset: StudyDataset, transform: Transform, device: torch.device) -> None:
@@ -74,7 +74,7 @@ class DeviceImages:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that are free on a device."""
+    """Free memory of a device in bytes."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -1,7 +1,7 @@
 """Random numbers per study: a pure function of (seed, epoch, study), independent of rank and worker.
 
-A counter-based generator: SplitMix64's finaliser (Steele, Lea and Flood 2014) over the three keys and a
-counter, vectorised, so that a whole batch is drawn at once and no generator state has to be kept or resumed.
+A counter-based generator: SplitMix64's finaliser (Steele, Lea and Flood 2014) over the three keys and a counter,
+vectorised over a whole batch. It has no state to save or resume.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ def study_keys(study_ids: list[str]) -> NDArray[np.uint64]:
 def uniform(seed: int, epoch: int, stream: int, keys: NDArray[np.uint64], count: int) -> NDArray[np.float32]:
     """(B,) study keys -> (B, count) numbers in [0, 1).
 
-    ``stream`` separates purposes (augmentation, positions …), so that one more number for one of them
-    does not shift the others.
+    ``stream`` separates purposes (augmentation, positions …): an additional number for one does not change the others.
     """
     with np.errstate(over="ignore"):
         base = _mix(np.uint64(seed & 0xFFFFFFFFFFFFFFFF) + _GOLDEN)
@@ -42,7 +41,7 @@ def uniform(seed: int, epoch: int, stream: int, keys: NDArray[np.uint64], count:
 def _mix(x: NDArray[np.uint64] | np.uint64) -> NDArray[np.uint64]:
     mixed = np.array(x, dtype=np.uint64)
     shifted = np.empty_like(mixed)
-    for shift, factor in _ROUNDS:  # in place: a batch's numbers are made in a few passes over one array
+    for shift, factor in _ROUNDS:  # in place, to make only a few passes over one array
         np.right_shift(mixed, shift, out=shifted)
         np.bitwise_xor(mixed, shifted, out=mixed)
         if factor is not None:

@@ -18,11 +18,11 @@ def encode_texts(
     text_length: int,
     links: TextLinks | None = None,
 ) -> dict[str, Tensor]:
-    """The model inputs for T texts.
+    """The model inputs of T texts.
 
     Returns:
-        ``input_ids`` and ``attention_mask`` (T, L) int64, L the longest text's tokens; with ``links`` also
-        ``linked_entities`` and ``linked_entity_alignment``.
+        ``input_ids`` and ``attention_mask`` (T, L) int64, L the number of tokens of the longest text; with ``links``
+        also ``linked_entities`` and ``linked_entity_alignment``.
     """
     ids, lengths, offsets, _ = Tokenizer(tokenizer, text_length).encode(list(texts))
     width = int(lengths.max())

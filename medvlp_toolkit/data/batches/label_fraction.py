@@ -1,4 +1,4 @@
-"""Selects a fraction of the labels by seed and records the choice, to measure how few labels a model needs."""
+"""Selects a fraction of the labels by seed and records the choice, for experiments with few labels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from medvlp_toolkit.data.store.store import PackedStore
 
 logger = logging.getLogger(__name__)
 
-#: The seeds that results over several choices of labels are reported for.
+#: The seeds for reporting results over several choices of labels.
 SEEDS = (0, 1, 2)
 
 
@@ -27,16 +27,16 @@ def choose_labelled(
 ) -> list[str]:
     """The ids of the labelled studies to train on.
 
-    Every study gets a place by a hash of the seed and its id; the first ``fraction`` of them are taken, rounded
-    down, at least one. Hence the choice depends on nothing else, and 1 % of a seed lies within its 10 %.
+    Studies are ordered by a hash of the seed and their id; the first ``fraction`` of them are selected, rounded down,
+    at least one. The choice depends on nothing else, and the 1 % of a seed is a subset of its 10 %.
 
     Args:
         store: with the split and the labels.
         split: name of the training split.
-        labels: studies for which none of these is known are left out first; empty keeps all.
+        labels: studies without a known value of any of these are left out first; empty keeps all.
         fraction: share of the labelled studies, in (0, 1].
-        seed: one of :data:`SEEDS` for figures that others will compare with.
-        id_list: a text file with one id per line that is used instead, such as a published choice.
+        seed: use :data:`SEEDS` for comparable results.
+        id_list: a text file with one id per line to use instead, such as a published choice.
 
     Raises:
         ValueError: for a fraction outside (0, 1], for an unknown label, or when no study is labelled.
@@ -53,7 +53,7 @@ def choose_labelled(
         table = store.table("studies", [f"label:{name}" for name in labels])
         known = np.stack([np.isin(column.fill_null(-1).to_numpy(), (0, 1)) for column in table.columns], axis=1)
         rows = rows[known[rows].any(axis=1)]
-    ids = list(dict.fromkeys(store.values("study_id", rows) or []))  # of several images of a study once
+    ids = list(dict.fromkeys(store.values("study_id", rows) or []))  # once per study, however many images it has
     if not ids:
         wanted = f" with a known label of {', '.join(labels)}" if labels else ""
         raise ValueError(f"{store.path}: no study of split '{split}'{wanted}; its splits: {_splits(store)}")
@@ -76,7 +76,7 @@ def read_ids(path: str | Path) -> list[str]:
 
     Raises:
         FileNotFoundError: when there is no such file.
-        ValueError: when it names no study, or is not text.
+        ValueError: when it contains no id, or is not text.
     """
     file = Path(path)
     if not file.is_file():
@@ -86,7 +86,7 @@ def read_ids(path: str | Path) -> list[str]:
     except UnicodeDecodeError:
         raise ValueError(f"{file} is not a text file in UTF-8; expected one study id per line") from None
     if not ids:
-        raise ValueError(f"{file} names no study; expected one id per line")
+        raise ValueError(f"{file} contains no id; expected one study id per line")
     return ids
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from medvlp_toolkit.data.batches.draws import uniform
 from medvlp_toolkit.data.batches.text_links import NO_ENTITY
 
-#: Label of a place that carries no loss.
+#: Label of a token that is excluded from the loss.
 IGNORED = -100
 
 _ORDER_STREAM, _ACTION_STREAM, _TOKEN_STREAM = 4, 5, 6
@@ -23,8 +23,8 @@ class MaskedTokens:
 
     Attributes:
         input_ids: (B, L) int64.
-        positions: (B, K) int64, ascending; 0 where fewer than K tokens are masked.
-        labels: (B, K) int64, the tokens that were there; -100 where fewer are masked.
+        positions: (B, K) int64, ascending; filled with 0 if fewer than K tokens are masked.
+        labels: (B, K) int64, the original tokens; filled with -100 if fewer are masked.
         masked: (B, L) bool.
     """
 
@@ -36,16 +36,16 @@ class MaskedTokens:
 
 @dataclass(frozen=True)
 class WholeEntityMasking:
-    """Masks whole entities and single other tokens, in random order until the budget is spent.
+    """Masks whole entities and single other tokens, in random order, up to a budget.
 
-    A unit that is larger than what is left of the budget is passed over. Of the chosen tokens 80 % become the mask
-    token, 10 % a random token, and 10 % stay.
+    A unit larger than the remaining budget is skipped. Of the chosen tokens 80 % become the mask token, 10 % a random
+    token, and 10 % are unchanged.
 
     Args:
         share: of the tokens.
         budget: ``real`` counts the report's own tokens; ``padded`` counts the padded length, as published, which
             masks most of a short report.
-        whole_entities: False masks every token on its own.
+        whole_entities: False masks each token independently.
     """
 
     share: float = 0.15
@@ -76,7 +76,7 @@ class WholeEntityMasking:
         Args:
             input_ids: (B, L).
             real: (B, L), False for special tokens and padding, which are never masked.
-            alignment: (B, M, L) which tokens each entity covers.
+            alignment: (B, M, L) the tokens covered by each entity.
             mask_id, vocabulary: of the tokenizer; random tokens are below ``vocabulary``.
             draw: seed, epoch and study keys (B,).
         """
@@ -107,17 +107,17 @@ class WholeEntityMasking:
         if self.whole_entities and alignment.shape[1]:
             covered = alignment > 0
             first = np.where(covered.any(axis=2), covered.argmax(axis=2), length)  # (B, M)
-            starts = np.where(covered, first[..., None], length).min(axis=1)  # of the earliest entity on a token
+            starts = np.where(covered, first[..., None], length).min(axis=1)  # a token belongs to its first entity
             units = np.where(starts < length, starts, units)
         return np.where(real, units, -1)
 
 
 def _take_units(units: NDArray[np.int64], order: NDArray[np.float32], budget: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """(B, L) tokens of the units taken in ``order``, each as long as it fits into what is left of its row's budget."""
+    """(B, L) tokens of the units selected in ``order``, each if it fits into the remaining budget of its row."""
     batch, length = units.shape
     rows = np.arange(batch)
     sizes = np.zeros((batch, length + 1), dtype=np.int64)
-    np.add.at(sizes, (rows[:, None], units), 1)  # -1 counts in the last column
+    np.add.at(sizes, (rows[:, None], units), 1)  # -1 is counted in the last column
     sizes = sizes[:, :length]
     # Units in random order, empty ones at the end.
     sequence = np.where(sizes > 0, order, 2.0).argsort(axis=1)
@@ -138,6 +138,6 @@ def _take_units(units: NDArray[np.int64], order: NDArray[np.float32], budget: ND
 def without_masked(
     entities: NDArray[np.int64], alignment: NDArray[np.float32], masked: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Entities (B, M) and alignment (B, M, L) without those that touch a masked token: they would reveal it."""
+    """Entities (B, M) and alignment (B, M, L) without those that overlap a masked token, which they would reveal."""
     touched = np.any((alignment > 0) & masked[:, None, :], axis=2)
     return np.where(touched, NO_ENTITY, entities), np.where(touched[..., None], np.float32(0), alignment)

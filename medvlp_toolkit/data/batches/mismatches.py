@@ -13,17 +13,17 @@ _MATCHING_STREAM = 8
 
 
 class Mismatches:
-    """Draws for each study whether its report is paired with its own image, or else with whose.
+    """Draws for each study whether its report is paired with its own image or with which other image.
 
-    Each study is a pair with probability one half, whatever else is in its batch: published code takes exactly half
-    of a batch, which makes the draw depend on how the studies are batched.
+    Each study is a pair with probability one half, independently of its batch. (Published code pairs exactly half of a
+    batch, so that the draw depends on the batching.)
 
     Args:
-        groups: what makes studies alike, one value a study: the vector of their labels, or their patient. A report
-            never meets another image of its own group.
+        groups: one value per study: its vector of labels, or its patient. A report is never paired with another image
+            of its own group.
 
     Raises:
-        ValueError: when all studies are of one group.
+        ValueError: when all studies are in one group.
     """
 
     def __init__(self, groups: Sequence[Hashable]) -> None:
@@ -34,7 +34,7 @@ class Mismatches:
                 "take more studies, or set matching to patients"
             )
         group = np.array([numbers[value] for value in groups], dtype=np.int64)
-        self.order = np.argsort(group, kind="stable")  # studies, group by group
+        self.order = np.argsort(group, kind="stable")  # studies sorted by group
         self.size = np.bincount(group)[group]
         self.begin = np.searchsorted(group[self.order], group)
 
@@ -46,5 +46,5 @@ class Mismatches:
         others = len(self.order) - self.size[studies]
         place = np.minimum((draws[:, 1] * others).astype(np.int64), others - 1)
         begin = self.begin[studies]
-        place = np.where(place < begin, place, place + self.size[studies])  # pass over the study's own group
+        place = np.where(place < begin, place, place + self.size[studies])  # skip the study's own group
         return draws[:, 0] < 0.5, self.order[place]

@@ -1,7 +1,6 @@
 """Batches of image-text pairs: questions with their answers, captions with their labels.
 
-An image shared by several texts of a batch is in the batch once, and ``image_index`` maps texts to images: a model's
-image tower sees it once.
+An image shared by several texts of a batch is included and encoded once; ``image_index`` maps texts to images.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from medvlp_toolkit.data.batches.text_links import TextLinks
 from medvlp_toolkit.data.store.store import PackedStore
 from medvlp_toolkit.data.views import Views, checked_views, chosen_images
 
-#: Which image a text is shown with: its own, a black one, or that of another text of the data set.
+#: The image that a text is paired with: its own, a black one, or that of another text of the data set.
 Shown = Literal["own", "blank", "shuffled"]
 
 _AUGMENTATION_STREAM, _CHOICE_STREAM = 0, 3
@@ -34,9 +33,9 @@ _AUGMENTATION_STREAM, _CHOICE_STREAM = 0, 3
 
 @dataclass(frozen=True)
 class PairTable:
-    """Columns that describe pairs, one entry per pair.
+    """Columns of pairs, one entry per pair.
 
-    ``row`` is the image's row of the store; ``answer`` the answer or class as the data set writes it.
+    ``row`` is the image's row in the store; ``answer`` the answer or class as written in the data set.
     """
 
     id: list[str]
@@ -54,7 +53,7 @@ class PairTable:
 
     @classmethod
     def of(cls, entries: Sequence[Mapping[str, Any]]) -> PairTable:
-        """From dicts with the columns' names."""
+        """From dicts keyed by column."""
         return cls(
             id=[str(entry["id"]) for entry in entries],
             row=np.array([entry["row"] for entry in entries], dtype=np.int64),
@@ -70,11 +69,11 @@ def questions(store: PackedStore, splits: Sequence[str], categories: Sequence[st
 
     Args:
         store: prepared from a source of questions.
-        splits: of the questions, or of their images where questions have none.
-        categories: take only these; all when None.
+        splits: of the questions, or of their images if questions have none.
+        categories: use only these; all when None.
 
     Raises:
-        ValueError: when there are none, or questions without text.
+        ValueError: when there are no questions, or some have no text.
     """
     of_image = store.table("studies", ["split"]).column("split").to_pylist()
     table = store.questions.to_pylist()
@@ -95,7 +94,7 @@ def questions(store: PackedStore, splits: Sequence[str], categories: Sequence[st
     entries = [{**entry, "row": entry["study"], "text": (entry["question"] or "").strip()} for entry in wanted]
     wordless = sum(not entry["text"] for entry in entries)
     if wordless:
-        raise ValueError(f"{store.path}: {wordless} images come with a question that has no words; fix the source")
+        raise ValueError(f"{store.path}: {wordless} images have a question without words; fix the source")
     return PairTable.of(entries)
 
 
@@ -108,17 +107,16 @@ def captions(
     seed: int = 42,
     views: Views = "first",
 ) -> PairTable:
-    """The texts of a store's studies, with the class that the column ``label`` of its ``studies`` table names.
+    """The texts of a store's studies, with their class from the column ``label`` of its ``studies`` table.
 
     Args:
         store: prepared with texts.
         splits: of the studies.
-        label: a column such as ``p_meth_label``; None asks for no class.
-        fewest_words: shorter texts are left out (published for ROCO: 3).
-        most: take so many at random, the same for a seed; all when None (published for ROCO: 2,000, seed 42).
+        label: a column such as ``p_meth_label``; None for no class.
+        fewest_words: minimum number of words (published for ROCO: 3).
+        most: maximum number of texts, chosen at random by ``seed``; all when None (published for ROCO: 2,000, seed 42).
         seed: of that choice.
-        views: images of a study that its text is paired with (:mod:`medvlp_toolkit.data.views`): with several, a text
-            is there several times.
+        views: images of a study to pair its text with (:mod:`medvlp_toolkit.data.views`), one pair per image.
 
     Raises:
         ValueError: when no study of the splits has a text (and a class), or there is no such column.
@@ -158,22 +156,22 @@ class PairDataset(Replaceable, Dataset):
     """Images of a store with their texts.
 
     A batch has ``image`` (I, C, H, W), ``augmentation_draws`` (I, R), ``image_index`` (B,) the image of each text,
-    ``input_ids`` and ``attention_mask`` (B, L), ``pair`` (B,) its number in ``table``, ``study_id`` (its id), with a
-    vocabulary ``answer`` (B,) int64 with -1 for what the vocabulary lacks, with ``links`` ``linked_entities`` (B, M)
+    ``input_ids`` and ``attention_mask`` (B, L), ``pair`` (B,) its index in ``table``, ``study_id`` (its id), with a
+    vocabulary ``answer`` (B,) int64 with -1 for answers outside it, with ``links`` ``linked_entities`` (B, M)
     and ``linked_entity_alignment`` (B, M, L), and with ``choices`` ``choice_draws`` (B, B) uniform numbers.
 
     Args:
         store: folder of a packed store, or the store.
         table: the pairs, of :func:`questions` or :func:`captions`.
         tokenizer: hub name, folder, or object.
-        text_length: tokens after which texts are cut; batches are as wide as the longest text needs.
-        vocabulary: numbers the answers; None leaves them out.
+        text_length: maximum number of tokens per text; batches are padded to their longest text.
+        vocabulary: maps answers to indices; None leaves answers out.
         links: finds entities of a knowledge graph in the texts.
-        by_image: an item is an image with all its texts; else an item is a pair.
-        texts_per_image: of an image take at most so many texts, others in every epoch; all when None.
-        images: see :data:`Shown`; ``shuffled`` gives every image another one's place.
-        choices: draw numbers to choose false texts by.
-        seed: of random choices.
+        by_image: an item is an image with all its texts, else a pair.
+        texts_per_image: maximum number of texts per image, others in every epoch; all when None.
+        images: see :data:`Shown`; ``shuffled`` permutes the images.
+        choices: draw the numbers for choosing false texts.
+        seed: for random choices.
 
     Raises:
         ValueError: for a store without images, or a vocabulary that has none of the answers.
@@ -209,7 +207,7 @@ class PairDataset(Replaceable, Dataset):
         if images not in ("own", "blank", "shuffled"):
             raise ValueError(f"images is own, blank or shuffled, not {images!r}")
         self.answers = self._encode(table, vocabulary)
-        # One line per distinct text: data sets ask the same question of many images.
+        # One entry per distinct text: data sets repeat a question for many images.
         distinct = {text: number for number, text in enumerate(dict.fromkeys(table.text))}
         self.text_number = torch.tensor([distinct[text] for text in table.text])
         self.encoded = encode_texts(list(distinct), tokenizer, text_length, links)
@@ -229,7 +227,7 @@ class PairDataset(Replaceable, Dataset):
         if vocabulary is None:
             return None
         if any(answer is None for answer in table.answer):
-            raise ValueError(f"{self.store.path}: some of these {len(table)} texts have no answer to learn")
+            raise ValueError(f"{self.store.path}: some of these {len(table)} texts have no answer to train on")
         labels = vocabulary.encode([str(answer) for answer in table.answer])
         if bool((labels == UNSEEN).all()):
             raise ValueError(
@@ -239,7 +237,7 @@ class PairDataset(Replaceable, Dataset):
         return labels
 
     def _shown_rows(self) -> NDArray[np.int64]:
-        """(pairs,) the row of the image that each text is shown with."""
+        """(pairs,) the row of the image that each text is paired with."""
         if self.images != "shuffled":
             return self.table.row
         rows, place = np.unique(self.table.row, return_inverse=True)
@@ -247,14 +245,14 @@ class PairDataset(Replaceable, Dataset):
             raise ValueError("images: shuffled needs at least two images")
         cycle = np.random.default_rng(self.seed).permutation(len(rows))
         other = np.empty(len(rows), dtype=np.int64)
-        other[cycle] = rows[np.roll(cycle, 1)]  # along one cycle, so that none keeps its own
+        other[cycle] = rows[np.roll(cycle, 1)]  # along one cycle, so that no image keeps its place
         shown: NDArray[np.int64] = other[place]
         return shown
 
     # -- batches ------------------------------------------------------------------------------
 
     def set_epoch(self, epoch: int) -> None:
-        """Make the random choices of ``epoch``; workers that run already see it."""
+        """Use the random choices of ``epoch``, also in running workers."""
         self._epoch[0] = epoch
 
     def __len__(self) -> int:
@@ -291,7 +289,7 @@ class PairDataset(Replaceable, Dataset):
         return batch
 
     def texts(self, pairs: Tensor) -> dict[str, Tensor]:
-        """The model inputs for the texts of these pairs."""
+        """The model inputs of the texts of these pairs."""
         lines = self.text_number[pairs]
         return {name: value[lines] for name, value in self.encoded.items()}
 

@@ -29,30 +29,29 @@ _PATCH_STREAM = 7
 class PretrainingDataset(StudyDataset):
     """Studies with report tokens, and the random draws for masked modelling, matching and alignment.
 
-    Beside the keys of :class:`StudyDataset` a batch has ``input_ids`` and ``attention_mask``, and as far as they are
-    asked for: with ``graph`` the linked entities, their alignment with the tokens, ``image_entities`` and
-    ``text_entities``; with ``masking`` the masked tokens (and the entities that touch none); with ``patches``
-    ``patch_noise``; with ``matching`` ``is_pair`` and ``negative_image`` for the mismatched rows. Every choice
-    follows from (seed, epoch, study id).
+    In addition to the keys of :class:`StudyDataset` a batch has ``input_ids`` and ``attention_mask``; with ``graph``
+    the linked entities, their alignment with the tokens, ``image_entities`` and ``text_entities``; with ``masking`` the
+    masked tokens (and the entities that overlap none); with ``patches`` ``patch_noise``; with ``matching`` ``is_pair``
+    and ``negative_image`` for the mismatched rows. Every random choice depends only on (seed, epoch, study id).
 
     Args:
         store: folder of a packed store with reports, or the store.
-        tokenizer: hub name, folder, or object. The store's token ids are computed at its first use and kept.
-        text_length: L, tokens after which a report is truncated; a log line counts the truncated reports.
-        long_reports: ``cut``, or ``refuse`` to raise an error where a report is longer.
+        tokenizer: hub name, folder, or object. The store's token ids are computed at first use and cached.
+        text_length: L, maximum number of tokens per report; a log line counts the truncated reports.
+        long_reports: ``cut``, or ``refuse`` to raise an error if a report is longer.
         graph: the knowledge graph, or its file; None for a model without knowledge.
-        max_entities: M, mentions kept of a report.
+        max_entities: M, maximum number of mentions per report.
         negated: see :class:`ReportLinks`.
         masking: how tokens are masked; None masks none.
         patches: N, patches of an image, or their number along each axis; 0 draws no noise.
-        matching: ``labels`` draws images of other studies whose labels differ (where the store has none: of other
-            patients), ``patients`` of other patients; None draws none.
+        matching: ``labels`` draws images of other studies with different labels (of other patients if the store has no
+            labels), ``patients`` of other patients; None draws none.
         studies: arguments of :class:`StudyDataset`: ``splits``, ``entities``, ``labels``, ``seed`` …
 
     Raises:
-        StoreError: when the store has no reports, or no linked entities where a graph is given.
-        GraphError: when the graph knows none of the linked entities.
-        ValueError: for a tokenizer without a mask token, or a report longer than the limit where that is refused.
+        StoreError: when the store has no reports, or no linked entities although a graph is given.
+        GraphError: when the graph contains none of the linked entities.
+        ValueError: for a tokenizer without a mask token, or, with ``refuse``, a report longer than the limit.
     """
 
     def __init__(
@@ -101,7 +100,7 @@ class PretrainingDataset(StudyDataset):
             table = self.store.table("studies", [f"label:{name}" for name in self.store.labels])
             columns = [table.column(i).fill_null(-1).to_pylist() for i in range(table.num_columns)]
             vectors = list(zip(*columns, strict=True))
-            # A study's images are of one group, whatever is said of each: its report meets none of them wrongly.
+            # All images of a study are in one group, so that its report is never mismatched with another of them.
             of_study: dict[str, Any] = {}
             return [
                 of_study.setdefault(study, vectors[row]) for study, row in zip(self.study_ids, self.rows, strict=True)
@@ -145,7 +144,7 @@ class PretrainingDataset(StudyDataset):
     def _mismatched(self, studies: NDArray[np.int64], keys: NDArray[np.uint64], epoch: int) -> dict[str, Any]:
         assert self.mismatches is not None
         is_pair, other = self.mismatches.draw(studies, self.seed, epoch, keys)
-        # At least one row: an image encoder cannot read an empty batch.
+        # At least one row, because an image encoder cannot process an empty batch.
         needed = np.flatnonzero(~is_pair) if not is_pair.all() else np.array([0])
         rows = self.rows[other[needed]]
         if not self.reads_images:
@@ -157,9 +156,9 @@ class PretrainingDataset(StudyDataset):
 
 
 def tokens_of(store: PackedStore, tokenizer: Tokenizer) -> TokenTable:
-    """The store's tokenised texts: read from the cache, else computed and cached beside the store.
+    """The store's tokenised texts: read from the cache, else computed and cached in the store.
 
-    Processes that start together wait for the first.
+    Processes that start together wait for the first one.
     """
     from filelock import FileLock
 

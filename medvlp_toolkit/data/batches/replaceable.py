@@ -1,4 +1,4 @@
-"""A data set like another one, but for some of its arguments."""
+"""Data sets that can be copied with some arguments changed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Self
 
 
 class Replaceable:
-    """Remembers what it was made with, so that :meth:`replace` can make another one.
+    """Stores its arguments, so that :meth:`replace` can build a variant.
 
     Example::
 
@@ -23,5 +23,5 @@ class Replaceable:
         return made
 
     def replace(self, **changes: Any) -> Self:
-        """A new one with the same arguments but for ``changes``."""
+        """A new object with the same arguments except ``changes``."""
         return type(self)(**{**self._given, **changes})

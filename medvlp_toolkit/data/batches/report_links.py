@@ -1,4 +1,4 @@
-"""The linked entities of a store's reports, and the tokens that they cover in a batch."""
+"""The linked entities of a store's reports, and the tokens that they cover."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class BatchLinks:
     """Linked entities of B reports of L tokens.
 
     Attributes:
-        entities: (B, M) int64 numbers in the graph, padded with -100.
+        entities: (B, M) int64 indices in the graph, padded with -100.
         alignment: (B, M, L) float32, 1 where entity m covers token l.
-        image_entities: (B, E) float32 multi-hot of the entities that the whole report names.
-        text_entities: (B, E) float32 multi-hot of those whose mention the tokens still hold.
+        image_entities: (B, E) float32 multi-hot of the entities mentioned in the whole report.
+        text_entities: (B, E) float32 multi-hot of those mentioned within the (truncated) tokens.
     """
 
     entities: NDArray[np.int64]
@@ -36,10 +36,10 @@ class ReportLinks:
     Args:
         store: prepared with an entity linker.
         rows: rows of the store, ascending.
-        graph: entities that it lacks are left out.
-        max_entities: M, mentions kept of a report, the first ones (published 24).
+        graph: entities outside it are left out.
+        max_entities: M, the first mentions of a report that are kept (published 24).
         negated: ``keep`` counts every mention for ``image_entities``, as published; ``drop`` leaves out mentions
-            inside a finding that the report states absent ("no effusion").
+            inside a finding that is absent according to the report ("no effusion").
 
     Raises:
         StoreError: when the store has no linked entities.
@@ -69,7 +69,7 @@ class ReportLinks:
         if (known < 0).all():
             raise GraphError(
                 f"{store.path}: none of its {len(known)} linked entities is in the knowledge graph; give the graph "
-                "that was made from this store, or link the reports with the knowledge source of the graph"
+                "built from this store, or link the reports with the knowledge source of the graph"
             )
         numbers = known[encoded.indices.to_numpy()]
         place = np.full(len(store), -1, dtype=np.int64)
@@ -86,9 +86,9 @@ class ReportLinks:
             self.counts_for_image = ~_denied(store, place, studies, self.starts, self.ends)
 
     def __call__(self, studies: NDArray[np.int64], token_offsets: NDArray[np.int32]) -> BatchLinks:
-        """Links of B of the rows (numbers among ``rows``) whose tokens are at ``token_offsets`` (B, L, 2).
+        """Links of B rows (indices into ``rows``), whose tokens are at ``token_offsets`` (B, L, 2).
 
-        A mention with a character that no token covers, because the report was cut, is dropped.
+        A mention that extends beyond the tokens, because the report was truncated, is dropped.
         """
         batch = len(token_offsets)
         first, counts = self.offsets[studies], self.offsets[studies + 1] - self.offsets[studies]
@@ -111,7 +111,7 @@ def _denied(
     starts: NDArray[np.int64],
     ends: NDArray[np.int64],
 ) -> NDArray[np.bool_]:
-    """(T,) links that lie in a finding which the report states absent; links are sorted by study and place."""
+    """(T,) links inside a finding that is absent according to the report; links are sorted by study and start."""
     table = store.table("findings", ["study", "presence", "start", "end"])
     absent = np.array(table.column("presence").to_pylist(), dtype=object) == str(Presence.ABSENT)
     of = place[table.column("study").to_numpy()]
@@ -119,7 +119,7 @@ def _denied(
     chosen = absent & (of >= 0) & (begin >= 0)
     of, begin, finish = of[chosen], begin[chosen], table.column("end").fill_null(-1).to_numpy()[chosen]
     scale = 1 + int(max(ends.max(initial=0), finish.max(initial=0)))
-    # Links of a study do not overlap, so that starts and ends ascend together.
+    # Links of a study do not overlap, so both starts and ends are ascending.
     low = np.searchsorted(studies * scale + ends, of * scale + begin, side="right")
     high = np.searchsorted(studies * scale + starts, of * scale + finish, side="left")
     marks = np.zeros(len(studies) + 1, dtype=np.int64)

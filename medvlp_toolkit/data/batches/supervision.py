@@ -16,11 +16,11 @@ from medvlp_toolkit.data.records import Presence
 PositionNegatives = Literal["other_positions", "whole_matrix"]
 
 _UNSPECIFIED = "unspecified"
-# Of several statements about an entity, the strongest makes the label.
+# Of several statements about an entity, the strongest determines the label.
 _STRENGTH = {Presence.UNCERTAIN: 1, Presence.ABSENT: 2, Presence.PRESENT: 3}
 _VALUE_OF_STRENGTH = np.array([NOT_MENTIONED, UNCERTAIN, ABSENT, PRESENT], dtype=np.int8)
 
-#: A column of text: codes (T,), -1 for none, and the values they stand for.
+#: A text column: codes (T,), -1 for none, and the values that they index.
 Codes = tuple[NDArray[np.int64], Sequence[str]]
 
 
@@ -47,16 +47,17 @@ class EntityLabels:
         positions: Sequence[str],
         excluded: Sequence[str] = (),
     ) -> EntityLabels:
-        """Gather findings given as whole columns: their study, ``entity``, ``presence`` and ``position``.
+        """Labels from columns of findings: their study, ``entity``, ``presence`` and ``position``.
 
-        ``study`` (T,) is -1 for findings to leave out. A column is codes (T,), -1 for none, and what they stand for.
+        ``study`` (T,) is -1 for findings to ignore. A column is codes (T,), -1 for none, and the values that they
+        index.
 
-        Present wins over absent, absent over uncertain. A present finding without a position, or with
-        one outside ``positions``, counts at ``unspecified`` where the positions have it, and otherwise
-        carries existence only. ``excluded`` entities carry no loss.
+        Present takes precedence over absent, absent over uncertain. A present finding without a position, or with one
+        outside ``positions``, counts at ``unspecified`` if that is one of the positions, and otherwise only for
+        existence. ``excluded`` entities are excluded from the losses.
 
         Raises:
-            ValueError: when ``excluded`` names an entity that is not among ``entities``.
+            ValueError: when ``excluded`` contains an entity that is not in ``entities``.
         """
         _check_excluded(excluded, entities)
         entity_index = {name: i for i, name in enumerate(entities) if name not in set(excluded)}
@@ -87,14 +88,14 @@ class EntityLabels:
         entities: int,
         positions: Sequence[str],
     ) -> EntityLabels:
-        """(T,) findings as numbers: rows, columns, 1 uncertain to 3 present, and a position or -1."""
+        """(T,) findings as numbers: row, column, strength (1 uncertain to 3 present), and position or -1."""
         strongest = np.zeros((studies, entities), dtype=np.int8)
         np.maximum.at(strongest, (study, entity), strength.astype(np.int8))
         if _UNSPECIFIED in positions:
             position = np.where(position < 0, list(positions).index(_UNSPECIFIED), position)
         placed = (strength == _STRENGTH[Presence.PRESENT]) & (position >= 0)
         places = len(positions)
-        # One number a (study, entity, position): sorted and without repeats in one go.
+        # One number per (study, entity, position), so that `unique` sorts and removes duplicates.
         keys = np.unique((study[placed] * entities + entity[placed]) * places + position[placed])
         pair, place = np.divmod(keys, max(places, 1))
         table = np.stack([*np.divmod(pair, max(entities, 1)), place], axis=1).astype(np.int32)
@@ -116,22 +117,22 @@ class EntityLabels:
             studies: (B,) indices.
             keys: (B,) the studies' random keys (:mod:`medvlp_toolkit.data.batches.draws`).
             candidates: K, the positive and K - 1 negatives.
-            negatives: ``other_positions``, the published sampler: without replacement among the positions
-                that are not positive for this entity. ``whole_matrix``, the sampler published until April
-                2023: the position of cells of the study's whole position × entity matrix that are not
-                positive, which repeats positions and may draw the positive one.
+            negatives: ``other_positions``, the published sampler: without replacement from the positions that are not
+                positive for this entity. ``whole_matrix``, the sampler published until April 2023: the positions of
+                non-positive cells of the study's whole position × entity matrix, which may repeat positions and draw
+                the positive one.
 
         Returns:
-            (B, Q, K) int64; arbitrary where the entity has no position: those carry no loss.
+            (B, Q, K) int64; arbitrary for entities without a position, which are excluded from the loss.
 
         Raises:
             ValueError: when there are fewer positions than candidates.
         """
         if candidates > self.positions:
-            raise ValueError(f"{candidates} position candidates asked for, and there are {self.positions} positions")
+            raise ValueError(f"{candidates} position candidates requested, and there are {self.positions} positions")
         entities = self.presence.shape[1]
         chosen = np.broadcast_to(np.arange(candidates), (len(studies), entities, candidates)).copy()
-        # One line per (sample, entity, position) that is positive, then one per (sample, entity).
+        # One row per positive (sample, entity, position), then one per (sample, entity).
         first_row, counts = self.offsets[studies], self.offsets[studies + 1] - self.offsets[studies]
         samples = np.repeat(np.arange(len(studies)), counts)
         rows = self.rows[np.arange(len(samples)) + np.repeat(first_row - (np.cumsum(counts) - counts), counts)]
@@ -155,10 +156,10 @@ class EntityLabels:
     def _anywhere(
         self, studies: NDArray[np.int64], keys: NDArray[np.uint64], seed: int, epoch: int, count: int
     ) -> NDArray[np.int64]:
-        """(T,) studies -> (T, count) positions of cells of their matrices that are not positive, in random order."""
+        """(T,) studies -> (T, count) positions of non-positive cells of their matrices, in random order."""
         entities = self.presence.shape[1]
         drawn = np.empty((len(studies), count), dtype=np.int64)
-        for start in range(0, len(studies), _PAIRS_AT_ONCE):  # a number per cell and pair: keep it in the cache
+        for start in range(0, len(studies), _PAIRS_AT_ONCE):  # bounded, because there is a number per cell and pair
             part = slice(start, start + _PAIRS_AT_ONCE)
             order = uniform(seed, epoch, _CELLS_STREAM, keys[part], self.positions * entities)
             for line, study in zip(order, studies[part], strict=True):
@@ -179,14 +180,14 @@ def _check_excluded(excluded: Sequence[str], entities: Sequence[str]) -> None:
 
 
 def _recoded(column: Codes, index: Mapping[str, int]) -> NDArray[np.int64]:
-    """The column's codes as those of ``index``; -1 for what it lacks, and for none."""
+    """The column's codes mapped to ``index``; -1 for none and for values that it lacks."""
     codes, values = column
     table = np.array([*(index.get(value, -1) for value in values), -1], dtype=np.int64)
     return table[codes]
 
 
 def _smallest(order: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-    """(T, C) -> (T, count) places of each line's smallest values, in ascending order."""
+    """(T, C) -> (T, count) indices of each row's smallest values, in ascending order of value."""
     if not count:
         return np.empty((len(order), 0), dtype=np.int64)
     places = np.sort(np.argpartition(order, count - 1, axis=1)[:, :count], axis=1)
@@ -195,7 +196,7 @@ def _smallest(order: NDArray[np.float32], count: int) -> NDArray[np.int64]:
 
 
 def _other_positions(positive: NDArray[np.bool_], order: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-    """(T, P) -> (T, count) positions that are not positive, in random order; repeated when there are too few."""
+    """(T, P) -> (T, count) positions that are not positive, in random order; repeated if there are too few."""
     drawn = np.where(positive, np.float32(2.0), order).argsort(axis=1)[:, :count]
     taken = np.take_along_axis(positive, drawn, axis=1)
     return np.where(taken, drawn[:, :1], drawn)

@@ -1,4 +1,4 @@
-"""Trims report tokens to a few fixed lengths: short batches cost less, and a compiled step sees few shapes."""
+"""Trims report tokens to a few fixed lengths: short batches are faster, and a compiled step sees few shapes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class FixedLengths:
     """Trims a batch's padding to the shortest of the given lengths that fits its longest report.
 
     Args:
-        lengths: tokens; reports longer than the longest keep their own length. Nothing is cut when empty.
+        lengths: numbers of tokens; reports longer than all of these keep their length. Nothing is trimmed if empty.
     """
 
     def __init__(self, lengths: Sequence[int] = ()) -> None:
@@ -34,5 +34,5 @@ class FixedLengths:
         length = next((length for length in self.lengths if length >= longest), None)
         if length is None or length >= batch["attention_mask"].shape[1]:
             return batch
-        # Contiguous: a view would carry the padding to the device.
+        # Contiguous, because a view would transfer the padding to the device.
         return {key: value[..., :length].contiguous() if key in OVER_TOKENS else value for key, value in batch.items()}

@@ -17,12 +17,12 @@ NO_ENTITY = -100
 
 
 class TextLinks:
-    """Links texts when a data set is opened, which is cheap because questions are few and short.
+    """Links texts when a data set is opened, which is fast because questions are few and short.
 
     Args:
         entity_linker: reports -> mentions with ``concept_id`` (else ``entity``) and ``span``.
         entities: ids of the graph's entities, in the order of their embeddings.
-        max_entities: mentions kept of a text, the first ones.
+        max_entities: maximum number of mentions per text; the first are kept.
     """
 
     def __init__(
@@ -36,13 +36,13 @@ class TextLinks:
         self.max_entities = max_entities
 
     def of(self, texts: Sequence[str], offsets: NDArray[Any]) -> tuple[Tensor, Tensor]:
-        """Entities (T, M) int64, padded with -100, and which tokens each covers (T, M, L) float32.
+        """Entities (T, M) int64, padded with -100, and the tokens covered by each, (T, M, L) float32.
 
         Args:
             texts: T texts.
             offsets: (T, L, 2) start and end of every token in its text; (0, 0) for special tokens and padding.
 
-        A mention with a character that no token covers, because the text was cut, is dropped.
+        A mention that extends beyond the tokens, because the text was truncated, is dropped.
         """
         mentions = self.entity_linker([Report(str(number), text) for number, text in enumerate(texts)])
         known = [
@@ -68,14 +68,14 @@ def align_mentions(
     """Mentions of entities as input of a fusion module.
 
     Args:
-        text: (T,) which of the B texts each mention is in, ascending.
-        numbers, starts, ends: (T,) its entity, and its characters.
+        text: (T,) index of each mention's text among the B texts, ascending.
+        numbers, starts, ends: (T,) its entity, and its first and last character.
         offsets: (B, L, 2) start and end of every token in its text; (0, 0) for special tokens and padding.
-        max_entities: M, mentions kept of a text, the first ones.
+        max_entities: M, maximum number of mentions per text; the first are kept.
 
     Returns:
-        (B, M) entities, padded with -100; (B, M, L) which tokens each covers; (T,) whether the tokens cover all of a
-        mention: one with a character that no token covers, because the text was cut, is dropped.
+        (B, M) entities, padded with -100; (B, M, L) the tokens covered by each; (T,) whether the tokens cover the whole
+        mention: one that extends beyond them, because the text was truncated, is dropped.
     """
     token_starts, token_ends = offsets[..., 0][text], offsets[..., 1][text]
     covered = (token_starts < token_ends) & (token_ends > starts[:, None]) & (token_starts < ends[:, None])

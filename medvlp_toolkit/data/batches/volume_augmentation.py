@@ -1,7 +1,7 @@
 """Conversion of the store's volumes to input of a 3-D encoder, on the training device, a whole batch at once.
 
 The transforms take and return the batch dict, as those for pictures do
-(:mod:`medvlp_toolkit.data.batches.augmentation`). Stored volumes share one orientation, so that nothing is flipped.
+(:mod:`medvlp_toolkit.data.batches.augmentation`). Stored volumes share one orientation, so nothing is flipped.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-#: Percentiles that become 0 and 1 where no intensity window is given, as for MR.
+#: Percentiles mapped to 0 and 1 if no intensity window is given, as for MR.
 PERCENTILES = (0.5, 99.5)
-#: A percentile is taken over at most so many voxels of a volume.
+#: Maximum number of voxels that a percentile is computed from.
 _SAMPLE = 100_000
 
 
@@ -24,10 +24,10 @@ class VolumeTransform(nn.Module):
     """Intensity window to [0, 1], resize, normalise; no randomness.
 
     Args:
-        size: (D, H, W) of the model's input; None keeps the stored one.
-        window: (low, high), for CT in Hounsfield units; None takes each volume's own 0.5 and 99.5 percentile. Values
-            are the file's: ``image_scale`` of the batch, where it has one, brings stored integers back to them.
-        mean, std: of the input in [0, 1].
+        size: (D, H, W) of the model's input; None keeps the stored size.
+        window: (low, high), for CT in Hounsfield units; None uses each volume's 0.5 and 99.5 percentile. Values are
+            the file's: stored integers are converted by ``image_scale`` of the batch, if it has one.
+        mean, std: for input in [0, 1].
     """
 
     def __init__(
@@ -84,18 +84,18 @@ class VolumeTransform(nn.Module):
 class VolumeAugmentation(VolumeTransform):
     """Random small shifts, scaling, rotations about the long axis and intensity; then normalise.
 
-    Random numbers come with the batch (``augmentation_draws``), the device draws none. Positions keep their side:
-    there is no flip.
+    Random numbers are part of the batch (``augmentation_draws``); none are drawn on the device. There is no flip, so
+    positions keep their side.
 
     Args:
         size, window, mean, std: see :class:`VolumeTransform`.
-        shift: greatest shift either way along each axis, as a share of the volume.
-        zoom: greatest change of size either way, as a share.
-        rotate: greatest rotation either way about the third axis (in RAS the body's long axis), degrees.
-        brightness, contrast: greatest change either way, as a share of the intensity range.
+        shift: maximum shift in either direction along each axis, as a share of the volume.
+        zoom: maximum change of size in either direction, as a share.
+        rotate: maximum rotation in either direction about the third axis (in RAS the body's long axis), degrees.
+        brightness, contrast: maximum change in either direction, as a share of the intensity range.
     """
 
-    #: Of the draws of a sample, this many are used here.
+    #: Number of a sample's draws used here.
     USED_DRAWS = 7
 
     def __init__(
@@ -118,7 +118,7 @@ class VolumeAugmentation(VolumeTransform):
         batch = dict(batch)
         signed = 2 * batch["augmentation_draws"] - 1
         volume = self.resize(self.windowed(batch["image"], batch.pop("image_scale", None)))
-        # Outside the volume is air, the lowest value after windowing.
+        # Fill with air, the lowest value after windowing.
         grid = F.affine_grid(self.geometry(signed, volume.shape[2:]), list(volume.shape), align_corners=False)
         volume = F.grid_sample(volume, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
         gain = 1 + self.contrast * signed[:, 5].view(-1, 1, 1, 1, 1)
@@ -132,7 +132,7 @@ class VolumeAugmentation(VolumeTransform):
         angle = math.radians(self.rotate) * signed[:, 1]
         shift = 2 * self.shift * signed[:, 2:5]
         cos, sin, zero = angle.cos() * zoom, angle.sin() * zoom, torch.zeros_like(zoom)
-        # A rotation in voxels, not in shares of unequal sides.
+        # Rotate in voxels: in normalised coordinates unequal sides would shear.
         ratio = size[0] / size[1]
         rows = [
             torch.stack([zoom, zero, zero, shift[:, 2]], dim=1),

@@ -1,4 +1,4 @@
-"""Headings that divide radiology reports into sections: one YAML file a language."""
+"""Headings that divide radiology reports into sections: one YAML file per language."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ LONGEST_TITLE = 100  # characters
 
 @dataclass(frozen=True)
 class Headings:
-    """What divides reports into sections.
+    """The headings that divide reports into sections.
 
-    ``names`` maps a heading (lower case) to its section, ``banners`` a line to what it opens (``report``, ``addendum``,
-    ``wet_read``); ``items`` are labels that findings are listed under; ``title_words`` make an examination's title,
-    with at least one of ``title_core`` (which ``core_word`` finds) and none of ``not_first`` at its beginning.
-    ``digest`` identifies all of it.
+    ``names`` maps a heading (lower case) to its section, ``banners`` a line to the part that it opens (``report``,
+    ``addendum``, ``wet_read``); ``items`` are labels of listed findings; an examination's title consists of
+    ``title_words``, with at least one of ``title_core`` (found by ``core_word``) and none of ``not_first`` at its
+    start. ``digest`` is a hash of all of these.
     """
 
     names: Mapping[str, str]
@@ -67,7 +67,7 @@ class Headings:
     core_word: re.Pattern[str]
 
     def section(self, heading: str) -> str | None:
-        """The section that a heading begins, or None where it is none: also "IMPRESSION (PRELIMINARY)", "ADDENDUM 2".
+        """The section that a heading begins, or None for other text; also for "IMPRESSION (PRELIMINARY)", "ADDENDUM 2".
 
         One of ``prefixes`` may be followed by anything ("ADDENDUM BY …").
         """
@@ -99,14 +99,14 @@ def normalised(heading: str) -> str:
 
 @cache
 def shipped_headings() -> Headings:
-    """The headings of every language that comes with the package."""
+    """The shipped headings of all languages."""
     return _headings(_shipped())
 
 
 def read_headings(*paths: str | Path) -> Headings:
-    """The shipped headings and those of files of one's own, which count where both name a section for a heading.
+    """The shipped headings and those of user files, which take precedence.
 
-    Raises FileNotFoundError, or ValueError with the file and the mistake in it.
+    Raises FileNotFoundError, or ValueError with the file and its error.
     """
     return _headings([*_shipped(), *map(_read, paths)])
 
@@ -118,17 +118,17 @@ def _shipped() -> list[Mapping[str, Any]]:
 
 
 def _read(path: str | Path) -> Mapping[str, Any]:
-    import jsonschema  # takes longer to import than the rest, and only a file of one's own needs it
+    import jsonschema  # slow to import, and needed only for user files
 
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file of headings")
+        raise FileNotFoundError(f"{path}: the file of headings does not exist")
     try:
         table = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark is not None else ""
-        raise ValueError(f"{path}{where}: not readable as YAML") from None
+        raise ValueError(f"{path}{where}: not valid YAML") from None
     problem = next(iter(jsonschema.Draft202012Validator(_SCHEMA).iter_errors(table)), None)
     if problem is not None:
         where = ".".join(str(part) for part in problem.absolute_path) or "the file"

@@ -1,4 +1,4 @@
-"""Which files of a folder are images: by name where a suffix says so, else by content."""
+"""Finds the images of a folder: by suffix if there is a known one, else by content."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*")
 
 @dataclass(frozen=True)
 class FoundImages:
-    """``paths`` of images below a folder, in order of their names, and how many other files there are."""
+    """``paths`` of the images below a folder, sorted by name, and the number of other files."""
 
     paths: list[Path]
     passed_over: int
 
 
 def pictures_below(root: Path) -> FoundImages:
-    """Radiographs and other pictures. Hospital archives name DICOM files without suffix, or by a UID."""
+    """Radiographs and other pictures. Hospital archives name DICOM files without a suffix, or by a UID."""
     return _found(root, lambda path: path.suffix.lower() in SUFFIXES or is_image(path), lambda path: path)
 
 
 def volumes_below(root: Path) -> FoundImages:
-    """NIfTI files, and the folders that hold DICOM files."""
+    """NIfTI files, and the folders with DICOM files."""
 
     def is_part(path: Path) -> bool:
         return path.name.lower().endswith(NIFTI_SUFFIXES) or _content(path, is_dicom)
@@ -47,7 +47,7 @@ def is_image(path: Path) -> bool:
 
 
 def shown_name(path: Path, root: Path) -> str:
-    """A file's name below ``root`` as text that can be written: bytes that are no UTF-8 as ``\\xdf``."""
+    """A file's name below ``root`` as printable text: bytes that are not UTF-8 as ``\\xdf``."""
     name = path.name if path == root else str(path.relative_to(root))
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
@@ -64,12 +64,12 @@ def _found(root: Path, wanted: Callable[[Path], bool], image_of: Callable[[Path]
 
 
 def _files(root: Path) -> Iterator[Path]:
-    """Everything below a folder but folders, in order."""
+    """All files below a folder, sorted."""
     return (path for path in sorted(root.rglob("*")) if not path.is_dir())
 
 
 def _is_hidden(path: Path, root: Path) -> bool:
-    """Hidden files, a file system's own, and the directory of a DICOM medium, which is DICOM without an image."""
+    """Hidden files, files of the file system, and DICOMDIR, which is DICOM without an image."""
     return path.name.upper() == "DICOMDIR" or any(part.startswith(".") for part in path.relative_to(root).parts)
 
 

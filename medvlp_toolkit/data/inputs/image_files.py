@@ -1,43 +1,43 @@
-"""Image files as batches for inference: one radiograph or volume, or a folder of them."""
+"""Batches for inference from image files: one radiograph or volume, or a folder of them."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from medvlp_toolkit.data.batches.dataset import whole_batch
 from medvlp_toolkit.data.inputs.folders import FoundImages, pictures_below, shown_name, volumes_below
-from medvlp_toolkit.images import ImageReadError, read_image_and_size, read_stored_volume
+from medvlp_toolkit.data.store.store import PackedStore
+from medvlp_toolkit.images import ImageReadError, StoredFormat
 
 logger = logging.getLogger(__name__)
 
-Item = dict[str, NDArray[Any]]
-
 
 class ImageFiles(Dataset):
-    """Radiographs read from files, resized to a square.
+    """Radiographs or volumes read from files, as a store has them.
 
-    A batch has ``image``, ``row``, ``study_id`` (the file's name) and ``input_shape`` (B, 2), the size in the file.
+    A batch has what :meth:`~medvlp_toolkit.images.StoredFormat.read` gives, ``row`` and ``study_id``, the file's name.
     ``passed_over`` is how many files of a folder are no image.
 
     Args:
         path: a file (any name: DICOM often has no suffix), or a folder searched for images; files without a suffix
-            that says what they are, are looked into.
-        image_size: pixels of the square.
+            that says what they are, are looked into. Of volumes a .nii or .nii.gz file, a folder of them, a folder with
+            one DICOM series, or a folder of such folders.
+        stored_format: of the store, whose sides decide which of the two.
 
     Raises:
-        FileNotFoundError: when there is no such file, or the folder holds no image.
+        FileNotFoundError: when there is no such file, or the folder contains no image.
     """
 
-    def __init__(self, path: str | Path, image_size: int) -> None:
-        self.image_size = image_size
+    def __init__(self, path: str | Path, stored_format: StoredFormat) -> None:
+        self.stored_format = stored_format
         self.unreadable: list[ImageReadError] = []
         root = Path(path)
         found = self.find(root)
@@ -48,24 +48,18 @@ class ImageFiles(Dataset):
 
     def find(self, root: Path) -> FoundImages:
         """The files to read."""
+        volume = self.stored_format.volume
         if not root.is_dir():
             if not root.exists():
-                raise FileNotFoundError(f"no image at {root}; give a DICOM, PNG or JPEG file, or a folder of them")
+                kinds = "NIfTI file, a DICOM series" if volume else "DICOM, PNG or JPEG file"
+                what = "volume" if volume else "image"
+                raise FileNotFoundError(f"no {what} at {root}; give a {kinds}, or a folder of them")
             return FoundImages([root], 0)
-        found = pictures_below(root)
+        found = volumes_below(root) if volume else pictures_below(root)
         if not found.paths:
-            raise FileNotFoundError(f"{root} holds no DICOM, PNG or JPEG file ({found.passed_over} other files)")
+            kinds = ".nii or .nii.gz file and no DICOM series" if volume else "DICOM, PNG or JPEG file"
+            raise FileNotFoundError(f"{root} holds no {kinds} ({found.passed_over} other files)")
         return found
-
-    def read(self, path: Path) -> Item:
-        """One file: its part of every array of a batch."""
-        image, shape = read_image_and_size(path, self.image_size)
-        return {"image": image, "input_shape": np.array(shape, np.int64)}
-
-    def nothing(self) -> Item:
-        """The content of a batch without a readable file."""
-        empty = np.zeros((0, 1, self.image_size, self.image_size), np.uint8)
-        return {"image": empty, "input_shape": np.zeros((0, 2), np.int64)}
 
     def __repr__(self) -> str:
         """Counts; no names."""
@@ -82,83 +76,24 @@ class ImageFiles(Dataset):
         """The readable images among ``indices``; unreadable ones are skipped with a warning.
 
         Raises:
-            ImageReadError: when it is the only image asked for.
+            ImageReadError: when the only requested image is unreadable.
         """
         items, rows = [], []
         for index in indices:
             try:
-                items.append(self.read(self.paths[index]))
+                items.append(self.stored_format.read(self.paths[index]))
                 rows.append(index)
             except ImageReadError as error:
                 if len(self.paths) == 1:
                     raise
                 logger.warning("left out: %s", error)
                 self.unreadable.append(error)
-        arrays = {key: np.stack([item[key] for item in items]) for key in items[0]} if items else self.nothing()
+        stacked = {key: np.stack([item[key] for item in items]) for key in items[0]} if items else None
+        arrays = stacked or self.stored_format.nothing()
         return {
             **{key: torch.from_numpy(array) for key, array in arrays.items()},
             "row": torch.tensor(rows, dtype=torch.int64),
             "study_id": [self.names[row] for row in rows],
-        }
-
-
-class VolumeFiles(ImageFiles):
-    """Volumes read from NIfTI files or DICOM series, brought to one grid.
-
-    A batch has ``image`` (B, 1, D, H, W) int16, ``image_scale`` (B, 2), ``affine`` (B, 4, 4) of that grid, and
-    ``input_shape`` (B, 3) and ``input_affine`` (B, 4, 4), the grid of the file: what a map is brought back to.
-
-    Args:
-        path: a .nii or .nii.gz file, a folder of them, a folder with one DICOM series, or a folder of such folders.
-        size, spacing, orientation: as the store was prepared with; see
-            :func:`~medvlp_toolkit.images.read_volume`.
-        series: which volume, where a folder holds several.
-
-    Raises:
-        FileNotFoundError: when there is no such file, or the folder holds no volume.
-    """
-
-    def __init__(
-        self,
-        path: str | Path,
-        size: Sequence[int],
-        spacing: Sequence[float] | None = None,
-        orientation: str = "RAS",
-        series: str | int | None = None,
-    ) -> None:
-        self.size = tuple(size)
-        self.spacing, self.orientation, self.series = spacing, orientation, series
-        super().__init__(path, image_size=0)
-
-    def find(self, root: Path) -> FoundImages:
-        if not root.is_dir():
-            if not root.exists():
-                raise FileNotFoundError(f"no volume at {root}; give a NIfTI file, a DICOM series, or a folder of them")
-            return FoundImages([root], 0)
-        found = volumes_below(root)
-        if not found.paths:
-            raise FileNotFoundError(
-                f"{root} holds no .nii or .nii.gz file and no DICOM series ({found.passed_over} other files)"
-            )
-        return found
-
-    def read(self, path: Path) -> Item:
-        volume = read_stored_volume(path, self.size, self.spacing, self.orientation, series=self.series)
-        return {
-            "image": volume.voxels,
-            "image_scale": np.array([volume.slope, volume.intercept], np.float32),
-            "affine": volume.affine,
-            "input_shape": np.array(volume.grid.shape, np.int64),
-            "input_affine": volume.grid.affine,
-        }
-
-    def nothing(self) -> Item:
-        return {
-            "image": np.zeros((0, 1, *self.size), np.int16),
-            "image_scale": np.zeros((0, 2), np.float32),
-            "affine": np.zeros((0, 4, 4)),
-            "input_shape": np.zeros((0, 3), np.int64),
-            "input_affine": np.zeros((0, 4, 4)),
         }
 
 
@@ -167,13 +102,45 @@ def open_images(
     image_size: int | Sequence[int],
     spacing: Sequence[float] | None = None,
     series: str | int | None = None,
+    stored_format: Mapping[str, Any] | str | Path | None = None,
 ) -> ImageFiles:
-    """Radiographs for an ``image_size`` of one number, volumes for one of three."""
-    if isinstance(image_size, int):
-        return ImageFiles(path, image_size)
-    return VolumeFiles(path, image_size, spacing, series=series)
+    """Image files as batches: volumes where the format, or else ``image_size``, has three sides; else radiographs."""
+    return ImageFiles(path, file_format(image_size, stored_format, spacing, series))
+
+
+def file_format(
+    image_size: int | Sequence[int],
+    stored_format: Mapping[str, Any] | str | Path | None = None,
+    spacing: Sequence[float] | None = None,
+    series: str | int | None = None,
+) -> StoredFormat:
+    """How files are read, so that a file gets the scores that it gets from a store.
+
+    Args:
+        image_size: of the model's input. Without ``stored_format`` files are read at this size, grey, stretched.
+        stored_format: of the store that was trained on, as ``model.json`` and ``store.json`` have it; or the folder of
+            a store, whose format is taken.
+        spacing: of volumes, where there is no ``stored_format``.
+        series: which volume of a folder with several, in place of the format's.
+
+    Raises:
+        ValueError: for another ``spacing`` than that of the format, or a store without images.
+    """
+    if stored_format is None:
+        return StoredFormat.of(image_size, spacing=spacing, series=series)
+    if isinstance(stored_format, Mapping):
+        known = StoredFormat.from_mapping(stored_format)
+    else:
+        found = PackedStore.open(stored_format).stored_format
+        if found is None:
+            raise ValueError(f"{stored_format}: this store has no images; name one that has, or leave it out")
+        known = found
+    if spacing is not None and known.spacing != tuple(float(step) for step in spacing):
+        theirs = None if known.spacing is None else list(known.spacing)
+        raise ValueError(f"spacing is {list(spacing)} here, and the stored volumes have {theirs}; leave spacing out")
+    return known if series is None else replace(known, series=str(series))
 
 
 def image_loader(dataset: ImageFiles, batch_size: int) -> DataLoader:
-    """Batches of ``dataset`` in its order."""
+    """Batches of ``dataset``, in order."""
     return DataLoader(dataset, batch_size=batch_size, collate_fn=whole_batch)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from medvlp_toolkit.data.batches.dataset import whole_batch
 from medvlp_toolkit.data.batches.encoded_texts import encode_texts
 from medvlp_toolkit.data.batches.text_links import TextLinks
-from medvlp_toolkit.data.inputs.image_files import ImageFiles
+from medvlp_toolkit.data.inputs.image_files import ImageFiles, file_format
 from medvlp_toolkit.data.inputs.text_lines import NOTHING
 
 
@@ -26,12 +26,12 @@ class QuestionFiles(Dataset):
         images: a file or a folder; see :class:`~medvlp_toolkit.data.ImageFiles`.
         questions: one, or several.
         tokenizer: the checkpoint's.
-        image_size: pixels of the square.
+        image_size, stored_format: see :func:`~medvlp_toolkit.data.inputs.image_files.file_format`.
         text_length: tokens after which questions are cut.
         links: finds entities of a knowledge graph in the questions.
 
     Raises:
-        ValueError: for a question without image, or an image without question.
+        ValueError: for questions without an image, or images without a question.
     """
 
     def __init__(
@@ -42,14 +42,15 @@ class QuestionFiles(Dataset):
         image_size: int,
         text_length: int = 32,
         links: TextLinks | None = None,
+        stored_format: Mapping[str, Any] | str | Path | None = None,
     ) -> None:
         asked = [questions] if isinstance(questions, str) else list(questions or [])
         self.questions = [text.strip() for text in asked if text not in NOTHING and text.strip()]
         if images in NOTHING:
-            raise ValueError("a question without an image cannot be answered; name an image file or a folder (images)")
+            raise ValueError("no image is given for the question; name an image file or a folder (images)")
         if not self.questions:
             raise ValueError("an image without a question has no answer; ask one (question)")
-        self.files = ImageFiles(str(images), image_size)
+        self.files = ImageFiles(str(images), file_format(image_size, stored_format))
         self.texts: dict[str, Any] = dict(encode_texts(self.questions, tokenizer, text_length, links))
 
     def __len__(self) -> int:

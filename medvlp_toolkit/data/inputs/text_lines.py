@@ -1,4 +1,4 @@
-"""Texts given by a user for inference, one per line of a file."""
+"""A user's texts for inference, one per line of a file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NOTHING = (None, "", "null", "None")
 
 @dataclass(frozen=True)
 class TextLines:
-    """Texts and their numbers: the line of the file, from 1."""
+    """Texts with their line numbers in the file, from 1."""
 
     texts: list[str] = field(repr=False)
     numbers: list[int]
@@ -24,11 +24,11 @@ class TextLines:
         """From a UTF-8 file with one text per line, a single text, or a list of texts; empty lines are skipped.
 
         Raises:
-            FileNotFoundError: for what looks like the name of a file, and is none.
-            ValueError: when there is no text. No message repeats a text.
+            FileNotFoundError: for a value that looks like a file name, if there is no such file.
+            ValueError: when there is no text. No message quotes a text.
         """
         if given in NOTHING:
-            raise ValueError("no text to rank; name a file with one text a line, or give a text (texts)")
+            raise ValueError("no text to rank; name a file with one text per line, or give a text (texts)")
         where = "texts"
         if isinstance(given, str | Path):
             path = Path(given)
@@ -36,27 +36,27 @@ class TextLines:
                 where = str(path)
                 lines = _lines(path)
             elif isinstance(given, Path) or path.suffix.lower() == ".txt" or not any(c.isspace() for c in given):
-                raise FileNotFoundError(f"no file of texts at {path}; name a file with one text a line (texts)")
+                raise FileNotFoundError(f"no file of texts at {path}; name a file with one text per line (texts)")
             else:
                 lines = [given]
         else:
             lines = [str(text) for text in given or ()]
         kept = [(line.strip(), number) for number, line in enumerate(lines, start=1) if line.strip()]
         if not kept:
-            raise ValueError(f"{where}: no text in it; write one text a line")
+            raise ValueError(f"{where} contains no text; write one text per line")
         return cls([text for text, _ in kept], [number for _, number in kept])
 
 
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # a text is longer than a file's name may be
+    except OSError:  # a text may be longer than any file name
         return False
 
 
 def _lines(path: Path) -> list[str]:
     try:
-        # Of the characters that str.splitlines takes for the end of a line, editors show some within one.
+        # str.splitlines also splits at characters that editors do not show as line breaks.
         return path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not UTF-8 text; save it as UTF-8, one text per line") from None

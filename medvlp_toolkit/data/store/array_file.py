@@ -15,9 +15,8 @@ import numpy.typing as npt
 class ArrayFile:
     """Rows of a ``.npy`` file, written and read at row numbers.
 
-    Writes are ordinary ones. A memory map would be shorter, but a full disk ends a process that writes through
-    one (SIGBUS), where a write raises OSError. NumPy makes the header equally long for any number of rows, so it
-    can be written last, by `finish`.
+    It uses ordinary writes, which raise OSError on a full disk; a memory map would kill the process (SIGBUS). NumPy's
+    header has the same length for any number of rows, so `finish` can write it last.
     """
 
     def __init__(self, path: Path, dtype: npt.DTypeLike, row_shape: tuple[int, ...]) -> None:
@@ -44,11 +43,11 @@ class ArrayFile:
     def write_bytes(self, row: int, content: memoryview | bytes) -> None:
         self.file.seek(self.start + row * self.row_bytes)
         rest = memoryview(content)
-        while rest:  # an unbuffered write may write less than it was given
+        while rest:  # an unbuffered write may be partial
             rest = rest[self.file.write(rest) :]
 
     def read_bytes(self, row: int, count: int) -> bytes:
-        """The bytes of ``count`` rows, fewer at the end of the file."""
+        """The bytes of ``count`` rows; fewer at the end of the file."""
         self.file.seek(self.start + row * self.row_bytes)
         parts = []
         wanted = count * self.row_bytes

@@ -1,4 +1,4 @@
-"""Items that a data source or a prepared store leaves out, with reasons: nothing is dropped silently."""
+"""Items rejected by a data source or by `prepare`, with reasons: nothing is dropped silently."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 class Reason(StrEnum):
-    """The reason for rejecting an item; the kinds that summaries count."""
+    """The reasons for rejecting an item, as counted in summaries."""
 
     MISSING_IMAGE = "missing image"
     UNREADABLE_IMAGE = "unreadable image"
@@ -25,7 +25,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """One item left out. ``detail`` never quotes report text or image headers."""
+    """A rejected item. ``detail`` never quotes report text or image headers."""
 
     study_id: str
     path: str
@@ -37,7 +37,7 @@ COLUMNS = ("study_id", "path", "reason", "detail")
 
 
 def write_rejected(path: Path, items: Iterable[Rejected]) -> int:
-    """Write ``rejected.csv`` (header always there); returns how many lines it has."""
+    """Write ``rejected.csv``, always with a header; returns the number of items."""
     count = 0
     with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -1,4 +1,4 @@
-"""Arrays shared by the processes of a machine instead of copied into each."""
+"""Arrays shared by the processes of a machine instead of copied to each."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ Arrays = dict[str, NDArray[Any]]
 def shared_arrays(folder: Path, key: Mapping[str, Any], make: Callable[[], Arrays]) -> Arrays:
     """The result of ``make``, memory-mapped read-only: computed by the first process, read by all.
 
-    They are kept in ``folder`` under a hash of ``key``, which holds all that they depend on. If the folder is not
-    writable, every process computes its own.
+    They are cached in ``folder`` under a hash of ``key``, which must contain everything that they depend on. If the
+    folder is not writable, every process computes its own.
     """
     from filelock import FileLock
 
@@ -50,7 +50,7 @@ def _write(target: Path, arrays: Arrays) -> None:
 
 
 class TextColumn(Sequence[str]):
-    """Texts of an array of bytes, decoded one at a time."""
+    """Texts stored as an array of bytes, decoded one at a time."""
 
     def __init__(self, values: NDArray[np.bytes_]) -> None:
         self.values = values

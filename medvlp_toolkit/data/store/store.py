@@ -7,16 +7,16 @@ A store is a folder::
     masks.npy         (N, 1, H, W) uint8 0 or 1, where the data source has segmentation masks
     affines.npy       (N, 4, 4) float64 for volumes: voxel index to millimetres (RAS)
     scales.npy        (N, 2) float64 for volumes: slope and intercept; values are stored integer × slope + intercept
-    studies.parquet   row i describes image i: study_id, image_id, patient_id, split, text (what the findings' spans
-                      refer to), sections (all there are), image_path, image_hash (XXH3 of the stored pixels), height
+    studies.parquet   row i describes image i: study_id, image_id, patient_id, split, text (to which the findings' spans
+                      refer), sections (all of them), image_path, image_hash (XXH3 of the stored pixels), height
                       and width (of the original), report_id, sex, age, view, other metadata, and ``label:<name>`` (1
                       present, 0 absent, -1 uncertain, null unknown)
-    findings.parquet  what the report filter found:  study (row), entity, presence, position, start, end, concept_id
-    links.parquet     what the entity linker found, same columns
+    findings.parquet  findings of the report filter: study (row), entity, presence, position, start, end, concept_id
+    links.parquet     mentions of the entity linker, same columns
     boxes.parquet     study, label, x, y, width, height (fractions of the stored image)
     questions.parquet study, id, question, answer, category, answer_type, split
-    tokens/<hash>/    the texts through one tokenizer (`medvlp_toolkit.data.store.tokens`)
-    rejected.csv      what was left out, and why
+    tokens/<hash>/    the texts tokenised by one tokenizer (`medvlp_toolkit.data.store.tokens`)
+    rejected.csv      rejected items with reasons
 """
 
 from __future__ import annotations
@@ -34,28 +34,29 @@ import numpy.typing as npt
 from medvlp_toolkit.data.records import Finding, Presence
 from medvlp_toolkit.data.store.tokens import TokenTable
 from medvlp_toolkit.data.views import chosen_images
+from medvlp_toolkit.images import StoredFormat
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 SCHEMA_VERSION = 2
-#: Stores of these versions are read. In those of version 1 every image is a study of its own.
+#: Supported versions of the store. In version 1 every image is a separate study.
 READABLE_VERSIONS = (1, 2)
 META_FILE = "store.json"
 TABLES = ("studies", "findings", "links", "boxes", "questions")
 
 
 class StoreError(ValueError):
-    """A folder is not a store that this version reads."""
+    """A folder is not a store that this version can read."""
 
 
 @dataclass(frozen=True)
 class PackedStore:
-    """A complete store, opened for reading. Cheap to pickle for worker processes: only the path is sent.
+    """A complete store, opened for reading. It is cheap to pickle: only the path is sent to workers.
 
-    Row i of `images`, `studies` and the token tables is the same image; ``study`` in the other tables is
-    that row's number, and those tables are sorted by it. Rows with one ``study_id`` are the images of one study: they
-    share its report and findings, and each has an ``image_id`` of its own.
+    Row i of `images`, `studies` and the token tables is the same image; ``study`` in the other tables, which are sorted
+    by it, is that row number. Rows with the same ``study_id`` are the images of one study: they share its report and
+    findings, and each has its own ``image_id``.
     """
 
     path: Path
@@ -73,7 +74,7 @@ class PackedStore:
         if not (self.path / META_FILE).is_file():
             partial = partial_path(self.path)
             if partial.exists():
-                raise StoreError(f"{self.path}: preparing this store was interrupted; {rebuild} from where it stopped")
+                raise StoreError(f"{self.path}: preparing this store was interrupted; {rebuild}, resuming there")
             what = "no store" if not self.path.exists() else f"not a store (no {META_FILE})"
             raise StoreError(f"{self.path}: {what}; {rebuild}")
         try:
@@ -118,31 +119,37 @@ class PackedStore:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of ``store.json`` when first read: it covers the files' checksums and their provenance."""
+        """SHA-256 of ``store.json`` when first read; it covers all files' checksums and their provenance."""
         return hashlib.sha256(json.dumps(self.meta, sort_keys=True).encode()).hexdigest()
 
     def __len__(self) -> int:
-        """Number of rows: of images, or of reports in a store without images."""
+        """Number of rows: images, or reports in a store without images."""
         counts = self.meta["counts"]
         return int(counts.get("images", counts["studies"]))
 
     @property
     def entities(self) -> tuple[str, ...]:
-        """Entity ids that the report filter declared, in its order."""
+        """Entity ids declared by the report filter, in its order."""
         return tuple(self.meta["entities"])
 
     @property
     def positions(self) -> tuple[str, ...]:
-        """Position ids that the report filter declared, in its order."""
+        """Position ids declared by the report filter, in its order."""
         return tuple(self.meta["positions"])
 
     @property
     def has_images(self) -> bool:
         return "images.npy" in self.meta["files"]
 
+    @property
+    def stored_format(self) -> StoredFormat | None:
+        """How image files were read into this store; None of a store of reports, and where it was not noted."""
+        described = self.meta.get("made_by", {}).get("image")
+        return None if described is None else StoredFormat.from_mapping(described)
+
     @cached_property
     def images(self) -> np.memmap[Any, np.dtype[Any]]:
-        """(N, C, H, W) uint8 or (N, C, D, H, W) int16, memory-mapped read-only: processes share one copy."""
+        """(N, C, H, W) uint8 or (N, C, D, H, W) int16, memory-mapped read-only, so that processes share one copy."""
         return self.array("images")
 
     @cached_property
@@ -152,11 +159,11 @@ class PackedStore:
 
     @cached_property
     def scales(self) -> np.memmap[Any, np.dtype[Any]] | None:
-        """(N, 2) slope and intercept of each volume; None for pictures, and where volumes were stored as they are."""
+        """(N, 2) slope and intercept of each volume; None for pictures and for volumes stored unscaled."""
         return self.array("scales") if "scales.npy" in self.meta["files"] else None
 
     def array(self, name: str) -> np.memmap[Any, np.dtype[Any]]:
-        """The memory map of ``<name>.npy``; raises `StoreError` where the store has none."""
+        """The memory map of ``<name>.npy``; raises `StoreError` if the store has none."""
         if f"{name}.npy" not in self.meta["files"]:
             raise StoreError(f"{self.path}: this store has no {name}")
         mapped: np.memmap[Any, np.dtype[Any]] = np.load(self.path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
@@ -205,22 +212,22 @@ class PackedStore:
         return np.array([row for row, split in enumerate(column) if split in splits], dtype=np.int64)
 
     def first_images(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Of these rows the first of each study: what is counted or read of reports, which its images share."""
+        """The first row of each study among these rows, for reports, which the images of a study share."""
         return rows[chosen_images(self._column("study_id", rows), None, "first")]
 
     def values(self, name: str, rows: npt.NDArray[np.int64]) -> list[Any] | None:
-        """A column of `studies` at some rows; None where the store has no such column."""
+        """A column of `studies` at some rows; None if the store has no such column."""
         if name not in self.studies.column_names:
             return None
         return list(self.studies.column(name).take(rows).to_pylist())
 
     def _column(self, name: str, rows: npt.NDArray[np.int64]) -> list[Any]:
-        """A column that every store has at some rows, read without the others."""
+        """A column that every store has, at some rows; other columns are not read."""
         return list(self.table("studies", [name]).column(name).take(rows).to_pylist())
 
     def image_ids(self, rows: npt.NDArray[np.int64]) -> list[str]:
-        """The ids of the images at some rows: each is there once."""
-        # Every image of a store of the first version is a study of its own.
+        """The unique ids of the images at some rows."""
+        # In a store of the first version every image is a separate study.
         return self._column("study_id" if self.meta["schema_version"] == 1 else "image_id", rows)
 
     def findings_of(self, row: int, table: str = "findings") -> list[Finding]:
@@ -241,7 +248,7 @@ class PackedStore:
         return {}
 
     def tokens(self, key: str | None = None) -> TokenTable:
-        """The texts through the tokenizer of that hash, or through the only one there is."""
+        """The texts tokenised by the tokenizer with this hash, or by the only one."""
         folder = self.path / "tokens"
         keys = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
         if key is None and len(keys) == 1:
@@ -269,7 +276,7 @@ def finding_from_row(row: dict[str, Any]) -> Finding:
 
 
 def partial_path(path: Path) -> Path:
-    """Where a store is built before it is complete."""
+    """The folder in which a store is built before it is complete."""
     return path.with_name(path.name + ".partial")
 
 

@@ -20,7 +20,7 @@ from medvlp_toolkit.data.store.store_summary import rows_of_split
 
 SHEET_FILE = "examples.png"
 
-_SIDE = 256  # pixels of a picture's longer side
+_SIDE = 256  # longer side of a picture in pixels
 _LINES = 4
 _TEXT_SIZE = 12
 _LINE = 15
@@ -35,9 +35,9 @@ def write_examples(
 ) -> list[Path]:
     """Draw studies spread evenly over a split (or the store): ``examples.png``, and ``example_001.png`` …
 
-    Returns the sheet's path, then the pictures'; pictures of an earlier call in ``folder`` are removed.
+    Returns the path of the sheet, then those of the pictures; pictures of an earlier call in ``folder`` are removed.
 
-    Raises ValueError where the store has no images, or no study is in the split.
+    Raises ValueError if the store has no images or the split has no study.
     """
     if not store.has_images:
         raise ValueError(f"{store.path}: a store of reports only has no pictures to draw")
@@ -60,7 +60,7 @@ def write_examples(
 
 
 def draw_study(store: PackedStore, row: int, heading: str) -> Image.Image:
-    """One study: its image (of a volume the middle slice), boxes, and below it present, then other findings."""
+    """One study: its image (or the middle slice of its volume) with boxes; below it present, then other findings."""
     pixels = shown_slice(np.asarray(store.images[row]))
     image = Image.fromarray(pixels)
     scale = _SIDE / max(image.size)
@@ -86,7 +86,7 @@ def draw_study(store: PackedStore, row: int, heading: str) -> Image.Image:
 
 
 def shown_slice(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    """(C, H, W) uint8, or (C, D, H, W) int16 of which the middle slice is shown -> (H, W) or (H, W, 3) uint8.
+    """(C, H, W) uint8, or (C, D, H, W) int16 (middle slice) -> (H, W) or (H, W, 3) uint8.
 
     Integers of a volume are shown from their 1st to their 99th percentile.
     """
@@ -106,9 +106,9 @@ def _boxes(store: PackedStore, row: int) -> list[dict[str, Any]]:
 
 def _statements(store: PackedStore, row: int) -> tuple[list[str], list[str]]:
     """Present findings (with position), then uncertain and absent ones; from reports, else from the source's labels."""
-    findings = store.findings_of(row)
+    findings, names = store.findings_of(row), store.meta.get("names", {})
     if findings:
-        said = [(finding.entity, finding.presence, finding.position) for finding in findings]
+        said = [(names.get(f.entity, f.entity), f.presence, names.get(f.position, f.position)) for f in findings]
     else:
         values = ((name, store.studies.column(f"label:{name}")[row].as_py()) for name in store.labels)
         said = [(name, _PRESENCE[value], None) for name, value in values if value is not None]
@@ -123,7 +123,7 @@ def _statements(store: PackedStore, row: int) -> tuple[list[str], list[str]]:
 
 
 def _wrapped(words: Sequence[str], width: int, draw: ImageDraw.ImageDraw, font: Any) -> list[str]:
-    """Words joined by commas, in lines that fit a width."""
+    """Words joined by commas and wrapped to a width."""
     lines: list[str] = []
     for word in words:
         joined = f"{lines[-1]}, {word}" if lines else word

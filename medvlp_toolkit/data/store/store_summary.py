@@ -10,20 +10,20 @@ from numpy.typing import NDArray
 from medvlp_toolkit.data.records import Presence
 from medvlp_toolkit.data.store.store import PackedStore
 
-#: Of several statements of a report about one entity, the later of these counts.
+#: In ascending order of precedence among several statements about one entity.
 _STRENGTH = (Presence.UNCERTAIN, Presence.ABSENT, Presence.PRESENT)
 _LABELS = {"present": 1, "absent": 0, "uncertain": -1}
 
 
 def summarise(store: PackedStore, split: str | None = None) -> dict[str, Any]:
-    """Counts of a store, as plain values; ``rows`` are its images, or its studies where there are none.
+    """Counts of a store, as plain values; ``rows`` counts its images, or its studies if it has none.
 
     ``counts`` is from ``store.json``, for the whole store. Everything else is counted over ``split``, or over all:
     ``rows`` are its images (or reports), ``labels`` map a name to the rows present, absent and uncertain, ``entities``
     to such studies (images of one study share its report), ``positions`` to the studies and findings there (of present
     entities).
 
-    Raises ValueError where no study is in ``split``.
+    Raises ValueError if ``split`` has no study.
     """
     rows = rows_of_split(store, split)
     ids = store.table("studies", ["study_id", "patient_id"]).take(rows)
@@ -34,6 +34,7 @@ def summarise(store: PackedStore, split: str | None = None) -> dict[str, Any]:
         "store": str(store.path),
         "schema_version": store.meta["schema_version"],
         "counts": store.meta["counts"],
+        "names": store.meta.get("names", {}),
         "split": split,
         "rows": len(rows),
         "studies": len(ids.column("study_id").unique()),
@@ -47,7 +48,7 @@ def summarise(store: PackedStore, split: str | None = None) -> dict[str, Any]:
 
 
 def rows_of_split(store: PackedStore, split: str | None) -> NDArray[np.int64]:
-    """Rows of a split, or all; raises ValueError where there are none."""
+    """Rows of a split, or all; raises ValueError if there are none."""
     rows = store.rows(*([] if split is None else [split]))
     if not len(rows):
         there = ", ".join(store.meta["counts"]["splits"]) or "none"
@@ -89,7 +90,7 @@ def _findings(
 
     rank = np.array([*(_STRENGTH.index(Presence(word)) for word in words), -1])[presence]
     said = rank >= 0  # a linker's mentions have no presence
-    # The strongest statement of each (study, entity): the last of its lines when sorted by strength.
+    # The strongest statement of each (study, entity): the last one when sorted by strength.
     pair = study[said] * max(len(entity_names), 1) + entity[said]
     order = np.lexsort((rank[said], pair))
     pair, strongest = pair[order], rank[said][order]
@@ -112,7 +113,7 @@ def _findings(
 
 
 def _codes(column: Any, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[str]]:
-    """Some rows of a text column as codes, -1 for null, and their values."""
+    """Some rows of a text column as codes, -1 for null, and the values that they index."""
     encoded = column.take(rows).combine_chunks().dictionary_encode()
     return encoded.indices.fill_null(-1).to_numpy().astype(np.int64), encoded.dictionary.to_pylist()
 

@@ -2,7 +2,7 @@
 
 A folder ``tokens/<hash>/`` holds ``input_ids.npy`` (N, L) int32 padded on the right, ``lengths.npy`` (N,) int32,
 ``offsets.npy`` (N, L, 2) int32 (start and end in characters of the text; 0, 0 for special tokens) and
-``tokens.json``. The hash covers the tokenizer and the length, so that another tokenizer gets another folder.
+``tokens.json``. The hash covers the tokenizer and the length.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ARRAYS = ("input_ids", "lengths", "offsets")
 
 @dataclass(frozen=True)
 class TokenTable:
-    """Token ids of every row of a store. Cheap to send to worker processes."""
+    """Token ids of every row of a store. It is cheap to send to worker processes."""
 
     path: Path
 
@@ -39,7 +39,7 @@ class TokenTable:
 
     @cached_property
     def meta(self) -> dict[str, Any]:
-        """``tokenizer``, ``max_length``, ``pad_id``, ``vocabulary_size``, ``truncated`` (how many texts were cut)."""
+        """``tokenizer``, ``max_length``, ``pad_id``, ``vocabulary_size``, ``truncated`` (number of truncated texts)."""
         return dict(json.loads((self.path / "tokens.json").read_text(encoding="utf-8")))
 
     @cached_property
@@ -71,12 +71,12 @@ class TokenTable:
 class Tokenizer:
     """A fast tokenizer with truncation: from a hub name, a folder, a ``tokenizer.json``, or an object.
 
-    Padding and truncation that a ``tokenizer.json`` carries are taken out first, so that the length is ours.
+    Padding and truncation settings of a ``tokenizer.json`` are removed first.
     """
 
     def __init__(self, source: Any, max_length: int = 128) -> None:
         if max_length < 3:
-            raise ValueError(f"text_length is at least 3 tokens, not {max_length}")
+            raise ValueError(f"text_length is {max_length}; expected 3 tokens or more")
         self.max_length = max_length
         self.backend, self.pad_id, self.name = load_backend(source)
         self.backend.no_padding()
@@ -87,7 +87,7 @@ class Tokenizer:
         self.backend.enable_truncation(max_length)
 
     def encode(self, texts: Sequence[str]) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], int]:
-        """``input_ids`` (n, L), ``lengths`` (n,), ``offsets`` (n, L, 2), and how many texts were cut."""
+        """``input_ids`` (n, L), ``lengths`` (n,), ``offsets`` (n, L, 2), and the number of truncated texts."""
         ids = np.full((len(texts), self.max_length), self.pad_id, np.int32)
         lengths = np.zeros(len(texts), np.int32)
         offsets = np.zeros((len(texts), self.max_length, 2), np.int32)
@@ -100,7 +100,7 @@ class Tokenizer:
 
 
 def load_backend(source: Any) -> tuple[Any, int, str]:
-    """A ``tokenizers.Tokenizer`` of our own, its padding id and a name for people."""
+    """A private copy of the ``tokenizers.Tokenizer``, its padding id and a readable name."""
     import tokenizers
 
     if isinstance(source, Tokenizer):
@@ -131,9 +131,9 @@ def load_backend(source: Any) -> tuple[Any, int, str]:
 
 
 def write_tokens(folder: Path, tokenizer: Tokenizer, texts: Iterable[Sequence[str]], count: int) -> Path:
-    """Write ``folder/<hash>/`` for ``count`` texts given in batches; it appears complete or not at all.
+    """Write ``folder/<hash>/`` for ``count`` texts given in batches, atomically.
 
-    Memory holds one batch at a time. Returns the folder written (or found complete).
+    One batch is in memory at a time. Returns the folder, written or already complete.
     """
     target = folder / tokenizer.key
     if (target / "tokens.json").is_file():

@@ -39,7 +39,7 @@ class PredictionStep(EvaluationStep):
     Args:
         transform, precision: see :class:`~medvlp_toolkit.evaluation.EvaluationStep`.
         target: ``targets`` or ``mask``.
-        activation: what makes scores of logits: ``sigmoid``, or ``softmax`` over labels that exclude one another.
+        activation: from logits to scores: ``sigmoid``, or ``softmax`` for mutually exclusive labels.
     """
 
     def __init__(
@@ -71,15 +71,14 @@ class ClassificationEvaluation(Evaluation):
     """Metrics of a fine-tuned classifier on the test split.
 
     A handler of an evaluator whose step is :class:`PredictionStep`. It writes ``scores.parquet``, ``metrics.json``,
-    ``run.json`` and ``probabilities.csv``. Where the data set has a split ``threshold_split`` besides, F1 and
-    accuracy are given at the thresholds that are best on it, next to those tuned on the test set itself.
+    ``run.json`` and ``probabilities.csv``. If the data set also has a split ``threshold_split``, F1 and accuracy
+    are reported at the thresholds that are best on it as well as at those tuned on the test set itself.
 
     Args:
-        dataset: with labels; its studies of ``threshold_split`` are not tested on.
+        dataset: with labels; its studies of ``threshold_split`` are not used for testing.
         output_dir, title, config, checkpoint, seconds: see :class:`~medvlp_toolkit.evaluation.Evaluation`.
-        threshold_split: where thresholds are chosen; None chooses none.
-        pool: the scores of a study's images are made one, as their ``mean`` or ``max``; None takes every image for a
-            row.
+        threshold_split: split to choose thresholds on; None chooses none.
+        pool: combine the scores of a study's images by ``mean`` or ``max``; None evaluates every image separately.
     """
 
     def __init__(
@@ -148,9 +147,9 @@ class SegmentationEvaluation(Evaluation):
     Args:
         dataset: with masks.
         output_dir, title, config, checkpoint, seconds: see :class:`~medvlp_toolkit.evaluation.Evaluation`.
-        label: what the masks outline.
-        threshold: pixels above it belong to the predicted mask, published 0.5.
-        overlays: pictures to draw, of images that show the finding.
+        label: the finding in the masks.
+        threshold: pixels above it are in the predicted mask, published 0.5.
+        overlays: number of pictures to draw, of images with the finding.
     """
 
     def __init__(

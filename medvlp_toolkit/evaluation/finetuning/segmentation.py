@@ -61,10 +61,10 @@ def segmentation_metrics(
 
     Returns:
         ``dice``: mean over all images, an image without the finding counting 1 if nothing was predicted in it and 0
-        otherwise. ``miou``: mean IoU, smoothed by 1. Beside them ``dice_positives`` (images that show the finding)
-        and ``negatives_empty`` (share of the others in which nothing was predicted): the first mean mixes the two,
-        and predicting nothing at all already gives it the share of negatives. Each with ``…_interval``, from a
-        bootstrap over patients; None where there is no such image. ``n``, ``positives``.
+        otherwise. ``miou``: mean IoU, smoothed by 1. ``dice_positives`` (images with the finding) and
+        ``negatives_empty`` (share of the others with an empty prediction) separate what ``dice`` mixes: an always empty
+        prediction already has a ``dice`` of the share of negatives. Each with ``…_interval``, from a bootstrap over
+        patients; None if there is no such image. ``n``, ``positives``.
     """
     positive = np.array([image.positive for image in images], bool)
     dice = np.array([image.dice for image in images])

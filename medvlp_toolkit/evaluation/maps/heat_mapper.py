@@ -21,15 +21,15 @@ logger = logging.getLogger(__name__)
 class HeatMapper:
     """Attention over a network's image tokens as maps over the image.
 
-    How many tokens come before the patches, on which grid the patches lie and where in their cells they look are
-    properties of the network's ``image_encoder``.
+    The number of prefix tokens, the grid of the patches and the shift of their receptive fields are taken from the
+    network's ``image_encoder``.
 
     Args:
         network: with an ``image_encoder``.
         layers: one layer of the fusion module, several to average, or None for all (as published); negative from the
             end.
-        grid: tokens along each spatial axis, in place of the encoder's own.
-        what: what is left out without attention, for the log line.
+        grid: tokens along each spatial axis, instead of the encoder's own grid.
+        what: what will be omitted if there is no attention, for the log line.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class HeatMapper:
     def maps(self, output: Mapping[str, Any]) -> NDArray[np.float32] | None:
         """Maps of a step's output with ``attention`` and ``image_shape``; see :meth:`on_grid`.
 
-        None, with one log line for all batches, where there is no attention.
+        None if there is no attention, with one log line for all batches.
         """
         attention = output.get("attention")
         if attention is not None:
@@ -73,10 +73,10 @@ class HeatMapper:
     def on_grid(self, attention: Tensor, image_shape: Sequence[int]) -> NDArray[np.float32]:
         """(B, layers, Q, N) attention over the tokens of images (*spatial) -> (B, Q, *grid), each map summing to 1.
 
-        What falls on tokens before the patches is left out, and the rest is its share of what falls on patches.
+        Attention to prefix tokens is removed and the rest renormalised.
 
         Raises:
-            ValueError: for a grid that does not fit the tokens, or a layer that is not there.
+            ValueError: for a grid that does not fit the tokens, or a layer that does not exist.
         """
         encoder = self.encoder
         prefix = int(encoder.num_prefix_tokens)
@@ -85,7 +85,7 @@ class HeatMapper:
             given, expected = ("×".join(map(str, grid)) for grid in (self.grid, own))
             raise ValueError(
                 f"grid is {given}, and the image encoder gives {attention.shape[-1] - prefix} patches on a grid of "
-                f"{expected}; leave grid out (null) to take the encoder's"
+                f"{expected}; set grid to null to use the encoder's"
             )
         maps = attention_maps(attention.float(), self.grid or own, self.layers, prefix)
         if not prefix:
@@ -94,8 +94,8 @@ class HeatMapper:
         return np.divide(maps, total, out=maps, where=total > 0)
 
     def why_none(self, asked: bool = True) -> str:
-        """The reason why there is no attention to draw."""
+        """The reason why there is no attention."""
         if not asked:
-            return "the step was not asked for attention (need_attention)"
-        # The part that would give it, where the network has one.
+            return "the step does not request attention (need_attention)"
+        # The part that should return it, if the network has one.
         return f"{type(getattr(self.network, 'fusion', self.network)).__name__} gives no attention"

@@ -27,7 +27,7 @@ def attention_maps(
         attention: (B, layers, Q, N), averaged over heads, tokens in row-major order.
         grid: tokens along each spatial axis (``image_encoder.grid_size(shape)``); 2-D or 3-D.
         layers: one layer, several to average, or None for the mean over all (as published); negative from the end.
-        prefix_tokens: class tokens before the patches (``image_encoder.num_prefix_tokens``), left out.
+        prefix_tokens: number of class tokens before the patches (``image_encoder.num_prefix_tokens``) to remove.
 
     Returns:
         (B, Q, *grid) float32. Without prefix tokens each map sums to 1.
@@ -45,23 +45,29 @@ def attention_maps(
         chosen = [layers] if isinstance(layers, int) else list(layers)
         depth = array.shape[1]
         if not chosen or any(not -depth <= layer < depth for layer in chosen):
-            raise ValueError(f"attention has layers 0 to {depth - 1}, and layers={layers} was asked for")
+            raise ValueError(f"attention has layers 0 to {depth - 1}, and layers={layers} was requested")
         array = array[:, chosen]
     mean = array.mean(axis=1, dtype=np.float32)[..., prefix_tokens:]
     return mean.reshape(*mean.shape[:2], *grid)
 
 
 def upsample(
-    heat: ArrayLike, size: Sequence[int], mode: Upsampling = "nearest", shift: Sequence[float] = ()
+    heat: ArrayLike,
+    size: Sequence[int],
+    mode: Upsampling = "nearest",
+    shift: Sequence[float] = (),
+    extent: Sequence[float] = (),
 ) -> NDArray[np.floating]:
     """Upsample a map to the pixels: (*grid) -> (*size), in 2-D or 3-D.
 
-    ``nearest`` gives each pixel the value of the cell that its centre lies in (as published: a 14×14 map becomes
+    ``nearest`` gives each pixel the value of the cell that contains its centre (as published: a 14×14 map becomes
     blocks of 16×16 pixels). ``linear`` is bilinear or trilinear between the cells' centres, constant beyond the
-    outermost ones. Values are not rescaled: they keep their meaning as attention per token.
+    outermost ones. Values are not rescaled: they remain attention per token.
 
     ``shift`` is, per axis and in cells, the offset of a token's receptive field from the centre of its cell
     (``image_encoder.token_shift()``); ``linear`` places it there. ``nearest`` ignores it, as published.
+
+    ``extent`` is, per axis, that of the pixels as a share of the map's, both about one centre; 1 when left out.
     """
     spread: NDArray[Any] = np.asarray(heat)
     if spread.ndim != len(size) or min(size) < 1:
@@ -70,8 +76,10 @@ def upsample(
         raise ValueError(f"upsampling is 'nearest' or 'linear', got {mode!r}")
     for axis, (cells, pixels) in enumerate(zip(spread.shape, size, strict=True)):
         centres = (np.arange(pixels) + 0.5) * cells / pixels
+        if extent:
+            centres = cells / 2 + (centres - cells / 2) * extent[axis]
         if mode == "nearest":
-            spread = spread.take(np.minimum(centres.astype(int), cells - 1), axis)
+            spread = spread.take(np.clip(centres.astype(int), 0, cells - 1), axis)
             continue
         place = np.clip(centres - 0.5 - (shift[axis] if shift else 0.0), 0, cells - 1)
         low = place.astype(int)

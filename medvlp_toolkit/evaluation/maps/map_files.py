@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ MapFormat = Literal["png", "npy", "nifti"]
 FORMATS: tuple[MapFormat, ...] = ("png", "npy", "nifti")
 SUFFIX: dict[MapFormat, str] = {"png": ".png", "npy": ".npy", "nifti": ".nii.gz"}
 
-#: Pixel columns of a radiograph run to the patient's left, rows to the feet; the pixel's size is not known.
+#: Pixel columns of a radiograph run to the patient's left, rows to the feet; the pixel size is unknown.
 RADIOGRAPH_AFFINE = np.diag([-1.0, 1.0, -1.0, 1.0])
 
 
@@ -28,54 +28,51 @@ def map_formats(asked: str | Sequence[str]) -> tuple[MapFormat, ...]:
     return tuple(name for name in FORMATS if name in names)
 
 
-def write_radiograph_map(
-    path: Path | str, heat: NDArray[np.floating], size: Sequence[int], shift: Sequence[float] = ()
-) -> Path:
-    """A map (*grid) as NIfTI, spread over the pixels ``size`` (height, width) of the radiograph.
+def map_on_file(
+    heat: NDArray[np.floating], item: Mapping[str, NDArray[Any]], shift: Sequence[float] = ()
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """A map on the token grid -> the same on the pixels or voxels of the image's file, and their affine (RAS, mm).
 
-    The array is (width, 1, height): a coronal slice, one millimetre a pixel, which viewers show upright with the
-    patient's right on the left.
-    """
-    pixels = upsample(heat, size, "linear", shift).astype(np.float32)
-    return write_nifti(path, pixels.T[:, None, :], RADIOGRAPH_AFFINE)
-
-
-def write_volume_map(
-    path: Path | str,
-    heat: NDArray[np.floating],
-    size: Sequence[int],
-    affine: ArrayLike,
-    input_shape: Sequence[int] | None = None,
-    input_affine: ArrayLike | None = None,
-    shift: Sequence[float] = (),
-) -> Path:
-    """A map (*grid) as NIfTI, in the space of its volume.
+    What of the file the model did not see gets 0.
 
     Args:
-        path: ``.nii`` or ``.nii.gz``.
-        heat: on the token grid.
-        size: (D, H, W) of the volume that the model read.
-        affine: (4, 4) of that volume.
-        input_shape, input_affine: the grid to bring the map to, that of the input file; the volume's own when None.
-            Voxels of it that the model did not see get 0.
+        heat: (*grid), over the whole ``image``.
+        item: arrays of one image: ``image`` (C, *size) as the store or :class:`~medvlp_toolkit.data.ImageFiles` has it,
+            before the model's transform. Of a picture's file ``input_shape`` and ``input_share``; ``affine`` of a
+            volume, and of its file ``input_shape`` and ``input_affine``. Without those the map lies on ``image``.
         shift: where tokens look within their cell (:func:`~medvlp_toolkit.evaluation.upsample`).
+
+    Returns:
+        (height, width) or (i, j, k) float32, and (4, 4); a picture's affine is :data:`RADIOGRAPH_AFFINE`.
     """
-    voxels = upsample(heat, size, "linear", shift).astype(np.float32)
-    if input_shape is None or input_affine is None:
-        return write_nifti(path, voxels, affine)
-    return write_nifti(path, resampled(voxels, affine, input_shape, input_affine), input_affine)
+    stored = item["image"].shape[1:]
+    size = tuple(int(side) for side in item.get("input_shape", stored))
+    if heat.ndim == 2:
+        share = [float(part) for part in item.get("input_share", (1.0, 1.0))]
+        pixels = upsample(heat, size, "linear", shift, share).astype(np.float32)
+        rows, columns = (_within(side, part) for side, part in zip(size, share, strict=True))
+        return np.where(rows[:, None] & columns, pixels, np.float32(0)), RADIOGRAPH_AFFINE
+    voxels = upsample(heat, stored, "linear", shift).astype(np.float32)
+    if "input_affine" not in item:
+        return voxels, np.asarray(item["affine"], np.float64)
+    return resampled(voxels, item["affine"], size, item["input_affine"]), np.asarray(item["input_affine"], np.float64)
+
+
+def item_of(batch: Mapping[str, Any], index: int) -> dict[str, NDArray[Any]]:
+    """One image's arrays of a batch."""
+    return {key: value[index].cpu().numpy() for key, value in batch.items() if hasattr(value, "cpu")}
 
 
 def resampled(
     voxels: NDArray[np.floating], affine: ArrayLike, shape: Sequence[int], onto: ArrayLike
 ) -> NDArray[np.float32]:
-    """Values on a grid (affine to millimetres) read, trilinearly, at the voxels of another grid; 0 outside."""
+    """Values on a grid (affine to millimetres), interpolated trilinearly at the voxels of another grid; 0 outside."""
     import torch
     from monai.data.meta_tensor import MetaTensor
     from monai.transforms import SpatialResample
 
     source = MetaTensor(torch.from_numpy(np.ascontiguousarray(voxels, np.float32))[None], affine=_tensor(affine))
-    # Half a voxel at the rim lies between the outermost centres and the volume's edge: it keeps the rim's value.
+    # The half voxel between the outermost centres and the volume's edge keeps the outermost value.
     spread = SpatialResample(mode="bilinear", padding_mode="border", dtype=torch.float32)
     values = spread(source, dst_affine=_tensor(onto), spatial_size=tuple(int(side) for side in shape)).numpy()[0]
     inside = _inside(np.asarray(voxels).shape, np.asarray(affine, float), shape, np.asarray(onto, float))
@@ -83,8 +80,15 @@ def resampled(
 
 
 def write_nifti(path: Path | str, values: NDArray[Any], affine: ArrayLike) -> Path:
-    """An array (i, j, k) as NIfTI with its affine."""
+    """An array (i, j, k) as NIfTI with its affine.
+
+    One (height, width) becomes (width, 1, height): with :data:`RADIOGRAPH_AFFINE` a coronal slice, one millimetre a
+    pixel, which viewers show upright with the patient's right on the left.
+    """
     import nibabel
+
+    if values.ndim == 2:
+        values = values.T[:, None, :]
 
     file = Path(path)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -92,10 +96,16 @@ def write_nifti(path: Path | str, values: NDArray[Any], affine: ArrayLike) -> Pa
     return file
 
 
+def _within(pixels: int, share: float) -> NDArray[np.bool_]:
+    """(pixels,) True where a pixel's centre lies within the image that the pixels are a ``share`` of."""
+    inside: NDArray[np.bool_] = np.abs((np.arange(pixels) + 0.5) / pixels - 0.5) * share <= 0.5 + 1e-9
+    return inside
+
+
 def _inside(
     size: Sequence[int], affine: NDArray[np.floating], shape: Sequence[int], onto: NDArray[np.floating]
 ) -> NDArray[np.bool_]:
-    """(*shape) True for voxels of the second grid whose centre lies within the first."""
+    """(*shape) True for voxels of the second grid whose centre is within the first."""
     to_source = np.linalg.inv(affine) @ onto
     axes = np.meshgrid(*(np.arange(side, dtype=np.float32) for side in shape), indexing="ij", sparse=True)
     inside = np.ones(tuple(shape), bool)

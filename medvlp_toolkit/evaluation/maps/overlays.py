@@ -1,6 +1,6 @@
 """Heat map overlays: the image in grey, its heat map in colour, true boxes outlined.
 
-File names come from running numbers and findings, never from study or patient ids.
+File names consist of consecutive numbers and findings, never of study or patient ids.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from medvlp_toolkit.data.boxes import AnyBox, corners
 from medvlp_toolkit.evaluation.maps.heat_maps import Upsampling, upsample
+from medvlp_toolkit.files import name_part
 
 SHEET_FILE = "overlays.png"
 
@@ -30,10 +31,11 @@ _TEXT = "#f2f2f2"
 _FAINT = "#9aa4ad"
 _BOX = "#5ad1ff"
 _COLOURS = "inferno"
-_STRONGEST = 0.72  # opacity of the highest value: anatomy stays visible beneath
+_STRONGEST = 0.72  # opacity of the highest value, low enough to keep the anatomy visible
 _PANEL = 3.2  # inches
 _CAPTION = 0.42
 _DPI = 160
+_CHARACTERS = 36  # of a caption that fits over a panel
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,8 +44,8 @@ class Overlay:
 
     ``image`` (H, W), or (1 or 3, H, W), of any range; ``heat`` (h, w) on the token grid; ``boxes`` the truth, as
     fractions of the image; ``label`` and ``score`` make the caption ("nodule 0.93"), ``note`` a second, fainter
-    part of it ("not there", "right lung"); ``shift`` where tokens look within their cell
-    (:func:`~medvlp_toolkit.evaluation.upsample`).
+    part of it ("not there", "right lung"); ``name`` is shown instead of the label, which files are named by; ``shift``
+    where tokens look within their cell (:func:`~medvlp_toolkit.evaluation.upsample`).
     """
 
     image: NDArray[Any]
@@ -53,10 +55,11 @@ class Overlay:
     boxes: Sequence[AnyBox] = ()
     note: str = ""
     shift: Sequence[float] = ()
+    name: str = ""
 
 
 def write_overlay(path: Path | str, overlay: Overlay, upsampling: Upsampling = "linear") -> Path:
-    """Draw one picture as PNG. ``upsampling`` ``nearest`` shows the tokens as they are."""
+    """Draw one picture as PNG. ``upsampling`` ``nearest`` shows the individual tokens."""
     path = Path(path)
     height, width = _grey(overlay.image).shape
     figure = Figure(figsize=(_PANEL, _PANEL * height / width + _CAPTION), facecolor=_BACKGROUND)
@@ -107,10 +110,10 @@ def write_overlays(
     columns: int = 4,
     upsampling: Upsampling = "linear",
 ) -> list[Path]:
-    """Every picture as ``overlay_001_<finding>.png`` …, and ``overlays.png``, the sheet of them all.
+    """Write every picture as ``overlay_001_<finding>.png`` …, and all on one sheet, ``overlays.png``.
 
-    Pictures of an earlier call that lie in ``folder`` are removed. Returns the sheet's path, then the pictures';
-    nothing is written and the list is empty without pictures.
+    Pictures of an earlier call in ``folder`` are removed. Returns the path of the sheet, then those of the pictures;
+    without pictures nothing is written and the list is empty.
     """
     folder = Path(folder)
     for old in folder.glob("overlay*.png"):
@@ -120,13 +123,13 @@ def write_overlays(
         return []
     paths = [write_contact_sheet(folder / SHEET_FILE, overlays, title, columns, upsampling)]
     for number, overlay in enumerate(overlays, start=1):
-        finding = re.sub(r"[^a-z0-9_-]+", "-", overlay.label.lower()).strip("-") or "finding"
-        paths.append(write_overlay(folder / f"overlay_{number:03d}_{finding[:40]}.png", overlay, upsampling))
+        name = f"overlay_{number:03d}_{name_part(overlay.label)}.png"
+        paths.append(write_overlay(folder / name, overlay, upsampling))
     return paths
 
 
 def heat_colours(heat: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(H, W) map -> (H, W, 4) colours, transparent at the map's lowest value and strongest at its highest."""
+    """(H, W) map -> (H, W, 4) colours, transparent at the map's lowest value and most opaque at its highest."""
     low, high = float(heat.min()), float(heat.max())
     share = (np.asarray(heat, float) - low) / (high - low) if high > low else np.zeros(heat.shape)
     colours: NDArray[np.float64] = np.asarray(colormaps[_COLOURS](0.25 + 0.75 * share))
@@ -152,7 +155,9 @@ def _draw(axes: Axes, overlay: Overlay, upsampling: Upsampling, text_size: float
     axes.set_xlim(0, width)
     axes.set_ylim(height, 0)
     axes.set_axis_off()
-    caption = overlay.label if overlay.score is None else f"{overlay.label} {overlay.score:.2f}"
+    shown = overlay.name or overlay.label
+    caption = shown if overlay.score is None else f"{shown} {overlay.score:.2f}"
+    text_size *= min(1.0, _CHARACTERS / (len(caption) + len(overlay.note)))
     spot = {"transform": axes.transAxes, "size": text_size, "va": "bottom"}
     axes.text(0.02, 1.02, caption, color=_TEXT, ha="left", weight="bold", **spot)
     if overlay.note:

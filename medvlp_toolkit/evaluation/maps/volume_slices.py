@@ -1,4 +1,4 @@
-"""Volumes as pictures: the axial slice in which a map is highest."""
+"""Pictures of volumes: the axial slice with the highest value of a map."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from medvlp_toolkit.data.boxes import bounding_boxes
 from medvlp_toolkit.evaluation.maps.overlays import Overlay
@@ -24,22 +24,33 @@ def slice_overlay(
     score: float | None = None,
     truth: Any = None,
     shift: Sequence[float] = (),
+    affine: ArrayLike | None = None,
 ) -> Overlay:
     """The slice with the map's highest value.
 
     Args:
-        volume: (1, D, H, W) in RAS.
+        volume: (1, D, H, W).
         heat: (d, h, w) on the token grid.
         label, score: see :class:`~medvlp_toolkit.evaluation.Overlay`.
         truth: mask (D, H, W) of the finding; what of it lies in the slice is boxed.
         shift: where tokens look within their cell (:func:`~medvlp_toolkit.evaluation.upsample`).
+        affine: (4, 4) of the volume, whose axes may run any way; in RAS when None.
     """
-    along, across, up = shift or (0.0, 0.0, 0.0)
+    from nibabel.orientations import apply_orientation, io_orientation
+
+    scan, shift = volume[0], tuple(shift) or (0.0, 0.0, 0.0)
+    if affine is not None:
+        turn = io_orientation(np.asarray(affine))
+        scan, heat = apply_orientation(scan, turn), apply_orientation(heat, turn)
+        truth = apply_orientation(truth, turn) if isinstance(truth, np.ndarray) else truth
+        turned = {int(axis): float(sign) * part for part, (axis, sign) in zip(shift, turn, strict=True)}
+        shift = (turned[0], turned[1], turned[2])
+    along, across, up = shift
     layer = int(np.unravel_index(int(heat.argmax()), heat.shape)[2])
-    layers = volume.shape[3]
+    layers = scan.shape[2]
     index = min(int((layer + 0.5 + up) * layers / heat.shape[2]), layers - 1)
     boxes = bounding_boxes(axial_slice(truth, index)) if isinstance(truth, np.ndarray) else []
     note = f"slice {index + 1} of {layers}"
     # The slice shows the second axis downwards and the first one leftwards: both are turned round.
-    shown = axial_slice(volume[0], index), axial_slice(heat, layer)
+    shown = axial_slice(scan, index), axial_slice(heat, layer)
     return Overlay(*shown, label, score, boxes, note, shift=(-across, -along))

@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 
 from medvlp_toolkit.data.batches.answers import AnswerVocabulary
 from medvlp_toolkit.engines.parallel import unwrap
 from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
 from medvlp_toolkit.evaluation.maps.overlays import Overlay, write_overlays
+from medvlp_toolkit.evaluation.scoring_progress import ScoringProgress
+from medvlp_toolkit.terminal import console
 
 
 class AnswerWriter:
@@ -28,9 +29,9 @@ class AnswerWriter:
 
     Args:
         vocabulary: the checkpoint's answers.
-        output_dir: made where it does not exist.
-        top: answers to list.
-        most_pictures: questions after this many get no picture.
+        output_dir: created if it does not exist.
+        top: number of answers to list.
+        most_pictures: maximum number of questions with a picture.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class AnswerWriter:
         self._begin()
 
     def attach(self, engine: Engine) -> None:
+        ScoringProgress("answering questions about", "image").attach(engine)
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
         engine.add_event_handler(Events.COMPLETED, self._finish)
@@ -79,7 +81,7 @@ class AnswerWriter:
             words = batch["attention_mask"].to(attention.device, torch.float32)
             words[:, : self._class_tokens] = 0
             weights = words / words.sum(dim=1, keepdim=True).clamp(min=1)
-            # As the attention of one query, the whole question.
+            # The attention of one query, the whole question.
             output = {**output, "attention": torch.einsum("bkln,bl->bkn", attention.float(), weights)[:, :, None]}
         maps = self._mapper.maps(output)
         if maps is None:
@@ -95,7 +97,7 @@ class AnswerWriter:
 
     def _finish(self, engine: Engine) -> None:
         if not self._names:
-            raise ValueError("no image could be read, so there is nothing to answer")
+            raise ValueError("no image could be read, so no question can be answered")
         probabilities = np.concatenate(self._probabilities)
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, : self.top]
         self.output_dir.mkdir(parents=True, exist_ok=True)
@@ -107,13 +109,13 @@ class AnswerWriter:
                 for rank, number in enumerate(best[line].tolist(), start=1):
                     share = f"{probabilities[line, number]:.4f}"
                     writer.writerow([image, question, rank, self.vocabulary.answers[number], share])
-        console = Console()
+        out = console()
         for line in range(min(len(self._names), 8)):
             table = Table("answer", "probability", title=self._names[line][1], title_justify="left")
             for number in best[line].tolist():
                 table.add_row(self.vocabulary.answers[number], f"{probabilities[line, number]:.3f}")
-            console.print(table)
-        console.print(f"answers: {path}", soft_wrap=True, highlight=False)
+            out.print(table)
+        out.print(f"answers: {path}", soft_wrap=True, highlight=False)
         pictures = write_overlays(self.output_dir / "attention", self._overlays)
         if pictures:
-            console.print(f"where the questions looked: {pictures[0]}", soft_wrap=True, highlight=False)
+            out.print(f"where the questions looked: {pictures[0]}", soft_wrap=True, highlight=False)

@@ -22,26 +22,26 @@ def answer_metrics(
     seed: int = 0,
     level: float = 0.95,
 ) -> dict[str, Any]:
-    """Share of questions whose highest-scoring answer is the true one, exactly.
+    """Share of questions whose highest-scoring answer is exactly the true one.
 
     Args:
-        predicted: (N,) number of the answer given.
-        answer: (N,) number of the true answer; -1 where the vocabulary lacks it, which counts as wrong.
-        category, answer_type: of each question; empty where the data set has none. ``answer_type`` is ``open`` or
-            ``closed``; a question of neither counts in ``overall`` only.
-        image: (N,) what each question is about: questions of one image are resampled together.
+        predicted: (N,) index of the predicted answer.
+        answer: (N,) index of the true answer; -1 if it is outside the vocabulary, which counts as wrong.
+        category, answer_type: of each question; empty if the data set has none. ``answer_type`` is ``open`` or
+            ``closed``; other questions count in ``overall`` only.
+        image: (N,) image of each question; questions of one image are resampled together.
         replicates, seed, level: of the bootstrap.
 
     Returns:
-        ``overall``, ``open``, ``closed`` (where there are any) and ``categories``: each with ``n``, ``accuracy``,
-        ``interval``, ``unseen`` (true answers that the vocabulary lacks) and ``bound``, the highest accuracy that
-        leaves possible.
+        ``overall``, ``open``, ``closed`` (if there are any) and ``categories``: each with ``n``, ``accuracy``,
+        ``interval``, ``unseen`` (true answers outside the vocabulary) and ``bound``, the highest accuracy that is
+        possible with them.
     """
     given, true = np.asarray(predicted), np.asarray(answer)
     if given.shape != true.shape or given.ndim != 1:
         raise ValueError(f"answer_metrics got {given.shape} predicted and {true.shape} true answers")
     if not len(given):
-        raise ValueError("no question was answered, so there is nothing to measure")
+        raise ValueError("no question was answered, so accuracy is undefined")
     correct = given == true
     bootstrap = PatientBootstrap(image, rows=len(true), replicates=replicates, seed=seed, level=level)
 
@@ -70,7 +70,7 @@ def class_metrics(predicted: ArrayLike, answer: ArrayLike, names: Sequence[str])
     """Precision, recall and F1 of every class, and the mean F1 over the classes that occur.
 
     Args:
-        predicted, answer: (N,) numbers; -1 as true class counts against the class that was given instead.
+        predicted, answer: (N,) indices; a true class of -1 counts against the predicted class.
         names: of the classes.
     """
     from sklearn.metrics import precision_recall_fscore_support
@@ -91,16 +91,16 @@ def majority_baselines(
     trained: tuple[Sequence[str], Sequence[str], Sequence[str | None]],
     tested: tuple[Sequence[str], Sequence[str], Sequence[str | None]],
 ) -> dict[str, dict[str, float]]:
-    """Accuracy of answering without the image: the baseline to beat.
+    """Accuracy of answering without the image, as a baseline.
 
     Args:
-        trained, tested: (questions, answers, categories) of the training and of the test questions; answers cleaned
-            alike.
+        trained, tested: (questions, answers, categories) of the training and of the test questions; answers normalised
+            in the same way.
 
     Returns:
-        ``category``: the most frequent training answer of the question's category; ``question``: that of the very
-        same question, or where it is new, of its category. Each a dict of category -> accuracy, with ``overall``.
-        Ties go to the answer that comes first in training.
+        ``category``: the most frequent training answer of the question's category; ``question``: that of the same
+        question, or, if the question is new, of its category. Each is a dict of category -> accuracy, with ``overall``.
+        Ties are resolved in favour of the answer that occurs first in training.
     """
     by_category: dict[Any, Counter[str]] = defaultdict(Counter)
     by_question: dict[str, Counter[str]] = defaultdict(Counter)

@@ -26,7 +26,7 @@ class AnswerStep(EvaluationStep):
 
     The network is a :class:`~medvlp_toolkit.downstream.PairClassifier`. The output holds ``logits``
     (B, answers) float32, ``answer`` (B,), and the batch's ``pair`` and ``study_id``; with ``need_attention``
-    ``attention`` (B, layers, L, N), None from a fusion module that gives none, and ``image_shape``.
+    ``attention`` (B, layers, L, N), None if the fusion module returns none, and ``image_shape``.
 
     Args:
         transform, precision: see :class:`~medvlp_toolkit.evaluation.EvaluationStep`.
@@ -54,15 +54,15 @@ class AnswerEvaluation(Evaluation):
 
     A handler of an evaluator whose step is :class:`AnswerStep`. With an ``output_dir`` it writes ``metrics.json``,
     ``run.json``, ``scores.parquet`` (label ``correct``: is the answer right, and its probability) and
-    ``answers.csv``; without, it only keeps ``metrics``, for another evaluation to show.
+    ``answers.csv``; without, it only keeps ``metrics``, for another evaluation to report.
 
     Args:
-        dataset: what is answered.
+        dataset: the questions.
         output_dir: the results folder; None keeps the metrics only.
         trained: the training questions, for the baselines that ignore the image; None skips them.
-        controls: name -> an evaluation that ran before this one, of the same questions with other images: by how
-            much it is worse shows how much the image matters.
-        metrics_of: ``answers``, or ``classes`` for captions with a class each.
+        controls: name -> an earlier evaluation of the same questions with other images; the difference shows how much
+            the model uses the image.
+        metrics_of: ``answers``, or ``classes`` for captions with one class each.
         title, config, checkpoint, seconds: see :class:`~medvlp_toolkit.evaluation.Evaluation`.
     """
 
@@ -79,12 +79,16 @@ class AnswerEvaluation(Evaluation):
         seconds: Mapping[str, float] | Callable[[], Mapping[str, float]] | None = None,
     ) -> None:
         if dataset.vocabulary is None:
-            raise ValueError("answers are evaluated against a vocabulary; give the data set the checkpoint's")
+            raise ValueError("the data set has no answer vocabulary; give it the checkpoint's")
         self.trained = trained
         self.controls = dict(controls or {})
         self.metrics_of = metrics_of
         self.metrics: dict[str, Any] = {}
         super().__init__(dataset, output_dir, title, config, checkpoint, seconds)
+
+    def about(self) -> str:
+        control = f" with {self.dataset.images} images, for comparison:" if self.dataset.images != "own" else ""
+        return super().about() + control
 
     def begin(self) -> None:
         super().begin()

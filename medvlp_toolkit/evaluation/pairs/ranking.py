@@ -19,20 +19,22 @@ from medvlp_toolkit.engines.device import Precision, to_device
 from medvlp_toolkit.engines.parallel import unwrap
 from medvlp_toolkit.engines.step import Transform
 from medvlp_toolkit.evaluation.pairs.retrieval import EncodedPairs, score_pairs
+from medvlp_toolkit.evaluation.scoring_progress import ScoringProgress
 from medvlp_toolkit.evaluation.step import EvaluationStep
+from medvlp_toolkit.terminal import console
 
 
 class RankingStep(EvaluationStep):
     """Score a batch of images with every text.
 
-    The network is a :class:`~medvlp_toolkit.downstream.PairScorer`. Texts go through their tower once, with
-    the first batch. The output holds ``scores`` (images, texts) float32 and the batch's ``study_id``.
+    The network is a :class:`~medvlp_toolkit.downstream.PairScorer`. Texts are encoded once, with the first
+    batch. The output holds ``scores`` (images, texts) float32 and the batch's ``study_id``.
 
     Args:
-        texts: what the model reads of the texts; see :func:`~medvlp_toolkit.data.inputs.text_lines.encode_texts`.
+        texts: the model's inputs for the texts; see :func:`~medvlp_toolkit.data.inputs.text_lines.encode_texts`.
         transform, precision: see :class:`~medvlp_toolkit.evaluation.EvaluationStep`.
-        batch_size: texts encoded at a time.
-        pairs_per_batch: pairs through the fusion module at a time.
+        batch_size: number of texts encoded at a time.
+        pairs_per_batch: number of pairs fused at a time.
     """
 
     def __init__(
@@ -57,8 +59,8 @@ class RankingStep(EvaluationStep):
         scores = np.zeros((0, len(text)), np.float32)
         if names:
             tokens = engine.inferer(prepared["image"], scorer.pairs.images).float()
-            nobody = np.full(len(text), -1)  # which texts belong to the image is unknown
-            encoded = EncodedPairs(tokens, text, mask, knowledge, np.arange(len(tokens)), nobody)
+            unknown = np.full(len(text), -1)  # which texts match the image is unknown
+            encoded = EncodedPairs(tokens, text, mask, knowledge, np.arange(len(tokens)), unknown)
             scores = score_pairs(scorer, encoded, None, self.pairs_per_batch, self.precision)
         return {"scores": scores, "study_id": names}
 
@@ -77,14 +79,14 @@ class RankingWriter:
 
     A handler of an evaluator whose step is :class:`RankingStep`. The file has a row per image and text: ``image`` (the
     file's name), ``text`` (its number), ``score``, ``text_rank`` among the image's texts and ``image_rank`` among the
-    text's images; of equal scores the first given ranks first. Neither file nor console repeats a text, and the console
+    text's images; equal scores rank in the order given. Neither file nor console contains a text, and the console
     numbers the images in the file's order, since a file name may identify the patient.
 
     Args:
         numbers: of the texts, in the order of the scores.
-        output_dir: made where it does not exist.
-        top: how many to print of each.
-        most_printed: images, and texts, after this many are in the file only.
+        output_dir: created if it does not exist.
+        top: number of matches to print for each.
+        most_printed: maximum number of images, and of texts, to print; the file has all.
     """
 
     def __init__(self, numbers: Sequence[int], output_dir: str | Path, top: int = 5, most_printed: int = 20) -> None:
@@ -94,6 +96,7 @@ class RankingWriter:
         self._begin()
 
     def attach(self, engine: Engine) -> None:
+        ScoringProgress(f"ranking {len(self.numbers)} texts for", "image").attach(engine)
         engine.add_event_handler(Events.STARTED, self._begin)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
         engine.add_event_handler(Events.COMPLETED, self._finish)
@@ -109,7 +112,7 @@ class RankingWriter:
 
     def _finish(self, engine: Engine) -> None:
         if not self._names:
-            raise ValueError("no image could be read, so there is nothing to rank")
+            raise ValueError("no image could be read, so no texts can be ranked")
         scores = np.concatenate(self._scores)
         texts, images = ordinals(scores), ordinals(scores.T).T
         self.output_dir.mkdir(parents=True, exist_ok=True)
@@ -121,17 +124,17 @@ class RankingWriter:
                 for place in np.argsort(texts[line]).tolist():
                     found = (f"{scores[line, place]:.7g}", texts[line, place], images[line, place])
                     writer.writerow([name, self.numbers[place], *found])
-        console = Console()
+        out = console()
         positions = list(range(1, len(self._names) + 1))
         if len(self.numbers) > 1 or len(positions) == 1:
-            self._print(console, ("image", positions), ("text", self.numbers), scores)
+            self._print(out, ("image", positions), ("text", self.numbers), scores)
         if len(positions) > 1:
-            self._print(console, ("text", self.numbers), ("image", positions), scores.T)
-        console.print(f"every score: {path}", soft_wrap=True, highlight=False)
+            self._print(out, ("text", self.numbers), ("image", positions), scores.T)
+        out.print(f"every score: {path}", soft_wrap=True, highlight=False)
 
     def _print(
         self,
-        console: Console,
+        out: Console,
         query: tuple[str, list[int]],
         candidate: tuple[str, list[int]],
         scores: NDArray[np.float32],
@@ -140,7 +143,7 @@ class RankingWriter:
         for number, line in zip(query[1][: self.most_printed], scores, strict=False):
             best = np.argsort(-line, kind="stable")[: self.top].tolist()
             table.add_row(str(number), "  ".join(f"{candidate[1][place]} ({line[place]:.2f})" for place in best))
-        console.print(table)
+        out.print(table)
 
 
 def ordinals(scores: NDArray[np.floating]) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""Scores every image with every text: towers once per item, fusion once per pair, in batches."""
+"""Scores every image with every text: encodes each item once and fuses each pair once, in batches."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ from medvlp_toolkit.engines.step import Transform
 from medvlp_toolkit.evaluation.handler import Evaluation
 from medvlp_toolkit.evaluation.pairs.retrieval_metrics import Ties, retrieval_metrics
 from medvlp_toolkit.interfaces import Knowledge
+from medvlp_toolkit.model.vision_language import text_summary
 
 
 @dataclass(frozen=True)
 class EncodedPairs:
-    """Every image and every text of a data set through its tower, once.
+    """Every image and text of a data set, encoded once.
 
     ``image`` (I, N, D), ``text`` (T, L, D), ``text_mask`` (T, L), ``knowledge`` of the texts, ``image_row`` (I,) rows
-    of the store, ``owner`` (T,) the image that each text is about.
+    of the store, ``owner`` (T,) the image of each text.
     """
 
     image: Tensor
@@ -51,9 +52,9 @@ def encode_pairs(
     device: torch.device | None = None,
     precision: Precision = "fp32",
 ) -> EncodedPairs:
-    """Both towers over a data set whose items are images (``by_image: true``).
+    """Encode a data set whose items are images (``by_image: true``).
 
-    Tokens stay on ``device``: 2,000 images of 577 tokens of width 768 are 3.5 GB in float32.
+    Tokens are kept on ``device``: 2,000 images of 577 tokens of width 768 take 3.5 GB in float32.
     """
     device = device or best_device()
     scorer.to(device).eval()
@@ -111,22 +112,13 @@ def score_pairs(
 
 @torch.no_grad()
 def first_stage(encoded: EncodedPairs, scorer: PairScorer) -> NDArray[np.float32]:
-    """(images, texts) cosine of the towers' summaries: the ranking of a dual encoder, without fusion."""
+    """(images, texts) cosine similarity of the towers' summaries, as in a dual encoder without fusion."""
     model = scorer.pairs.model
-    image = _summary(model.image_encoder, encoded.image, None)
-    text = _summary(model.text_encoder, encoded.text, encoded.text_mask)
+    image = model.image_encoder.summary(encoded.image)  # type: ignore[operator]
+    text = text_summary(model.text_encoder, encoded.text, encoded.text_mask)
     image, text = (torch.nn.functional.normalize(part.float(), dim=-1) for part in (image, text))
     cosines: NDArray[np.float32] = (image @ text.T).cpu().numpy()
     return cosines
-
-
-def _summary(encoder: Any, tokens: Tensor, mask: Tensor | None) -> Tensor:
-    if encoder.num_prefix_tokens:
-        return tokens[:, 0]
-    if mask is None:
-        return tokens.mean(dim=1)
-    real = mask.to(tokens.dtype).unsqueeze(-1)
-    return (tokens * real).sum(dim=1) / real.sum(dim=1).clamp(min=1)
 
 
 def shortlist(coarse: NDArray[np.floating], keep: int) -> NDArray[np.bool_]:
@@ -147,16 +139,15 @@ class RetrievalEvaluation(Evaluation):
     Args:
         scorer: the model.
         dataset: texts of the split, ``by_image``.
-        transform: from the stored batch to the model's.
+        transform: maps the stored batch to the model's input.
         output_dir: the results folder.
-        rerank: None scores every pair with the fusion module; else the towers' summaries choose, per image and per
-            text, so many candidates for it, and the others rank behind in no order (a candidate that was not
-            chosen is not found). For galleries too large for all pairs; it needs towers that were pre-trained to
-            agree.
-        batch_size: images encoded at a time.
-        pairs_per_batch: pairs through the fusion module at a time.
+        rerank: None scores every pair with the fusion module; else the number of candidates, per image and per text,
+            that the towers' summaries select for it; others are ranked last, unordered. For galleries too large to
+            score all pairs; it requires towers pre-trained with a contrastive loss.
+        batch_size: number of images encoded at a time.
+        pairs_per_batch: number of pairs fused at a time.
         ties: see :func:`~medvlp_toolkit.evaluation.ranks`.
-        device, precision: where and how.
+        device, precision: of the computation.
         title, config, checkpoint: see :class:`~medvlp_toolkit.evaluation.Evaluation`.
     """
 
@@ -177,7 +168,7 @@ class RetrievalEvaluation(Evaluation):
         checkpoint: str | Path | None = None,
     ) -> None:
         if rerank is not None and rerank < 1:
-            raise ValueError(f"rerank is null (all pairs) or how many candidates to keep, not {rerank}")
+            raise ValueError(f"rerank is {rerank}; expected null (all pairs) or the number of candidates to keep")
         super().__init__(dataset, output_dir, title, config, checkpoint)
         self.scorer, self.transform = scorer, transform
         self.rerank, self.batch_size, self.pairs_per_batch, self.ties = rerank, batch_size, pairs_per_batch, ties

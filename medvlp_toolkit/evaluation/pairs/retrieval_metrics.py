@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from medvlp_toolkit.evaluation.statistics.intervals import PatientBootstrap
 
-#: A candidate with exactly the true one's score ranks before it, behind it, or half of them do.
+#: Candidates with the same score as the true one rank all before it, all after it, or half before it.
 Ties = Literal["pessimistic", "optimistic", "middle"]
 
 RANKS = (1, 5, 10)
@@ -20,13 +20,13 @@ def ranks(scores: ArrayLike, relevant: ArrayLike, ties: Ties = "pessimistic") ->
     """Rank of the best-ranked relevant candidate of each query, 1 the highest.
 
     Args:
-        scores: (queries, candidates). NaN ranks last, as a candidate that was not scored does.
+        scores: (queries, candidates). NaN ranks last, like a candidate that was not scored.
         relevant: (queries, candidates) bool; each query has at least one.
-        ties: what other candidates of the same score do. ``pessimistic`` ranks them before it, so that a model that
-            gives everything one score retrieves nothing.
+        ties: treatment of other candidates with the same score. ``pessimistic`` ranks them before it, so that a
+            constant score retrieves nothing.
 
     Returns:
-        (queries,) float: halves occur with ``middle``.
+        (queries,) float; ``middle`` can give halves.
     """
     values = np.asarray(scores, np.float64)
     true = np.asarray(relevant, bool)
@@ -57,8 +57,8 @@ def retrieval_metrics(
 
     Args:
         scores: (images, texts), higher is a better match.
-        image_of_text: (texts,) the image that each text is about.
-        image: (images,) their names, each once.
+        image_of_text: (texts,) the image of each text.
+        image: (images,) their unique names.
         ties: see :func:`ranks`.
         replicates, seed: of the bootstrap over queries.
 

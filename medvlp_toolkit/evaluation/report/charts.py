@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -68,17 +68,28 @@ def square_chart(
     return _svg(_LEFT + _SIDE + _RIGHT, _TOP + _SIDE + _BOTTOM, "".join(parts), description, "chart")
 
 
-def threshold_chart(curve: dict[str, list[float]], published: float, description: str) -> str:
-    """Dice, IoU, recall and precision against the threshold, on a logarithmic axis."""
+#: Lines of a :func:`threshold_chart`, in the order of their colours.
+OVERLAPS = ("dice", "iou", "recall", "precision")
+
+
+def threshold_chart(curve: Mapping[str, list[float]], mark: float | None, description: str) -> str:
+    """Dice, IoU, recall and precision against the threshold, on a logarithmic axis.
+
+    Args:
+        curve: ``multiple`` of even attention, and the :data:`OVERLAPS` there.
+        mark: draw a vertical line at this multiple.
+        description: text for screen readers.
+    """
     multiples = np.log2(curve["multiple"])
     low, high = float(multiples.min()), float(multiples.max())
     place = (multiples - low) / (high - low)
     ticks = [v for v in (0.25, 1, 4, 16) if low <= np.log2(v) <= high]
     at = [(float((np.log2(v) - low) / (high - low)), f"{v:g}×") for v in ticks]
-    mark = float((np.log2(published) - low) / (high - low))
     parts = [_frame(at, (0, 0.5, 1), "threshold, in multiples of even attention", "mean over images")]
-    parts.append(f'<path class="reference" d="M{_x(mark)} {_y(0)}V{_y(1)}"/>')
-    for which, name in enumerate(("dice", "iou", "recall", "precision"), start=1):
+    if mark is not None and mark > 0 and low <= np.log2(mark) <= high:
+        across = _x(float((np.log2(mark) - low) / (high - low)))
+        parts.append(f'<path class="reference" d="M{across} {_y(0)}V{_y(1)}"/>')
+    for which, name in enumerate(OVERLAPS, start=1):
         line = Curve(place, np.asarray(curve[name]), which)
         parts.append(f'<path class="curve line-{which}" d="{_path(line)}"/>')
     return _svg(_LEFT + _SIDE + _RIGHT, _TOP + _SIDE + _BOTTOM, "".join(parts), description, "chart")
@@ -90,7 +101,6 @@ def interval_bar(
     high: float = 1.0,
     references: Sequence[float | None] = (),
     description: str = "",
-    first: int = 1,
 ) -> str:
     """Point and interval of one figure, or of several below one another, on a common axis.
 
@@ -99,9 +109,10 @@ def interval_bar(
         low, high: ends of the axis.
         references: thin marks, such as chance.
         description: text for screen readers.
-        first: number of the first row's colour.
     """
-    width, height = 180, 10 + 10 * len(rows)
+    # A row of several is as tall as a line of the table, so that each stands beside its own figure.
+    width, pitch = 180, 20 if len(rows) == 1 else 22
+    height = pitch * len(rows)
 
     def at(value: float) -> float:
         return round(4 + (width - 8) * (min(max(value, low), high) - low) / (high - low), 1)
@@ -109,29 +120,31 @@ def interval_bar(
     parts = [f'<path class="axis" d="M4 {height / 2:g}H{width - 4}"/>']
     parts += [f'<path class="mark" d="M{at(v)} 2V{height - 2}"/>' for v in references if v is not None]
     for place, (figure, ends) in enumerate(rows):
-        y = 10 + 10 * place
+        y = pitch * place + pitch // 2
         if ends:
-            parts.append(f'<path class="interval series-{place + first}" d="M{at(ends[0])} {y}H{at(ends[1])}"/>')
+            parts.append(f'<path class="interval series-{place + 1}" d="M{at(ends[0])} {y}H{at(ends[1])}"/>')
         if figure is not None:
-            parts.append(f'<circle class="dot series-{place + first}" cx="{at(figure)}" cy="{y}" r="4"/>')
+            parts.append(f'<circle class="dot series-{place + 1}" cx="{at(figure)}" cy="{y}" r="4"/>')
     return _svg(width, height, "".join(parts), description or ", ".join(number(f, 3) for f, _ in rows), "bar")
 
 
-def reliability_chart(results: Sequence[Sequence[dict[str, float]]], description: str) -> str:
+def reliability_chart(results: Sequence[tuple[int, Sequence[dict[str, float]]]], description: str) -> str:
     """Observed share against mean probability per bin, with Wilson's interval; below, how many images each bin has.
 
-    Bars count images of the first results.
+    Args:
+        results: (number of the results, its bins). Bars count images of the first.
+        description: text for screen readers.
     """
     parts = [_frame((0, 0.5, 1), (0, 0.5, 1), "probability given", "share that has it")]
     parts.append(f'<path class="reference" d="M{_x(0)} {_y(0)}L{_x(1)} {_y(1)}"/>')
-    most = max((b["n"] for b in results[0]), default=1)
-    for b in results[0]:
+    most = max((b["n"] for b in results[0][1]), default=1)
+    for b in results[0][1]:
         # The square root keeps the many bins of few images visible beside the one of most.
         tall = 0.22 * (b["n"] / most) ** 0.5
         x, y = _x(b["low"]) + 1, _y(tall)
         wide = round(_x(b["high"]) - _x(b["low"]) - 2, 1)
         parts.append(f'<rect class="count" x="{x:g}" y="{y}" width="{wide}" height="{round(_y(0) - y, 1)}"/>')
-    for which, bins in enumerate(results, start=1):
+    for which, bins in results:
         for b in bins:
             x, ends = _x(b["mean_score"]), wilson(round(b["observed"] * b["n"]), int(b["n"])) or (0.0, 1.0)
             radius = round(2.6 + 2.6 * (b["n"] / most) ** 0.5, 1)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from medvlp_toolkit.evaluation.maps.heat_maps import upsample
 from medvlp_toolkit.evaluation.maps.overlays import heat_colours
+from medvlp_toolkit.evaluation.results.names import NO_NAMES, Names, readable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,7 +37,10 @@ _SAYS = {"present": "stated present", "absent": "stated absent", "uncertain": "s
 
 
 def gallery(
-    cases: pa.Table | None, thresholds: Mapping[str, float | None], budget: int = 16_000_000
+    cases: pa.Table | None,
+    thresholds: Mapping[str, float | None],
+    budget: int = 16_000_000,
+    names: Names = NO_NAMES,
 ) -> tuple[list[dict[str, Any]], int]:
     """The cases for the template, and the number left out.
 
@@ -44,6 +48,7 @@ def gallery(
         cases: of :func:`~medvlp_toolkit.evaluation.case_table`.
         thresholds: finding -> the operating point's; without one a picture is not called right or wrong.
         budget: characters that all pictures together may take; of every finding and kind the first cases come first.
+        names: id of an entity -> its readable name.
     """
     if cases is None:
         return [], 0
@@ -57,7 +62,7 @@ def gallery(
     shown: dict[int, dict[str, Any]] = {}
     spent = 0
     for rank, number in sorted(ranked):
-        case = _case(rows[number], rank, thresholds.get(rows[number]["finding"]))
+        case = _case(rows[number], rank, thresholds.get(rows[number]["finding"]), names)
         spent += len(case["image"]) + len(case["heat"] or "")
         if spent > budget:
             break
@@ -65,7 +70,7 @@ def gallery(
     return [shown[number] for number in sorted(shown)], len(rows) - len(shown)
 
 
-def marked_text(text: str, marks: Sequence[Mapping[str, Any]], entity: str) -> str:
+def marked_text(text: str, marks: Sequence[Mapping[str, Any]], entity: str, names: Names = NO_NAMES) -> str:
     """HTML of the sentences that mention an entity, with marked findings; the whole text if none does.
 
     Marks of the entity itself are highlighted; every mark states in words what was extracted.
@@ -77,7 +82,7 @@ def marked_text(text: str, marks: Sequence[Mapping[str, Any]], entity: str) -> s
         for mark in sorted(marks, key=lambda m: (m["start"], -m["end"])):
             if mark["start"] < place or mark["end"] > end:
                 continue
-            says = f"{escape(mark['entity'])}: {_SAYS.get(mark['presence'], 'mentioned')}"
+            says = f"{escape(readable(mark['entity'], names))}: {_SAYS.get(mark['presence'], 'mentioned')}"
             own = " own" if mark["entity"] == entity else ""
             words = escape(text[mark["start"] : mark["end"]])
             parts.append(escape(text[place : mark["start"]]))
@@ -99,7 +104,7 @@ def _sentences(text: str, marks: Sequence[Mapping[str, Any]]) -> list[tuple[int,
     ]
 
 
-def _case(row: Mapping[str, Any], rank: int, threshold: float | None) -> dict[str, Any]:
+def _case(row: Mapping[str, Any], rank: int, threshold: float | None, names: Names) -> dict[str, Any]:
     from PIL import Image
 
     image = Image.open(io.BytesIO(row["image"])).convert("L")
@@ -124,7 +129,7 @@ def _case(row: Mapping[str, Any], rank: int, threshold: float | None) -> dict[st
         "height": image.size[1],
         "heat": heat,
         "boxes": [{name: round(100 * value, 2) for name, value in box.items()} for box in row["boxes"] or []],
-        "report": marked_text(row["text"], row["marks"] or [], row["entity"]) if row["text"] else "",
+        "report": marked_text(row["text"], row["marks"] or [], row["entity"], names) if row["text"] else "",
         "mentioned": any(mark["entity"] == row["entity"] for mark in row["marks"] or []),
         "note": row["note"],
     }

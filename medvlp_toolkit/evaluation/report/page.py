@@ -2,25 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 import medvlp_toolkit as mv
-from medvlp_toolkit.evaluation.report import charts, overview
+from medvlp_toolkit.evaluation.report import overview
 from medvlp_toolkit.evaluation.report.gallery import gallery
+from medvlp_toolkit.evaluation.report.parts import Models, Section, at, figure, readable, rows_at, showing, significant
+from medvlp_toolkit.evaluation.report.sections.attention import grounding, laterality
+from medvlp_toolkit.evaluation.report.sections.classification import CLASSIFICATIONS, classification, threshold_split
+from medvlp_toolkit.evaluation.report.sections.comparison import comparison
+from medvlp_toolkit.evaluation.report.sections.pairs import answers, classes, retrieval
+from medvlp_toolkit.evaluation.report.sections.pretraining import pretraining
+from medvlp_toolkit.evaluation.report.sections.probes import probes
+from medvlp_toolkit.evaluation.report.sections.segmentation import segmentation
+from medvlp_toolkit.evaluation.report.sections.subgroups import subgroups
+from medvlp_toolkit.evaluation.report.tasks import measured, row_noun, same_task
+from medvlp_toolkit.evaluation.report.verdicts import tone
 from medvlp_toolkit.evaluation.results.results import Results
-from medvlp_toolkit.evaluation.results.tables import duration, interval, number
-from medvlp_toolkit.evaluation.statistics.comparison import compare_results
+from medvlp_toolkit.evaluation.results.tables import labels_are
+from medvlp_toolkit.files import write_whole
+from medvlp_toolkit.progress import duration
 
 #: The page is kept below this, in bytes; the gallery gives way.
 LARGEST = 25_000_000
 
-Metrics = Mapping[str, Any]
+#: Sections in the page's order, each where its part of the metrics is there.
+_SECTIONS = (
+    segmentation,
+    classification,
+    answers,
+    classes,
+    retrieval,
+    pretraining,
+    subgroups,
+    grounding,
+    laterality,
+    probes,
+)
 
 
 def write_report(
@@ -29,8 +51,9 @@ def write_report(
     against: Path | str | None = None,
     images: bool = True,
     title: str | None = None,
+    names: tuple[str, str] | None = None,
 ) -> Path:
-    """Write the page of a results folder.
+    """Write the page of a results folder. An earlier page stays until the new one is complete.
 
     Args:
         results: folder that an evaluation wrote.
@@ -38,18 +61,22 @@ def write_report(
         against: another results folder of the same images, to compare with.
         images: False leaves out images and report texts.
         title: of the page; the evaluation's own when None.
+        names: of the two models that are compared; A and B when None.
 
     Raises:
-        ResultsError: for a folder that holds no results, or two that cannot be compared.
+        ResultsError: for a folder that holds no results or none that a page shows, or two that cannot be compared.
+        ValueError: for names where nothing is compared, and names that do not tell the models apart.
+        OSError: when the page cannot be written.
     """
+    if names is not None and against is None:
+        raise ValueError("names are given to the two models of a comparison; give the other results too (against)")
+    if names is not None and (names[0] == names[1] or not all(name.strip() for name in names)):
+        raise ValueError(f"two different names are needed to tell the models apart, got {names[0]!r} and {names[1]!r}")
     first = Results.read(results)
     second = None if against is None else Results.read(against)
-    names = (str(results), str(against))
-    page = render(first, second, images=images, title=title, names=names)
-    path = Path(out)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
-    return path
+    folders = (str(results), str(against))
+    page = render(first, second, images=images, title=title, folders=folders, names=names)
+    return write_whole(out, lambda file: file.write(page.encode()))
 
 
 def render(
@@ -58,203 +85,121 @@ def render(
     *,
     images: bool = True,
     title: str | None = None,
-    names: tuple[str, str] = ("the results", "the other results"),
+    folders: tuple[str, str] = ("the results", "the other results"),
+    names: tuple[str, str] | None = None,
 ) -> str:
-    """The page as text; arguments as for :func:`write_report`."""
-    from jinja2 import Environment, PackageLoader
+    """The page as text; arguments as for :func:`write_report`, and ``folders``: what messages call the results."""
+    models = _models([first] if second is None else [first, second], folders, names)
+    with showing(_entity_names(*models.results)):
+        return _rendered(models, images, title, folders)
+
+
+def _rendered(models: Models, images: bool, title: str | None, folders: tuple[str, str]) -> str:
+    first = models.results[0]
+    noun = row_noun(first)
+    patients = len(set(first.scores["patient_id"].to_pylist()))
+    facts = [overview.counted(first.scores.num_rows, noun)]
+    facts += [overview.counted(patients, "patient")] if noun != "text" else []
+    sections = comparison(models, folders) + [section for make in _SECTIONS for section in make(models)]
+    context = {
+        "style": _template("style.css"),
+        "script": _template("script.js"),
+        "version": mv.__version__,
+        "title": title or first.run.get("title") or "Evaluation",
+        "models": models,
+        "runs": [_run(result) for result in models.results],
+        "facts": facts,
+        "sentence": overview.sentence(first.metrics, first.scores.num_rows, noun, patients),
+        "label_notes": {labels_are(result.metrics.get("labels")): None for result in models.results},
+        "figures": [overview.key_figures(result.metrics) for result in models.results],
+        "cautions": [overview.cautions(result.metrics) for result in models.results],
+        "sections": sections,
+        "classified": any(at(result.metrics, key) for result in models.results for key in CLASSIFICATIONS),
+        "with_images": images,
+        "galleries": [],
+    }
+    context["sides"] = _sides(sections, images and any(result.cases is not None for result in models.results))
+    template = _environment().get_template("page.html.j2")
+    page = template.render(context)
+    if images:
+        budget = LARGEST - len(page.encode()) - 500_000
+        shown = len(models.results)
+        context["galleries"] = [_gallery(result, budget // shown) for result in models.results]
+        page = template.render(context)
+    return page
+
+
+@lru_cache
+def _environment() -> Any:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
         loader=PackageLoader("medvlp_toolkit.evaluation.report"),
         autoescape=True,
+        undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "figure": _or_dash(number),
-        "interval": _or_dash(interval),
-        "signed": _or_dash(_signed),
-        "duration": duration,
-        "readable": _readable,
-    }
-    templates = resources.files("medvlp_toolkit.evaluation.report") / "templates"
-    both = [first] if second is None else [first, second]
-    context = {
-        "style": (templates / "style.css").read_text(encoding="utf-8"),
-        "script": (templates / "script.js").read_text(encoding="utf-8"),
-        "version": mv.__version__,
-        "title": title or first.run.get("title") or "Evaluation",
-        "runs": [_run(result) for result in both],
-        "shown_names": [_name(result, which) for which, result in enumerate(both)],
-        "images": first.scores.num_rows,
-        "patients": len(set(first.scores["patient_id"].to_pylist())),
-        "sentence": overview.sentence(
-            first.metrics, first.scores.num_rows, len(set(first.scores["patient_id"].to_pylist()))
-        ),
-        "figures": [overview.key_figures(result.metrics) for result in both],
-        "cautions": [overview.cautions(result.metrics) for result in both],
-        "comparison": None if second is None else compare_results(second, first, names=(names[1], names[0])),
-        "classifications": _classifications(both),
-        "subgroups": _subgroups(both),
-        "grounding": [result.metrics.get("grounding") for result in both],
-        "segmentation": [result.metrics.get("segmentation") for result in both],
-        "laterality": [result.metrics.get("laterality") for result in both],
-        "probes": [result.metrics.get("probes") for result in both],
-        "charts": charts,
-        "with_images": images,
-    }
-    context["galleries"] = []
-    page = environment.get_template("page.html.j2").render(context)
-    if images:
-        budget = LARGEST - len(page.encode()) - 500_000
-        context["galleries"] = [_gallery(result, budget // len(both)) for result in both]
-        page = environment.get_template("page.html.j2").render(context)
-    return page
+    environment.filters |= {"duration": _duration, "readable": readable, "significant": significant, "tone": tone}
+    return environment
+
+
+def _template(name: str) -> str:
+    folder = resources.files("medvlp_toolkit.evaluation.report") / "templates"
+    return (folder / name).read_text(encoding="utf-8")
+
+
+def _models(given: list[Results], folders: tuple[str, str], names: tuple[str, str] | None) -> Models:
+    results = tuple(measured(result, name) for result, name in zip(given, folders, strict=False))
+    if len(results) == 1:
+        return Models(results, ("",), ("",))
+    same_task(results, folders)
+    if names is not None:
+        return Models(results, names, names)
+    return Models(results, ("A", "B"), tuple(_name(result, which) for result, which in zip(results, "AB", strict=True)))
+
+
+def _sides(sections: list[Section], cases: bool) -> str:
+    """Id of the first section in which left and right count: there the page says, once, which is which."""
+    return next((s.id for s in sections if s.id in ("grounding", "laterality", "probes")), "cases" if cases else "")
 
 
 def _gallery(results: Results, budget: int) -> dict[str, Any]:
+    blocks = [at(results.metrics, key, default={}) for key in CLASSIFICATIONS]
     thresholds = {
-        label: (row.get("operating_point") or {}).get("threshold")
-        for key in overview.CLASSIFICATIONS
-        for label, row in (results.metrics.get(key) or {}).get("labels", {}).items()
+        label: figure(at(row, "operating_point"), "threshold")
+        for block in blocks
+        for label, row in rows_at(block, "labels").items()
     }
-    cases, left_out = gallery(results.cases, thresholds, budget=max(budget, 0))
+    cases, left_out = gallery(results.cases, thresholds, max(budget, 0), _entity_names(results))
     findings = list(dict.fromkeys(case["finding"] for case in cases))
-    return {"cases": cases, "left_out": left_out, "findings": findings}
+    split = next((split for block in blocks if (split := threshold_split(block))), None)
+    return {"cases": cases, "left_out": left_out, "findings": findings, "threshold_split": split}
 
 
-def _name(results: Results, which: int) -> str:
+def _name(results: Results, which: str) -> str:
     """A short name for the legend of a comparison."""
-    checkpoint = (results.run.get("hashes") or {}).get("checkpoint") or ""
-    return f"{'AB'[which]}: {results.run.get('checkpoint') or 'model'} {checkpoint[:7]}".strip()
+    checkpoint = str(at(results.run, "hashes", "checkpoint", default=""))
+    return f"{which}: {results.run.get('checkpoint') or 'model'} {checkpoint[:7]}".strip()
 
 
 def _run(results: Results) -> dict[str, Any]:
     run = results.run
-    return {
-        "bundle": run.get("bundle") or "not recorded",
-        "title": run.get("title") or "",
-        "hashes": dict.fromkeys(("checkpoint", "config", "data_split")) | (run.get("hashes") or {}),
-        "checkpoint": run.get("checkpoint") or "not recorded",
-        "versions": run.get("versions") or {},
-        "device": run.get("device") or "not recorded",
-        "time": run.get("time") or "not recorded",
-        "seconds": run.get("seconds") or {},
-        "config": run.get("config") or {},
-        "studies": run.get("studies"),
-        "splits": sorted({str(name) for name in results.scores["split"].to_pylist() if name is not None}),
-    }
+    recorded = {name: run.get(name) or "not recorded" for name in ("bundle", "checkpoint", "device", "time")}
+    hashes = {name: at(run, "hashes", name, default="") for name in ("checkpoint", "config", "data_split")}
+    mappings = {name: _mapping(run.get(name)) for name in ("versions", "seconds", "config")}
+    splits = sorted({str(name) for name in results.scores["split"].to_pylist() if name is not None})
+    return {**recorded, "hashes": hashes, **mappings, "rows": results.scores.num_rows, "splits": splits}
 
 
-def _classifications(both: Sequence[Results]) -> list[dict[str, Any]]:
-    """Per block of metrics: its rows with curves drawn from the scores."""
-    blocks = []
-    for key, title in overview.CLASSIFICATIONS.items():
-        metrics = [result.metrics.get(key) or {} for result in both]
-        if not (metrics[0].get("labels")):
-            continue
-        labels = {}
-        for label, row in metrics[0]["labels"].items():
-            rows = [row] + [m.get("labels", {}).get(label) for m in metrics[1:]]
-            labels[label] = {"rows": rows, **_curves(both, label, rows)}
-        split = next(
-            (row["operating_point"]["split"] for row in metrics[0]["labels"].values() if row.get("operating_point")),
-            None,
-        )
-        blocks.append(
-            {
-                "key": key,
-                "title": title,
-                "metrics": metrics,
-                "labels": labels,
-                "threshold_split": split,
-                "low": _axis_start(metrics),
-            }
-        )
-    return blocks
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
-def _axis_start(blocks: Sequence[Metrics]) -> float:
-    """A round number below every AUC and interval, and below chance."""
-    rows = [row for block in blocks for row in block.get("labels", {}).values()]
-    ends = [end for row in rows for end in (row.get("auc_interval") or ())]
-    return float(np.floor(10 * min([0.4, *ends, *(row["auc"] for row in rows if row.get("auc") is not None)])) / 10)
+def _entity_names(*results: Results) -> dict[str, str]:
+    """Id -> name, as the evaluations wrote them."""
+    return {id_: name for result in results for id_, name in at(result.metrics, "names", default={}).items()}
 
 
-def _curves(both: Sequence[Results], label: str, rows: Sequence[Metrics | None]) -> dict[str, str | None]:
-    drawn: dict[str, str | None] = {"roc": None, "precision_recall": None, "reliability": None}
-    roc, precision, bins = [], [], []
-    name = _readable(label)
-    prevalence = None
-    for which, (result, row) in enumerate(zip(both, rows, strict=True), start=1):
-        if row is None or label not in result.labels:
-            continue
-        truth, score = _scores(result, label)
-        if row.get("auc") is not None and 0 < truth.sum() < len(truth):
-            roc.append(charts.roc(truth, score, which))
-            precision.append(charts.precision_recall(truth, score, which))
-            prevalence = float(truth.mean()) if prevalence is None else prevalence
-        if row.get("reliability"):
-            bins.append(row["reliability"])
-    if roc:
-        aucs = ", ".join(number(row["auc"], 3) for row in rows if row)
-        drawn["roc"] = charts.square_chart(
-            roc, "1 − specificity", "sensitivity", f"ROC curve of {name}, area {aucs}", diagonal=True
-        )
-        average = ", ".join(number(row["average_precision"], 3) for row in rows if row)
-        drawn["precision_recall"] = charts.square_chart(
-            precision,
-            "sensitivity (recall)",
-            "precision",
-            f"Precision-recall curve of {name}, average precision {average}, prevalence {number(prevalence, 3)}",
-            level=prevalence,
-        )
-    if bins:
-        errors = ", ".join(number(row.get("ece"), 3) for row in rows if row)
-        drawn["reliability"] = charts.reliability_chart(
-            bins, f"Calibration of {name}: observed share against probability, expected calibration error {errors}"
-        )
-    return drawn
-
-
-def _scores(results: Results, label: str) -> tuple[NDArray[Any], NDArray[Any]]:
-    truth = results.scores[f"target:{label}"].to_numpy()
-    score = results.scores[f"score:{label}"].to_numpy()
-    known = truth >= 0
-    return truth[known], score[known]
-
-
-def _subgroups(both: Sequence[Results]) -> list[dict[str, Any]]:
-    first = both[0].metrics.get("subgroups") or {}
-    others = [result.metrics.get("subgroups") or {} for result in both[1:]]
-    groups = []
-    for name, values in first.items():
-        rows = {value: [row, *(other.get(name, {}).get(value) for other in others)] for value, row in values.items()}
-        found = [row["auc"] for row in values.values() if row["auc"] is not None]
-        ends = [end for row in values.values() for end in (row["auc_interval"] or ())]
-        low = float(np.floor(10 * min([*found, *ends, 0.9])) / 10)
-        groups.append({"name": name, "rows": rows, "labels": list(next(iter(values.values()))["labels"]), "low": low})
-    return groups
-
-
-def _or_dash(write: Callable[..., str]) -> Callable[..., str]:
-    """A filter that writes an en dash for what the metrics do not have, such as intervals without a bootstrap."""
-    return lambda value, *options: "–" if value is None or not _is_there(value) else write(value, *options)
-
-
-def _is_there(value: object) -> bool:
-    from jinja2 import Undefined
-
-    return not isinstance(value, Undefined)
-
-
-def _signed(value: float, digits: int = 3) -> str:
-    """A difference with its sign; no sign if it rounds to zero."""
-    text = number(value, digits)
-    if float(text) == 0:
-        return text.lstrip("-")
-    return f"−{text[1:]}" if value < 0 else f"+{text}"
-
-
-def _readable(name: object) -> str:
-    """A label or id in readable form."""
-    return str(name).replace("_", " ")
+def _duration(seconds: Any) -> str:
+    return duration(seconds) if isinstance(seconds, int | float) else str(seconds)

@@ -5,8 +5,8 @@
     scores.parquet   a row per study, or with image_id per image: study_id, (image_id,) patient_id, split, sex, age,
                      view, ``group:<name>`` for further subgroups, ``target:<label>`` int8 (1 present, 0 absent, -1
                      unknown), ``score:<label>`` float32
-    metrics.json     what was measured
-    cases.parquet    where images were kept: cases to look at (:mod:`medvlp_toolkit.evaluation.zero_shot.cases`)
+    metrics.json     all metrics
+    cases.parquet    if images were kept: cases to review (:mod:`medvlp_toolkit.evaluation.zero_shot.cases`)
     run.json         config, hashes of config, data split and checkpoint, versions, device, time; and the SHA-256
                      of the files above, so that mixed folders are detected
 """
@@ -40,12 +40,12 @@ DESCRIPTION = ("study_id", "patient_id", "split", "sex", "age", "view")
 
 
 class ResultsError(ValueError):
-    """A folder does not hold results that this version reads."""
+    """A folder does not contain results that this version can read."""
 
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """One evaluation: its table of scores, its metrics, its provenance, and its cases if any were kept."""
+    """One evaluation: its table of scores, metrics, provenance, and cases if any were kept."""
 
     scores: pa.Table
     metrics: dict[str, Any]
@@ -66,7 +66,7 @@ class Results:
 
     @property
     def row_ids(self) -> list[str]:
-        """What each row is of: the id of the study, or of the image in a table with a row per image."""
+        """The id of each row: of the study, or of the image in a table with a row per image."""
         ids: list[str] = self.scores[IMAGE if IMAGE in self.scores.column_names else "study_id"].to_pylist()
         return ids
 
@@ -93,12 +93,12 @@ class Results:
     ) -> Self:
         """Write a results folder, replacing earlier results; other files in it are kept.
 
-        Each file appears whole or not at all, ``run.json`` last: a folder without it is an evaluation that was cut
-        short. NaN becomes null. To ``run`` are added the schema version, the number of rows, the hash of the data
-        split (from study_id and split) and those of the files.
+        Files are written atomically, ``run.json`` last: a folder without it is of an interrupted evaluation. NaN
+        becomes null. The schema version, the number of rows, the hash of the data split (from study_id and split) and
+        those of the files are added to ``run``.
 
         Args:
-            folder: made where it does not exist.
+            folder: created if it does not exist.
             scores: a table of :func:`~medvlp_toolkit.evaluation.score_table`, or a dict of its columns.
             metrics: plain values, NumPy's included.
             run: of :func:`.run_record`.
@@ -140,14 +140,14 @@ class Results:
 
         Raises:
             ResultsError: in one line with the fix, for a folder that is absent, incomplete, of another schema
-                version, or whose files are not those that one evaluation wrote.
+                version, or whose files are not all from one evaluation.
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         folder = Path(folder)
         if not folder.is_dir():
-            raise ResultsError(f"{folder}: no such folder; an evaluation writes it (its output_dir)")
+            raise ResultsError(f"{folder}: no such folder; give the output_dir of an evaluation")
         missing = [name for name in (SCORES_FILE, METRICS_FILE, RUN_FILE) if not (folder / name).is_file()]
         if len(missing) == 3:
             raise ResultsError(
@@ -195,7 +195,7 @@ def write_probabilities(
     """Probabilities per image as CSV: a column ``image`` with its id, then a column per label.
 
     Args:
-        path: of the CSV file; it appears whole or not at all.
+        path: of the CSV file, which is written atomically.
         image_id: S ids.
         scores: (S, L).
         labels: L names.
@@ -208,7 +208,7 @@ def write_probabilities(
             f"write_probabilities got scores {scores.shape} for {len(image_id)} images and {len(labels)} labels"
         )
     if "image" in labels or len(set(labels)) < len(labels):
-        raise ValueError("write_probabilities needs labels that differ from one another and from 'image'")
+        raise ValueError("write_probabilities needs labels that differ from each other and from 'image'")
     columns = {"image": pa.array(list(image_id), pa.string())}
     columns |= {label: pa.array(np.ascontiguousarray(scores[:, i], np.float32)) for i, label in enumerate(labels)}
     options = pa_csv.WriteOptions(quoting_style="needed")

@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-#: Distributions whose version can change a figure.
+#: Distributions whose version can change a metric.
 DISTRIBUTIONS = (
     "medvlp-toolkit",
     "torch",
@@ -35,11 +35,11 @@ def run_record(
     """The content of ``run.json``, except what :meth:`Results.write` adds.
 
     Args:
-        config: the configuration as read, before objects are built from it: plain values, so that its hash
-            shows whether two runs had the same configuration.
+        config: the configuration before objects are built from it; plain values, so that equal hashes mean equal
+            configurations.
         checkpoint: the weights' file; its SHA-256 is recorded, and its name without the folder.
         device: ``torch.device`` or its name.
-        seconds: what took how long, such as ``{"training": 93.0, "evaluation": 4.1}``.
+        seconds: durations, such as ``{"training": 93.0, "evaluation": 4.1}``.
         more: further plain values, such as ``bundle="medklip"``.
 
     Raises:
@@ -70,7 +70,7 @@ def config_sha256(config: Mapping[str, Any]) -> str:
 
 
 def split_sha256(study_ids: Iterable[str], splits: Iterable[str | None]) -> str:
-    """SHA-256 of which study is in which split, in any order. It distinguishes data sets without naming anyone."""
+    """SHA-256 of the studies of each split, in any order. It distinguishes data sets without identifying anyone."""
     lines = sorted(json.dumps([study, split]) for study, split in zip(study_ids, splits, strict=True))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
@@ -89,7 +89,7 @@ def _device_name(device: Any) -> str | None:
     if device is None:
         return None
     name = str(device)
-    torch = sys.modules.get("torch")  # not imported just for its version
+    torch = sys.modules.get("torch")  # not imported only for its version
     if name.startswith("cuda") and torch is not None and torch.cuda.is_available():
         return f"{name} ({torch.cuda.get_device_name(device)})"
     return f"{name} ({platform.machine()})" if name == "cpu" else name

@@ -1,4 +1,4 @@
-"""Tables printed at the end of an evaluation: its metrics, its cost, and where the files are."""
+"""Tables printed at the end of an evaluation: its metrics, durations and files."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from medvlp_toolkit.evaluation.results.names import NO_NAMES, Names, readable
+from medvlp_toolkit.progress import duration
+from medvlp_toolkit.terminal import console as fitting_console
 
 Metrics = Mapping[str, Any]
 
@@ -27,23 +31,25 @@ def print_summary(
 
     Args:
         metrics: the content of ``metrics.json``. Read, each where it is there: ``zero_shot`` and
-            ``zero_shot_held_out`` and ``fine_tuned`` (of
+            ``zero_shot_held_out``, ``zero_shot_by`` (what the model was asked by -> the same) and ``fine_tuned`` (of
             :func:`~medvlp_toolkit.evaluation.classification_metrics`), ``segmentation`` (of
             :func:`~medvlp_toolkit.evaluation.segmentation_metrics`),
             ``grounding`` (of :func:`~medvlp_toolkit.evaluation.grounding_metrics`), ``laterality``
             (name of the evidence, such as ``position scores`` -> what
             :func:`~medvlp_toolkit.evaluation.laterality_metrics` gives), ``answers`` and ``classes`` (of
             :func:`~medvlp_toolkit.evaluation.answer_metrics`), ``retrieval`` (how it was scored -> what
-            :func:`~medvlp_toolkit.evaluation.retrieval_metrics` gives) and ``seconds`` (name -> seconds).
+            :func:`~medvlp_toolkit.evaluation.retrieval_metrics` gives), ``labels`` (where they come
+            from, if they are no annotations), ``names`` (id -> readable name) and ``seconds`` (name -> seconds).
         paths: name -> path of what was written, printed last.
         title: names what was evaluated, such as ``800 synthetic phantoms, never trained on``.
         tables: further ones, printed after those of ``metrics``.
         console: where to; standard output when None.
     """
-    console = console or Console()
+    shown = [*summary_tables(metrics), *tables]
+    console = console or fitting_console(shown)
     if title:
         console.print(Text(title, style="bold"))
-    for table in (*summary_tables(metrics), *tables):
+    for table in shown:
         console.print(table)
         console.print()
     for name, seconds in (metrics.get("seconds") or {}).items():
@@ -56,25 +62,29 @@ def print_summary(
 def summary_tables(metrics: Metrics) -> list[Table]:
     """The tables for ``metrics``, in reading order."""
     tables = []
-    rows = rows_are(metrics.get("pooling"))
+    notes, names = (rows_are(metrics.get("pooling")), labels_are(metrics.get("labels"))), metrics.get("names") or {}
+    rows = "\n".join(note for note in notes if note)
     if metrics.get("zero_shot"):
-        tables.append(classification_table(metrics["zero_shot"], "Zero-shot classification", rows))
+        tables.append(classification_table(metrics["zero_shot"], "Zero-shot classification", rows, names))
     if metrics.get("zero_shot_held_out"):
         tables.append(
             classification_table(
                 metrics["zero_shot_held_out"],
                 "Held-out findings",
-                "never trained on, scored by description alone",
+                "\n".join(filter(None, ["never trained on, scored by description alone", notes[1]])),
+                names,
             )
         )
+    for name, measured in (metrics.get("zero_shot_by") or {}).items():
+        tables.append(classification_table(measured, f"Zero-shot classification by {name}", rows))
     if metrics.get("fine_tuned"):
-        tables.append(classification_table(metrics["fine_tuned"], "Fine-tuned classification", rows))
+        tables.append(classification_table(metrics["fine_tuned"], "Fine-tuned classification", rows, names))
     if metrics.get("segmentation"):
         tables.append(segmentation_table(metrics["segmentation"]))
     if metrics.get("grounding"):
-        tables.append(grounding_table(metrics["grounding"]))
+        tables.append(grounding_table(metrics["grounding"], names))
     if metrics.get("laterality"):
-        tables.append(laterality_table(metrics["laterality"]))
+        tables.append(laterality_table(metrics["laterality"], names))
     if metrics.get("answers"):
         tables.append(answer_table(metrics["answers"], "Answers to questions about images"))
     if metrics.get("classes"):
@@ -85,14 +95,19 @@ def summary_tables(metrics: Metrics) -> list[Table]:
 
 
 def rows_are(pooling: Metrics | None) -> str:
-    """What was counted, where studies have several images; empty where they have one each."""
+    """Whether studies or images were counted; empty if every study has one image."""
     if not pooling:
         return ""
     of = f"{pooling['images']:,} images of {pooling['studies']:,} studies"
     return f"{of}, the {pooling['pool']} of each study's" if pooling["pool"] else f"{of}, each image counted"
 
 
-def classification_table(metrics: Metrics, title: str, caption: str = "") -> Table:
+def labels_are(origin: Metrics | None) -> str:
+    """Where the labels come from, if they are no annotations; else empty."""
+    return str(origin["note"]) if origin else ""
+
+
+def classification_table(metrics: Metrics, title: str, caption: str = "", names: Names = NO_NAMES) -> Table:
     """AUC per finding with its counts and interval, and the mean."""
     bootstrap = metrics.get("bootstrap")
     table = _table(title, caption, "finding", "images", "present", "AUC")
@@ -104,7 +119,7 @@ def classification_table(metrics: Metrics, title: str, caption: str = "") -> Tab
         table.add_column("F1†", justify="right")
     excluded = set(metrics["excluded"])
     for label, row in metrics["labels"].items():
-        cells = [label, str(row["n"]), str(row["positives"]), number(row["auc"], 3)]
+        cells = [readable(label, names), str(row["n"]), str(row["positives"]), number(row["auc"], 3)]
         if bootstrap:
             cells.append(interval(row.get("auc_interval"), 3))
         cells.append(number(row["f1_threshold_on_test"]))
@@ -122,7 +137,7 @@ def classification_table(metrics: Metrics, title: str, caption: str = "") -> Tab
     table.add_row(*cells, style="bold")
     notes = [caption, "* highest F1; its threshold is tuned on these images"]
     if elsewhere is not None:
-        notes.append(f"† at the threshold that is best on split {elsewhere.removeprefix(_F1_ELSEWHERE)}")
+        notes.append(f"† at the best threshold of split {elsewhere.removeprefix(_F1_ELSEWHERE)}")
     if excluded:
         notes.append("dim: not in the mean: too few images present or absent")
     table.caption = "\n".join(note for note in notes if note)
@@ -130,7 +145,7 @@ def classification_table(metrics: Metrics, title: str, caption: str = "") -> Tab
 
 
 def segmentation_table(metrics: Metrics) -> Table:
-    """Overlap over all images and over those with the finding, and how often the others stay empty."""
+    """Overlap over all images and over those with the finding, and the share of others predicted empty."""
     table = _table(
         f"Segmentation of {metrics['label']}",
         "all images: an image without the finding counts 1 if nothing is predicted, else 0;\nIoU smoothed by a pixel",
@@ -140,7 +155,7 @@ def segmentation_table(metrics: Metrics) -> Table:
     rows = (
         ("all", metrics["n"], "dice", "miou"),
         ("with the finding", metrics["positives"], "dice_positives", "miou_positives"),
-        ("without it, share left empty", negatives, "negatives_empty", None),
+        ("without it, share predicted empty", negatives, "negatives_empty", None),
     )
     for name, count, dice, iou in rows:
         cells = [number(metrics[dice], 3), interval(metrics.get(f"{dice}_interval"))]
@@ -148,7 +163,7 @@ def segmentation_table(metrics: Metrics) -> Table:
     return table
 
 
-def grounding_table(metrics: Metrics) -> Table:
+def grounding_table(metrics: Metrics, names: Names = NO_NAMES) -> Table:
     """Pointing per finding beside the blind baselines, and overlap."""
     protocol = metrics["protocol"]
     rule = "a cell" if protocol["upsampling"] == "nearest" else "the pixel"
@@ -160,14 +175,14 @@ def grounding_table(metrics: Metrics) -> Table:
         *("share", "Dice"),
     )
     for label, row in metrics["findings"].items():
-        table.add_row(*_grounding_cells(label, row))
+        table.add_row(*_grounding_cells(readable(label, names), row))
     table.add_section()
     for name, row in metrics["groups"].items():
         table.add_row(*_grounding_cells(name, row), style="bold")
     return table
 
 
-def laterality_table(metrics: Metrics) -> Table:
+def laterality_table(metrics: Metrics, names: Names = NO_NAMES) -> Table:
     """Left/right correctness per evidence and finding."""
     level = next(iter(metrics.values()))["level"]
     table = _table(
@@ -177,7 +192,7 @@ def laterality_table(metrics: Metrics) -> Table:
     )
     for evidence, result in metrics.items():
         for label, row in (result.get("findings") or {}).items():
-            table.add_row(*_laterality_cells(evidence, label, row))
+            table.add_row(*_laterality_cells(evidence, readable(label, names), row))
         table.add_row(*_laterality_cells(evidence, "all", result["all"]), style="bold")
         table.add_section()
     return table
@@ -191,18 +206,8 @@ def number(value: float | None, digits: int = 2) -> str:
 
 
 def interval(ends: Any, digits: int = 2) -> str:
-    """``0.91–0.97``; an en dash alone where there is none."""
+    """``0.91–0.97``; only an en dash if there is none."""
     return "–" if ends is None else f"{number(ends[0], digits)}–{number(ends[1], digits)}"
-
-
-def duration(seconds: float) -> str:
-    """``48.2 s``, ``3 min 05 s``, ``2 h 05 min``."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def _grounding_cells(name: str, row: Metrics) -> list[str]:
@@ -220,7 +225,7 @@ def _table(title: str, caption: str, *columns: str) -> Table:
     table = Table(title=title, caption=caption, title_justify="left", caption_justify="left", title_style="bold")
     for position, column in enumerate(columns):
         text = position == 0 or column == "finding"
-        table.add_column(column, justify="left" if text else "right", no_wrap=text)
+        table.add_column(column, justify="left" if text else "right", no_wrap=not text)
     return table
 
 
@@ -229,7 +234,7 @@ def _percent(level: float) -> str:
 
 
 def answer_table(metrics: Metrics, title: str) -> Table:
-    """Accuracy per group of questions, beside the baselines without the image and with other images."""
+    """Accuracy per group of questions, with the baselines without the image and with other images."""
     controls: Metrics = metrics.get("controls") or {}
     baselines: Metrics = metrics.get("baselines") or {}
     names = {"category": "majority", "question": "majority*"}
@@ -256,9 +261,9 @@ def answer_table(metrics: Metrics, title: str) -> Table:
             *(_share(other["accuracy"] if other else None) for other in others),
             style=None if inside else "bold",
         )
-    notes = ["bound: what answers that training lacks (unseen) leave possible"]
+    notes = ["bound: highest possible accuracy given answers that training lacks (unseen)"]
     if baselines:
-        notes.append("majority: the most common training answer of the category; * of the very same question")
+        notes.append("majority: the most common training answer of the category; * of the same question")
     table.caption = "\n".join(notes)
     return table
 
@@ -283,7 +288,7 @@ def class_table(metrics: Metrics, title: str) -> Table:
 
 
 def retrieval_table(metrics: Metrics, title: str = "Retrieval") -> Table:
-    """Recall and median rank both ways."""
+    """Recall and median rank in both directions."""
     table = Table(
         title=title,
         caption=f"a candidate of the true one's score: {metrics['ties']}; in brackets what chance finds",

@@ -23,7 +23,7 @@ def calibration_metrics(truth: ArrayLike, score: ArrayLike, bins: int = BINS) ->
     Returns:
         ``ece``, the expected calibration error Σ n_b / S · |observed share − mean probability| (Naeini et al. 2015);
         ``brier``; ``reliability``, a row ``low``, ``high``, ``n``, ``mean_score``, ``observed`` for each bin that is
-        not empty. All None where a score lies outside [0, 1] (not a probability) or there is no image.
+        not empty. All None if a score is outside [0, 1] (not a probability) or there is no image.
     """
     truth, score = np.asarray(truth, np.float64), np.asarray(score, np.float64)
     if not len(score) or score.min() < 0 or score.max() > 1:

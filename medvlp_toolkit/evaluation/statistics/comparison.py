@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import false_discovery_control
 
 from medvlp_toolkit.evaluation.results.results import Results, ResultsError
-from medvlp_toolkit.evaluation.statistics.counting import FEW, UNKNOWN
+from medvlp_toolkit.evaluation.statistics.counting import FEW, UNKNOWN, clusters
 from medvlp_toolkit.evaluation.statistics.delong import auc_spread, holm, influence_variance, two_sided_p
 from medvlp_toolkit.evaluation.statistics.intervals import PatientBootstrap
 
@@ -29,19 +29,19 @@ def compare_results(
 
     Args:
         first, second: results; a difference is second − first.
-        replicates, seed, level: of the bootstrap over patients; both models meet the same resamples.
-        names: what messages call the two.
+        replicates, seed, level: of the bootstrap over patients, with the same resamples for both.
+        names: of the two, for messages.
 
     Returns:
         ``labels``: per label of both ``n``, ``positives``, ``few``, ``first`` and ``second`` (AUCs), ``difference``,
         ``interval`` (paired bootstrap), ``p`` (DeLong's paired test, patients clustered), ``p_holm`` (Holm over the
         labels: the chance of even one false claim) and ``q`` (Benjamini and Hochberg: the share of false claims).
-        Labels without both classes have None. ``macro``: the same of the mean over the labels that have at least
+        Labels without both classes have None. ``macro``: the same for the mean over the labels that have at least
         :data:`~medvlp_toolkit.evaluation.FEW` images of either kind, without correction. ``only_first``
         and ``only_second``: labels that cannot be compared. ``patients``, ``replicates``, ``seed``, ``level``.
 
     Raises:
-        ResultsError: when the two are not of the same images with the same truth, or share no label.
+        ResultsError: when the two differ in images or truth, or share no label.
     """
     order = _same_images(first, second, names)
     shared = [label for label in first.labels if label in second.labels]
@@ -95,6 +95,52 @@ def compare_results(
     }
 
 
+def compare_shares(
+    first: Results,
+    second: Results,
+    column: str,
+    *,
+    replicates: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+    names: tuple[str, str] = ("the first results", "the second results"),
+) -> Metrics:
+    """Paired comparison of the share of rows that each model got right, such as questions answered.
+
+    Args:
+        first, second: results; a difference is first − second.
+        column: ``target:<column>`` is 1 where a row is right.
+        replicates, seed, level: of the bootstrap over patients; both models meet the same resamples.
+        names: what messages call the two.
+
+    Returns:
+        ``first`` and ``second`` (shares), ``difference``, ``interval``, ``only_first`` and ``only_second`` (rows that
+        one alone got right), ``patients``, ``replicates``, ``seed``, ``level``.
+
+    Raises:
+        ResultsError: when the two are not of the same rows.
+    """
+    order = _same_images(first, second, names)
+    right, other = (
+        results.target_matrix()[rows, results.labels.index(column)] == 1
+        for results, rows in ((first, np.arange(first.scores.num_rows)), (second, order))
+    )
+    patients = first.scores["patient_id"].to_pylist()
+    bootstrap = PatientBootstrap(clusters(patients, len(patients)), len(patients), replicates, seed, level)
+    return {
+        "first": float(right.mean()),
+        "second": float(other.mean()),
+        "difference": float(right.mean() - other.mean()),
+        "interval": bootstrap.interval(bootstrap.mean(right.astype(float) - other)),
+        "only_first": int((right & ~other).sum()),
+        "only_second": int((other & ~right).sum()),
+        "patients": bootstrap.patients,
+        "replicates": replicates,
+        "seed": seed,
+        "level": level,
+    }
+
+
 def _same_images(first: Results, second: Results, names: tuple[str, str]) -> NDArray[np.intp]:
     """Rows of the second table in the order of the first."""
     ids, others = first.row_ids, second.row_ids
@@ -134,7 +180,7 @@ def _row(
 
 
 def _correct(rows: Metrics) -> None:
-    """Corrected over every label that was tested, few images or not."""
+    """Correct over all tested labels, including those with few images."""
     tested = [row for row in rows.values() if row["p"] is not None]
     values = [row["p"] for row in tested]
     for row, corrected, q in zip(tested, holm(values), false_discovery_control(values) if values else (), strict=True):

@@ -1,4 +1,4 @@
-"""Which images and patients count towards a figure."""
+"""The images and patients that count towards a metric."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 UNKNOWN = -1
 
 
-#: A label with fewer images that show it, or fewer that do not, is marked: its figures are unreliable.
+#: A label with fewer images present or absent is marked, because its metrics are unreliable.
 FEW = 10
 
 

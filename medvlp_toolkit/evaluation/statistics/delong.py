@@ -1,8 +1,8 @@
 """Closed-form variance of AUCs and their differences, for several images per patient.
 
 DeLong et al. 1988 derive the variance of an AUC from its structural components: for every positive the share of
-negatives that it beats, for every negative the share of positives that beat it. Obuchowski 1997 sums the components
-within each patient first, so that images of one patient need not be independent; with one image a patient the two
+negatives ranked below it, for every negative the share of positives ranked above it. Obuchowski 1997 first sums the
+components of each patient, so that images of one patient need not be independent; with one image per patient the two
 are equal.
 """
 
@@ -24,8 +24,8 @@ Array = NDArray[np.float64]
 class AucSpread:
     """AUCs of k scores of the same images, and their covariance.
 
-    ``auc`` (k,); ``covariance`` (k, k), NaN where one patient has all images of a class; ``influence``
-    (k, patients) is what each patient adds to each AUC's error, for statistics of several labels together.
+    ``auc`` (k,); ``covariance`` (k, k), NaN if one patient has all images of a class; ``influence`` (k, patients) is
+    each patient's contribution to each AUC's error, for joint statistics of several labels.
     """
 
     auc: Array
@@ -38,8 +38,8 @@ def auc_spread(targets: ArrayLike, scores: ArrayLike, patient_of: ArrayLike | No
 
     Args:
         targets: (S,) 1 or 0, both present.
-        scores: (k, S) or (S,), ties counting half.
-        patient_of: (S,) number of each image's patient, from 0; every image its own patient when None.
+        scores: (k, S) or (S,); ties count half.
+        patient_of: (S,) index of each image's patient, from 0; when None, every image is a separate patient.
 
     Raises:
         ValueError: when a class is missing.
@@ -85,7 +85,7 @@ def two_sided_p(difference: float, variance: float) -> float | None:
 
 
 def influence_variance(influence: Array) -> float:
-    """Variance of a mean of AUCs from its (patients,) influence, the mean of theirs; NaN for a single patient."""
+    """Variance of a mean of AUCs from the mean (patients,) of their influences; NaN for a single patient."""
     patients = len(influence)
     return float((influence**2).sum() * patients / (patients - 1)) if patients > 1 else float("nan")
 

@@ -12,10 +12,10 @@ from scipy.stats import binomtest
 
 Interval = tuple[float, float]
 
-#: Fewer defined replicates than this give no interval: its ends would rest on a handful of draws.
+#: Minimum number of defined replicates for an interval.
 MIN_DEFINED = 20
 
-# Replicates handled at a time, so that the running sums of a chunk stay in the processor's cache.
+# Replicates per chunk, small enough for the running sums to fit the processor's cache.
 _CHUNK = 128
 
 
@@ -23,10 +23,10 @@ _CHUNK = 128
 class PatientBootstrap:
     """Resamples whole patients with replacement: images of one patient are not independent.
 
-    The same resamples serve every statistic, so that intervals of labels and of their mean belong together.
+    All statistics use the same resamples, which makes the intervals of labels and of their mean consistent.
 
     Args:
-        clusters: (S,) the patient of each row, any values; None treats every row as its own patient.
+        clusters: (S,) the patient of each row, of any type; None treats every row as a separate patient.
         rows: S, needed when ``clusters`` is None.
         replicates: number of resamples.
         seed: of the resampling.
@@ -50,7 +50,7 @@ class PatientBootstrap:
 
     @cached_property
     def patient_of(self) -> NDArray[np.intp]:
-        """(S,) number of each row's patient."""
+        """(S,) index of each row's patient."""
         if self.clusters is None:
             return np.arange(self.rows or 0)
         return np.unique(np.asarray([str(name) for name in self.clusters]), return_inverse=True)[1].reshape(-1)
@@ -61,7 +61,7 @@ class PatientBootstrap:
 
     @cached_property
     def counts(self) -> NDArray[np.int32]:
-        """(patients, replicates) how often each patient is drawn. Patients come first: a label reads whole rows."""
+        """(patients, replicates) how often each patient is drawn; in this order because labels read whole rows."""
         rng = np.random.default_rng(self.seed)
         patients = self.patients
         counts = np.empty((patients, self.replicates), np.int32)
@@ -71,13 +71,13 @@ class PatientBootstrap:
 
     @cached_property
     def _weights(self) -> NDArray[np.float64]:
-        """The counts as floats, since matrix products are fastest in floats."""
+        """The counts as floats, for fast matrix products."""
         return self.counts.astype(np.float64)
 
     def auc(self, scores: ArrayLike, targets: ArrayLike, rows: ArrayLike | None = None) -> NDArray[np.float64]:
-        """(replicates,) AUC of each resample, NaN where it lacks a class.
+        """(replicates,) AUC of each resample, NaN if it lacks a class.
 
-        ``rows`` (S',) selects rows of the table that ``scores`` (S',) and ``targets`` (S',) speak of.
+        ``rows`` (S',) are the rows of the table that ``scores`` (S',) and ``targets`` (S',) belong to.
         Equal to the AUC of the repeated rows, ties counting half (Mann-Whitney), from one sort.
         """
         return self._ranking(scores, targets, rows, with_precision=False)[0]
@@ -87,7 +87,7 @@ class PatientBootstrap:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(replicates,) AUC and (replicates,) average precision of each resample; arguments as for :meth:`auc`.
 
-        Average precision is Σ (R_i − R_{i−1}) P_i over the distinct scores, as scikit-learn's.
+        Average precision is Σ (R_i − R_{i−1}) P_i over the distinct scores, as in scikit-learn.
         """
         return self._ranking(scores, targets, rows, with_precision=True)
 
@@ -99,7 +99,7 @@ class PatientBootstrap:
         by_negative = np.argsort(scores[~positive], kind="stable")
         by_positive = np.argsort(scores[positive], kind="stable")
         negatives, positives = scores[~positive][by_negative], scores[positive][by_positive]
-        # A positive beats the negatives before `below`, and ties with those from there to `upto`.
+        # A positive ranks above the negatives before `below`, and ties with those from there to `upto`.
         below = np.searchsorted(negatives, positives, side="left")
         upto = np.searchsorted(negatives, positives, side="right")
         as_high = np.searchsorted(positives, positives, side="left")  # first positive of the same score
@@ -124,7 +124,7 @@ class PatientBootstrap:
         return auc, precision
 
     def mean(self, values: ArrayLike, rows: ArrayLike | None = None) -> NDArray[np.float64]:
-        """(replicates,) mean of ``values`` (S',) over each resample, NaN where none of their rows is drawn."""
+        """(replicates,) mean of ``values`` (S',) over each resample, NaN if none of their rows is drawn."""
         values = np.asarray(values, np.float64)
         patient_of = self.patient_of if rows is None else self.patient_of[np.asarray(rows)]
         sums = np.bincount(patient_of, values, minlength=self.patients) @ self._weights

@@ -1,4 +1,4 @@
-"""The mean AUC over labels with a closed-form interval, for where a bootstrap per subset would take too long."""
+"""The mean AUC over labels with a closed-form interval, where a bootstrap per subset would be too slow."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def macro_auc(
         targets: (S, L) 1 present, 0 absent, -1 unknown.
         scores: (S, L).
         labels: L names.
-        patient_of: (S,) number of each image's patient, from 0 without gaps.
+        patient_of: (S,) index of each image's patient, from 0 without gaps.
         level: of the intervals (:mod:`medvlp_toolkit.evaluation.statistics.delong`).
 
     Returns:
         ``auc``, over the labels that have at least :data:`~medvlp_toolkit.evaluation.FEW` images present
-        and absent, None where none has; ``auc_interval``; ``labels``: label -> ``n``, ``positives``, ``auc``,
+        and absent, None if none has; ``auc_interval``; ``labels``: label -> ``n``, ``positives``, ``auc``,
         ``auc_interval``; ``few``: the labels left out of the mean.
     """
     per_label: Metrics = {}

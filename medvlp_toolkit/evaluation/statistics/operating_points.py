@@ -1,4 +1,4 @@
-"""Metrics at thresholds: as published (tuned on the test images), and honestly (chosen on another split)."""
+"""Metrics at thresholds: as published (tuned on the test images), and unbiased (chosen on another split)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from sklearn.metrics import precision_recall_curve
 
 from medvlp_toolkit.evaluation.statistics.intervals import PatientBootstrap
 
-#: Names of what :func:`published_operating_point` gives.
+#: Names of the metrics of :func:`published_operating_point`.
 ON_TEST = ("threshold_on_test", "f1_threshold_on_test", "accuracy_threshold_on_test")
 
-#: Rates of :func:`operating_point`: which counts they divide (true positives, false negatives, …).
+#: Rates of :func:`operating_point`, and the counts they are computed from (true positives, false negatives, …).
 _RATES = {
     "sensitivity": ("tp", "fn"),
     "specificity": ("tn", "fp"),
@@ -26,8 +26,8 @@ def published_operating_point(truth: ArrayLike, score: ArrayLike) -> dict[str, f
     """F1 and accuracy as in MedKLIP's evaluation, with the threshold tuned on the same rows.
 
     The maximum of F1 over the precision-recall curve (whose points count scores at or above a threshold), the
-    first where several are equal; accuracy counts scores strictly above it, so that the image the threshold was
-    taken from falls on the absent side.
+    first of equal ones; accuracy counts scores strictly above it, so that the image that gave the threshold counts as
+    absent.
 
     Args:
         truth: (S,) 0 or 1, both present.
@@ -56,14 +56,14 @@ def operating_point(
     Args:
         truth: (S,) 1 or 0.
         score: (S,).
-        threshold: None where that split has none.
-        split: where the threshold comes from.
+        threshold: None if that split has none.
+        split: the split that the threshold was chosen on.
         bootstrap: of the patients of the whole table, for intervals.
         rows: (S,) rows of that table.
 
     Returns:
         ``split``, ``threshold``; the counts ``tp``, ``fp``, ``tn``, ``fn``; ``sensitivity``, ``specificity``, ``ppv``
-        and ``npv``, None where nothing is to be divided, each with ``…_interval`` where there is a bootstrap.
+        and ``npv``, None if undefined, each with ``…_interval`` if there is a bootstrap.
     """
     point: dict[str, Any] = {"split": split, "threshold": threshold}
     if threshold is None:

@@ -1,4 +1,4 @@
-"""From images to studies: the scores of a study's images as one score."""
+"""Combines the scores of a study's images into one score."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from medvlp_toolkit.evaluation.statistics.counting import UNKNOWN
 
-#: How a study's images are made one: the mean of their scores, or the highest.
+#: How the scores of a study's images are combined: their mean, or the highest.
 Pool = Literal["mean", "max"]
 
 
@@ -22,7 +22,7 @@ def checked_pool(pool: str | None) -> Pool | None:
             return known
     if pool is None:
         return None
-    raise ValueError(f"pool is {', '.join(get_args(Pool))} or null (a row an image), not {pool!r}")
+    raise ValueError(f"pool is {', '.join(get_args(Pool))} or null (one row per image), not {pool!r}")
 
 
 class StudyPooling:
@@ -30,7 +30,7 @@ class StudyPooling:
 
     Args:
         study_ids: (S,) the study of each image.
-        pool: see :data:`Pool`; None leaves every image a row.
+        pool: see :data:`Pool`; None keeps a row per image.
     """
 
     def __init__(self, study_ids: Sequence[str], pool: Pool | None) -> None:
@@ -39,14 +39,14 @@ class StudyPooling:
         self.pool = pool
         numbers: dict[Any, int] = {}
         rows = study_ids if pool is not None else range(len(study_ids))
-        #: (S,) number of each image's row.
+        #: (S,) index of each image's row.
         self.row_of = np.array([numbers.setdefault(study, len(numbers)) for study in rows], dtype=np.intp)
         self.studies = len(set(study_ids))
         self.rows = len(numbers)
 
     @cached_property
     def first(self) -> NDArray[np.intp]:
-        """(rows,) place of each row's first image."""
+        """(rows,) index of each row's first image."""
         return np.unique(self.row_of, return_index=True)[1].astype(np.intp)
 
     def scores(self, scores: NDArray[Any]) -> NDArray[Any]:
@@ -64,13 +64,13 @@ class StudyPooling:
         return means
 
     def targets(self, targets: NDArray[np.int8]) -> NDArray[np.int8]:
-        """(S, L) -> (rows, L): present where it is present in one image, else absent where it is known of one."""
+        """(S, L) -> (rows, L): present if present in any image, else absent if known for any image."""
         pooled = np.full((self.rows, *targets.shape[1:]), UNKNOWN, np.int8)
         np.maximum.at(pooled, self.row_of, np.where(np.isin(targets, (0, 1)), targets, UNKNOWN).astype(np.int8))
         return pooled
 
     def values(self, values: Sequence[Any] | None) -> list[Any] | None:
-        """(S,) values of a column -> (rows,): the one value, or those that there are, joined (``LATERAL + PA``)."""
+        """(S,) values of a column -> (rows,): the distinct values, joined if several (``LATERAL + PA``)."""
         if values is None or self.rows == self.images:
             return None if values is None else list(values)
         found: list[set[Any]] = [set() for _ in range(self.rows)]
@@ -93,7 +93,7 @@ class StudyPooling:
         return list(image_ids) if self.rows > self.studies else None
 
     def described(self) -> dict[str, Any]:
-        """How the rows came about, for ``metrics.json``; empty where every study has one image."""
+        """The pooling of the rows, for ``metrics.json``; empty if every study has one image."""
         if self.studies == self.images:
             return {}
         return {"pool": self.pool, "images": self.images, "studies": self.studies}

@@ -63,14 +63,14 @@ def subgroup_metrics(
         groups: name -> S values, None where unknown; unknown rows form a group ``unknown``.
         patient_id: S ids; intervals count patients, not images.
         level: of the intervals, which are in closed form (:mod:`medvlp_toolkit.evaluation.statistics.delong`).
-        most_values: of a group's values the most frequent ones; the rest are ``other``.
+        most_values: maximum number of values per group, the most frequent; the rest are ``other``.
 
     Returns:
         name -> value -> ``n``, ``patients``, ``auc`` (mean over the labels that have at least
         :data:`~medvlp_toolkit.evaluation.FEW` images present and absent *in this subgroup*), its
         ``auc_interval``, ``labels`` (label -> ``n``, ``positives``, ``auc``, ``auc_interval``), ``few``: the labels
-        left out of the mean. Means of subgroups that rest on different labels cannot be compared: ``few`` says
-        which are missing.
+        left out of the mean. Means over different labels cannot be compared: ``few`` lists the missing
+        ones.
     """
     targets, scores = np.asarray(targets), np.asarray(scores)
     patients = PatientBootstrap(

@@ -32,16 +32,16 @@ class AttentionImages:
     """Draws attention on a fixed set of studies after every validation.
 
     A handler of the validating evaluator, whose network :class:`~medvlp_toolkit.interfaces.GivesAttention`. Each
-    picture shows one study and one entity that its report states present, with its boxes where the store has any. The
-    sheet of them is the image ``attention`` of TensorBoard, at the epoch, and ``attention/epoch_001.png`` … in
-    ``output_dir``. The pictures are patients'. Where there is no attention, or drawing fails, they are left out with
-    one log line: training does not depend on them.
+    picture shows a study and an entity that is present according to its report, with its boxes if the store has any.
+    All of them form the image ``attention`` in TensorBoard, per epoch, and ``attention/epoch_001.png`` … in
+    ``output_dir``. They are patient data. If there is no attention, or drawing fails, they are omitted with one log
+    line and training continues.
 
     Args:
-        dataset: of the validation; studies are spread evenly over those that state something present.
-        transform: from the stored batch to the model's.
-        output_dir: of the training; TensorBoard's files go to its ``tensorboard``.
-        studies: how many; 0 draws nothing. The first of several processes draws.
+        dataset: of the validation; studies are sampled evenly from those with a present entity.
+        transform: maps the stored batch to the model's input.
+        output_dir: of the training; TensorBoard's files are in its ``tensorboard``.
+        studies: number of studies; 0 draws nothing. The first of several processes draws.
         precision: ``fp32`` or ``bf16``.
     """
 
@@ -60,7 +60,7 @@ class AttentionImages:
         self._writer: Any = None
 
     def _choose(self, studies: int) -> list[tuple[int, int]]:
-        """(index in the data set, entity) pairs: the rarest entity that each study states, for variety."""
+        """(index in the data set, entity) pairs, with the rarest present entity of each study, for variety."""
         table = self.dataset.store.table("findings", ["study", "entity", "presence"]).to_pydict()
         place = {int(row): index for index, row in enumerate(self.dataset.rows)}
         column = {entity: q for q, entity in enumerate(self.dataset.entities)}
@@ -82,7 +82,7 @@ class AttentionImages:
             return
         try:
             drawn = self._draw(engine)
-        except Exception as error:  # whatever the error, a picture must not end training
+        except Exception as error:  # no error in drawing may stop training
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             logger.warning("attention images are disabled from here on: %s", reason)
             drawn = False
@@ -90,7 +90,7 @@ class AttentionImages:
             self.chosen = []
 
     def _draw(self, engine: Any) -> bool:
-        """False where there is no attention to draw."""
+        """False if there is no attention to draw."""
         from torch.utils.tensorboard import SummaryWriter
 
         epoch = int(engine.state.epoch)
@@ -116,7 +116,7 @@ class AttentionImages:
         row = int(self.dataset.rows[index])
         image = np.asarray(self.dataset.store.images[row])
         if heat.ndim == 3:
-            return slice_overlay(image, heat, entity, score, None, shift)
+            return slice_overlay(image, heat, entity, score, None, shift, self.dataset.store.array("affines")[row])
         return Overlay(image, heat, entity, score, self._boxes(row, entity), shift=shift)
 
     def _boxes(self, row: int, entity: str) -> list[AnyBox]:

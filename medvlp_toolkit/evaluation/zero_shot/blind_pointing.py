@@ -12,7 +12,7 @@ from medvlp_toolkit.data.boxes import Mask
 
 
 def touched_cells(mask: Mask, grid: Sequence[int]) -> Mask:
-    """(*grid) cells that share at least one pixel with a mask (*size): pointing at one counts as a hit."""
+    """(*grid) cells that overlap a mask (*size) by at least one pixel, and so count as hits."""
     touched = np.zeros(tuple(grid), bool)
     cells = [
         np.minimum(((np.arange(pixels) + 0.5) * count / pixels).astype(int), count - 1)
@@ -33,12 +33,12 @@ class FixedPoint:
 def best_fixed_point(masks: Sequence[Mask]) -> FixedPoint:
     """The single point that hits the most masks.
 
-    Findings sit in typical places, so that a model has to beat this, not only chance. The point is chosen on
-    the very images it is scored on: no fixed point does better.
+    Findings have typical locations, so a model has to beat this, not only chance. The point is chosen on the evaluated
+    images themselves, which makes it the best possible fixed point.
 
     Args:
-        masks: one per image, all of one shape: pixels (:func:`box_mask`), or cells (:func:`touched_cells`) when
-            the model too points at cells.
+        masks: one per image, all of one shape: pixels (:func:`box_mask`), or cells (:func:`touched_cells`) if
+            the model also points at cells.
 
     Raises:
         ValueError: without masks.
@@ -64,10 +64,10 @@ def chance(masks: Sequence[Mask]) -> float:
 
 def _hits(masks: Sequence[Mask]) -> NDArray[np.int64]:
     if not len(masks):
-        raise ValueError("no image shows the finding, so there is nothing to point at; give at least one mask")
+        raise ValueError("no image shows the finding, so pointing is undefined; give at least one mask")
     hits = np.zeros(masks[0].shape, np.int64)
     for mask in masks:
         if mask.shape != hits.shape:
-            raise ValueError(f"masks of one shape expected, got {mask.shape} beside {hits.shape}")
+            raise ValueError(f"masks of one shape expected, got {mask.shape} and {hits.shape}")
         hits += mask
     return hits

@@ -1,7 +1,7 @@
 """Cases to review: for every finding, the model's most confident hits and errors.
 
-A results folder keeps them in one file, ``cases.parquet``: images, maps and the report's statements. They are patient
-data, so that an evaluation can be set to keep none.
+A results folder stores them in one file, ``cases.parquet``: images, maps and the report's statements. They are patient
+data; an evaluation can be configured to keep none.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from medvlp_toolkit.evaluation.zero_shot.studies import EvaluatedStudies
 if TYPE_CHECKING:
     import pyarrow as pa
 
-#: ``found``: there, and scored highest. ``missed``: there, and scored lowest. ``claimed``: absent, and scored highest.
+#: ``found``: present with the highest scores; ``missed``: present, with the lowest; ``claimed``: absent, highest.
 Kind = Literal["found", "missed", "claimed"]
 KINDS: tuple[Kind, ...] = ("found", "missed", "claimed")
 
@@ -35,10 +35,10 @@ KINDS: tuple[Kind, ...] = ("found", "missed", "claimed")
 class Case:
     """One finding in one image.
 
-    ``finding`` is the label, ``entity`` what the model and the report's findings call it; ``image`` (H, W), or
-    (1 or 3, H, W); ``heat`` (h, w) on the token grid, to be spread with ``upsampling`` and ``shift``
-    (:func:`~medvlp_toolkit.evaluation.upsample`); ``boxes`` the truth; ``text`` the report, whose
-    ``findings`` point into it; ``note`` holds the rest of a caption.
+    ``finding`` is the label, ``entity`` its entity in the model and in the report's findings; ``image`` (H, W), or
+    (1 or 3, H, W); ``heat`` (h, w) on the token grid, for :func:`~medvlp_toolkit.evaluation.upsample` with
+    ``upsampling`` and ``shift``; ``boxes`` the truth; ``text`` the report, into which the spans of ``findings`` point;
+    ``note`` the rest of a caption.
     """
 
     finding: str
@@ -60,7 +60,7 @@ class SurestCases:
     """Keeps the few most confident cases of every finding and kind.
 
     Args:
-        each: how many of every finding and kind; 0 keeps none.
+        each: number of cases of every finding and kind; 0 keeps none.
     """
 
     each: int
@@ -79,7 +79,7 @@ class SurestCases:
         """Keep a wanted image, replacing the least confident one."""
         kept = self._kept.setdefault((finding, kind), [])
         self._offered += 1
-        # Of equal scores the first one offered stays.
+        # Of equal scores the first one is kept.
         entry = (_sureness(kind, score), -self._offered, payload)
         if len(kept) < self.each:
             heapq.heappush(kept, entry)
@@ -89,7 +89,7 @@ class SurestCases:
     def chosen(self) -> Iterator[tuple[str, Kind, Any]]:
         """Finding, kind and payload: findings in order of arrival, kinds in order, the most confident first.
 
-        Of an image that is among the highest and the lowest of a finding's few positives, only the former is listed.
+        An image among both the highest and the lowest of a finding's few positives is listed only with the highest.
         """
         for finding in dict.fromkeys(finding for finding, _ in self._kept):
             listed: set[int] = set()
@@ -103,11 +103,11 @@ class SurestCases:
 
 
 class Cases(Measure):
-    """``cases.parquet``. It holds patients' images and reports.
+    """The measure that writes ``cases.parquet``, which contains patients' images and reports.
 
     Args:
-        each: of every finding so many of each kind; 0 keeps no patient's image or text.
-        upsampling: how maps are spread (:func:`~medvlp_toolkit.evaluation.upsample`).
+        each: number of cases of every finding and kind; 0 keeps no patient's image or text.
+        upsampling: of the maps (:func:`~medvlp_toolkit.evaluation.upsample`).
     """
 
     def __init__(self, each: int = 3, upsampling: Upsampling = "nearest") -> None:
@@ -147,7 +147,7 @@ class Cases(Measure):
             if heat is None:  # the middle slice
                 heat = np.zeros(image.shape[1:], np.float32)
                 heat[..., image.shape[3] // 2] = 1
-            overlay = slice_overlay(image, heat, finding, score, truth, shift)
+            overlay = slice_overlay(image, heat, finding, score, truth, shift, self.studies.affines[row])
             image, heat, boxes, note = overlay.image, overlay.heat, overlay.boxes, overlay.note
             shift = tuple(overlay.shift)
         text = store.studies.column("text")[row].as_py() or ""

@@ -31,11 +31,11 @@ Metrics = dict[str, Any]
 class Classification(Measure):
     """``zero_shot`` for trained labels, with ``subgroups``, and ``zero_shot_held_out`` for held-out ones.
 
-    Where the data set has a split ``threshold_split`` besides, F1 and accuracy are also given at the thresholds that
-    are best on it, next to those tuned on the evaluated images themselves.
+    If the data set also has a split ``threshold_split``, F1 and accuracy are reported at the thresholds that are best
+    on it as well as at those tuned on the evaluated images themselves.
 
     Args:
-        min_positives: labels that fewer images show are left out of the means, and named.
+        min_positives: labels present in fewer images are left out of the means and listed.
     """
 
     def __init__(self, min_positives: int = 1) -> None:
@@ -78,18 +78,18 @@ def score_table(
     groups: Mapping[str, Sequence[Any] | None] | None = None,
     image_id: Sequence[str] | None = None,
 ) -> pa.Table:
-    """The table of ``scores.parquet``: a row per study, or per image where ``image_id`` distinguishes those of a study.
+    """The table of ``scores.parquet``: a row per study, or per image if ``image_id`` distinguishes those of a study.
 
     Args:
         study_id: S ids.
         targets: (S, L) 1 present, 0 absent, -1 unknown; 2 (uncertain) is written as unknown.
-        scores: (S, L) probabilities, or anything that orders the images.
+        scores: (S, L) probabilities, or any other scores that rank the images.
         labels: L names.
-        patient_id: S ids; the study's own where not given.
+        patient_id: S ids; the study ids if not given.
         split: a name, or S of them.
         sex, age, view: S values each, None where unknown.
         groups: further divisions such as the scanner: name -> S values.
-        image_id: S ids, each once, where a study has several rows.
+        image_id: S unique ids, if a study has several rows.
 
     Returns:
         Columns study_id, (image_id,) patient_id, split, sex, age, view, ``group:<name>`` text, ``target:<label>`` int8,
@@ -150,31 +150,31 @@ def classification_metrics(
         scores: (S, L).
         labels: L names.
         thresholds: per label, chosen elsewhere (see :func:`best_f1_thresholds`); present means at or above it.
-        thresholds_from: the split they come from; it names the metrics.
+        thresholds_from: the split they come from, used in the names of the metrics.
         patient_id: S ids; intervals resample patients. Rows without one count as separate patients.
-        replicates: bootstrap resamples; 0 leaves intervals out.
+        replicates: bootstrap resamples; 0 omits intervals.
         seed, level: of the bootstrap.
-        min_positives: labels with fewer are left out of the means and named in ``excluded``.
+        min_positives: labels with fewer are left out of the means and listed in ``excluded``.
 
     Returns:
         ``labels``: per label
 
         * ``n``, ``positives``; ``few``: fewer than :data:`FEW` images present or absent;
         * ``auc`` with ``auc_interval`` (bootstrap) and ``auc_delong_interval`` (closed form, patients clustered);
-          ``average_precision`` with ``average_precision_interval``, to be read against the share of positives;
+          ``average_precision`` with ``average_precision_interval``, to be compared with the share of positives;
         * ``ece``, ``brier`` and ``reliability`` (:func:`~medvlp_toolkit.evaluation.calibration_metrics`);
         * under the published protocol ``threshold_on_test``, ``f1_threshold_on_test``,
-          ``accuracy_threshold_on_test``: F1 at the threshold that maximises it on these very rows, accuracy of
-          scores strictly above it. A threshold tuned on the test set flatters;
-        * with ``thresholds`` the honest ``…_threshold_from_<split>`` beside them, and ``operating_point``
+          ``accuracy_threshold_on_test``: F1 at the threshold that maximises it on these same rows, accuracy of
+          scores strictly above it. A threshold tuned on the test set is optimistic;
+        * with ``thresholds`` also the unbiased ``…_threshold_from_<split>``, and ``operating_point``
           (:func:`~medvlp_toolkit.evaluation.operating_point`).
 
-        What a label lacks a class for is None. ``macro``: unweighted means over the labels not in ``excluded``.
-        ``excluded``: labels without both classes or with too few positives. ``few``: labels in the means whose own
-        figure is unreliable. ``bootstrap``: how the intervals were computed.
+        Metrics that need a class that a label lacks are None. ``macro``: unweighted means over the labels not in
+        ``excluded``. ``excluded``: labels without both classes or with too few positives. ``few``: labels in the means
+        whose own figure is unreliable. ``bootstrap``: how the intervals were computed.
 
     Raises:
-        ValueError: for misfitting shapes, targets other than 1, 0 and -1, and scores that are not finite.
+        ValueError: for shapes that do not match, targets other than 1, 0 and -1, and scores that are not finite.
     """
     targets, scores = _checked(np.asarray(targets), np.asarray(scores), labels)
     given = _thresholds(thresholds, labels)
@@ -222,7 +222,7 @@ def classification_metrics(
     few = [label for label in labels if label not in excluded and per_label[label]["few"]]
     result: Metrics = {"labels": per_label, "macro": macro, "excluded": excluded, "few": few}
     if bootstrap is not None:
-        # A resample that lacks a class for one label would average other labels than the rest: it is left out.
+        # Resamples that lack a class for any label are left out, because their mean would be over fewer labels.
         mean, precision = np.mean(resampled, axis=0) if resampled else np.full((2, replicates), np.nan)
         macro["auc_interval"] = bootstrap.interval(mean)
         macro["average_precision_interval"] = bootstrap.interval(precision)
@@ -239,7 +239,7 @@ def classification_metrics(
 def best_f1_thresholds(targets: ArrayLike, scores: ArrayLike, labels: Sequence[str]) -> dict[str, float | None]:
     """Per label, the threshold (present: at or above) with the highest F1 on these rows; None without both classes.
 
-    Meant for a validation split; hand the result to :func:`classification_metrics` of the test split.
+    Intended for a validation split; pass the result to :func:`classification_metrics` for the test split.
     """
     targets, scores = _checked(np.asarray(targets), np.asarray(scores), labels)
     chosen: dict[str, float | None] = {}
@@ -252,16 +252,16 @@ def best_f1_thresholds(targets: ArrayLike, scores: ArrayLike, labels: Sequence[s
 
 
 def tested_rows(store: PackedStore, rows: NDArray[np.int64], threshold_split: str | None) -> NDArray[np.bool_]:
-    """(S,) True for the rows of a store that are evaluated, False for those that thresholds are chosen on.
+    """(S,) True for the rows of a store that are evaluated, False for those used to choose thresholds.
 
     Raises:
-        ValueError: when none is evaluated.
+        ValueError: when no row is evaluated.
     """
     if threshold_split is None:
         return np.ones(len(rows), bool)
     tested = ~np.isin(rows, store.rows(threshold_split))
     if not tested.any():
-        raise ValueError(f"every study is of the threshold split {threshold_split}; name another test_split")
+        raise ValueError(f"every study is in the threshold split {threshold_split}; name another test_split")
     return tested
 
 
@@ -273,7 +273,7 @@ def tested_metrics(
     threshold_split: str | None,
     **options: Any,
 ) -> Metrics:
-    """:func:`classification_metrics` of the rows tested, at thresholds chosen on the others where there are any."""
+    """:func:`classification_metrics` of the test rows, at thresholds chosen on the others, if any."""
     if threshold_split is not None and not tested.all():
         options["thresholds"] = best_f1_thresholds(targets[~tested], scores[~tested], labels)
         options["thresholds_from"] = threshold_split
@@ -296,7 +296,7 @@ def _macro(per_label: Mapping[str, Metrics], excluded: Sequence[str]) -> Metrics
     for name in names:
         if name in ("auc", "average_precision", "ece") or name.startswith(("f1_", "accuracy_")):
             values = [metrics[name] for metrics in included]
-            # One label without a threshold leaves the mean undefined; a mean over the rest would be another figure.
+            # Undefined if a label has no threshold: a mean over the others would not be comparable.
             macro[name] = float(np.mean(values)) if values and None not in values else None
     return macro
 
@@ -323,8 +323,7 @@ def _checked(
     if broken.any():
         number = int(broken.any(axis=0).argmax())
         raise ValueError(
-            f"{int(broken[:, number].sum())} scores of {labels[number]!r} are not finite; "
-            "a model that gives NaN cannot be ranked"
+            f"{int(broken[:, number].sum())} scores of {labels[number]!r} are not finite; NaN cannot be ranked"
         )
     return targets.astype(np.int8), scores
 
@@ -337,7 +336,7 @@ def _thresholds(
     if isinstance(thresholds, Mapping):
         missing = [label for label in labels if label not in thresholds]
         if missing:
-            raise ValueError(f"thresholds lack {', '.join(missing)}; give one per label, None where there is none")
+            raise ValueError(f"thresholds lack {', '.join(missing)}; give one per label, None if it has none")
         return [thresholds[label] for label in labels]
     values = np.asarray(thresholds, float)
     if values.shape != (len(labels),):

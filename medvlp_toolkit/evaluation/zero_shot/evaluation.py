@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from medvlp_toolkit.evaluation.handler import Evaluation
 from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
+from medvlp_toolkit.evaluation.results.names import write_names
 from medvlp_toolkit.evaluation.results.results import write_probabilities
 from medvlp_toolkit.evaluation.zero_shot.classification import score_table, tested_rows
 from medvlp_toolkit.evaluation.zero_shot.measure import Measure, ScoredBatch, ScoredSet
@@ -21,17 +22,16 @@ from medvlp_toolkit.evaluation.zero_shot.studies import EvaluatedStudies
 class ZeroShotEvaluation(Evaluation):
     """Zero-shot evaluation of a store's labels, boxes and sides, each by its own measure.
 
-    A handler of an evaluator whose step is :class:`~medvlp_toolkit.evaluation.ScoringStep`. When the evaluator has
-    seen every batch it writes ``scores.parquet``, ``probabilities.csv``, the measures' own files, ``metrics.json`` and
-    ``run.json`` into ``output_dir``, and prints the tables. What needs attention is left out, with one log line, where
-    the network gives none.
+    A handler of an evaluator whose step is :class:`~medvlp_toolkit.evaluation.ScoringStep`. After the last batch it
+    writes ``scores.parquet``, ``probabilities.csv``, the measures' own files, ``metrics.json`` and ``run.json`` to
+    ``output_dir``, and prints the tables. If the network returns no attention, the metrics that need it are omitted
+    with one log line.
 
     Args:
-        studies: what is scored, and what is known of it.
-        measures: name -> what is measured.
-        attention_layers: heat maps of one layer of the fusion module, of several averaged, or of all (None, as
-            published).
-        grid: token grid of the attention; None asks the image encoder.
+        studies: the studies with their labels and annotations.
+        measures: name -> measure.
+        attention_layers: the fusion module's layer for heat maps, several to average, or None for all (as published).
+        grid: token grid of the attention; None takes the image encoder's.
         output_dir, title, config, checkpoint, seconds, bundle: see :class:`~medvlp_toolkit.evaluation.Evaluation`.
     """
 
@@ -81,7 +81,9 @@ class ZeroShotEvaluation(Evaluation):
         metrics: dict[str, Any] = {"pooling": pooled} if pooled else {}
         for measure in self.measures:
             metrics |= measure.finish(scored)
-        paths = {"probability of every entity per image": every, **scored.files}
+        named = write_names(self.output_dir / "entities.csv", list(self.studies.entities), self.studies.names)
+        metrics["names"] = {id_: name for id_, name in self.studies.names.items() if id_ in self.studies.entities}
+        paths = {"probability of every entity per image": every, "names of the entities": named, **scored.files}
         self.write(engine.state.device, table, metrics, paths, scored.cases)
         engine.state.metrics["macro_auc"] = metrics.get("zero_shot", {}).get("macro", {}).get("auc")
 

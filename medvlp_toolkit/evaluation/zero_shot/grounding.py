@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +13,23 @@ from numpy.typing import ArrayLike, NDArray
 from medvlp_toolkit.data.boxes import AnyBox, Mask, bounding_boxes, box_mask
 from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
 from medvlp_toolkit.evaluation.maps.heat_maps import Upsampling, upsample
-from medvlp_toolkit.evaluation.maps.map_files import write_volume_map
+from medvlp_toolkit.evaluation.maps.map_files import map_on_file, write_nifti
 from medvlp_toolkit.evaluation.maps.overlays import Overlay, write_overlays
 from medvlp_toolkit.evaluation.maps.volume_slices import slice_overlay
+from medvlp_toolkit.evaluation.results.names import readable
 from medvlp_toolkit.evaluation.statistics.intervals import PatientBootstrap, wilson
+from medvlp_toolkit.evaluation.zero_shot.attention_threshold import (
+    PUBLISHED_MULTIPLE,
+    PUBLISHED_THRESHOLD,
+    attention_threshold,
+)
 from medvlp_toolkit.evaluation.zero_shot.blind_pointing import best_fixed_point, chance, touched_cells
 from medvlp_toolkit.evaluation.zero_shot.measure import Measure, ScoredBatch, ScoredSet
 from medvlp_toolkit.evaluation.zero_shot.studies import EvaluatedStudies
+from medvlp_toolkit.files import name_part
 
-#: MedKLIP's published grounding calls a token attended when it holds more than this share of the attention …
-PUBLISHED_THRESHOLD = 0.008
-#: … spread over this many tokens (14 × 14).
-PUBLISHED_TOKENS = 196
-
-#: Thresholds of the curve, in multiples of even attention (1 / tokens); the published one is 1.568 of it.
-MULTIPLES = (0.25, 0.5, 1.0, 1.568, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)
+#: Thresholds of the curve, in multiples of even attention.
+MULTIPLES = (0.25, 0.5, 1.0, PUBLISHED_MULTIPLE, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)
 
 _SCORES = ("pointing", "iou", "dice", "recall", "precision", "contrast_to_noise")
 
@@ -49,13 +51,13 @@ class GroundingCase:
 
 
 class Grounding(Measure):
-    """``grounding`` of the findings with boxes or masks, and pictures of some in the folder ``overlays``.
+    """``grounding`` of the findings with boxes or masks, and pictures of some of them in ``overlays``.
 
     Args:
-        focal: labels over which pointing is also averaged, named before the model was tuned.
+        focal: labels over which pointing is also averaged; choose them before tuning the model.
         upsampling: ``nearest`` as published (the whole cell of highest attention counts), or ``linear`` (its peak).
-        overlays: pictures to draw, spread over the labels; of volumes, also maps as NIfTI in the space of the store's
-            volumes.
+        overlays: number of pictures to draw, distributed over the labels; for volumes, also maps as NIfTI in the space
+            of the store's volumes.
     """
 
     def __init__(self, focal: Sequence[str] = (), upsampling: Upsampling = "nearest", overlays: int = 24) -> None:
@@ -101,22 +103,16 @@ class Grounding(Measure):
         return write_overlays(folder, pictures, title, upsampling=self.upsampling)
 
     def _picture(self, folder: Path, number: int, case: GroundingCase, row: int, score: float) -> Overlay:
-        """The image and its map; of a volume the slice of highest attention, and the whole map as NIfTI."""
+        """The image and its map; for a volume, the slice of highest attention, and the whole map as NIfTI."""
         image, shift = np.asarray(self.studies.store.images[row]), self.mapper.shift
+        name = readable(case.label, self.studies.names)
         if case.heat.ndim == 2:
             boxes = bounding_boxes(case.truth) if isinstance(case.truth, np.ndarray) else case.truth
-            return Overlay(image, case.heat, case.label, score, boxes, shift=shift)
-        file = folder / f"map_{number:03d}_{case.label}.nii.gz"
-        write_volume_map(file, case.heat, image.shape[1:], self.studies.affines[row], shift=shift)
-        return slice_overlay(image, case.heat, case.label, score, case.truth, shift)
-
-
-def attention_threshold(tokens: int, threshold: float = PUBLISHED_THRESHOLD) -> float:
-    """The published threshold for any grid size: the same multiple of uniform attention, 1.568 / tokens.
-
-    Attention sums to 1, so that a token of a finer grid holds less of it: threshold · 196 / tokens.
-    """
-    return threshold * PUBLISHED_TOKENS / tokens
+            return Overlay(image, case.heat, case.label, score, boxes, shift=shift, name=name)
+        affine = self.studies.affines[row]
+        placed = map_on_file(case.heat, {"image": image, "affine": affine}, shift)
+        write_nifti(folder / f"map_{number:03d}_{name_part(case.label)}.nii.gz", *placed)
+        return replace(slice_overlay(image, case.heat, case.label, score, case.truth, shift, affine), name=name)
 
 
 def grounding_scores(
@@ -130,20 +126,20 @@ def grounding_scores(
     """One map against one mask.
 
     Args:
-        heat: (*grid), summing to 1; spread over the mask's pixels with ``upsampling``.
+        heat: (*grid), summing to 1; upsampled to the mask's pixels with ``upsampling``.
         mask: (*size) bool, not empty.
         threshold: pixels strictly above it are predicted, as published.
-        scale_threshold: see :func:`attention_threshold`; changes nothing at 196 tokens.
+        scale_threshold: see :func:`attention_threshold`; no effect at 196 tokens.
         upsampling: ``nearest`` as published, or ``linear``.
-        shift: where tokens look within their cell, for ``linear``
+        shift: offset of the tokens within their cells, for ``linear``
             (:func:`~medvlp_toolkit.evaluation.upsample`).
 
     Returns:
-        ``pointing`` 1 where any pixel of the highest value lies in the mask, as published: with ``nearest`` the
-        whole cell counts. A constant map points nowhere: 0. ``iou``, ``dice``, ``recall``, ``precision`` of the
+        ``pointing`` 1 if any pixel of the highest value is in the mask, as published: with ``nearest`` the whole
+        cell counts. 0 for a constant map. ``iou``, ``dice``, ``recall``, ``precision`` of the
         predicted pixels (precision 0 when there are none). ``contrast_to_noise``
         |mean in − mean out| / √(variance in + variance out) (Boecking et al. 2022, section 4); NaN where a
-        variance or the outside is missing. It does not distinguish attended from avoided.
+        variance or the outside is missing. It does not distinguish high from low attention in the mask.
 
     Raises:
         ValueError: for an empty mask or a map that is not finite.
@@ -152,7 +148,7 @@ def grounding_scores(
     if not mask.any():
         raise ValueError("the ground-truth mask is empty; only images that show the finding can be grounded")
     if not np.isfinite(heat).all():
-        raise ValueError("the heat map holds values that are not finite")
+        raise ValueError("the heat map has values that are not finite")
     limit = attention_threshold(heat.size, threshold) if scale_threshold else threshold
     pixels = upsample(heat, mask.shape, upsampling, shift)
     highest = pixels.max()
@@ -170,12 +166,12 @@ def overlap_curve(
     upsampling: Upsampling = "nearest",
     shift: Sequence[float] = (),
 ) -> NDArray[np.float64]:
-    """(len(multiples), 4): IoU, Dice, recall and precision at rising multiples of even attention; otherwise as
+    """(len(multiples), 4): IoU, Dice, recall and precision at increasing multiples of uniform attention; otherwise as
     :func:`grounding_scores`."""
     heat = np.asarray(heat)
     pixels = upsample(heat, mask.shape, upsampling, shift)
     limits = np.sort(np.asarray(multiples, float)) / heat.size
-    # How many limits lie strictly below each pixel; from there the pixels above each limit by counting once.
+    # Count the limits strictly below each pixel; the numbers of pixels above each limit follow from one histogram.
     passed = np.searchsorted(limits.astype(pixels.dtype), pixels.ravel(), side="left")
     inside = passed[mask.ravel()]
     found, overlap = (
@@ -226,17 +222,17 @@ def grounding_metrics(
         cases: findings in images that show them.
         size: (height, width) at which boxes become masks; published 224 × 224. Masks keep their own size.
         threshold, scale_threshold, upsampling, shift: as for :func:`grounding_scores`.
-        groups: name -> findings, each a row of its own over the pooled cases (``all`` is always there).
+        groups: name -> findings, each a row over the pooled cases (``all`` is always included).
         replicates, seed, level: of the bootstrap over patients.
 
     Returns:
         ``findings``: label -> row; ``groups``: name -> row; ``protocol``; ``without_truth``: cases left out because
-        their boxes cover no pixel. A row holds ``n``, the means of what :func:`grounding_scores` gives, each with
-        ``…_interval`` (pointing: Wilson's when every case is another patient, else the bootstrap), and what has to
-        be beaten: ``chance`` and ``best_fixed_point``, pointing blindly under the very same rule (whole cells
-        count where the model's do), and ``truth_share``, the mean share of the image that the truth covers. In a
-        group the best fixed point is each finding's own. ``over_thresholds`` has ``multiple`` (of even attention) and
-        the means of ``iou``, ``dice``, ``recall`` and ``precision`` there.
+        their boxes cover no pixel. A row has ``n``, the means of :func:`grounding_scores`, each with ``…_interval``
+        (pointing: Wilson's if every case is of another patient, else the bootstrap), and baselines: ``chance`` and
+        ``best_fixed_point``, pointing blindly under the same rule (whole cells count if the model's do), and
+        ``truth_share``, the mean share of the image that the truth covers. In a group, each finding has its own best
+        fixed point. ``over_thresholds`` has ``multiple`` (of uniform attention) and the means of ``iou``, ``dice``,
+        ``recall`` and ``precision``.
     """
     kept, skipped = [], 0
     for case in cases:

@@ -27,7 +27,7 @@ class Laterality(Measure):
 
     Args:
         position_sides: side of every position, in the order of the position scores; None compares no positions.
-        not_sided: labels that have no side, whatever their boxes (an enlarged heart).
+        not_sided: labels or entities that have no side, whatever their boxes (an enlarged heart).
     """
 
     def __init__(self, position_sides: Sequence[Side] | None = None, not_sided: Sequence[str] = ()) -> None:
@@ -37,13 +37,13 @@ class Laterality(Measure):
     def begin(self, studies: EvaluatedStudies, mapper: HeatMapper) -> None:
         super().begin(studies, mapper)
         self._any = False
-        #: evidence -> label, true side and side found of every finding.
+        #: evidence -> label, true side and predicted side of every finding.
         self._sides: dict[str, list[tuple[str, str, str]]] = {"position scores": [], "attention": []}
 
     def collect(self, batch: ScoredBatch) -> None:
         for i, _, label, q, truth in batch.annotated:
             self._any = True
-            if label in self.not_sided or label in self.studies.held_out:
+            if self.not_sided & {label, self.studies.labels[label]} or label in self.studies.held_out:
                 continue
             side = side_of_truth(truth)
             if self.position_sides is not None and batch.position_scores is not None:
@@ -67,7 +67,7 @@ def side_from_positions(position_scores: ArrayLike, sides: Sequence[Side]) -> ND
 
     Args:
         position_scores: (S, P) unnormalised log scores of one entity's positions.
-        sides: side of each of the P positions (``Definitions.sides`` has them by id); ``none`` takes no part.
+        sides: side of each of the P positions (``Definitions.sides`` has them by id); ``none`` is ignored.
 
     Returns:
         (S,) ``left`` or ``right`` by the larger log-sum-exp (the side of larger probability), ``none`` in a tie.
@@ -77,16 +77,16 @@ def side_from_positions(position_scores: ArrayLike, sides: Sequence[Side]) -> ND
         raise ValueError(f"position_scores are (S, P) with a side per position: {scores.shape}, {len(sides)} sides")
     which = np.asarray(sides)
     if not (which == "left").any() or not (which == "right").any():
-        raise ValueError("sides name no left or no right position, so there is nothing to choose between")
+        raise ValueError("sides must include a left and a right position")
     left = logsumexp(scores[:, which == "left"], axis=1)
     right = logsumexp(scores[:, which == "right"], axis=1)
     return _sides(left - right)
 
 
 def side_from_attention(heat: ArrayLike) -> NDArray[np.str_]:
-    """(S, h, w) maps of radiographs -> (S,) the patient's side that holds the map's centre of mass.
+    """(S, h, w) maps of radiographs -> (S,) the patient's side of the map's centre of mass.
 
-    Maps of volumes are (S, D, H, W) in RAS. ``none`` where it lies on the midline.
+    Maps of volumes are (S, D, H, W) in RAS. ``none`` if it is on the midline.
     """
     heat = np.asarray(heat, np.float64)
     if heat.ndim == 4:
@@ -95,7 +95,7 @@ def side_from_attention(heat: ArrayLike) -> NDArray[np.str_]:
     if heat.ndim != 3:
         raise ValueError(f"side_from_attention takes maps (S, height, width) or (S, D, H, W), got {heat.shape}")
     columns = heat.sum(axis=1)
-    # Distance from the midline in columns: exact zeros for maps that mirror themselves.
+    # Distance from the midline in columns, so that symmetric maps give exactly zero.
     return _sides(columns @ (np.arange(heat.shape[2]) - (heat.shape[2] - 1) / 2))
 
 
@@ -106,9 +106,9 @@ def side_of_boxes(boxes: Sequence[AnyBox]) -> Side:
 
 
 def side_of_mask(mask: ArrayLike) -> Side:
-    """The patient's side on which a mask lies: (height, width) of a radiograph, or (D, H, W) of a volume in RAS.
+    """The patient's side of a mask: (height, width) of a radiograph, or (D, H, W) of a volume in RAS.
 
-    ``none`` where its smaller part, left or right of the middle, is a fifth of it or more.
+    ``none`` if its smaller part, left or right of the middle, is a fifth of it or more.
     """
     mask = np.asarray(mask, np.float64)
     if mask.ndim not in (2, 3):
@@ -121,7 +121,7 @@ def side_of_mask(mask: ArrayLike) -> Side:
 
 
 def side_of_truth(truth: Truth) -> Side:
-    """The side on which all of a finding's boxes or its mask lie, else ``none``."""
+    """The side of all of a finding's boxes or of its mask, else ``none``."""
     return side_of_mask(truth) if isinstance(truth, np.ndarray) else side_of_boxes(truth)
 
 
@@ -136,8 +136,9 @@ def laterality_metrics(
         labels: S findings, for a row each.
 
     Returns:
-        ``all`` and, with ``labels``, ``findings`` of rows ``n``, ``correct``, ``accuracy``, ``interval`` (Wilson's)
-        and ``majority``, the score of always choosing the more common side; ``without_side``, how many were left out.
+        ``all`` and, with ``labels``, ``findings`` with rows of ``n``, ``correct``, ``accuracy``, ``interval``
+        (Wilson's) and ``majority``, the accuracy of always choosing the more common side; ``without_side``, the number
+        left out.
     """
     if len(truth) != len(predicted) or (labels is not None and len(labels) != len(truth)):
         raise ValueError("laterality_metrics takes as many predicted sides and labels as true sides")

@@ -26,24 +26,24 @@ class ScoredBatch:
 
     @cached_property
     def rows(self) -> NDArray[np.int64]:
-        """(B,) of the store."""
+        """(B,) rows of the store."""
         rows: NDArray[np.int64] = self.output["row"].cpu().numpy()
         return rows
 
     @cached_property
     def scores(self) -> NDArray[np.float32]:
-        """(B, Q)."""
+        """(B, Q) scores."""
         scores: NDArray[np.float32] = self.output["scores"].float().cpu().numpy()
         return scores
 
     @cached_property
     def maps(self) -> NDArray[np.float32] | None:
-        """(B, Q, *grid); None where there is no attention."""
+        """(B, Q, *grid) heat maps; None if there is no attention."""
         return self.mapper.maps(self.output)
 
     @cached_property
     def position_scores(self) -> NDArray[np.float32] | None:
-        """(B, Q, P); None where the step gives none."""
+        """(B, Q, P) position scores; None if the step returns none."""
         scores = self.output.get("position_scores")
         return None if scores is None else scores.float().cpu().numpy()
 
@@ -61,10 +61,10 @@ class ScoredBatch:
 
 @dataclass(eq=False)
 class ScoredSet:
-    """Everything that was scored: ``scores`` (S, Q), ``rows`` (S,) of the store, ``tested`` (S,) False for rows that
-    only choose thresholds; the results ``folder`` and the evaluation's ``title``.
+    """All scores of an evaluation: ``scores`` (S, Q), ``rows`` (S,) of the store, ``tested`` (S,) False for rows used
+    only to choose thresholds; the results ``folder`` and the evaluation's ``title``.
 
-    A measure adds to ``files`` what it wrote, by what it shows, and may give the table of ``cases.parquet``.
+    A measure adds the files that it wrote to ``files``, by description, and may set the table of ``cases.parquet``.
     """
 
     studies: EvaluatedStudies
@@ -78,11 +78,11 @@ class ScoredSet:
 
     @property
     def patients(self) -> list[Any] | None:
-        """Ids of the patients tested."""
+        """Ids of the test patients."""
         return self.studies.store.values("patient_id", self.rows[self.tested])
 
     def of_labels(self, labels: Sequence[str]) -> tuple[NDArray[np.int8] | None, NDArray[np.float32]]:
-        """Targets (if any) and scores (S, L) of some labels."""
+        """Targets (if any) and scores (S, L) of the given labels."""
         chosen = {name: self.studies.labels[name] for name in labels}
         mapped, names = map_labels(self.scores, self.studies.entities, chosen)
         return self.studies.targets(self.rows, names), mapped
@@ -92,7 +92,7 @@ class Measure:
     """One measure of :class:`~medvlp_toolkit.evaluation.ZeroShotEvaluation`."""
 
     def begin(self, studies: EvaluatedStudies, mapper: HeatMapper) -> None:
-        """Forget an earlier run; heat maps are those of ``mapper``."""
+        """Reset for a new run with the heat maps of ``mapper``."""
         self.studies, self.mapper = studies, mapper
 
     def collect(self, batch: ScoredBatch) -> None:

@@ -20,10 +20,10 @@ from medvlp_toolkit.interfaces import ABSENT, NOT_MENTIONED, PRESENT
 class EntityAUC(Metric):
     """Macro AUC over entities, from the scores of all ranks.
 
-    ``update`` takes ``(scores (B, Q), presence (B, Q))``, which ``output_transform`` takes from the evaluator's output
-    (by default its entries ``scores`` and ``entity_presence``), as tensors or as lists of B tensors (Q,), which is what
-    MONAI's ``from_engine`` gives after decollation. Presence 1 and 0 count, every other value is ignored. An
-    entity counts with at least ``min_positives`` present and as many absent; NaN when none does.
+    ``update`` takes ``(scores (B, Q), presence (B, Q))``, which ``output_transform`` extracts from the evaluator's
+    output (by default its entries ``scores`` and ``entity_presence``), as tensors or as lists of B tensors (Q,), as
+    MONAI's ``from_engine`` returns after decollation. Presence values other than 1 and 0 are ignored. An entity is
+    included if it has at least ``min_positives`` present and as many absent; the mean is NaN if none has.
 
     After ``compute`` :attr:`per_entity` holds (Q,) AUCs, NaN for the entities left out.
 
@@ -69,7 +69,7 @@ class EntityAUC(Metric):
     def compute(self) -> float:
         parts = list(zip(self._scores, self._presence, strict=True))
         if dist.is_available() and dist.is_initialized():
-            # As objects: shares may differ in length, and a rank without any still takes part.
+            # Gathered as objects, because shares differ in length and may be empty.
             gathered: list[Any] = [None] * dist.get_world_size()
             dist.all_gather_object(gathered, [(scores.cpu(), presence.cpu()) for scores, presence in parts])
             parts = [part for rank in gathered for part in rank]

@@ -1,7 +1,7 @@
 """Probes: change the query or the image in a way whose correct effect is known, and measure the model's response.
 
-A model may rank well and still not have understood: answer to a name but not to its description, take "no effusion" for
-effusion, or not know left from right.
+A model may rank well although it responds to a name but not to its description, scores "no effusion" like effusion, or
+does not distinguish left from right.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def prompt_sensitivity(
         targets: (S, L) 1 present, 0 absent, -1 unknown.
         scores: phrasing -> (S, L).
         labels: L names.
-        patient_of: (S,) number of each image's patient.
+        patient_of: (S,) index of each image's patient.
 
     Returns:
         ``variants``: phrasing -> :func:`.macro_auc`; ``spread``: label ->
@@ -55,8 +55,7 @@ def negation(targets: NDArray[Any], negated: Scores, labels: Sequence[str], pati
         negated: (S, L) scores of the negated descriptions.
 
     Returns:
-        As :func:`.macro_auc`, of absence: 1 is understood, 0 is understood as if
-        the negation were not there.
+        As :func:`.macro_auc`, of absence: 1 if the negation is understood, 0 if it is ignored.
     """
     absent = np.where(targets == UNKNOWN, UNKNOWN, 1 - targets)
     return macro_auc(absent, negated, labels, patient_of)
@@ -65,7 +64,7 @@ def negation(targets: NDArray[Any], negated: Scores, labels: Sequence[str], pati
 def changed_images(
     targets: NDArray[Any], scores: Mapping[str, Scores], labels: Sequence[str], patient_of: NDArray[np.intp]
 ) -> Metrics:
-    """AUC on changed images, and what the model predicts there.
+    """AUC on changed images, and the model's predictions there.
 
     Returns:
         image -> :func:`.macro_auc` with ``claimed``: the labels whose mean
@@ -79,7 +78,7 @@ def changed_images(
 
 
 def cautions(probes: Mapping[str, Any]) -> list[str]:
-    """Failures of the probes, in sentences."""
+    """Sentences on failed probes."""
     found = []
     variants = probes["prompts"]["variants"]
     aucs = {name: row["auc"] for name, row in variants.items() if row["auc"] is not None}
@@ -91,9 +90,7 @@ def cautions(probes: Mapping[str, Any]) -> list[str]:
         )
     understood = probes["negation"]["auc"]
     if understood is not None and understood < 0.5:
-        found.append(
-            f"“no …” is read as if the “no” were not there (AUC against absence {understood:.2f}, 1 is right)."
-        )
+        found.append(f"“no …” is scored as if there were no “no” (AUC against absence {understood:.2f}, 1 is right).")
     images = probes["image_probes"]
     blank = images.get("blank")
     if blank and blank["claimed"]:

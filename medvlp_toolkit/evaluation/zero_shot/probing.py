@@ -49,12 +49,12 @@ class Probes:
     """The queries of the probes as banks of embeddings.
 
     Args:
-        encoder: from descriptions to vectors, the one that made the model's bank.
+        encoder: from descriptions to vectors, as used for the model's bank.
         definitions: of the bank's entities, in its order.
-        phrasings: name -> template of ``{name}``, ``{id}``, ``{definition}``; the first is the one trained with.
+        phrasings: name -> template of ``{name}``, ``{id}``, ``{definition}``; the first is that of the training.
         negated: template of a negated description.
         sided: side -> template that names it; None skips the probe.
-        tiles: along each axis, for shuffled images.
+        tiles: number along each axis, for shuffled images.
         flip_axis: axis of the image that runs across the patient.
     """
 
@@ -69,9 +69,9 @@ class Probes:
         flip_axis: int = -1,
     ) -> None:
         if not phrasings:
-            raise ValueError("probes need at least one phrasing, the one trained with first")
+            raise ValueError("probes need at least one phrasing, the first being that of the training")
         if sided is not None and set(sided) != {"left", "right"}:
-            raise ValueError(f"sided has the templates left and right, got {', '.join(map(str, sided))}")
+            raise ValueError(f"sided needs the templates left and right, got {', '.join(map(str, sided))}")
         self.encoder = encoder
         self.definitions = list(definitions)
         self.phrasings = dict(phrasings)
@@ -89,15 +89,15 @@ class Probes:
         """Question -> (Q, Dt) on the bank's device.
 
         Raises:
-            ValueError: when the first phrasing does not give the model's own bank (Q, Dt).
+            ValueError: when the first phrasing does not reproduce the model's own bank (Q, Dt).
         """
         if not self._banks:
             own, template = next(iter(self.phrasings.items()))
             again = self.encoder(self.texts(template)).to(bank)
             if again.shape != bank.shape or not torch.allclose(again, bank, rtol=1e-2, atol=1e-3):
                 raise ValueError(
-                    f"phrasing {own!r} does not give the model's own entity bank; name the text model, its options and "
-                    "the descriptions that the model was trained with"
+                    f"phrasing {own!r} does not reproduce the model's own entity bank; name the text model, its "
+                    "options and the descriptions that the model was trained with"
                 )
             templates = {f"phrasing:{name}": text for name, text in self.phrasings.items()}
             templates |= {"negated": self.negated, **{f"sided:{side}": text for side, text in self.sided.items()}}
@@ -108,13 +108,12 @@ class Probes:
 class ProbingStep(ScoringStep):
     """A scoring step that also runs the probes' queries; the network is an ``EntityScorer``.
 
-    The output has in addition ``probes``: question or image -> (B, Q) scores, with those of mirrored images
-    under ``mirrored:<question>``, and ``mirrored_attention`` and ``mirrored_position_scores`` where the plain ones
-    are given.
+    The output also has ``probes``: question or image -> (B, Q) scores, with those of mirrored images under
+    ``mirrored:<question>``, and ``mirrored_attention`` and ``mirrored_position_scores`` if the unmirrored ones exist.
 
     Args:
-        probes: what is asked.
-        transform, precision, need_attention, position_loss: of :class:`~medvlp_toolkit.evaluation.ScoringStep`.
+        probes: the queries.
+        transform, precision, need_attention, position_loss: see :class:`~medvlp_toolkit.evaluation.ScoringStep`.
     """
 
     def __init__(
@@ -156,11 +155,11 @@ class ProbeCollection:
     """Collects the output of a :class:`ProbingStep` and measures it after the last batch.
 
     Args:
-        probes: what was asked.
+        probes: the queries.
         entities: ids of the bank's entities, in its order.
-        labels: label -> entity that answers for it.
-        mapper: heat maps of the network; None compares no attention.
-        position_sides: side of every position; None compares no positions.
+        labels: label -> its entity.
+        mapper: heat maps of the network; None skips attention.
+        position_sides: side of every position; None skips position scores.
     """
 
     def __init__(
@@ -178,7 +177,7 @@ class ProbeCollection:
         self._sides: dict[str, list[tuple[str, str, str]]] = {}
 
     def collect(self, output: Mapping[str, Any], side_of: Callable[[int, str], Side]) -> None:
-        """Take one batch; ``side_of(row, label)`` is the true side of a finding, ``none`` where it has none."""
+        """Collect one batch; ``side_of(row, label)`` is the true side of a finding, ``none`` if it has none."""
         scores = {name: values.float().cpu().numpy() for name, values in output["probes"].items()}
         for name, values in scores.items():
             self._scores.setdefault(name, []).append(values[:, self._columns])
@@ -211,9 +210,9 @@ class ProbeCollection:
         """Metrics of the probes.
 
         Args:
-            targets: (S, L) of the labels, for the images chosen.
-            chosen: (all,) which of the images seen count.
-            patient_of: (S,) number of each chosen image's patient.
+            targets: (S, L) of the labels, for the chosen images.
+            chosen: (all,) True for the images to count.
+            patient_of: (S,) index of each chosen image's patient.
 
         Returns:
             ``images``, ``prompts``, ``negation``, ``image_probes``, ``laterality`` and ``cautions``
@@ -247,7 +246,7 @@ class Probing(Measure):
     """``probes`` of the trained labels.
 
     Args:
-        probes: what the step asks, a :class:`~medvlp_toolkit.evaluation.ProbingStep`.
+        probes: the queries of the step, a :class:`~medvlp_toolkit.evaluation.ProbingStep`.
         position_sides, not_sided: see :class:`~medvlp_toolkit.evaluation.Laterality`.
     """
 
@@ -266,7 +265,7 @@ class Probing(Measure):
 
     def _side(self, row: int, label: str) -> Side:
         """The side of a finding; ``none`` if it has none or it is unknown."""
-        counts = self.studies.is_evaluated(row) and label not in self.not_sided
+        counts = self.studies.is_evaluated(row) and not self.not_sided & {label, self.studies.labels[label]}
         truth = self.studies.truth(row, label) if counts else None
         return "none" if truth is None else side_of_truth(truth)
 
@@ -282,7 +281,7 @@ def shuffle_tiles(image: Tensor, tiles: int, seeds: Sequence[int]) -> Tensor:
     """Cut every image (B, C, *spatial) into tiles and shuffle them, seeded per image."""
     spatial = image.shape[2:]
     if any(size % tiles for size in spatial):
-        raise ValueError(f"images of {'×'.join(map(str, spatial))} cannot be cut into {tiles} equal tiles a side")
+        raise ValueError(f"images of {'×'.join(map(str, spatial))} cannot be cut into {tiles} equal tiles per side")
     n = len(spatial)
     split = image.reshape(*image.shape[:2], *(part for size in spatial for part in (tiles, size // tiles)))
     # (B, C, tiles…, inner…)

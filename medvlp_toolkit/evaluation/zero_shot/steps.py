@@ -17,10 +17,10 @@ from medvlp_toolkit.interfaces import GivesAttention
 class ScoringStep(EvaluationStep):
     """Scores every entity of the bank on one batch, with attention on request.
 
-    The network is an :class:`~medvlp_toolkit.model.EntityScorer`, or any other from an image to scores. The output
-    holds ``scores`` (B, Q) and what the batch brought along of ``entity_presence``, ``targets``, ``row`` and ids. With
-    ``need_attention`` it holds ``attention`` (B, layers, Q, N), None from a network that gives none, and
-    ``image_shape``, the spatial axes of what the network read; with a ``position_loss`` ``position_scores`` (B, Q, P).
+    The network is an :class:`~medvlp_toolkit.model.EntityScorer`, or any other that maps an image to scores. The output
+    has ``scores`` (B, Q) and, if present in the batch, ``entity_presence``, ``targets``, ``row`` and ids. With
+    ``need_attention`` it has ``attention`` (B, layers, Q, N), None if the network returns none, and ``image_shape``,
+    the spatial axes of the network's input; with a ``position_loss`` ``position_scores`` (B, Q, P).
 
     Args:
         transform, precision: see :class:`~medvlp_toolkit.evaluation.EvaluationStep`.

@@ -1,4 +1,4 @@
-"""The studies of a zero-shot evaluation, with the labels asked for and the locations of their findings."""
+"""The studies of a zero-shot evaluation, with the requested labels and the locations of their findings."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from medvlp_toolkit.data.batches.dataset import StudyDataset
 from medvlp_toolkit.data.boxes import AnyBox, Mask
 from medvlp_toolkit.data.records import Box
+from medvlp_toolkit.evaluation.results.names import Names
 from medvlp_toolkit.evaluation.statistics.pooling import Pool, StudyPooling, checked_pool
 from medvlp_toolkit.evaluation.zero_shot.label_maps import map_labels
 from medvlp_toolkit.evaluation.zero_shot.volume_boxes import VolumeBoxes
@@ -24,10 +25,10 @@ class EvaluatedStudies:
     """The studies of an evaluation with their labels and annotations.
 
     Args:
-        dataset: what is scored, with ``labels`` where it has targets.
+        dataset: the data set to score, with ``labels`` if it has targets.
         entities: ids of the bank's entities, in its order.
         labels: label of the store -> entity that answers for it; the data set's labels that are entities when None.
-        held_out: labels whose entities were kept out of training.
+        held_out: labels whose entities were kept out of training, or those entities.
         threshold_split: a split of the data set that is not evaluated but chooses thresholds.
         subgroups: further columns of the store to divide the images by, beside sex, age and view; those that the store
             lacks are passed over.
@@ -37,6 +38,7 @@ class EvaluatedStudies:
         mask_label: label that the store's masks outline: they are its truth instead of boxes.
         volume_boxes: table of the findings' boxes in volumes, which a store has no place for
             (:mod:`medvlp_toolkit.evaluation.zero_shot.volume_boxes`).
+        names: id of an entity -> its readable name, for tables, pages and pictures.
     """
 
     def __init__(
@@ -50,18 +52,21 @@ class EvaluatedStudies:
         pool: Pool | None = "mean",
         mask_label: str | None = None,
         volume_boxes: str | Path | None = None,
+        names: Names | None = None,
     ) -> None:
         self.dataset, self.store = dataset, dataset.store
         self.entities = tuple(entities)
         known = [name for name in dataset.label_names if name in self.entities]
         self.labels = {name: name for name in known} if labels is None else dict(labels)
         map_labels(np.zeros((0, len(self.entities))), self.entities, self.labels)  # raises for unknown entities
-        self.trained = {name: entity for name, entity in self.labels.items() if name not in held_out}
-        self.held_out = {name: entity for name, entity in self.labels.items() if name in held_out}
+        apart = frozenset(held_out)
+        self.held_out = {name: entity for name, entity in self.labels.items() if apart & {name, entity}}
+        self.trained = {name: entity for name, entity in self.labels.items() if name not in self.held_out}
         self.threshold_split = threshold_split
         self.subgroups = tuple(subgroups)
         self.pool = checked_pool(pool)
         self.mask_label = mask_label
+        self.names = dict(names or {})
         self.volume_boxes = VolumeBoxes.read(volume_boxes) if volume_boxes else None
 
     def column_of(self, label: str) -> int:
@@ -69,7 +74,7 @@ class EvaluatedStudies:
         return self.entities.index(self.labels[label])
 
     def targets(self, rows: NDArray[np.int64], labels: Sequence[str]) -> NDArray[np.int8] | None:
-        """(S, L) targets of some rows of the store; None for a data set without labels."""
+        """(S, L) targets of the given rows of the store; None for a data set without labels."""
         targets = self.dataset.targets if self.dataset.label_names else None
         if targets is None:
             return None
@@ -78,11 +83,11 @@ class EvaluatedStudies:
         return chosen
 
     def values(self, names: Sequence[str], rows: NDArray[np.int64]) -> dict[str, list[Any] | None]:
-        """Columns of the store at some rows, None for one that it lacks."""
+        """Columns of the store at the given rows, None for columns that it lacks."""
         return {name: self.store.values(name, rows) for name in names}
 
     def pooling(self, rows: NDArray[np.int64]) -> StudyPooling:
-        """How some rows of the store, images, become rows of studies."""
+        """The pooling of the given rows of the store (images) into studies."""
         return StudyPooling(self.store.values("study_id", rows) or [], self.pool)
 
     def is_evaluated(self, row: int) -> bool:
@@ -114,7 +119,7 @@ class EvaluatedStudies:
 
     @cached_property
     def _index_of(self) -> dict[int, int]:
-        """Row of the store -> place in the data set."""
+        """Row of the store -> index in the data set."""
         return {int(row): i for i, row in enumerate(self.dataset.rows)}
 
     @cached_property

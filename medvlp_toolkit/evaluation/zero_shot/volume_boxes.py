@@ -20,7 +20,7 @@ COLUMNS = ("study_id", "label", "x_min", "y_min", "z_min", "x_max", "y_max", "z_
 class VolumeBoxes:
     """Boxes of findings in volumes, by study and label.
 
-    Millimetres in the patient's space hold whatever grid a store resampled the volumes to.
+    Millimetres in the patient's space are valid whatever grid the store's volumes were resampled to.
     """
 
     boxes: Mapping[tuple[str, str], Sequence[VolumeBox]]
@@ -31,7 +31,7 @@ class VolumeBoxes:
 
         Raises:
             FileNotFoundError: when there is no such table.
-            ValueError: when a column is missing or a row holds no numbers, naming the line.
+            ValueError: when a column is missing or a row does not contain numbers; names the line.
         """
         file = Path(path)
         if not file.is_file():
@@ -45,13 +45,13 @@ class VolumeBoxes:
             try:
                 x, y, z, far_x, far_y, far_z = (float(row.values[name]) for name in COLUMNS[2:])
             except ValueError:
-                raise ValueError(f"{file}, {row.place}: a box is six numbers in millimetres") from None
+                raise ValueError(f"{file}, {row.place}: expected six numbers in millimetres") from None
             key = (row.values["study_id"].strip(), row.values["label"].strip())
             boxes.setdefault(key, []).append((x, y, z, far_x, far_y, far_z))
         return cls(boxes)
 
     def mask(self, study_id: str, label: str, shape: Sequence[int], affine: ArrayLike) -> NDArray[np.bool_] | None:
-        """(*shape) voxels whose centre lies in a box of this finding; None where the study has none of it.
+        """(*shape) voxels whose centre is in a box of this finding; None if the study has none.
 
         ``affine`` (4, 4) maps the grid's voxel indices to millimetres.
         """

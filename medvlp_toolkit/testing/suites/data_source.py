@@ -20,7 +20,7 @@ class DataSourceSuite(PluginSuite):
     """What :class:`medvlp_toolkit.interfaces.DataSource` promises.
 
     Attributes:
-        limit: how many studies are looked at.
+        limit: number of studies to check.
     """
 
     kind = "data_sources"
@@ -59,8 +59,8 @@ class DataSourceSuite(PluginSuite):
     def test_studies_hold_what_their_fields_say(self) -> None:
         for study in self.studies(self.built()):
             who = f"study '{study.id}'"
-            self.check(study.image is None or isinstance(study.image, Path), f"{who} has an image that is no Path")
-            self.check(study.report is None or isinstance(study.report, Report), f"{who} has a report that is none")
+            self.check(study.image is None or isinstance(study.image, Path), f"{who} has an image that is not a Path")
+            self.check(study.report is None or isinstance(study.report, Report), f"{who} has an invalid report")
             self.check(study.split is None or isinstance(study.split, str), f"{who} has a split that is not a string")
             wrong = [label for label, value in study.labels.items() if value not in LABEL_VALUES]
             self.check(
@@ -83,8 +83,8 @@ class DataSourceSuite(PluginSuite):
     def test_iterating_again_gives_the_same_studies_in_the_same_order(self) -> None:
         instance = self.built()
         first = self.studies(instance)
-        self.check(self.studies(instance) == first, "a second pass over it gives other studies")
-        self.check(self.studies(self.built()) == first, "two instances built alike give other studies")
+        self.check(self.studies(instance) == first, "a second pass over it yields other studies")
+        self.check(self.studies(self.built()) == first, "two equal instances yield different studies")
 
     def test_two_passes_at_once_do_not_disturb_one_another(self) -> None:
         instance = self.built()
@@ -94,7 +94,7 @@ class DataSourceSuite(PluginSuite):
             pairs = list(islice(zip(one, other, strict=True), self.limit))
         self.check(
             [a for a, _ in pairs] == expected and [b for _, b in pairs] == expected,
-            "two passes over it at the same time disturb one another: let __iter__ return a new iterator",
+            "two passes over it at the same time disturb each other: let __iter__ return a new iterator",
         )
 
     def test_pixels_it_holds_itself_are_arrays_with_channels_first(self) -> None:
@@ -114,7 +114,7 @@ class DataSourceSuite(PluginSuite):
                 image.dtype in (np.uint8, np.int16, np.uint16),
                 f"read_image gives {image.dtype}; expected whole numbers of 8 or 16 bits",
             )
-            self.check(np.array_equal(image, again), "read_image gives other pixels each time")
+            self.check(np.array_equal(image, again), "read_image returns different pixels each time")
 
     def test_masks_are_of_two_axes(self) -> None:
         instance = self.built()

@@ -15,9 +15,9 @@ class FusionModuleSuite(ModuleSuite):
     """What :class:`medvlp_toolkit.interfaces.FusionModule` promises.
 
     Attributes:
-        reads_text_mask: False for modules whose text is entity queries, of which none is padding.
-        knowledge_width: Dk of the linked entities that it takes; None for a module that reads none.
-        gives_attention: whether ``need_attention`` is answered.
+        reads_text_mask: False for modules whose text is entity queries, which have no padding.
+        knowledge_width: Dk of the linked entities; None for a module that ignores them.
+        gives_attention: whether ``need_attention`` returns attention.
     """
 
     kind = "fusion_modules"
@@ -63,7 +63,7 @@ class FusionModuleSuite(ModuleSuite):
     def outputs(self, output: Any) -> list[Tensor]:
         fused = self.fused(output)
         given = [tensor for tensor in (fused.image, fused.text, fused.pooled) if tensor is not None]
-        return [tensor for tensor in given if tensor.requires_grad]  # the image may pass as it came
+        return [tensor for tensor in given if tensor.requires_grad]  # the image may pass unchanged
 
     def test_gives_features_of_its_width_for_image_and_text(self) -> None:
         module = self.module().eval()
@@ -123,12 +123,12 @@ class FusionModuleSuite(ModuleSuite):
         with torch.no_grad():
             without = self.fused(self.run(module, *inputs))
             asked = self.fused(self.run(module, *inputs, need_attention=True, what="a pass with need_attention=True"))
-        self.check(without.attention is None, "it gives attention that was not asked for, which costs time")
-        self.check(self.same(asked.text, without.text), "asking for attention changes the text features")
+        self.check(without.attention is None, "it returns attention that was not requested, which costs time")
+        self.check(self.same(asked.text, without.text), "requesting attention changes the text features")
         if not self.gives_attention:
             return
         if asked.attention is None:
-            self.fail("need_attention=True gives None (set `gives_attention = False` where there is none to give)")
+            self.fail("need_attention=True gives None (set `gives_attention = False` if it has none)")
         shape = tuple(asked.attention.shape)
         self.check(
             len(shape) == 4 and shape[0] == self.batch_size and shape[2:] == (self.text_tokens, self.image_tokens),
@@ -149,8 +149,8 @@ class FusionModuleSuite(ModuleSuite):
             text = self.features(self.run(module, *inputs))
             other_image = self.features(self.run(module, others[0], *inputs[1:]))
             other_text = self.features(self.run(module, inputs[0], others[1], *inputs[2:]))
-        self.check(not self.same(text, other_image), "another image leaves the text features as they were")
-        self.check(not self.same(text, other_text), "another text leaves the text features as they were")
+        self.check(not self.same(text, other_image), "another image does not change the text features")
+        self.check(not self.same(text, other_text), "another text does not change the text features")
 
     def test_empty_batch_gives_no_features(self) -> None:
         self.check_empty_batch()

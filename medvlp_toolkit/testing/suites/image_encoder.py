@@ -17,7 +17,7 @@ class ImageEncoderSuite(ModuleSuite):
     """What :class:`medvlp_toolkit.interfaces.ImageEncoder` promises.
 
     Attributes:
-        image_shapes: shapes (C, *spatial) that the encoder is built to take; the first is used throughout.
+        image_shapes: shapes (C, *spatial) that the encoder accepts; the first is used in all tests.
     """
 
     kind = "encoders"

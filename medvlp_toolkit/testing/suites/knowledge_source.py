@@ -14,7 +14,7 @@ class KnowledgeSourceSuite(PluginSuite):
     kind = "knowledge_sources"
 
     def contents(self, instance: Any) -> tuple[list[Concept], list[Triple]]:
-        with self.doing("reading its `concepts`, and its `triples` (an empty sequence where there are none),"):
+        with self.doing("reading its `concepts`, and its `triples` (an empty sequence if there are none),"):
             return list(instance.concepts), list(instance.triples)
 
     def test_concepts_have_an_id_and_a_name_each(self) -> None:
@@ -32,7 +32,7 @@ class KnowledgeSourceSuite(PluginSuite):
                 )
             self.check(
                 isinstance(concept.definition, str),
-                f"concept '{concept.id}' has a definition that is not text; give '' where there is none",
+                f"concept '{concept.id}' has a definition that is not text; give '' if there is none",
             )
             self.check(
                 isinstance(concept.synonyms, tuple) and all(isinstance(s, str) and s for s in concept.synonyms),
@@ -56,11 +56,11 @@ class KnowledgeSourceSuite(PluginSuite):
         instance = self.built()
         first = self.contents(instance)
         self.check(self.contents(instance) == first, "reading concepts and triples a second time gives others")
-        self.check(self.contents(self.built()) == first, "two instances built alike hold other concepts or triples")
+        self.check(self.contents(self.built()) == first, "two equal instances have different concepts or triples")
 
     def test_works_after_pickling(self) -> None:
         instance = self.built()
         self.check(
             self.contents(self.check_pickles(instance)) == self.contents(instance),
-            "after pickling it holds other concepts or triples",
+            "after pickling it has different concepts or triples",
         )

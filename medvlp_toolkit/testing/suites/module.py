@@ -1,4 +1,4 @@
-"""Tests of every plugin that is a neural module: it learns, is deterministic, keeps samples apart, can be saved."""
+"""Tests of plugins that are neural modules: gradients, determinism, independent samples, saving."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from medvlp_toolkit.interfaces import DescribesItself
 from medvlp_toolkit.testing.suites.plugin import PluginSuite
 
-#: How far two float32 computations of the same thing in another order may be apart, as a share of the largest value.
+#: Tolerance of float32 computations in a different order, as a share of the largest value.
 TOLERANCE = 2e-5
 
 
@@ -23,8 +23,8 @@ class ModuleSuite(PluginSuite):
 
     Attributes:
         torchscript: whether the plugin promises to work in TorchScript, which exporting a bundle needs.
-        unused_parameters: prefixes of parameters that an ordinary pass does not read. Naming them here is an
-            admission: distributed training waits for their gradients until they are frozen.
+        unused_parameters: prefixes of parameters that an ordinary pass does not read; distributed training waits for
+            their gradients until they are frozen.
     """
 
     torchscript: ClassVar[bool] = False
@@ -36,13 +36,13 @@ class ModuleSuite(PluginSuite):
         raise NotImplementedError
 
     def features(self, output: Any) -> Tensor:
-        """The tensor (size, …) of an output that carries the result."""
+        """The tensor (size, …) of an output that is its result."""
         if not isinstance(output, Tensor):
             self.fail(f"its forward gives {type(output).__name__}; expected a tensor")
         return output
 
     def outputs(self, output: Any) -> list[Tensor]:
-        """All tensors of an output that anything reads; together they reach every parameter."""
+        """All tensors of an output that are used; together they reach every parameter."""
         return [self.features(output)]
 
     # -- for the suites -----------------------------------------------------------------------
@@ -61,7 +61,7 @@ class ModuleSuite(PluginSuite):
         return tuple(x[rows] if isinstance(x, Tensor) else x for x in inputs)
 
     def check_empty_batch(self) -> None:
-        """A batch of files of which none could be read has no sample, and is scored like any other."""
+        """A batch without a readable file has no sample, and is scored like any other."""
         module = self.module().eval()
         inputs = self.sliced(self.inputs(module, self.batch_size), slice(0, 0))
         with torch.no_grad():
@@ -121,7 +121,7 @@ class ModuleSuite(PluginSuite):
         module = self.module().train()
         outputs = self.outputs(self.run(module, *self.inputs(module, self.batch_size)))
         with self.doing("the backward pass"):
-            # A weighting, not the plain sum: normalised features have a constant sum, which has no gradient.
+            # Weighted, because the plain sum of normalised features is constant and has no gradient.
             weighted = [(one * torch.linspace(-1, 1, one.numel()).view_as(one)).sum() for one in outputs]
             torch.stack(weighted).sum().backward()
         cut_off = [
@@ -147,7 +147,7 @@ class ModuleSuite(PluginSuite):
 
     def test_state_dict_restores_it(self) -> None:
         module = self.module(seed=0).eval()
-        with torch.no_grad():  # away from what any seed initialises
+        with torch.no_grad():  # different from any initialisation
             for parameter in module.parameters():
                 parameter.add_(0.01 * torch.randn_like(parameter))
         file = io.BytesIO()
@@ -177,7 +177,7 @@ class ModuleSuite(PluginSuite):
         self.check(self.same(ours, theirs), "what its architecture() builds gives other features with the same weights")
 
     def test_copies_of_it_give_the_same(self) -> None:
-        """Averages of weights are copies; processes that are spawned receive pickles."""
+        """Weight averaging copies modules, and spawned processes receive pickles."""
         module = self.module().eval()
         with self.doing("copying it (copy.deepcopy)"):
             copied = copy.deepcopy(module)
@@ -186,7 +186,7 @@ class ModuleSuite(PluginSuite):
             ours = self.features(self.run(module, *inputs))
             for other in (copied, self.check_pickles(module)):
                 theirs = self.features(self.run(other, *inputs, what="a copy of it"))
-                self.check(self.same(ours, theirs), "a copy of it, or its pickle read back, gives other features")
+                self.check(self.same(ours, theirs), "a copy of it, or its unpickled form, gives other features")
         with torch.no_grad():
             for parameter in copied.parameters():
                 parameter.add_(1.0)

@@ -1,4 +1,4 @@
-"""Tests of every plugin, whatever its kind, and how a broken rule is reported."""
+"""Tests of plugins of any kind, and the reporting of failures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class PluginSuite:
 
     Attributes:
         plugin: the name in the registry, or ``distribution:name``.
-        arguments: what the plugin is built with; override :meth:`build` where that is not enough.
+        arguments: arguments of the plugin; override :meth:`build` if that is not enough.
     """
 
     kind: ClassVar[str]
@@ -54,7 +54,7 @@ class PluginSuite:
             self.fail(str(error))
 
     def built(self) -> Any:
-        """What :meth:`build` gives; fails with a sentence when it raises."""
+        """The result of :meth:`build`; fails with a sentence if it raises."""
         with self.doing(f"building it with {_shown(self.arguments)}"):
             return self.build()
 
@@ -68,7 +68,7 @@ class PluginSuite:
 
     @contextmanager
     def doing(self, what: str) -> Iterator[None]:
-        """Turn whatever the plugin raises into a sentence that names what was asked of it, and the line."""
+        """Turn an exception of the plugin into a sentence with the attempted operation and the line."""
         try:
             yield
         except Exception as error:
@@ -78,7 +78,7 @@ class PluginSuite:
 
     @contextmanager
     def refusing(self, what: str, *error_types: type[Exception]) -> Iterator[list[str]]:
-        """Fail unless one of ``error_types`` is raised; its message is in the list when the block is left."""
+        """Fail unless one of ``error_types`` is raised; its message is then in the list."""
         expected = " or ".join(error_type.__name__ for error_type in error_types)
         message: list[str] = []
         try:

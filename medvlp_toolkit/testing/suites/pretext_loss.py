@@ -34,7 +34,7 @@ class PretextLossSuite(PluginSuite):
 
     Attributes:
         sizes: of that model and batch: ``sizes.width`` is the D to build the loss with.
-        couples_samples: True for losses that set the samples of a batch against one another.
+        couples_samples: True for losses that contrast the samples of a batch.
     """
 
     kind = "pretext_losses"
@@ -201,7 +201,7 @@ class PretextLossSuite(PluginSuite):
 
     def test_sums_and_counts_of_two_halves_add_up(self) -> None:
         if self.couples_samples:
-            pytest.skip("the loss sets samples against one another")
+            pytest.skip("the loss contrasts samples")
         loss, model = self.loss().eval(), self.model().eval()
         batch = self.batch(loss)
         middle = self.sizes.batch // 2

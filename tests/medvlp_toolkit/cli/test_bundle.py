@@ -104,7 +104,7 @@ def test_wheel_without_a_checkout_uses_its_package_data(tmp_path: Path, monkeypa
     assert [bundle.name for bundle in shipped_bundles.shipped_bundles()] == ["recipe"]
 
 
-def test_installation_without_bundles_says_how_to_mend_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_installation_without_bundles_says_how_to_fix_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shipped_bundles, "__file__", str(tmp_path / "medvlp_toolkit" / "shipped_bundles.py"))
     status, _, said = run("list")
     assert status == 2

@@ -56,7 +56,7 @@ def test_this_environment_fits_together() -> None:
 def test_table_shows_versions_devices_and_decoders() -> None:
     status, shown = run()
     assert status == 0
-    assert "everything fits" in shown
+    assert "no problem found" in shown
     assert "cpu: A, 2 threads, bfloat16 by emulation only" in shown
     assert "JPEG-LS: gdcm" in shown
     row = next(line.split() for line in shown.splitlines() if " pydicom " in line and "required" not in line)
@@ -65,7 +65,7 @@ def test_table_shows_versions_devices_and_decoders() -> None:
 
 
 @pytest.mark.usefixtures("probes", "fake_packages")
-def test_plugin_package_for_a_later_toolkit_is_a_problem_with_a_mend() -> None:
+def test_plugin_package_for_a_later_toolkit_is_a_problem_with_a_fix() -> None:
     status, shown = run()
     assert status == 1
     problem = next(line for line in shown.splitlines() if "needs medvlp-toolkit>=99" in line)
@@ -73,29 +73,29 @@ def test_plugin_package_for_a_later_toolkit_is_a_problem_with_a_mend() -> None:
     assert "Fix: pip install --upgrade future-filters" in problem
 
 
-def test_stack_that_does_not_import_is_a_problem_with_a_mend(probes: Any) -> None:
+def test_stack_that_does_not_import_is_a_problem_with_a_fix(probes: Any) -> None:
     probes(stack=Outcome({"torch": "", "monai": "ImportError: libfoo.so: cannot open"}, "", 1.0))
     status, shown = run()
     assert status == 1
     assert "monai cannot be imported: ImportError: libfoo.so: cannot open. Fix: pip install" in shown
-    probes(stack=Outcome(None, "its process was ended by SIGSEGV", 1.0))
+    probes(stack=Outcome(None, "its process was killed by SIGSEGV", 1.0))
     status, shown = run("--json")
     assert status == 1
-    assert json.loads(shown)["imports"] == {"error": "its process was ended by SIGSEGV"}
+    assert json.loads(shown)["imports"] == {"error": "its process was killed by SIGSEGV"}
 
 
-def test_missing_decoder_is_a_problem_with_a_mend(probes: Any) -> None:
+def test_missing_decoder_is_a_problem_with_a_fix(probes: Any) -> None:
     probes(decoders=Outcome({"JPEG-LS": []}, "", 1.0))
     status, shown = run()
     assert status == 1
     assert "no decoder for DICOM files in JPEG-LS. Fix: pip install pylibjpeg" in shown
 
 
-def test_devices_that_cannot_be_told_are_a_problem(probes: Any) -> None:
-    probes(devices=Outcome(None, "did not answer within 180 s", 180.0))
+def test_devices_that_cannot_be_listed_are_a_problem(probes: Any) -> None:
+    probes(devices=Outcome(None, "gave no result within 180 s", 180.0))
     status, shown = run()
     assert status == 1
-    assert "torch cannot list its devices: did not answer within 180 s" in shown
+    assert "torch cannot list its devices: gave no result within 180 s" in shown
 
 
 @pytest.mark.usefixtures("probes")
@@ -103,7 +103,7 @@ def test_other_python_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requirements.platform, "python_version", lambda: "3.9.1")
     status, shown = run("--json")
     assert status == 1
-    assert json.loads(shown)["problems"][0].startswith("Python 3.9.1 runs here; medvlp-toolkit needs ")
+    assert json.loads(shown)["problems"][0].startswith("this is Python 3.9.1; medvlp-toolkit needs ")
 
 
 def test_requirements_are_those_of_the_toolkit_and_of_every_plugin_package() -> None:

@@ -99,7 +99,7 @@ def test_the_pretraining_checkpoint_loads_into_the_pretraining_model(imported: t
     assert torch.equal(model.model.entity_bank, load_file(folder / "model.safetensors")["entity_bank"])
 
 
-def test_inference_and_fine_tuning_find_the_model_beside_the_weights(
+def test_inference_and_fine_tuning_find_the_model_next_to_the_weights(
     imported: tuple[Path, Result], published: Path, tmp_path: Path
 ) -> None:
     """A smaller model than the bundle's own: nothing says so but ``model.json``."""
@@ -216,7 +216,7 @@ def test_pickled_objects_are_never_executed(tmp_path: Path) -> None:
     assert touched.exists()  # the file would have done harm
 
 
-def test_unreachable_text_model_is_told_in_a_line(published: Path, tmp_path: Path) -> None:
+def test_unreachable_text_model_is_reported_in_a_line(published: Path, tmp_path: Path) -> None:
     folder = tmp_path / "empty"
     folder.mkdir()
     result = run("medklip", published, "--out", tmp_path / "models", "--text-model", folder)

@@ -134,7 +134,7 @@ def test_tables_show_the_frequent_first_with_their_share(store: Path) -> None:
     assert lines[entities + 2] == ["nodule", "1", "1", "1", "20.0"]
     assert ["train", "4"] in lines
     assert ["empty", "report", "1"] in lines
-    assert "1 of 3 entities are in no report" in shown
+    assert "1 of 3 entities are not mentioned in any report" in shown
     assert SECRET not in shown
 
 

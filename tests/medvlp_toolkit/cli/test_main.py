@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,14 @@ def test_console_script_and_module_are_the_same_program() -> None:
         [sys.executable, "-m", "medvlp_toolkit.cli.main", "--version"], capture_output=True, text=True, check=True
     )
     assert ran.stdout == f"medvlp-toolkit {mv.__version__}\n"
+
+
+def test_a_shell_completes_commands() -> None:
+    """What the function that `--install-completion` writes asks the program."""
+    asked = {**os.environ, "_MEDVLP_COMPLETE": "complete_bash", "COMP_WORDS": "medvlp rep", "COMP_CWORD": "1"}
+    program = "from medvlp_toolkit.cli.main import app; app(prog_name='medvlp')"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=asked)
+    assert ran.stdout.split() == ["report"]
 
 
 def test_every_command_has_a_summary() -> None:

@@ -98,13 +98,13 @@ def package(folder: Path, body: str) -> None:
 @pytest.mark.parametrize(
     ("body", "options", "why"),
     [
-        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", [], "its process was ended by SIGKILL"),
-        ("import os; os._exit(7)", [], "its process ended with status 7 and no answer"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", [], "its process was killed by SIGKILL"),
+        ("import os; os._exit(7)", [], "its process ended with status 7 and no result"),
         ("raise SystemExit('goodbye')", [], "SystemExit: goodbye"),
-        ("import time; time.sleep(60)", ["--timeout", "1.5"], "did not answer within 1.5 s"),
+        ("import time; time.sleep(60)", ["--timeout", "1.5"], "gave no result within 1.5 s"),
     ],
 )
-def test_package_that_ends_or_hangs_its_process_is_told_and_harms_nothing(
+def test_package_that_ends_or_hangs_its_process_is_reported_and_harms_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, options: list[str], why: str
 ) -> None:
     package(tmp_path, body)

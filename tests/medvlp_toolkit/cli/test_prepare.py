@@ -125,7 +125,7 @@ def test_a_complete_store_is_left_as_it_is(config: Path, tmp_path: Path) -> None
     before = content(tmp_path / "store")
     status, shown, _ = run(config)
     assert status == 0
-    assert "complete already" in shown
+    assert "already complete" in shown
     assert content(tmp_path / "store") == before
 
 
@@ -190,9 +190,9 @@ def test_a_patient_in_two_splits_is_status_one_and_not_named(own_table: Path, tm
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--set", "imagesize=16"], "--set imagesize: no id 'imagesize' in "),
-        (["--set", "imagesize=16"], "did you mean 'image_size'?"),
-        (["--set", "sourc::seed=16"], "--set sourc::seed: no id 'sourc' in "),
+        (["--set", "imagesize=16"], "--set: imagesize: no id 'imagesize' in "),
+        (["--set", "imagesize=16"], "did you mean 'image_size'"),
+        (["--set", "sourc::seed=16"], "--set: sourc::seed: no id 'sourc::seed' in "),
         (["--set", "source::seed::x=16"], "no id 'source::seed::x' in "),
         (["--set", "source::sead=16"], "unexpected keyword argument 'sead'"),
         (["--set", "count"], "--set count: expected key=value"),

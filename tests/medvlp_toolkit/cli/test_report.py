@@ -25,7 +25,7 @@ def test_it_writes_the_page_and_says_where(folder: Path, tmp_path: Path) -> None
     assert "<title>Mine</title>" in out.read_text()
 
 
-def test_a_folder_without_results_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_folder_without_results_is_reported_in_one_line(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["report", str(tmp_path), "--out", str(tmp_path / "page.html")])
     assert done.exit_code == 2
     assert done.stderr.startswith("medvlp: ")
@@ -34,7 +34,7 @@ def test_a_folder_without_results_is_told_in_one_line(tmp_path: Path) -> None:
     assert not (tmp_path / "page.html").exists()
 
 
-def test_results_of_other_images_are_told_in_one_line(folder: Path, tmp_path: Path) -> None:
+def test_results_of_other_images_are_reported_in_one_line(folder: Path, tmp_path: Path) -> None:
     Results.write(tmp_path / "other", {"study_id": ["c"], "target:x": [1], "score:x": [0.5]}, {}, {})
     done = CliRunner().invoke(
         app, ["report", str(folder), "--against", str(tmp_path / "other"), "--out", str(tmp_path / "page.html")]

@@ -77,7 +77,7 @@ def test_the_job_is_queued_again_until_the_training_is_complete(
         (["--slurm", "missing.yaml"], "missing.yaml: no such file"),
     ],
 )
-def test_a_mistake_is_told_in_one_line(arguments: list[str], message: str, bundle: list[str]) -> None:
+def test_a_mistake_is_reported_in_one_line(arguments: list[str], message: str, bundle: list[str]) -> None:
     status, said = submit(*bundle, *arguments)
     assert status == 2
     assert message in said

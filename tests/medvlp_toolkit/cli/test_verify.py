@@ -32,7 +32,7 @@ def test_a_bundle_without_a_mistake_has_status_0(bundle: Path) -> None:
     assert shown.splitlines()[-1].startswith("✓ no problem in ")
 
 
-def test_problems_are_told_with_file_line_id_and_mend(bundle: Path) -> None:
+def test_problems_are_reported_with_file_line_id_and_fix(bundle: Path) -> None:
     train = bundle / "configs" / "train.yaml"
     train.write_text(train.read_text().replace("depth: 18", "depht: 18"))
     status, shown, _ = run(bundle)

@@ -154,7 +154,7 @@ def test_nothing_known_gives_a_zero_that_can_be_optimised() -> None:
     assert (logits.grad == 0).all()
 
 
-def test_grades_that_exclude_one_another_are_a_cross_entropy() -> None:
+def test_grades_that_exclude_each_other_are_a_cross_entropy() -> None:
     logits = torch.randn(3, 4)
     targets = torch.tensor([[0, 1, 0, 0], [-1, -1, -1, -1], [0, 0, 0, 1]])
     expected = nn.functional.cross_entropy(logits[[0, 2]], torch.tensor([1, 3]))

@@ -74,7 +74,7 @@ def test_what_is_no_state_dict_is_said(held: object, network: nn.Module, tmp_pat
     assert f"holds a {type(held).__name__}; expected a state dict" in refused(network, tmp_path / "held.pt")
 
 
-def test_a_foreign_checkpoint_is_told_by_its_first_entries_alone(network: nn.Module, tmp_path: Path) -> None:
+def test_a_foreign_checkpoint_is_detected_by_its_first_entries_alone(network: nn.Module, tmp_path: Path) -> None:
     foreign = {f"module.res_features.{n}.weight": torch.zeros(2) for n in range(400)}
     torch.save({"model": foreign}, tmp_path / "checkpoint_final.pth")
     message = refused(network, tmp_path / "checkpoint_final.pth")

@@ -1,4 +1,4 @@
-"""What goes wrong while a training runs ends it with one message, and nothing already saved is lost."""
+"""What goes wrong while a training runs ends it with one message, and saved checkpoints stay intact."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_broken_checkpoint_falls_back_to_the_one_before_and_says_so(
     else:
         torch.save({"epoch": 2}, newest)
     assert run_training(store, folder, every=0) == [0]
-    assert f"going on from {folder / 'checkpoint_epoch=1.pt'}" in log_of(folder)
+    assert f"resuming from {folder / 'checkpoint_epoch=1.pt'}" in log_of(folder)
     assert min(losses_of(folder)) == EPOCH + 1
     assert torch.equal(*(_final(run) for run in (folder, finished)))
 
@@ -110,7 +110,7 @@ def test_a_new_run_puts_an_earlier_ones_checkpoints_aside(store: Path, finished:
     assert names(tmp_path / "previous" / "1") == ["checkpoint_epoch=2.pt"]
 
 
-def test_a_changed_configuration_is_told_as_a_diff(store: Path, finished: Path, tmp_path: Path) -> None:
+def test_a_changed_configuration_is_reported_as_a_diff(store: Path, finished: Path, tmp_path: Path) -> None:
     shutil.copy(finished / "checkpoint_epoch=2.pt", tmp_path)
     assert run_training(store, tmp_path, epochs=3, every=0) == [0]
     assert "the configuration has changed since the checkpoint:\n  epochs: 2 → 3\n" in log_of(tmp_path)
@@ -191,5 +191,5 @@ def test_a_second_run_into_the_same_folder_is_refused(store: Path, tmp_path: Pat
 def test_a_failing_rank_ends_the_run_with_its_message(store: Path, tmp_path: Path) -> None:
     handlers = {Events.ITERATION_STARTED: At(3, 1, fail)}
     assert run_training(store, tmp_path, 2, handlers=handlers) == [1, 1]
-    assert "this rank cannot go on" in log_of(tmp_path, 1)
+    assert "this rank fails" in log_of(tmp_path, 1)
     assert "error: another process of this training has ended" in log_of(tmp_path, 0)

@@ -12,6 +12,8 @@ from ignite.engine import Events
 
 from tests.medvlp_toolkit.engines.training import (
     At,
+    interrupt_itself,
+    interrupt_itself_twice,
     kill_itself,
     log_of,
     losses_of,
@@ -48,7 +50,7 @@ def assert_same_training(one: Path, other: Path, ranks: int) -> None:
     assert all(torch.equal(value, others[name]) for name, value in weights.items())
 
 
-def test_a_killed_training_goes_on_bit_for_bit(undisturbed: tuple[int, Path], store: Path, tmp_path: Path) -> None:
+def test_a_killed_training_resumes_bit_for_bit(undisturbed: tuple[int, Path], store: Path, tmp_path: Path) -> None:
     """In the middle of an epoch and of an accumulation, and again at random steps."""
     ranks, folder = undisturbed
     last = EPOCHS * EPOCH[ranks]
@@ -74,3 +76,26 @@ def test_sigterm_saves_and_ends_cleanly(undisturbed: tuple[int, Path], store: Pa
     assert "stopped by SIGTERM" in log_of(tmp_path)
     assert set(run_training(store, tmp_path, ranks, epochs=EPOCHS)) == {0}
     assert_same_training(folder, tmp_path, ranks)
+
+
+def test_the_first_interrupt_saves_and_stops_and_the_run_is_resumed(
+    undisturbed: tuple[int, Path], store: Path, tmp_path: Path
+) -> None:
+    ranks, folder = undisturbed
+    iteration = EPOCH[ranks] + 1
+    handlers = {Events.ITERATION_STARTED: At(iteration, ranks - 1, interrupt_itself)}
+    codes = run_training(store, tmp_path, ranks, epochs=EPOCHS, handlers=handlers, every=0, num_workers=1)
+    assert codes[-1] == 130, log_of(tmp_path, ranks - 1)
+    assert (tmp_path / "checkpoint_epoch=2_iteration=3.pt").exists()
+    log = log_of(tmp_path)
+    assert f"{tmp_path / 'checkpoint_epoch=2_iteration=3.pt'} is written. Resume with: " in log
+    assert set(run_training(store, tmp_path, ranks, epochs=EPOCHS)) == {0}
+    assert_same_training(folder, tmp_path, ranks)
+
+
+def test_the_second_interrupt_stops_at_once(store: Path, tmp_path: Path) -> None:
+    handlers = {Events.ITERATION_STARTED: At(EPOCH[1] + 1, 0, interrupt_itself_twice)}
+    (code,) = run_training(store, tmp_path, epochs=EPOCHS, handlers=handlers, every=0)
+    assert code not in (0, 130)
+    assert max(losses_of(tmp_path)) == EPOCH[1]
+    assert [path.name for path in tmp_path.glob("checkpoint*")] == ["checkpoint_epoch=1.pt"]

@@ -122,7 +122,7 @@ def test_the_optimiser_steps_once_a_group(dataset: StudyDataset) -> None:
         ({"compile": "all"}, "expected false or step"),
     ],
 )
-def test_a_setting_that_is_none_is_told_when_the_step_is_made(options: dict[str, Any], message: str) -> None:
+def test_a_setting_that_is_invalid_is_reported_when_the_step_is_made(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         PretrainingStep(to_float, **options)
 

@@ -163,6 +163,6 @@ def test_an_export_without_best_weights_says_so(store: Path, tmp_path: Path, cap
     trainer = train(store, tmp_path, without=["best_checkpoint"])
     with caplog.at_level(logging.WARNING):
         export_network(lambda: from_pretraining_model(trainer.network), trainer.network, tmp_path)
-    assert any("the weights as they are now are exported" in record.message for record in caplog.records)
+    assert any("exporting the current weights" in record.message for record in caplog.records)
     exported = read_weights(tmp_path / "model.pt")
     assert torch.equal(exported["fusion.norm.weight"], trainer.network.model.fusion.norm.weight)

@@ -151,8 +151,17 @@ def terminate_itself(engine: Any) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+def interrupt_itself(engine: Any) -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def interrupt_itself_twice(engine: Any) -> None:
+    interrupt_itself(engine)
+    interrupt_itself(engine)
+
+
 def fail(engine: Any) -> None:
-    raise ValueError("this rank cannot go on")
+    raise ValueError("this rank fails")
 
 
 def spoil_loss(engine: Any) -> None:

@@ -136,7 +136,7 @@ class TestDepth:
         values = np.stack([DEEP] * planes, axis=-1)
         if planes != 3:
             values[..., -1] = 65535
-        assert "16 bits" in refusal(write_png(tmp_path / "a.png", values, kind))
+        assert "16-bit" in refusal(write_png(tmp_path / "a.png", values, kind))
 
     @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
     def test_deep_grey_fills_eight_bits(self, tmp_path: Path, dtype: Any) -> None:

@@ -124,7 +124,7 @@ class TestVoiLut:
             dataset.VOILUTSequence = [lut_item(bits, content.tobytes())]
             assert is_ramp(line(save(tmp_path / "a.dcm", dataset)))
 
-    def test_an_empty_item_beside_a_window_is_passed_over(self, tmp_path: Path) -> None:
+    def test_an_empty_item_with_a_window_is_passed_over(self, tmp_path: Path) -> None:
         dataset = radiograph(RAMP, **WINDOW)
         dataset.VOILUTSequence = [pydicom.Dataset()]
         assert is_ramp(line(save(tmp_path / "a.dcm", dataset)))
@@ -168,7 +168,7 @@ class TestWindow:
         assert is_ramp(line(path))
 
     @pytest.mark.parametrize("centre", [-50000, 90000])
-    def test_a_window_beside_all_values_shows_nothing_so_the_range_is_used(self, tmp_path: Path, centre: int) -> None:
+    def test_a_window_outside_all_values_shows_nothing_so_the_range_is_used(self, tmp_path: Path, centre: int) -> None:
         assert is_ramp(line(write_radiograph(tmp_path / "a.dcm", RAMP, WindowCenter=centre, WindowWidth=100)), 0.51)
 
 
@@ -280,7 +280,7 @@ class TestCells:
     @pytest.mark.parametrize("value", [b"1.5", b"1\\2", b"a^b"])
     def test_number_of_frames_that_is_none(self, tmp_path: Path, value: bytes) -> None:
         reason = refusal(save(tmp_path / "a.dcm", with_raw(radiograph(RAMP), 0x00280008, "IS", value)))
-        assert reason == "NumberOfFrames is no whole number"
+        assert reason == "NumberOfFrames is not a whole number"
 
     @pytest.mark.parametrize("value", [b"", b"1.0", b" 1"])
     def test_number_of_frames_that_is_one(self, tmp_path: Path, value: bytes) -> None:
@@ -330,7 +330,7 @@ class TestFileMeta:
     def test_other_files_are_not_taken_for_dicom(self, tmp_path: Path) -> None:
         for content in (b"\x08\x00 not at all dicom, but it begins so" * 5, b"\x02\x00" * 200, bytes(500)):
             (tmp_path / "a").write_bytes(content)
-            assert "not a DICOM" in refusal(tmp_path / "a")
+            assert "no image of a known kind" in refusal(tmp_path / "a")
 
 
 class TestPalette:

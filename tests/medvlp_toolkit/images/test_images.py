@@ -94,7 +94,7 @@ class TestPictures:
         assert read[0, 2, 8] > 200
         assert read[0, 30, 8] < 50
 
-    def test_kind_is_told_from_content_not_from_name(self, tmp_path: Path) -> None:
+    def test_kind_is_detected_from_content_not_from_name(self, tmp_path: Path) -> None:
         Image.fromarray(np.full((4, 4), 9, np.uint8)).save(tmp_path / "a.png")
         (tmp_path / "a.png").rename(tmp_path / "a.dcm")
         assert (read_image(tmp_path / "a.dcm") == 9).all()
@@ -108,7 +108,7 @@ class TestPictures:
         (tmp_path / "empty.png").touch()
         (tmp_path / "text.png").write_text("not an image")
         assert "empty" in reason_for(tmp_path / "empty.png")
-        assert "not a DICOM, PNG or JPEG" in reason_for(tmp_path / "text.png")
+        assert "no image of a known kind" in reason_for(tmp_path / "text.png")
         assert "folder" in reason_for(tmp_path)
         assert "does not exist" in reason_for(tmp_path / "nowhere.png")
 

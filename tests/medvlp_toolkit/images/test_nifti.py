@@ -72,14 +72,14 @@ class TestRefused:
         image.set_sform(np.diag([-1.0, 1, 1, 1]), 1)
         image.set_qform(np.eye(4), 1)
         nibabel.save(image, tmp_path / "a.nii")
-        assert "sform and qform differ" in refusal(tmp_path / "a.nii")
+        assert "sform and qform disagree" in refusal(tmp_path / "a.nii")
 
     @pytest.mark.parametrize(
         ("affine", "words"),
         [
             (np.diag([0.0, 1, 1, 1]), "spacing is 0"),
-            (np.diag([np.nan, 1, 1, 1]), "no number"),
-            (np.array([[1.0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 1, 0]]), "two axes run the same way"),
+            (np.diag([np.nan, 1, 1, 1]), "not a number"),
+            (np.array([[1.0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 1, 0]]), "two axes have the same direction"),
         ],
     )
     def test_affine_that_places_nothing(self, tmp_path: Path, affine: np.ndarray, words: str) -> None:
@@ -112,6 +112,47 @@ class TestRefused:
         (tmp_path / "a.nii.gz").write_bytes(gzip.compress(header.binaryblock + bytes(1000)))
         for name in ("a.nii", "a.nii.gz"):
             assert "too short for shape (800, 800, 800)" in refusal(tmp_path / name)
+
+    def test_a_large_volume_from_a_tiny_file(self, tmp_path: Path) -> None:
+        header = nibabel.Nifti1Header()
+        header.set_data_shape((600, 600, 600))
+        header.set_data_dtype(np.int16)
+        header.set_sform(np.eye(4), 1)
+        header["magic"], header["vox_offset"] = b"n+1", 352
+        with gzip.open(tmp_path / "a.nii.gz", "wb", compresslevel=1) as file:
+            file.write(header.binaryblock + bytes(4))
+            for _ in range(27):
+                file.write(bytes(16_000_000))
+        assert "432,000,000 bytes of values" in refusal(tmp_path / "a.nii.gz")
+
+    @pytest.mark.parametrize("behind", [4, 8])
+    def test_compressed_data_that_does_not_match_its_checksum_or_length(self, tmp_path: Path, behind: int) -> None:
+        file = save(tmp_path / "a.nii.gz", RAMP.astype(np.int16))
+        content = bytearray(file.read_bytes())
+        content[-behind] ^= 1
+        file.write_bytes(content)
+        assert "damaged compression" in refusal(file)
+
+    @pytest.mark.parametrize("behind", [bytes(64), b"anything else"])
+    def test_what_lies_behind_compressed_data_does_not_matter(self, tmp_path: Path, behind: bytes) -> None:
+        file = save(tmp_path / "a.nii.gz", RAMP.astype(np.int16))
+        file.write_bytes(file.read_bytes() + behind)
+        assert np.array_equal(read_volume(file)[0][0], RAMP)
+
+    @pytest.mark.parametrize("offset", [0.0, 100.0, 348.0])
+    def test_values_that_would_begin_within_the_header(self, tmp_path: Path, offset: float) -> None:
+        file = save(tmp_path / "a.nii", RAMP.astype(np.int16))
+        content = bytearray(file.read_bytes())
+        content[108:112] = np.float32(offset).tobytes()
+        file.write_bytes(content)
+        assert "within its header" in refusal(file)
+
+    def test_orientation_codes_below_zero_are_none(self, tmp_path: Path) -> None:
+        file = save(tmp_path / "a.nii", RAMP.astype(np.int16))
+        content = bytearray(file.read_bytes())
+        content[252:256] = np.array([-1, -1], np.int16).tobytes()
+        file.write_bytes(content)
+        assert "neither sform nor qform" in refusal(file)
 
     def test_pair_of_files_and_other_formats(self, tmp_path: Path) -> None:
         nibabel.save(nibabel.Nifti1Pair(RAMP.astype(np.int16), np.eye(4)), tmp_path / "a.hdr")
@@ -206,6 +247,15 @@ class TestForms:
     def test_a_name_does_not_say_whether_it_is_compressed(self, tmp_path: Path) -> None:
         save(tmp_path / "a.nii.gz", RAMP.astype(np.int16)).rename(tmp_path / "a.nii")
         assert np.array_equal(read_volume(tmp_path / "a.nii")[0][0], RAMP)
+
+    @pytest.mark.parametrize(("unit", "millimetres"), [("meter", 1000), ("mm", 1), ("micron", 0.001), ("unknown", 1)])
+    def test_the_unit_of_the_header_is_brought_to_millimetres(
+        self, tmp_path: Path, unit: str, millimetres: float
+    ) -> None:
+        image = nibabel.Nifti1Image(RAMP.astype(np.int16), np.diag([2.0, 3.0, 4.0, 1.0]))
+        image.header.set_xyzt_units(unit)
+        nibabel.save(image, tmp_path / "a.nii")
+        assert np.allclose(read_volume(tmp_path / "a.nii")[1].diagonal()[:3], np.array([2, 3, 4]) * millimetres)
 
     def test_a_fourth_axis_of_one_is_dropped(self, tmp_path: Path) -> None:
         assert read_volume(save(tmp_path / "a.nii", RAMP[..., None].astype(np.int16)))[0].shape == (1, *SHAPE)

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+from dicom_files import radiograph
+from pydicom.uid import KeyObjectSelectionDocumentStorage
 from series_files import AXIAL, COLUMNS, ROWS, STEP, off_place, write_series, write_slice
 
 from medvlp_toolkit.images import ImageReadError, read_volume
@@ -154,6 +156,22 @@ class TestIncomplete:
         with pytest.raises(ImageReadError, match="not DICOM") as error:
             read_volume(folder)
         assert error.value.path == folder / "notes.txt"
+
+    @pytest.mark.parametrize("length", [132, 300, 420])
+    def test_a_slice_at_the_end_whose_header_is_cut_is_not_passed_over(self, tmp_path: Path, length: int) -> None:
+        last = write_series(tmp_path / "ct") / "004"
+        last.write_bytes(last.read_bytes()[:length])
+        assert "cut or damaged" in refusal(tmp_path / "ct")
+
+    def test_what_lies_beside_the_images_is_passed_over(self, tmp_path: Path) -> None:
+        folder = write_series(tmp_path / "ct")
+        for name in ("Thumbs.db", "desktop.ini", "DICOMDIR"):
+            (folder / name).write_bytes(b"x")
+        for number, sop_class in enumerate((KeyObjectSelectionDocumentStorage, "1.3.12.2.1107.5.9.1")):
+            dataset = radiograph(np.zeros((2, 2), np.uint16), SOPClassUID=sop_class)
+            del dataset.PixelData, dataset.Rows, dataset.Columns
+            dataset.save_as(folder / f"document{number}", enforce_file_format=True)
+        check(folder)
 
 
 class TestSeveral:

@@ -66,6 +66,12 @@ def test_spacing_resamples_and_the_affine_says_so(tmp_path: Path) -> None:
     check_world(volume, placed)
 
 
+def test_spacing_that_asks_for_too_many_voxels_is_refused(tmp_path: Path) -> None:
+    path = write_nifti(tmp_path / "volume.nii", np.diag([1e5, 1e5, 1e5, 1.0]))
+    with pytest.raises(ImageReadError, match=r"mm is too large for voxels of \[1, 1, 1\] mm"):
+        read_volume(path, spacing=(1, 1, 1))
+
+
 def test_size_with_spacing_crops_and_pads_around_the_centre(tmp_path: Path) -> None:
     volume, placed = read_volume(write_nifti(tmp_path / "a.nii", np.eye(4)), size=(2, 9, 6), spacing=(1, 1, 1))
     assert volume.shape == (1, 2, 9, 6)
@@ -161,7 +167,7 @@ def test_source_of_volumes_is_packed_as_it_is(tmp_path: Path) -> None:
         Prepare(cubes, tmp_path / "other", (3, 4, 6), sections=(), workers=0).run()
 
 
-def test_volume_in_a_store_of_pictures_is_rejected_with_the_mend(tmp_path: Path) -> None:
+def test_volume_in_a_store_of_pictures_is_rejected_with_the_fix(tmp_path: Path) -> None:
     from medvlp_toolkit.images import read_image
 
     with pytest.raises(ImageReadError, match=r"give three sizes"):

@@ -44,8 +44,8 @@ def test_scores_are_those_of_the_existence_loss(pretraining_model, image) -> Non
     scorer = from_pretraining_model(pretraining_model).eval()
     model = pretraining_model.model
     with torch.no_grad():
-        features = model.fuse_entities(model.image_tokens(image)).text
-        assert torch.equal(scorer(image), pretraining_model.losses["existence"].scores(features))
+        logits = pretraining_model.losses["existence"].head(model.fuse_entities(model.image_tokens(image)).text)
+        assert torch.allclose(scorer(image), torch.sigmoid(logits[..., 1] - logits[..., 0]), atol=1e-6)
     assert scorer(image).shape == (3, ENTITIES)
 
 

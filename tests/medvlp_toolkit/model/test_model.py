@@ -227,10 +227,10 @@ def test_needs_are_those_of_all_losses() -> None:
     [
         ({}, None, "at least one loss"),
         ({"a": MeanLoss()}, {"c": 1.0}, "weights given for c; the losses are a, of which a has no weight"),
-        ({"loss": MeanLoss()}, None, "name of the weighted total"),
+        ({"loss": MeanLoss()}, None, "is the weighted total"),
     ],
 )
-def test_wrong_composition_is_refused_with_the_mend(losses: Any, weights: Any, message: str) -> None:
+def test_wrong_composition_is_refused_with_the_fix(losses: Any, weights: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         PretrainingModel(a_model(), losses, weights)
 

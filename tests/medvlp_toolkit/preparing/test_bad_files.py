@@ -9,6 +9,7 @@ from typing import Any
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 import torch
 from dicom_files import write_radiograph, write_sample
@@ -67,6 +68,27 @@ def one_of_each_picture(folder: Path) -> tuple[list[Path], set[str]]:
     write_radiograph(folder / "frames.dcm", RAMP, NumberOfFrames=2, PixelData=RAMP.tobytes() * 2)
     (folder / "cut.dcm").write_bytes((folder / "good.dcm").read_bytes()[:-999])
     write_sample(folder / "damaged.dcm", JPEGLosslessSV1, content=b"\xff\xd8\xff\xc3" + bytes(90))
+    write_sample(folder / "other_size.dcm", JPEGLosslessSV1)
+    other = pydicom.dcmread(folder / "other_size.dcm")
+    other.Rows = 16
+    other.save_as(folder / "other_size.dcm")
+    write_radiograph(folder / "bits.dcm", RAMP, BitsAllocated=32, BitsStored=32, PixelData=bytes(4 * RAMP.size))
+    write_radiograph(folder / "no_pixels.dcm", RAMP, PixelData=None)
+    write_radiograph(folder / "space.dcm", np.dstack([grey] * 3), PhotometricInterpretation="HSV")
+    write_radiograph(folder / "huge.dcm", RAMP, Rows=65535, Columns=65535)
+    for name, other_content in {
+        "web.jpg": b"<html>404</html>",
+        "pointer.png": b"version https://git-lfs.github.com/spec/v1",
+        "page.jpg": b"%PDF-1.4 ",
+        "photo.heic": b"\0\0\0\x18ftypheic",
+    }.items():
+        (folder / name).write_bytes(other_content * 9)
+    for name in ("two.tif", "two.webp", "two.png"):
+        frames[0].save(folder / name, save_all=True, append_images=frames[1:])
+    checksum = bytearray((folder / "good.png").read_bytes())
+    checksum[60] ^= 1
+    (folder / "checksum.png").write_bytes(checksum)
+    (folder / "dangling.png").symlink_to(folder / "nothing")
     nibabel.save(nibabel.Nifti1Image(np.ones((4, 4, 4)), np.eye(4)), folder / "volume.nii")
     paths = [*sorted(folder.iterdir()), folder / "missing.png"]
     return paths, {*good, "good.dcm", "IM0001"}
@@ -89,6 +111,16 @@ def one_of_each_volume(folder: Path) -> tuple[list[Path], set[str]]:
     save("zeros.nii", np.zeros(NIFTI))
     save("nan.nii", np.full(NIFTI, np.nan))
     save("nowhere.nii", ramp.astype(np.int16), placed=False)
+    checksum = bytearray((folder / "units.nii.gz").read_bytes())
+    checksum[-8] ^= 1
+    (folder / "checksum.nii.gz").write_bytes(checksum)
+    begin = bytearray((folder / "wide.nii").read_bytes())
+    begin[108:112] = bytes(4)
+    (folder / "begin.nii").write_bytes(begin)
+    long = bytearray((folder / "wide.nii").read_bytes())
+    long[42:48] = np.full(3, 900, np.int16).tobytes()
+    (folder / "long.nii").write_bytes(long)
+    (folder / "text.nii").write_text("no volume at all, but a text of some length")
     (folder / "cut.nii").write_bytes((folder / "wide.nii").read_bytes()[:500])
     (folder / "empty.nii.gz").touch()
     os.mkfifo(folder / "pipe.nii")
@@ -98,6 +130,11 @@ def one_of_each_volume(folder: Path) -> tuple[list[Path], set[str]]:
     write_series(folder / "slope", RescaleSlope=0, RescaleIntercept=0)
     write_series(folder / "spacing", PixelSpacing=[0, 0])
     write_series(write_series(folder / "two"), prefix="b", SeriesInstanceUID="1.2.4", SeriesNumber=9)
+    write_series(folder / "uneven", each={2: {"ImagePositionPatient": [-20, -30, -33]}})
+    write_series(folder / "echoes", prefix="a", EchoTime=1)
+    write_series(folder / "echoes", prefix="b", EchoTime=9)
+    last = write_series(folder / "end") / "004"
+    last.write_bytes(last.read_bytes()[:300])
     (folder / "nothing").mkdir()
     paths = [*sorted(folder.iterdir()), folder / "missing.nii"]
     return paths, {"units.nii.gz", "fractions.nii.gz", "wide.nii", "series"}
@@ -135,7 +172,7 @@ def test_a_decoder_that_aborts_is_one_line(tmp_path: Path, monkeypatch: pytest.M
     assert summary.rejected == {"unreadable image": 1}
     (line,) = read_rejected(tmp_path / "store" / "rejected.csv")
     assert line.path == str(paths[1])
-    assert "ended its process" in line.detail
+    assert "aborted" in line.detail
 
 
 def test_a_name_that_is_no_text_is_stored(tmp_path: Path) -> None:
@@ -189,6 +226,12 @@ class TestScales:
         assert store.images.shape[0] == 1  # the others lie beside it
         assert (store.images.min(), store.images.max()) == (-900, -800)
         assert store.meta["made_by"]["image"]["window"] == [-900, -800]
+
+    def test_a_store_with_a_window_is_complete_when_it_is_prepared_again(self, tmp_path: Path) -> None:
+        paths = [path for path in one_of_each_volume(tmp_path / "files")[0] if path.name == "units.nii.gz"]
+        for complete in (False, True):
+            summary = prepared(paths, tmp_path / "store", list(NIFTI), window=(-900, 800), spacing=(2, 2, 2))
+            assert summary.already_complete == complete
 
 
 class TestSeries:

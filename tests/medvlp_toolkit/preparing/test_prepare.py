@@ -87,6 +87,17 @@ class TestStore:
         row = PackedStore.open(tmp_path / "store").studies.slice(2, 1).to_pylist()[0]
         assert dict(row["sections"]) == {"indication": "cough.", "findings": "Possible right effusion, nothing else."}
 
+    def test_a_store_keeps_the_sections_that_its_filter_reads(self, source: SmallSource, tmp_path: Path) -> None:
+        class OfFindings(EffusionFilter):
+            sections = ("findings",)
+
+        prepare(source, tmp_path / "store", report_filter=OfFindings())
+        assert PackedStore.open(tmp_path / "store").meta["made_by"]["sections"] == ["findings"]
+        with pytest.raises(ValueError, match="reads the sections findings, and the store keeps impression alone"):
+            prepare(source, tmp_path / "other", report_filter=OfFindings(), sections=["impression"])
+        prepare(source, tmp_path / "more", report_filter=OfFindings(), sections=["findings", "impression"])
+        assert PackedStore.open(tmp_path / "more").meta["made_by"]["sections"] == ["findings", "impression"]
+
     def test_without_sections_the_whole_text_supervises(self, source: SmallSource, tmp_path: Path) -> None:
         prepare(source, tmp_path / "store", sections=())
         assert PackedStore.open(tmp_path / "store").studies.column("text").to_pylist()[:3] == list(TEXTS)
@@ -294,7 +305,7 @@ class TestRejected:
         assert len(read_rejected(tmp_path / "store.partial" / "rejected.csv")) == 3
         assert prepare(source, tmp_path / "store", max_rejected=3).stored == 9
 
-    def test_mended_image_is_taken_when_the_work_goes_on(self, source: SmallSource, tmp_path: Path) -> None:
+    def test_repaired_image_is_stored_on_resuming(self, source: SmallSource, tmp_path: Path) -> None:
         good = (source.folder / "00001.png").read_bytes()
         (source.folder / "00001.png").write_bytes(b"no picture")
         with pytest.raises(PrepareError):
@@ -548,8 +559,8 @@ class TestWorkers:
         summary = prepare(source, tmp_path / "store", workers=2)
         rejected = read_rejected(tmp_path / "store" / "rejected.csv")
         assert [(item.study_id, item.detail) for item in rejected] == [
-            ("study5", "reading it ended the worker process"),
-            ("study80", "reading it ended the worker process"),
+            ("study5", "reading it killed the worker process"),
+            ("study80", "reading it killed the worker process"),
         ]
         assert summary.stored == 148
 

@@ -191,9 +191,9 @@ class TestViews:
     ) -> None:
         source.changes = {n: {"metadata": {}} for n in range(6)}
         prepare(source, tmp_path / "store")
-        with pytest.raises(ValueError, match="no image says its view; add a column view, or views: all"):
+        with pytest.raises(ValueError, match="no image has a view; add a column view, or set views: all"):
             StudyDataset(tmp_path / "store", views="frontal")
-        with pytest.raises(ValueError, match="no record says its view"):
+        with pytest.raises(ValueError, match="no record gives its view"):
             prepare(source, tmp_path / "other", views="frontal")
 
     def test_another_word_is_refused(self, source: SeveralImages, tmp_path: Path) -> None:

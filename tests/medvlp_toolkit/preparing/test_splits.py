@@ -71,6 +71,6 @@ class TestLeaks:
     def test_studies_without_split_take_no_part(self) -> None:
         assert leaks_among([("a", "train", "p1", None), ("b", None, "p1", None)]) == []
 
-    def test_ids_that_are_no_text_are_told_apart(self) -> None:
+    def test_ids_that_are_no_text_are_distinguished(self) -> None:
         leaks = leaks_among([("\udce9", "train", "\udce9", None), ("b", "test", "\udce9", None)])
         assert leaks[0].study_ids == ("\udce9", "b")

@@ -28,7 +28,7 @@ def test_the_usual_name_goes_before_others() -> None:
 
 def test_two_that_may_be_meant_are_named_with_the_option() -> None:
     columns = Columns("t.csv", ["path", "filename", "report"])
-    with pytest.raises(ColumnError, match="columns 'path' and 'filename' may both hold the image; set image_column"):
+    with pytest.raises(ColumnError, match="columns 'path' and 'filename' may both be the image; set image_column"):
         columns.column("image", "image", "image_column")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from medvlp_toolkit.tables.cells import filled, identifier
 from medvlp_toolkit.tables.table import HEADER_AGAIN, Table
 
 TEXT = "image,patient_id,report\na.png,p1,Pas d'épanchement.\nb.png,p2,Œdème – modéré.\n"
@@ -77,7 +78,7 @@ def test_a_given_encoding_is_heeded(tmp_path: Path) -> None:
         Table(tmp_path / "t.csv", encoding="klingon")
 
 
-def test_compression_is_told_by_content(tmp_path: Path) -> None:
+def test_compression_is_detected_by_content(tmp_path: Path) -> None:
     written(tmp_path / "plainly_named.csv", gzip.compress(TEXT.encode()))
     with zipfile.ZipFile(tmp_path / "t.csv.zip", "w") as archive:
         archive.writestr("t.csv", TEXT)
@@ -129,6 +130,24 @@ def test_a_header_in_the_middle_is_no_row(tmp_path: Path) -> None:
     assert {problem for _, problem in problems(table)} == {HEADER_AGAIN}
 
 
+def test_compression_that_is_damaged_at_its_beginning_is_one_line(tmp_path: Path) -> None:
+    content = bytearray(gzip.compress(b"study_id,report\n" + b"s1,Effusion.\n" * 99))
+    content[10:14] = b"\xff" * 4
+    (tmp_path / "t.csv.gz").write_bytes(content)
+    with pytest.raises(ValueError, match="the table is damaged"):
+        Table(tmp_path / "t.csv.gz")
+
+
+def test_the_mark_of_dos_behind_the_last_line_is_no_row(tmp_path: Path) -> None:
+    table = Table(written(tmp_path / "t.csv", "study_id,report\ns1,Effusion.\ns2,Edema.\n\x1a"))
+    assert values(table) == [{"study_id": "s1", "report": "Effusion."}, {"study_id": "s2", "report": "Edema."}]
+
+
+@pytest.mark.parametrize("word", ["-", "--", "#REF!", "#VALUE!", "#N/A", "NaN", "null"])
+def test_words_for_nothing_are_no_ids_and_no_texts(word: str) -> None:
+    assert filled(word) == identifier(word, "study's id") == ""
+
+
 def test_a_field_of_64_megabytes_costs_its_row_alone(tmp_path: Path) -> None:
     for quote in ("", '"'):
         text = f"id,report\n1,Clear.\n2,{quote}{'effusion ' * (2**26 // 9)}{quote}\n3,Edema.\n"
@@ -155,14 +174,14 @@ class TestHeader:
     )
     def test_the_first_patient_is_not_shown_where_there_is_no_header(self, tmp_path: Path, first: str) -> None:
         text = f"{first}\n{first.replace('1', '2')}\n{first.replace('1', '3')}\n"
-        with pytest.raises(ValueError, match="its first line does not look like the names of columns") as caught:
+        with pytest.raises(ValueError, match="its first line does not look like column names") as caught:
             Table(written(tmp_path / "t.csv", text)).require("report")
         assert not any(word in str(caught.value) for word in ("ffusion", "edema", "Jones", "Clear", "img", "4711"))
         assert "\n" not in str(caught.value)
 
     def test_a_column_asked_for_must_be_there_once(self, tmp_path: Path) -> None:
         table = Table(written(tmp_path / "t.csv", "id,report,report\n1,a,b\n"))
-        with pytest.raises(ValueError, match="column 'report' is there twice"):
+        with pytest.raises(ValueError, match="column 'report' occurs twice"):
             table.require("report")
 
     def test_an_empty_file_has_no_columns(self, tmp_path: Path) -> None:

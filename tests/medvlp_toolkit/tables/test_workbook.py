@@ -60,13 +60,13 @@ def test_a_text_that_the_spreadsheet_has_cut_is_rejected(tmp_path: Path) -> None
     path = workbook(tmp_path / "t.xlsx", [["id", "report"], [1, "x" * CELL_LIMIT], [2, "Clear."]])
     first, second = Table(path)
     assert first.values is None
-    assert "where spreadsheets cut a text" in first.problem
+    assert "at which spreadsheets truncate texts" in first.problem
     assert second.values is not None
 
 
 def test_several_sheets_with_rows_are_refused(tmp_path: Path) -> None:
     path = workbook(tmp_path / "t.xlsx", [["id", "report"], [1, "a"]], [["id", "report"], [2, "b"]])
-    with pytest.raises(ValueError, match="2 sheets have rows; save the one to read as a file of its own"):
+    with pytest.raises(ValueError, match="2 sheets have rows; save the one to read as a separate file"):
         Table(path)
 
 
@@ -75,6 +75,32 @@ def test_a_damaged_workbook_is_one_line(tmp_path: Path) -> None:
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(ValueError, match="the table is damaged"):
+        Table(path)
+
+
+def refused(path: Path) -> str | None:
+    try:
+        list(Table(path))
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def test_damage_anywhere_in_a_workbook_is_rows_or_one_line(tmp_path: Path) -> None:
+    content = workbook(tmp_path / "whole.xlsx", [["study_id", "report"], ["s1", "Effusion."]]).read_bytes()
+    for place in range(0, len(content), 37):
+        damaged = content[:place] + bytes([content[place] ^ 0x5A]) + content[place + 1 :]
+        (tmp_path / "a.xlsx").write_bytes(damaged)
+        message = refused(tmp_path / "a.xlsx")
+        assert message is None or ("\n" not in message and str(tmp_path / "a.xlsx") in message)
+
+
+def test_texts_that_unpack_to_more_than_memory_holds_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medvlp_toolkit.tables.workbook.MOST_SHARED", 100)
+    path = workbook(tmp_path / "a.xlsx", [["study_id", "report"], ["s1", "Effusion."]])
+    with pytest.raises(ValueError, match="more than 100 bytes; save it as CSV"):
         Table(path)
 
 

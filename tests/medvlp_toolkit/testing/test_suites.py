@@ -213,7 +213,7 @@ def test_good_filter_keeps_every_rule(offer: Any, plugin: Any) -> None:
         (NoReportsAtOnce, "test_batch_size_is_a_number_of_reports", "`batch_size` is 0; expected 1 or more"),
     ],
 )
-def test_broken_filter_is_told(offer: Any, plugin: Any, rule: str, sentence: str) -> None:
+def test_broken_filter_is_reported(offer: Any, plugin: Any, rule: str, sentence: str) -> None:
     import re
 
     assert re.search(sentence, told(offer(testing.ReportFilterSuite, plugin), rule))
@@ -236,7 +236,7 @@ class FingerprintThatIsNoData(GoodFilter):
         (FingerprintThatIsNoData, "writing its `fingerprint` as JSON raised TypeError"),
     ],
 )
-def test_a_fingerprint_that_a_store_cannot_compare_is_told(offer: Any, plugin: Any, sentence: str) -> None:
+def test_a_fingerprint_that_a_store_cannot_compare_is_reported(offer: Any, plugin: Any, sentence: str) -> None:
     assert sentence in told(offer(testing.ReportFilterSuite, plugin), "test_fingerprint_is_plain_data")
 
 
@@ -271,7 +271,7 @@ def test_linker_says_nothing_about_presence(offer: Any) -> None:
 # -- documentation ----------------------------------------------------------------------------
 
 
-def test_missing_documentation_is_told(offer: Any) -> None:
+def test_missing_documentation_is_reported(offer: Any) -> None:
     class Bare(GoodFilter):
         __doc__ = None
 
@@ -279,7 +279,7 @@ def test_missing_documentation_is_told(offer: Any) -> None:
     assert "it has no docstring" in told(suite, "test_documentation_has_a_summary_and_an_example")
 
 
-def test_undocumented_argument_and_missing_example_are_told(offer: Any) -> None:
+def test_undocumented_argument_and_missing_example_are_reported(offer: Any) -> None:
     class Terse(GoodFilter):
         """Finds things."""
 
@@ -291,7 +291,7 @@ def test_undocumented_argument_and_missing_example_are_told(offer: Any) -> None:
     assert "no 'Example' block" in told(suite, "test_documentation_has_a_summary_and_an_example")
 
 
-def test_example_of_another_plugin_is_told(offer: Any) -> None:
+def test_example_of_another_plugin_is_reported(offer: Any) -> None:
     class Copied(GoodFilter):
         """Finds things.
 
@@ -305,12 +305,12 @@ def test_example_of_another_plugin_is_told(offer: Any) -> None:
     assert sentence.endswith("expected _target_: medvlp_toolkit.report_filters.tried")
 
 
-def test_plugin_that_cannot_be_built_is_told_with_its_arguments(offer: Any) -> None:
+def test_plugin_that_cannot_be_built_is_reported_with_its_arguments(offer: Any) -> None:
     suite = offer(testing.ReportFilterSuite, GoodFilter, arguments={"wrod": "effusion"})
     assert "building it with the arguments wrod raised TypeError" in told(suite, "test_builds")
 
 
-def test_name_that_is_not_registered_is_told_with_the_nearest() -> None:
+def test_name_that_is_not_registered_is_reported_with_the_nearest() -> None:
     suite = type("TestMissing", (testing.ReportFilterSuite,), {"plugin": "rulse"})()
     with pytest.raises(pytest.fail.Exception, match=r"no report_filters plugin named 'rulse'.*did you mean 'rules'"):
         suite.test_is_registered_under_its_name()
@@ -364,7 +364,7 @@ def test_good_knowledge_source_keeps_every_rule(offer: Any) -> None:
         (ShuffledConcepts, "test_contents_are_the_same_each_time_and_in_the_same_order", "a second time gives others"),
     ],
 )
-def test_broken_knowledge_source_is_told(offer: Any, plugin: Any, rule: str, sentence: str) -> None:
+def test_broken_knowledge_source_is_reported(offer: Any, plugin: Any, rule: str, sentence: str) -> None:
     assert sentence in told(offer(testing.KnowledgeSourceSuite, plugin), rule)
 
 
@@ -434,7 +434,7 @@ def test_good_data_source_keeps_every_rule(offer: Any) -> None:
 @pytest.mark.parametrize(
     ("plugin", "rule", "sentence"),
     [
-        (OneShotData, "test_iterating_again_gives_the_same_studies_in_the_same_order", "a second pass over it gives"),
+        (OneShotData, "test_iterating_again_gives_the_same_studies_in_the_same_order", "a second pass over it yields"),
         (PatientlessData, "test_studies_are_identified", "study 's0' has patient_id ''"),
         (PixelBoxes, "test_studies_hold_what_their_fields_say", "boxes are fractions of its size"),
         (ChannelsLast, "test_pixels_it_holds_itself_are_arrays_with_channels_first", "read_image gives (4, 4, 1)"),
@@ -443,11 +443,11 @@ def test_good_data_source_keeps_every_rule(offer: Any) -> None:
         (
             SharedIterator,
             "test_two_passes_at_once_do_not_disturb_one_another",
-            "disturb one another: let __iter__ return",
+            "disturb each other: let __iter__ return",
         ),
     ],
 )
-def test_broken_data_source_is_told(offer: Any, plugin: Any, rule: str, sentence: str) -> None:
+def test_broken_data_source_is_reported(offer: Any, plugin: Any, rule: str, sentence: str) -> None:
     assert sentence in told(offer(testing.DataSourceSuite, plugin), rule)
 
 
@@ -564,7 +564,7 @@ def test_good_image_encoder_keeps_every_rule(offer: Any) -> None:
         (NotScriptable, "test_torchscript_gives_the_same", "torch.jit.script raised"),
     ],
 )
-def test_broken_image_encoder_is_told(offer: Any, plugin: Any, rule: str, sentence: str) -> None:
+def test_broken_image_encoder_is_reported(offer: Any, plugin: Any, rule: str, sentence: str) -> None:
     assert sentence in told(offer(testing.ImageEncoderSuite, plugin, torchscript=True), rule)
 
 
@@ -639,7 +639,7 @@ class DescribesAnotherSlope(GoodEncoder):
         ),
     ],
 )
-def test_an_encoder_that_does_not_give_what_it_offers_is_told(
+def test_an_encoder_that_does_not_give_what_it_offers_is_reported(
     offer: Any, plugin: Any, rule: str, sentence: str
 ) -> None:
     assert sentence in told(offer(testing.ImageEncoderSuite, plugin), rule)
@@ -663,7 +663,7 @@ class CountsTooFew:
         return 3
 
 
-def test_text_encoder_whose_tokenizer_counts_too_few_tokens_is_told(offer: Any) -> None:
+def test_text_encoder_whose_tokenizer_counts_too_few_tokens_is_reported(offer: Any) -> None:
     def counting(**arguments: Any) -> Any:
         encoder = mv.encoders.transformers_text(**arguments)
         encoder.tokenizer = CountsTooFew(encoder.tokenizer)
@@ -682,7 +682,7 @@ def test_text_encoder_whose_tokenizer_counts_too_few_tokens_is_told(offer: Any) 
     )
 
 
-def test_text_encoder_that_ignores_the_mask_is_told(offer: Any) -> None:
+def test_text_encoder_that_ignores_the_mask_is_reported(offer: Any) -> None:
     inner = mv.encoders.transformers_text
 
     class Unmasked(inner):  # type: ignore[misc, valid-type]
@@ -775,9 +775,13 @@ def test_good_fusion_module_keeps_every_rule(offer: Any) -> None:
 @pytest.mark.parametrize(
     ("plugin", "rule", "sentence"),
     [
-        (AttentionUnasked, "test_attention_is_given_only_when_asked_for", "it gives attention that was not asked for"),
+        (
+            AttentionUnasked,
+            "test_attention_is_given_only_when_asked_for",
+            "it returns attention that was not requested",
+        ),
         (TransposedAttention, "test_attention_is_given_only_when_asked_for", "attention is (3, 1, 9, 5); expected (B"),
-        (BlindFusion, "test_text_features_depend_on_image_and_text", "another image leaves the text features"),
+        (BlindFusion, "test_text_features_depend_on_image_and_text", "another image does not change the text features"),
         (BareTuple, "test_gives_features_of_its_width_for_image_and_text", "its forward gives tuple; expected"),
         (PooledWithoutAWidth, "test_pooled_feature_has_the_declared_width", "width 4, and its `pooled_width` is None"),
         (
@@ -788,11 +792,11 @@ def test_good_fusion_module_keeps_every_rule(offer: Any) -> None:
         (ComputesAnotherText, "test_a_part_computed_alone_is_the_same", "compute='text' gives another text"),
     ],
 )
-def test_broken_fusion_module_is_told(offer: Any, plugin: Any, rule: str, sentence: str) -> None:
+def test_broken_fusion_module_is_reported(offer: Any, plugin: Any, rule: str, sentence: str) -> None:
     assert sentence in told(offer(testing.FusionModuleSuite, plugin, **FUSION), rule)
 
 
-def test_fusion_module_that_is_tried_with_knowledge_and_says_it_reads_none_is_told(offer: Any) -> None:
+def test_fusion_module_that_is_tried_with_knowledge_and_says_it_reads_none_is_reported(offer: Any) -> None:
     suite = offer(testing.FusionModuleSuite, SaysThatItReadsNoKnowledge, knowledge_width=8)
     assert "its `reads_knowledge` is False" in told(suite, "test_says_whether_it_reads_knowledge")
 
@@ -901,11 +905,11 @@ def test_good_loss_keeps_every_rule(offer: Any) -> None:
         (DrawsItsOwn, "test_evaluation_repeats_itself", "draw only what is absent from the batch"),
     ],
 )
-def test_broken_loss_is_told(offer: Any, plugin: Any, rule: str, sentence: str) -> None:
+def test_broken_loss_is_reported(offer: Any, plugin: Any, rule: str, sentence: str) -> None:
     assert sentence in told(offer(testing.PretextLossSuite, plugin), rule)
 
 
-def test_loss_with_keys_of_its_own_is_told_to_supply_them(offer: Any) -> None:
+def test_loss_with_keys_of_its_own_is_reported_to_supply_them(offer: Any) -> None:
     class OwnKey(GoodLoss):
         needs = GoodLoss.needs | {"sharpness"}
 
@@ -988,7 +992,7 @@ def test_strict_importer_keeps_every_rule(offer: Any) -> None:
         ("test_values_of_the_checkpoint_are_in_the_model", "of 1159 values of the checkpoint only 6 change"),
     ],
 )
-def test_lenient_importer_is_told(offer: Any, rule: str, sentence: str) -> None:
+def test_lenient_importer_is_reported(offer: Any, rule: str, sentence: str) -> None:
     assert sentence in told(offer(ImporterSuite, lenient_importer), rule)
 
 
@@ -1011,11 +1015,11 @@ reporting_importer.network_def = lambda model: "a network"  # type: ignore[attr-
         ("test_makes_the_network_of_inference", "network_def gives a str; expected a torch.nn.Module"),
     ],
 )
-def test_importer_that_does_not_give_what_it_offers_is_told(offer: Any, rule: str, sentence: str) -> None:
+def test_importer_that_does_not_give_what_it_offers_is_reported(offer: Any, rule: str, sentence: str) -> None:
     assert sentence in told(offer(ImporterSuite, reporting_importer), rule)
 
 
-def test_importer_that_leaves_a_part_as_drawn_is_told(offer: Any) -> None:
+def test_importer_that_leaves_a_part_as_drawn_is_reported(offer: Any) -> None:
     sentence = told(offer(ImporterSuite, drawing_importer), "test_same_checkpoint_gives_the_same_model")
     assert "importing twice gives other values for losses.presence.head.bias" in sentence
 

@@ -45,7 +45,7 @@ def test_a_shipped_bundle_has_no_mistake_and_sets_nothing_that_nothing_reads(bun
 
 
 @pytest.mark.parametrize("names", OVERLAID, ids="+".join)
-def test_configurations_laid_over_one_another_have_no_mistake(names: tuple[str, ...]) -> None:
+def test_configurations_laid_over_each_other_have_no_mistake(names: tuple[str, ...]) -> None:
     found = verify_bundle(CONFIGS.parent, [CONFIGS / name for name in names])
     assert [str(problem) for problem in found.problems] == []
 

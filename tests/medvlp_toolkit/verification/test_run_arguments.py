@@ -67,7 +67,7 @@ def test_arguments_of_a_file_count_too(tmp_path: Path) -> None:
         ("evaluate", "--config_file", str(CONFIGS / "finetune_classification.yaml"), "--checkpoint", "None"),
     ],
 )  # fmt: skip
-def test_a_run_without_a_mistake_goes_on(
+def test_a_run_without_a_mistake_continues(
     words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -136,7 +136,7 @@ def test_ones_own_id_of_such_a_name_is_let_be_where_it_is_read(tmp_path: Path) -
     check("--config_file", f"['{TRAIN}','{tmp_path / 'own.yaml'}']")
 
 
-def test_several_mistakes_are_told_together() -> None:
+def test_several_mistakes_are_reported_together() -> None:
     with pytest.raises(ValueError, match="2 mistakes") as stopped:
         check("--config_file", TRAIN, "--max_epoch", "1", "--batch_sise", "2")
     assert len(str(stopped.value).splitlines()) == 3

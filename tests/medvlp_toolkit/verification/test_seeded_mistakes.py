@@ -43,6 +43,14 @@ def replace(file: str, old: str, new: str) -> Callable[[Path], None]:
     return change
 
 
+def together(*changes: Callable[[Path], None]) -> Callable[[Path], None]:
+    def change(bundle: Path) -> None:
+        for one in changes:
+            one(bundle)
+
+    return change
+
+
 def append(file: str, text: str) -> Callable[[Path], None]:
     def change(bundle: Path) -> None:
         (bundle / file).write_text((bundle / file).read_text() + text)
@@ -265,6 +273,30 @@ MISTAKES = [
         "train::trainer::max_epochs",
         "takes a whole number for max_epochs",
     ),
+    Mistake(
+        "text for a number that a class passes on to its base",
+        together(
+            replace(TRAIN, "_target_: SupervisedTrainer", "_target_: medvlp_toolkit.engines.Trainer"),
+            replace(TRAIN, 'max_epochs: "@max_epochs"', "max_epochs: '3'"),
+        ),
+        TRAIN,
+        "train::trainer::max_epochs",
+        "medvlp_toolkit.engines.Trainer takes a whole number for max_epochs, and '3' is none",
+    ),
+    Mistake(
+        "text for a number that an evaluator passes on to its base",
+        replace(INFERENCE, '"SupervisedEvaluator",', '"medvlp_toolkit.engines.Evaluator", "epoch_length": "3",'),
+        INFERENCE,
+        "evaluator::epoch_length",
+        "medvlp_toolkit.engines.Evaluator takes a whole number for epoch_length, and '3' is none",
+    ),
+    Mistake(
+        "text for a number that a step passes on to its base",
+        append(TRAIN, "step: {_target_: medvlp_toolkit.engines.FinetuningStep, transform: null, clip_norm: a lot}\n"),
+        TRAIN,
+        "step::clip_norm",
+        "medvlp_toolkit.engines.FinetuningStep takes a number for clip_norm, and 'a lot' is none",
+    ),
     # -- references and macros
     Mistake(
         "a reference mistyped",
@@ -373,7 +405,7 @@ MISTAKES = [
         replace(TRAIN, "$@network.parameters()", "$[p for p in @network.parameters() if p.important]"),
         TRAIN,
         "optimizer::params",
-        "MONAI takes it for an import statement",
+        "MONAI reads it as an import statement",
     ),
     # -- overrides
     Mistake(
@@ -656,7 +688,7 @@ def test_a_seeded_mistake_is_found_at_its_place(mistake: Mistake, bundle: Path) 
         assert mistake.line in [problem.line for problem in matching]
 
 
-def test_all_mistakes_are_told_at_once(bundle: Path) -> None:
+def test_all_mistakes_are_reported_at_once(bundle: Path) -> None:
     seeded = [one for one in MISTAKES if one.name in {
         "a plugin's name mistyped", "a reference mistyped", "a number that YAML takes for text", "no licence",
         "a version without a word on it", "an id that only the overlay knows",

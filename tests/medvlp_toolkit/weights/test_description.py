@@ -86,11 +86,11 @@ def test_an_override_computes_anew_what_follows_from_it_and_nothing_else(tmp_pat
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("{", "is no description of a model"),
-        ("[]", "is no description of a model"),
-        ('{"version": 1}', "is no description of a model"),
+        ("{", "is not a description of a model"),
+        ("[]", "is not a description of a model"),
+        ('{"version": 1}', "is not a description of a model"),
         ('{"version": 2, "configuration": {}, "values": {}}', "has version 2 of its format, and this toolkit reads 1"),
-        ('{"version": 1, "configuration": 3, "values": {}}', "is no description of a model"),
+        ('{"version": 1, "configuration": 3, "values": {}}', "is not a description of a model"),
     ],
 )
 def test_what_cannot_be_read_is_one_line(content: str, said: str, tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def lightning_checkpoint(code: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_weights_beside_objects_of_absent_code_are_read(authors_code: ModuleType, tmp_path: Path, zipped: bool) -> None:
+def test_weights_among_objects_of_absent_code_are_read(authors_code: ModuleType, tmp_path: Path, zipped: bool) -> None:
     file = tmp_path / "last.ckpt"
     torch.save(lightning_checkpoint(authors_code), file, _use_new_zipfile_serialization=zipped)
     del sys.modules["authors_code"]
@@ -63,7 +63,7 @@ def test_weights_beside_objects_of_absent_code_are_read(authors_code: ModuleType
     assert "authors_code" not in sys.modules
 
 
-def test_harmful_object_beside_weights_is_not_executed(tmp_path: Path) -> None:
+def test_harmful_object_among_weights_is_not_executed(tmp_path: Path) -> None:
     touched = tmp_path / "executed"
 
     class Harmful:
@@ -102,7 +102,7 @@ def test_plain_state_dict_is_read_as_before(tmp_path: Path) -> None:
     assert list(read_published(tmp_path / "bare.pt")) == list(WEIGHTS)
 
 
-def test_missing_and_damaged_files_are_told(tmp_path: Path) -> None:
+def test_missing_and_damaged_files_are_reported(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no checkpoint at"):
         read_published(tmp_path / "absent.ckpt")
     torch.save({"state_dict": WEIGHTS}, tmp_path / "whole.ckpt")

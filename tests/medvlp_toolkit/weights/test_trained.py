@@ -193,7 +193,7 @@ def test_what_building_leaves_out_is_said_by_the_configuration(undescribed: tupl
 def test_weights_that_are_not_there_and_unknown_bundles_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no weights at"):
         TrainedModel(tmp_path / "best.pt", tmp_path, running={})
-    with pytest.raises(FileNotFoundError, match="to describe the model; give the bundle_root"):
+    with pytest.raises(FileNotFoundError, match="set bundle_root"):
         TrainedModel(None, tmp_path, running={})
     torch.save({}, tmp_path / "best.pt")
     with pytest.raises(FileNotFoundError, match=f"has no {FILE} beside it"):

@@ -72,7 +72,7 @@ def test_every_published_value_is_in_the_model_or_reported_with_the_reason(publi
             assert torch.equal(found, value.flatten()), name
     filled = {ours for name in report.used for ours in our_names(name)}
     assert filled == state.keys()
-    assert "what the last layer would hand on of the entities" in report.unused.values()
+    assert "the last layer's output of the entities" in report.unused.values()
 
 
 def spelt_as_older_graph_library(state: State) -> State:
@@ -102,7 +102,7 @@ def test_containers_and_spellings_make_no_difference(published: State, container
     assert same(mv.checkpoint_importers.arl(given), mv.checkpoint_importers.arl(published))
 
 
-def test_entries_beside_the_weights_are_reported(published: State) -> None:
+def test_entries_next_to_the_weights_are_reported(published: State) -> None:
     report = mv.checkpoint_importers.arl(CONTAINERS["lightning"](published)).key_report
     assert {"epoch", "optimizer_states", "callbacks"} <= report.unused.keys()
 
@@ -163,7 +163,7 @@ def test_meter_reads_its_own_names_and_the_renamed_ones(published: State) -> Non
     assert set(models[0].key_report.used) <= set(raw)
 
 
-def test_misfit_of_a_meter_file_is_told_in_its_own_names(published: State) -> None:
+def test_misfit_of_a_meter_file_is_reported_in_its_own_names(published: State) -> None:
     renamed = without(without_knowledge(published), "mim_head.")
     raw = {to_meter(name): value for name, value in renamed.items()} | {"mlm_score.bias": torch.zeros(7)}
     with pytest.raises(ValueError, match=r"mlm_score\.bias: shape \(7,\), expected \(1200,\)"):

@@ -30,7 +30,7 @@ def run(*arguments: str) -> tuple[int, str, str]:
         (["--overlay", "dmeo"], "dmeo.yaml: no such file"),
     ],
 )
-def test_a_mistake_is_told_in_one_line(arguments: list[str], expected: str) -> None:
+def test_a_mistake_is_reported_in_one_line(arguments: list[str], expected: str) -> None:
     status, _, said = run(*arguments)
     assert status == 2
     assert expected in said

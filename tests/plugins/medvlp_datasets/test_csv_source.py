@@ -54,7 +54,7 @@ def test_given_labels_are_the_only_ones(tmp_path: Path) -> None:
     source = CsvSource(write(tmp_path / "t.csv"), labels_column="labels", labels=["Edema", "Mass"])
     assert [study.id for study in source] == ["b.jpg", "c.jpg"]
     assert [item.study_id for item in source.rejected] == ["a.jpg"]
-    assert "1 of its 2 labels are none of those given" in source.rejected[0].detail
+    assert "1 of its 2 labels are not among those given" in source.rejected[0].detail
 
 
 def test_label_columns_are_one_zero_minus_one_or_nothing(tmp_path: Path) -> None:
@@ -231,9 +231,7 @@ class TestInTheWild:
 
     def test_what_may_be_two_columns_is_asked_for_in_one_line(self, tmp_path: Path) -> None:
         table = write(tmp_path / "t.csv", "path,filename,report\na,b,c\n")
-        with pytest.raises(
-            ValueError, match="'path' and 'filename' may both hold the image; set image_column"
-        ) as caught:
+        with pytest.raises(ValueError, match="'path' and 'filename' may both be the image; set image_column") as caught:
             CsvSource(table)
         assert "\n" not in str(caught.value)
         (study,) = CsvSource(table, image_column="filename")
@@ -246,7 +244,7 @@ class TestInTheWild:
 
     def test_a_table_without_patients_says_so(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         CsvSource(write(tmp_path / "t.csv", "image\na.png\n"))
-        assert "no column says whose image a row is; each study counts as a patient" in caplog.text
+        assert "no column of patient ids; each study counts as a patient" in caplog.text
 
     def test_paths_written_on_windows_and_ids_with_invisible_characters(self, tmp_path: Path) -> None:
         (tmp_path / "img").mkdir()
@@ -286,7 +284,7 @@ class TestInTheWild:
         source = CsvSource(table, report_column="report", id_column="patient_id")
         studies = list(source)
         assert len(studies) + len(source.rejected) == 200
-        assert [item.detail for item in source.rejected] == ["line 51: a quote opens in it and does not close"]
+        assert [item.detail for item in source.rejected] == ["line 51: an opening quote is never closed"]
         assert max(len(study.report.text) for study in studies if study.report) < 40
 
     def test_bad_rows_of_further_tables_are_rejected_too(self, tmp_path: Path) -> None:
@@ -300,7 +298,7 @@ class TestInTheWild:
         assert [study.report and study.report.text[-2] for study in studies] == ["0", None, "2", "3"]
         assert [(Path(item.path).name, item.detail) for item in source.rejected] == [
             ("b.csv", "line 3: 4 fields instead of 6"),
-            ("r.csv", "line 3: a quote opens in it and does not close"),
+            ("r.csv", "line 3: an opening quote is never closed"),
         ]
 
     def test_of_several_reports_of_one_id_none_is_chosen(self, tmp_path: Path) -> None:
@@ -352,3 +350,14 @@ def test_real_tables_of_radiographs(shared_data: Path) -> None:
     assert all(study.image is not None and study.image.is_file() for study in studies)
     patients = [{study.patient_id for study in studies if study.split == split} for split in ("train", "eval")]
     assert not patients[0] & patients[1]
+
+
+def test_columns_called_like_a_finding_are_labels_where_they_hold_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text(
+        "image,report,Pleural Effusion,edema,mass,smoker\na.png,text,1.0,,big,1\nb.png,text,0,-1,0,0\n"
+    )
+    source = CsvSource(
+        tmp_path / "table.csv", report_column="report", known_labels=["pleural_effusion", "Edema", "Mass", "report"]
+    )
+    assert [study.labels for study in source] == [{"Pleural Effusion": 1}, {"Pleural Effusion": 0, "edema": -1}]
+    assert not source.rejected

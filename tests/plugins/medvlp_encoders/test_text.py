@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -231,3 +233,28 @@ def test_mask_means_what_it_means_to_the_library(model_type: str) -> None:
     with torch.no_grad():
         expected = encoder.model(input_ids=ids, attention_mask=mask).last_hidden_state
         assert torch.allclose(encoder(ids, mask), expected, atol=1e-6)
+
+
+def test_loading_says_nothing_of_heads_and_one_line_of_missing_weights(
+    text_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    loaded = tmp_path / "changed"
+    shutil.copytree(text_folder, loaded)
+    state = load_file(loaded / "model.safetensors")
+    save_file({**state, "cls.decoder.bias": torch.zeros(3)}, loaded / "model.safetensors", {"format": "pt"})
+    transformers_logger = logging.getLogger("transformers")
+    transformers_logger.addHandler(caplog.handler)
+    try:
+        mv.encoders.transformers_text(pretrained=loaded, local_files_only=True)
+        assert [record.message for record in caplog.records] == []
+        name = next(name for name in state if name.endswith("output.LayerNorm.bias"))
+        del state[name]
+        save_file(state, loaded / "model.safetensors", {"format": "pt"})
+        mv.encoders.transformers_text(pretrained=loaded, local_files_only=True)
+        assert [record.message for record in caplog.records] == [
+            f"{loaded} lacks weights of the model, which begin at random: {name}"
+        ]
+    finally:
+        transformers_logger.removeHandler(caplog.handler)

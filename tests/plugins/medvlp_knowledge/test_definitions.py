@@ -199,7 +199,7 @@ def test_malformed_json_is_refused(tmp_path: Path, text: str, message: str) -> N
         Definitions(path=write(tmp_path, text, "own.json"))
 
 
-def test_missing_files_and_unknown_names_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_files_and_unknown_names_are_distinguished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError, match="no definitions named 'chest_entitys': did you mean 'chest_entities'"):
         Definitions(path="chest_entitys")

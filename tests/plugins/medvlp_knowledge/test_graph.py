@@ -33,7 +33,7 @@ def test_entities_are_kept_above_the_threshold_and_numbered_by_degree_then_id_de
 
 
 @pytest.mark.parametrize(("threshold", "message"), [(99, "most frequent 4 times"), (3, "none of the 4 triples")])
-def test_an_empty_graph_is_an_error_with_the_mend(
+def test_an_empty_graph_is_an_error_with_the_fix(
     linked_store: Path, knowledge: Any, tmp_path: Path, threshold: int, message: str
 ) -> None:
     with pytest.raises(GraphError, match=message) as caught:

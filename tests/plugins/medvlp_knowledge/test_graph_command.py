@@ -67,7 +67,7 @@ def test_sources_are_joined(store: Path, tmp_path: Path) -> None:
         (("--knowledge", "triples:nowhere.tsv"), "nowhere.tsv"),
     ],
 )
-def test_mistakes_are_told_in_a_line(store: Path, tmp_path: Path, options: tuple[str, ...], message: str) -> None:
+def test_mistakes_are_reported_in_a_line(store: Path, tmp_path: Path, options: tuple[str, ...], message: str) -> None:
     status, output = run(store, "--out", tmp_path / "g", *options)
     assert status == 2
     assert message in output

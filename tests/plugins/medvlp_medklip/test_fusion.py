@@ -77,7 +77,7 @@ def test_order_of_image_tokens_does_not_matter(image: Tensor, queries: Tensor) -
     assert torch.allclose(turned, module(image, expanded(queries, 3)).text, atol=1e-5)
 
 
-def test_queries_see_one_another(image: Tensor, queries: Tensor) -> None:
+def test_queries_see_each_other(image: Tensor, queries: Tensor) -> None:
     module = decoder()
     alone = module(image, expanded(queries[:1], 3)).text
     assert not torch.allclose(alone, module(image, expanded(queries, 3)).text[:, :1], atol=1e-3)

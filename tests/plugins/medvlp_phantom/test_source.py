@@ -104,7 +104,7 @@ def test_without_a_mask_label_there_are_no_masks(source):
 
 def test_a_study_of_another_source_is_refused(source):
     foreign = PhantomSource(seed=8, count=2, size=64).study(0)
-    with pytest.raises(ValueError, match="not of this source"):
+    with pytest.raises(ValueError, match="not from this source"):
         source.read_image(foreign)
 
 

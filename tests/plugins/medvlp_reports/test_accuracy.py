@@ -48,7 +48,7 @@ def test_a_side_is_exact_more_wrong_or_none(expected: frozenset[str], positions:
     assert side_outcome(expected, at(*positions)) == outcome
 
 
-def test_a_zone_is_told_by_the_words_of_a_position() -> None:
+def test_a_zone_is_detected_by_the_words_of_a_position() -> None:
     base, upper = frozenset(["lower", "bases"]), frozenset(["upper", "left_mid"])
     assert zone_outcome([base], at("lung_bases")) == "exact"
     assert zone_outcome([upper], at("left_mid_lung")) == "exact"

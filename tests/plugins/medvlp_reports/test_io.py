@@ -173,14 +173,14 @@ def test_an_open_quote_does_not_give_a_report_to_another_patient(tmp_path: Path)
     path.write_text('id\ttext\n1\tNo "big" effusion\n2\t"Unbalanced quote effusion\n3\tSmall effusion\n')
     reader, reports = read(path)
     assert reports == [Report("1", 'No "big" effusion'), Report("3", "Small effusion")]
-    assert reader.rejected == [Rejected("small.tsv:3", "a quote opens in it and does not close")]
+    assert reader.rejected == [Rejected("small.tsv:3", "an opening quote is never closed")]
     assert reader.rows == reader.read + len(reader.rejected) == 3
 
 
 def test_a_table_without_header_does_not_show_its_first_report(tmp_path: Path) -> None:
     path = tmp_path / "reports.csv"
     path.write_text('S0,"No effusion.\nPatient Ford is well."\nS1,"Edema."\n')
-    with pytest.raises(ValueError, match="does not look like the names of columns") as caught:
+    with pytest.raises(ValueError, match="does not look like column names") as caught:
         read(path)
     assert not any(word in str(caught.value) for word in ("effusion", "Ford", "S0"))
 

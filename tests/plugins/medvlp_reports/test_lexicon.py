@@ -127,7 +127,7 @@ def test_finer_concepts_keep_apart_what_the_75_classes_join() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"entity": "efusion"}, "none of the 75"),
+        ({"entity": "efusion"}, "not one of the 75"),
         ({"anatomy": "plura"}, "anatomy does not list"),
         ({"refine": {"hart": "x"}}, "anatomy does not list"),
         ({"cue": "maybe"}, "`cue`: .maybe. where .absent_before. is expected"),

@@ -184,9 +184,9 @@ class TestLies:
         ]
         assert mine.take_tally() == {
             "requests": 1,
-            "entities that are none of the list, dropped": 3,
+            "entities that are not in the list, dropped": 3,
             "statements without a known presence, dropped": 1,
-            "positions that are none of the list, left out": 1,
+            "positions that are not in the list, left out": 1,
         }
 
     def test_the_same_words_said_again_are_the_next_place(self, asked: Any, server: ChatServer) -> None:

@@ -194,7 +194,7 @@ def test_a_concept_has_one_meaning_in_all_its_blocks_of_the_shipped_lexicon() ->
         ("extends: !!python/object:os.system x\n", 1, "not readable as YAML (could not determine a constructor"),
         (D + "? [a]\n: b\n", 2, "a key that is no text"),
         (D + "1: b\n", 2, "unknown key 1"),
-        (BOMB, 0, "stands for more than 500,000 values"),
+        (BOMB, 0, "expands to more than 500,000 values"),
         ("[" * 5000, 0, "not readable as YAML"),
     ],
 )  # fmt: skip

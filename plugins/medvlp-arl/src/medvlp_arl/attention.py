@@ -35,12 +35,12 @@ class Attention(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """x (B, L, D) attends to source (B, S, D), where ``seen`` (B, S) is true, or everywhere.
 
-        Returns the result (B, L, D) and the head-averaged weights (B, L, S), empty unless asked for.
+        Returns the result (B, L, D) and the head-averaged weights (B, L, S), empty unless requested.
         """
         query, key, value = self.split(self.query(x)), self.split(self.key(source)), self.split(self.value(source))
         mask: Optional[Tensor] = None  # noqa: UP045
         if seen is not None:
-            # Large and finite: a row that may see nothing attends evenly instead of becoming undefined.
+            # Large but finite, so that a fully masked row attends uniformly instead of becoming undefined.
             mask = torch.zeros_like(seen, dtype=query.dtype).masked_fill(seen == 0, -10000.0)[:, None, None]
         weights = x.new_zeros(0)
         if need_weights:

@@ -36,7 +36,7 @@ class CoAttentionLayer(nn.Module):
 
         ``seen`` (B, S) and ``other_seen`` (B, O) distinguish tokens from padding in the stream and in the ``other``
         (B, O, D); ``said`` (B, L, D) is what entities add. Returns x (B, L, D) and its attention to the other
-        stream (B, L, O), empty unless asked for.
+        stream (B, L, O), empty unless requested.
         """
         attended, _ = self.attention(x, source, seen, False)
         crossed, weights = self.cross_attention(attended, other, other_seen, need_weights)
@@ -55,16 +55,16 @@ class Injection(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, tokens: Tensor, said: Optional[Tensor]) -> Tensor:  # noqa: UP045
-        """(B, L, D), (B, L, D) -> (B, L, D); the residual is the tokens without what is added."""
+        """(B, L, D), (B, L, D) -> (B, L, D); the residual is the tokens before the addition."""
         total = tokens if said is None else tokens + said
         out: Tensor = self.norm(self.dropout(self.linear(total)) + tokens)
         return out
 
 
 class KnowledgeLayer(nn.Module):
-    """Entities attend to one another and to the image, and inform their tokens (Chen et al. 2022, section 3.3).
+    """Entities attend to each other and to the image, and are added to their tokens (Chen et al. 2022, section 3.3).
 
-    The last layer has no feed-forward network: nobody reads entities after it.
+    The last layer has no feed-forward network, because its entities are not used.
     """
 
     def __init__(
@@ -80,18 +80,18 @@ class KnowledgeLayer(nn.Module):
         )
 
     def forward(self, entities: Tensor, present: Tensor, image: Tensor) -> Tensor:
-        """(B, M, Dk), (B, M), (B, N, D) -> (B, M, Dk): entities that have seen the image."""
+        """(B, M, Dk), (B, M), (B, N, D) -> (B, M, Dk): entities after attention to the image."""
         among, _ = self.attention(entities, entities, present, False)
         out: Tensor = self.cross_attention(among, self.from_image(image), None, False)[0]
         return out
 
     def say(self, entities: Tensor, alignment: Tensor) -> Tensor:
-        """(B, M, Dk), (B, M, L) -> (B, L, D): to each token the sum of the entities that cover it."""
+        """(B, M, Dk), (B, M, L) -> (B, L, D): for each token, the sum of the entities that cover it."""
         injected: Tensor = self.to_text(entities)
         return alignment.to(injected.dtype).transpose(1, 2) @ injected
 
     def onward(self, entities: Tensor) -> Tensor:
-        """(B, M, Dk) -> (B, M, Dk): what the next layer reads."""
+        """(B, M, Dk) -> (B, M, Dk): the input of the next layer."""
         if self.feed_forward is not None:
             entities = self.feed_forward(entities)
         return entities

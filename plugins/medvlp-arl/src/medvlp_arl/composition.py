@@ -28,7 +28,7 @@ TEXT_EPSILON = 1e-5
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of a checkpoint in the names of ARL and M3AE; ``heads_present`` are the losses whose heads it holds."""
+    """Sizes of a checkpoint with ARL's and M3AE's names; ``heads_present`` are the losses whose heads it has."""
 
     width: int
     image_width: int
@@ -96,9 +96,9 @@ class Sizes:
             raise ValueError(f"an image_size of {image_size} is not a multiple of the checkpoint's patch size {patch}")
         vocabulary, text_width = shape("language_encoder.embeddings.word_embeddings.weight")
         decoder_width = shape("mim_head.mask_token")[-1] if "mim_head.mask_token" in tensors else 0
-        knows = "align_head.x" in tensors
+        has_graph = "align_head.x" in tensors
         graph_heads, graph_hidden = (0, 0)
-        if knows:
+        if has_graph:
             source = "align_head.conv1.att_src" if "align_head.conv1.att_src" in tensors else "align_head.conv1.att_l"
             graph_heads, graph_hidden = shape(source)[-2:]
         return cls(
@@ -125,9 +125,9 @@ class Sizes:
             decoder_width=decoder_width,
             decoder_layers=_count(tensors, r"mim_head\.decoder\.resblocks\.(\d+)\."),
             decoder_heads=decoder_heads or max(1, decoder_width // 64),
-            entities=shape("align_head.x")[0] if knows else 0,
-            triples=shape("align_head.edge_index")[1] if knows else 0,
-            entity_width=shape("align_head.x")[1] if knows else 0,
+            entities=shape("align_head.x")[0] if has_graph else 0,
+            triples=shape("align_head.edge_index")[1] if has_graph else 0,
+            entity_width=shape("align_head.x")[1] if has_graph else 0,
             graph_heads=graph_heads,
             graph_hidden=graph_hidden,
             heads_present=tuple(name for prefix, name in HEADS.items() if any(k.startswith(prefix) for k in tensors)),
@@ -192,7 +192,7 @@ def _model(sizes: Sizes) -> VisionLanguageModel:
 
 
 def _losses(sizes: Sizes) -> dict[str, nn.Module]:
-    """The losses whose heads the checkpoint holds; only matching if it holds none."""
+    """The losses whose heads the checkpoint has; only matching if it has none."""
     present = sizes.heads_present or ("matching",)
     losses: dict[str, nn.Module] = {}
     if "masked_language" in present:

@@ -15,21 +15,23 @@ from medvlp_arl.pretext_metrics import PretextMetrics
 from medvlp_toolkit.data.batches.dataset import StudyDataset
 from medvlp_toolkit.evaluation.finetuning.linear_probe import ProbeScores, image_features, linear_probe
 from medvlp_toolkit.evaluation.handler import Evaluation
+from medvlp_toolkit.evaluation.results.label_origin import label_origin
+from medvlp_toolkit.evaluation.results.tables import labels_are
 from medvlp_toolkit.evaluation.zero_shot.classification import score_table
 from medvlp_toolkit.model.pretraining import PretrainingModel
 
 
 class PretextEvaluation(Evaluation):
-    """Prints and writes the pretext metrics of an evaluator, and the probe of its network beside an untrained one.
+    """Prints and writes the pretext metrics of an evaluator, and the probe of its network and of an untrained one.
 
     The results folder has ``metrics.json`` (``pretext`` and ``probe``), the probe's scores of the test studies, and
     ``run.json``.
 
     Args:
         metrics: the evaluator's.
-        trained, untrained: the model evaluated, and one of the same making before training.
-        probe_train, probe_test: data sets whose ``targets`` are probed; no study of one in the other.
-        transform: from the stored batch to the model's.
+        trained, untrained: the evaluated model, and the same model before training.
+        probe_train, probe_test: disjoint data sets whose ``targets`` are probed.
+        transform: maps the stored batch to the model's input.
         output_dir: folder of the results.
         probe_limit: studies that the probe learns from; all when None.
         title, config, checkpoint, seconds: see :class:`~medvlp_toolkit.evaluation.Evaluation`.
@@ -67,7 +69,7 @@ class PretextEvaluation(Evaluation):
                 "trained": self._probe(self.trained, device),
                 "untrained": self._probe(self.untrained, device),
             }
-            tables.append(_probe_table(probes, self.title))
+            tables.append(_probe_table(probes, self.title, labels_are(label_origin(self.probe_test))))
         metrics = {
             "pretext": parts,
             "probe": {name: {"mean_auc": probe.mean_auc, "auc": probe.auc} for name, probe in probes.items()},
@@ -109,9 +111,10 @@ def _pretext_table(parts: Mapping[str, float], title: str) -> Table:
     return table
 
 
-def _probe_table(probes: Mapping[str, ProbeScores], title: str) -> Table:
+def _probe_table(probes: Mapping[str, ProbeScores], title: str, note: str) -> Table:
     trained, untrained = probes["trained"], probes["untrained"]
     table = Table("label", "trained", "untrained", title=f"{title}: AUC of a linear probe on frozen image features")
+    table.caption = note or None
     for label in trained.auc:
         table.add_row(label, f"{trained.auc[label]:.3f}", f"{untrained.auc[label]:.3f}")
     table.add_section()

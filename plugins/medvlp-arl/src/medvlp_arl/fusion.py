@@ -9,7 +9,7 @@ from medvlp_arl.co_attention import CoAttentionLayer, KnowledgeLayer
 from medvlp_arl.initialisation import initialise
 from medvlp_toolkit.interfaces import FusionOutput, Knowledge
 
-#: What :meth:`KnowledgeCoAttention.forward` may be asked to compute.
+#: Values of ``compute`` in :meth:`KnowledgeCoAttention.forward`.
 PARTS = ("all", "text", "image", "pooled", "published")
 
 
@@ -23,7 +23,7 @@ class KnowledgeCoAttention(nn.Module):
     Args:
         width: D of image and text tokens.
         layers, heads, feed_forward, dropout: of both streams; ``feed_forward`` None is four times the width.
-        knowledge: False leaves out what entities do.
+        knowledge: False removes the entities' layers.
         knowledge_width, knowledge_heads, knowledge_feed_forward: of the entities.
         init_std: of the initial weights, published 0.02; None keeps torch's own, with which narrow models learn.
 
@@ -38,7 +38,7 @@ class KnowledgeCoAttention(nn.Module):
           layers: 6
     """
 
-    #: ``forward`` takes ``compute``, so that nothing unread is computed.
+    #: ``forward`` takes ``compute`` and skips unused outputs.
     computes_parts = True
 
     def __init__(
@@ -89,10 +89,10 @@ class KnowledgeCoAttention(nn.Module):
         """See :class:`medvlp_toolkit.interfaces.FusionModule`.
 
         Args:
-            stop_after: n >= 0 gives the features that enter layer n, and runs no more layers than that needs.
-            compute: what will be read: ``all`` of the output, or only ``text``, ``image`` or ``pooled``; of the last
-                layer that runs only this is computed, and the rest of the output is whatever there is by then.
-                ``published`` computes all layers, both poolers and everything in between, whatever is read.
+            stop_after: n >= 0 returns the input features of layer n, and runs only the layers before it.
+            compute: the part of the output that will be used: ``all``, or only ``text``, ``image`` or ``pooled``; the
+                last layer then computes only this part, and the rest of the output is undefined. ``published`` computes
+                all layers and both poolers, used or not.
         """
         depth = self.depth if stop_after < 0 or stop_after > self.depth else stop_after
         runs = self.depth if compute == "published" else depth

@@ -62,13 +62,13 @@ class GraphAttention(nn.Module):
 class GraphAttentionEncoder(nn.Module):
     """ARL's knowledge encoder (Chen et al. 2022, section 3.2): two graph attention layers over trained embeddings.
 
-    Relation types are not read, edges go from head to tail. The graph and its embeddings are part of the state dict:
-    a checkpoint needs nothing beside it.
+    Relation types are not read, edges go from head to tail. The graph and its embeddings are part of the state dict,
+    so a checkpoint is self-contained.
 
     Args:
-        graph: the file that ``medvlp graph`` wrote, or the graph itself.
-        entities, triples, width: instead of a graph, its sizes, for weights that a checkpoint brings.
-        hidden, heads: channels and heads of the first layer; the second gives ``width`` channels with one head.
+        graph: a file written by ``medvlp graph``, or a graph.
+        entities, triples, width: the sizes of the graph, instead of ``graph``, if a checkpoint will be loaded.
+        hidden, heads: channels and heads of the first layer; the second has ``width`` channels and one head.
         dropout: on embeddings, between the layers and on the attention.
 
     Example::
@@ -143,7 +143,7 @@ class GraphAttentionEncoder(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *arguments)
 
     def explain_misfit(self, state_dict: Mapping[str, Any], prefix: str = "") -> str | None:
-        """A sentence if a state dict belongs to another graph than this encoder."""
+        """A sentence if a state dict belongs to another graph, else None."""
         edges = state_dict.get(f"{prefix}edge_index")
         embeddings = state_dict.get(f"{prefix}embeddings", self.embeddings)
         if edges is None or (_same_graph(self.edge_index, edges) and len(embeddings) == self.num_entities):
@@ -152,7 +152,7 @@ class GraphAttentionEncoder(nn.Module):
 
 
 def checked_graph(model: VisionLanguageModel, graph: KnowledgeGraph | None) -> KnowledgeGraph | None:
-    """The graph to link batches with, as given.
+    """The given graph, for linking batches.
 
     Raises:
         ValueError: when the model has another one.

@@ -31,8 +31,8 @@ def arl(
 ) -> PretrainingModel:
     """Build ARL from a checkpoint of the published code; graph and embeddings are in it.
 
-    Sizes are read off the tensors. Heads of attention are not in them: one for 64 channels unless given. A loss whose
-    head the checkpoint lacks as a whole is left out; fine-tuned checkpoints lack some.
+    Sizes are inferred from the tensors, except the number of attention heads, which is one per 64 channels by default.
+    A loss whose head is completely missing is left out; fine-tuned checkpoints lack some.
 
     Args:
         state_dict: bare or under ``state_dict`` (Lightning).

@@ -8,8 +8,8 @@ from torch import nn
 def initialise(module: nn.Module, std: float | None) -> None:
     """Weights of linear layers and embeddings ~ N(0, std²), biases 0, as BERT (Devlin et al. 2019).
 
-    None leaves torch's own initial weights: at widths far below the published 768, weights of 0.02 let signals fade
-    from layer to layer, and training from scratch takes long to begin.
+    None keeps torch's own initialisation: at widths far below the published 768, weights of 0.02 let signals fade from
+    layer to layer, and training from scratch starts slowly.
     """
     if std is None:
         return

@@ -14,7 +14,7 @@ from medvlp_toolkit.interfaces import Encodings, ModelParts
 
 
 class PatchDecoder(nn.Module):
-    """Reconstructs all patches from the visible ones: a small transformer over them and mask tokens."""
+    """Reconstructs all patches from the visible ones, with a small transformer over these and mask tokens."""
 
     positions: Tensor
 

@@ -34,8 +34,8 @@ class MaskedLanguageModelling(nn.Module):
 
     Args:
         width: D of the fused text.
-        vocabulary_size: tokens that the text encoder's tokenizer knows.
-        knowledge: whether entities that touch no mask are injected; False for a model without knowledge.
+        vocabulary_size: of the text encoder's tokenizer.
+        knowledge: whether entities that overlap no mask are injected; False for a model without knowledge.
         init_std: of the initial weights, published 0.02; None keeps torch's own, with which narrow models learn.
 
     Example::
@@ -66,7 +66,7 @@ class MaskedLanguageModelling(nn.Module):
         labels = encodings.batch["masked_labels"].to(torch.long).flatten()
         logits = self.logits(encodings).flatten(0, 1)
         masked = labels != -100
-        # ignore_index leaves a zero connected to the head where nothing is masked.
+        # With ignore_index the loss is a zero connected to the head if nothing is masked.
         return F.cross_entropy(logits, labels, ignore_index=-100, reduction="sum"), masked.sum()
 
     def logits(self, encodings: Encodings) -> Tensor:

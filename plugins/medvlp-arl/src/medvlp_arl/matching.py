@@ -13,7 +13,7 @@ from medvlp_toolkit.interfaces import Encodings, ModelParts, PoolsPairs
 class ImageTextMatching(nn.Module):
     """Image-text matching: two-way cross-entropy on the pooled pair feature.
 
-    As in ViLT, METER and ARL: half of the reports of a batch meet an image that is not theirs.
+    As in ViLT, METER and ARL: half of the reports are paired with an image that is not theirs.
 
     Args:
         pooled_width: of the fusion module's ``pooled``, where no ``fusion`` is given.
@@ -65,7 +65,7 @@ class ImageTextMatching(nn.Module):
         return F.cross_entropy(logits, labels, reduction="sum"), count
 
     def logits(self, encodings: Encodings) -> Tensor:
-        """(B, 2) float32: does not belong, belongs."""
+        """(B, 2) float32 logits: no match, match."""
         pooled = encodings.fused("report", "matching", compute="pooled").pooled
         if pooled is None:
             raise ValueError("image_text_matching needs a fusion module that gives a pooled feature of the pair")

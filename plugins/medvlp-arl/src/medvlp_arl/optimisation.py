@@ -8,12 +8,12 @@ from typing import Any, overload
 import torch
 from torch import Tensor, nn
 
-#: Heads of the losses, and the graph encoder, which the published code holds in the alignment head.
+#: Heads of the losses, and the graph encoder, which is part of the alignment head in the published code.
 _HEADS = ("losses.", "model.knowledge_encoder.")
-#: Type embeddings, which the projections hold here, are base.
+#: Type embeddings, here part of the projections, are in the base group.
 _MULTI_MODAL = ("model.image_projection.", "model.text_projection.", "model.entity_projection.", "model.fusion.")
-#: Parts of a name that go without weight decay. CLIP's norms are called ``ln_1``, ``ln_pre``, …: they are decayed,
-#: as published, and so is the graph encoder's ``embedding_ln``.
+#: Parts of a name that exempt from weight decay. CLIP's norms (``ln_1``, ``ln_pre``, …) are decayed, as published,
+#: and so is the graph encoder's ``embedding_ln``.
 _PLAIN = ("bias", "LayerNorm.", "norm.")
 
 
@@ -27,7 +27,7 @@ def parameter_groups(
     """Six groups: {base, heads, multi-modal} × {decayed, plain}, each with its learning rate and decay.
 
     Base are both encoders and the type embeddings; heads are the losses' own and the graph encoder; multi-modal are
-    the projections and the fusion module. Biases and layer norms are plain, save CLIP's and the graph encoder's.
+    the projections and the fusion module. Biases and layer norms are plain, except CLIP's and the graph encoder's.
     Frozen parameters and empty groups are left out.
 
     Args:
@@ -68,7 +68,7 @@ def is_decayed(name: str) -> bool:
 
 
 class PublishedAdamW(torch.optim.Optimizer):
-    """AdamW as the transformers library had it when ARL was trained (Loshchilov and Hutter 2019).
+    """AdamW of the transformers library at the time when ARL was trained (Loshchilov and Hutter 2019).
 
     It differs from ``torch.optim.AdamW`` in two places: epsilon is added to the square root of the second moment
     before its bias is corrected, and the decay is taken from the parameter after the step:
@@ -123,7 +123,7 @@ class PublishedAdamW(torch.optim.Optimizer):
         return loss
 
     def _age(self, parameter: nn.Parameter) -> int:
-        """Count the step, beginning with 1."""
+        """Count the step, from 1."""
         state = self.state[parameter]
         if not state:
             state["step"] = 0

@@ -1,4 +1,4 @@
-"""Metrics of the pretext tasks, beside the baseline of guessing the most frequent answer."""
+"""Metrics of the pretext tasks, with the baseline of guessing the most frequent answer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from medvlp_toolkit.evaluation.step import EvaluationStep
 from medvlp_toolkit.model.encodings import Encodings
 from medvlp_toolkit.model.pretraining import PretrainingModel
 
-#: Steps of probability in which scores are counted: areas under curves are exact to half of one.
+#: Number of bins in which probabilities are counted, so that AUCs are exact to half a bin.
 BINS = 256
 
 
@@ -30,7 +30,7 @@ class PretextStep(EvaluationStep):
     """Counts the correct predictions of a :class:`~medvlp_toolkit.model.PretrainingModel` in one batch.
 
     An :class:`~medvlp_toolkit.evaluation.EvaluationStep` whose output is a dict of tensors that
-    :class:`PretextMetrics` adds up: for each loss ``<name>:sum`` and ``<name>:count``, and what its kind has beside.
+    :class:`PretextMetrics` adds up: for each loss ``<name>:sum`` and ``<name>:count``, and further counts of its kind.
     """
 
     def predict(self, engine: Any, batch: Mapping[str, Any], prepared: dict[str, Any]) -> dict[str, Tensor]:
@@ -39,7 +39,7 @@ class PretextStep(EvaluationStep):
 
 
 def pretext_counts(model: PretrainingModel, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-    """See :class:`PretextStep`; the sums of every loss, whatever plugin it is of, and the details of ARL's."""
+    """See :class:`PretextStep`; the sums of every loss, and details of ARL's losses."""
     encodings = Encodings(model.model, batch, True, model.mask_ratio)
     counts: dict[str, Tensor] = {}
     for name, loss in model.losses.items():
@@ -80,7 +80,7 @@ def _tokens(loss: MaskedLanguageModelling, encodings: Encodings) -> dict[str, Te
 
 
 def _histogram(scores: Tensor, targets: Tensor) -> Tensor:
-    """(B, E) probabilities and 0 or 1 -> (E, 2, BINS) how often each is in each step of probability."""
+    """(B, E) probabilities and 0 or 1 -> (E, 2, BINS) counts of each in the probability bins."""
     entities = scores.shape[1]
     step = (scores.float() * BINS).long().clamp(0, BINS - 1)
     place = (torch.arange(entities, device=scores.device) * 2 + targets.long()) * BINS + step
@@ -88,13 +88,13 @@ def _histogram(scores: Tensor, targets: Tensor) -> Tensor:
 
 
 class PretextMetrics(Metric):
-    """Adds up what :class:`PretextStep` counts; its value is the sum that ARL selects its checkpoint by.
+    """Sums the counts of :class:`PretextStep`; its value is the sum by which ARL selects its checkpoint.
 
-    That is masked-token accuracy + matching accuracy - masked-image loss - alignment loss, of those that there are.
-    The parts are in ``engine.state.metrics`` beside it, and in :attr:`parts`: ``<loss>`` for each loss;
+    That is masked-token accuracy + matching accuracy - masked-image loss - alignment loss, as far as these exist.
+    The parts are also in ``engine.state.metrics`` and in :attr:`parts`: ``<loss>`` for each loss;
     ``masked_token_accuracy``, ``masked_entity_accuracy`` (tokens of linked entities), ``matching_accuracy``;
     ``alignment_<image or text>_auc`` (mean over the entities that some reports name and some do not) and ``…_f1`` (at
-    a probability of 1/2, over all entities together). ``…_floor`` is what the most frequent answer gives.
+    a probability of 1/2, over all entities together). ``…_floor`` is the value for the most frequent answer.
 
     Example::
 
@@ -124,7 +124,7 @@ class PretextMetrics(Metric):
     def compute(self) -> float:
         sums = dict(self._sums)
         if dist.is_available() and dist.is_initialized():
-            # As objects: a rank without a batch still takes part.
+            # Gathered as objects, because a rank may have no batch.
             gathered: list[Any] = [None] * dist.get_world_size()
             dist.all_gather_object(gathered, sums)
             keys = {key: None for rank in gathered for key in rank}
@@ -139,7 +139,7 @@ class PretextMetrics(Metric):
             **{key.removesuffix(":image"): -1 for key in sums if key.endswith(":image")},
         }
         known = [sign * self.parts[name] for name, sign in signs.items() if name in self.parts]
-        if not known:  # losses of other plugins alone: the lower, the better
+        if not known:  # only losses of other plugins: lower is better
             known = [-value for key, value in self.parts.items() if f"{key}:sum" in sums]
         return float(sum(known))
 
@@ -176,10 +176,10 @@ def _share(part: Tensor, whole: Tensor) -> float:
 
 
 def alignment_scores(histogram: Tensor) -> dict[str, float]:
-    """(E, 2, bins) of absent and present -> ``auc``, ``f1``, and ``f1_floor`` of each entity's likelier answer."""
+    """(E, 2, bins) of absent and present -> ``auc``, ``f1``, and ``f1_floor`` for the more frequent answers."""
     absent, present = histogram[:, 0], histogram[:, 1]
     negatives, positives = absent.sum(dim=1), present.sum(dim=1)
-    # Pairs of a present and an absent one with the present higher; half of those in one bin.
+    # Pairs with the present one ranked above the absent one; those in the same bin count half.
     below = absent.cumsum(dim=1) - absent / 2
     counted = (negatives > 0) & (positives > 0)
     areas = (present * below).sum(dim=1)[counted] / (positives * negatives)[counted]

@@ -92,7 +92,7 @@ TYPE_EMBEDDINGS = "modality_type_embeddings.weight"
 
 
 def our_names(published: str) -> tuple[str, ...]:
-    """Our parameters for a published name of ARL or M3AE, none where we have no place for it.
+    """Our parameters for a published name of ARL or M3AE; empty if there is none.
 
     The type embeddings are one tensor there and two here, text first.
     """
@@ -129,11 +129,11 @@ def reason_unused(published: str, fusion_layers: int) -> str | None:
         if re.fullmatch(pattern, published):
             return reason
     last = rf"multi_modal_language_layers\.{fusion_layers - 1}\.knowledge_(intermediate|output)\..*"
-    return "what the last layer would hand on of the entities" if re.fullmatch(last, published) else None
+    return "the last layer's output of the entities" if re.fullmatch(last, published) else None
 
 
 def from_meter(name: str) -> str:
-    """One of METER's own names as ARL and M3AE have it; one that is so already stays."""
+    """One of METER's own names in ARL's and M3AE's form; unchanged if it is already in that form."""
     for theirs, common in METER_PREFIXES:
         if name.startswith(theirs):
             return common + name.removeprefix(theirs)
@@ -141,7 +141,7 @@ def from_meter(name: str) -> str:
 
 
 def to_meter(name: str) -> str:
-    """The name that METER itself has for one of ARL's and M3AE's."""
+    """METER's own name for one of ARL's and M3AE's names."""
     for theirs, common in METER_PREFIXES:
         if name.startswith(common):
             return theirs + name.removeprefix(common)

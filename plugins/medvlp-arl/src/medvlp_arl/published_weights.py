@@ -15,9 +15,9 @@ from medvlp_toolkit.interfaces import KeyReport
 from medvlp_toolkit.model.pretraining import PretrainingModel
 
 _POSITIONS = "vision_encoder.visual.positional_embedding"
-#: Without these a file is none of the three systems'.
+#: Entries that every checkpoint of the three systems has.
 _TELLING = (TYPE_EMBEDDINGS, _POSITIONS, "multi_modal_language_layers.0.attention.self.query.weight")
-#: What Lightning stores beside the weights.
+#: Lightning's entries other than the weights.
 _TRAINING_STATE = "state of its training"
 
 
@@ -54,12 +54,12 @@ def filled(
     sizes: Sizes,
     published: Callable[[str], str] = str,
 ) -> PretrainingModel:
-    """Put the published values into ``model`` and leave a ``key_report`` on it.
+    """Load the published values into ``model`` and set its ``key_report``.
 
-    ``published`` maps the name of an entry back to the file's name.
+    ``published`` maps the name of an entry back to its name in the file.
 
     Raises:
-        ValueError: with the whole list of what does not fit.
+        ValueError: when entries do not fit; lists all of them.
     """
     expected = model.state_dict()
     loaded: dict[str, Tensor] = {}
@@ -83,7 +83,7 @@ def filled(
                 loaded.update(zip(names, (row.clone() for row in rows), strict=True))
                 used[published(key)] = ", ".join(names)
     fresh = {} if sizes.heads_present else {n: "drawn at random" for n in expected if n.startswith("losses.matching.")}
-    if not any("shape" in problem for problem in problems):  # a misfit is named once, under its published key
+    if not any("shape" in problem for problem in problems):  # a mismatch is reported once, under its published key
         problems += [f"  {name}: missing from the checkpoint" for name in expected if name not in loaded | fresh]
     if problems:
         raise ValueError(f"{len(problems)} entries of the checkpoint do not fit:\n" + "\n".join(problems))
@@ -94,7 +94,7 @@ def filled(
 
 
 def _fitting(key: str, value: Tensor, sizes: Sizes) -> Tensor:
-    """A published tensor in the shape that it has here."""
+    """A published tensor, reshaped to the shape used here."""
     if key == _POSITIONS:
         return resized_positions(value, (sizes.grid, sizes.grid))
     if key == "mim_head.mask_token" or ".att_" in key:

@@ -1,4 +1,4 @@
-"""Maps an image to a pre-trained model's outputs: the networks that are verified, exported and deployed."""
+"""The networks for verification, export and deployment: from an image to a pre-trained model's outputs."""
 
 from collections.abc import Sequence
 
@@ -12,9 +12,9 @@ from medvlp_toolkit.model.vision_language import VisionLanguageModel
 class AlignmentScorer(nn.Module):
     """Scores every entity of the knowledge graph: (B, C, H, W) -> (B, E).
 
-    The image side of a model, the alignment loss's head for it, and the graph encoder's entities as a buffer: in
-    evaluation they do not change. Built from sizes alone, it takes its state dict from a file. Training moves the
-    entities: :meth:`refresh` reads them again.
+    The image side of a model, the alignment loss's head for it, and the graph encoder's entities as a buffer,
+    since they are constant in evaluation. It can be built from sizes alone and filled from a state dict. After training
+    has changed the entities, call :meth:`refresh`.
 
     Args:
         model: with a ``knowledge_encoder``.
@@ -33,7 +33,7 @@ class AlignmentScorer(nn.Module):
     def __init__(self, model: VisionLanguageModel, head: nn.Module) -> None:
         super().__init__()
         if model.knowledge_encoder is None:
-            raise ValueError("AlignmentScorer needs a model with a knowledge_encoder; its entities are what is scored")
+            raise ValueError("AlignmentScorer needs a model with a knowledge_encoder; its entities are scored")
         self.image_encoder = model.image_encoder
         self.image_projection = model.image_projection
         self.head = head
@@ -79,7 +79,7 @@ class ImageFeatures(nn.Module):
 
 
 def alignment_scorer(model: PretrainingModel, loss: str = "alignment") -> AlignmentScorer:
-    """The scorer of a pre-trained model, with the head that its alignment loss trained."""
+    """The scorer of a pre-trained model, with the head of its alignment loss."""
     if loss not in model.losses:
         raise ValueError(f"the model has no loss {loss!r}, only {', '.join(model.losses)}; name the alignment loss")
     head: nn.Module = model.losses[loss].head["image"]  # type: ignore[index, assignment]

@@ -2,5 +2,5 @@
 
 ``measurement`` times, ``machine`` describes the environment; ``generated_*`` make the input data;
 ``store_reading``, ``jpeg_reading``, ``report_reading`` and ``training_step`` (with ``step_process``) are the work. None
-of it belongs in a test: time is not a property of code alone.
+of it belongs in a test, because time is not a property of code alone.
 """

@@ -31,7 +31,7 @@ class Measurement:
     details: dict[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """With medians and spread worked out."""
+        """As plain values, with medians and spread."""
         return {
             **asdict(self),
             "median": median(self.rates),
@@ -55,7 +55,7 @@ def measure(work: Callable[[], Any], repeats: int, warm_up: int = 1) -> tuple[li
 
 
 def rates(count: int, seconds: list[float]) -> list[float]:
-    """How many a second, for each of the times that ``count`` took."""
+    """Rates per second from the times that ``count`` took."""
     return [count / max(second, 1e-9) for second in seconds]
 
 
@@ -66,8 +66,8 @@ def processor_seconds() -> float:
 
 
 def peak_memory() -> float:
-    """The most memory this process has held, MiB."""
-    try:  # ru_maxrss would count what the parent held before this program was started
+    """The peak memory of this process in MiB."""
+    try:  # ru_maxrss would include the parent's memory from before this program was started
         status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
         return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
     except (OSError, StopIteration):

@@ -16,7 +16,7 @@ _AT_ONCE = 256
 
 
 def filter_reports(options: str) -> dict[str, Any]:
-    """``rules`` over reports, each time by a new filter that has seen none of them."""
+    """``rules`` on reports, each time with a new filter without cached words."""
     given = json.loads(options)
     one_thread()
     reports, source = _reports(given)

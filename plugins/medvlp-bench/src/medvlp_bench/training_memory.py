@@ -141,7 +141,7 @@ def train_epochs(options: str) -> dict[str, Any]:
 
 
 def memory() -> dict[str, float]:
-    """This process's memory in MiB: ``own`` (nobody else's), ``shared`` pages of files, and ``proportional``."""
+    """This process's memory in MiB: ``own`` (private), ``shared`` pages of files, and ``proportional``."""
     import gc
 
     gc.collect()

@@ -28,12 +28,12 @@ class ChestXray14Source(FileSource):
     ``test_list.txt``, and the images in ``images_001/images`` … ``images_012/images``, or all in ``images``.
 
     Args:
-        root: the folder that holds them (the tables may be gzipped).
-        images: folder of the images, where they lie elsewhere.
+        root: the folder of these files (the tables may be gzipped).
+        images: folder of the images, if it is another one.
 
-    Labels are the 14 findings (1 or 0), boxes those of ``BBox_List_2017.csv`` where it is there, splits ``train``
-    (the official train and validation list) and ``test`` where the lists are there. The real label and box tables
-    have been read; images are tested on files written in this layout.
+    Labels are the 14 findings (1 or 0), boxes those of ``BBox_List_2017.csv`` and splits ``train`` (the
+    official train and validation list) and ``test``, if these files exist. Tested on the real label and box tables, and
+    on images written in this layout.
 
     Example::
 
@@ -50,14 +50,14 @@ class ChestXray14Source(FileSource):
 
     def studies(self) -> Iterator[Study]:
         columns = ("Image Index", "Finding Labels", "Patient ID", "Patient Age", "Patient Gender", "View Position")
-        # Built before the rows are read: a missing table stops here, not after half the studies.
+        # Built before the rows are read, so that a missing table fails early.
         with closing(self.boxes()) as boxes, closing(self.splits()) as splits, closing(self.paths()) as paths:
             for line, row in self.rows(self.table, columns):
                 name = row["Image Index"]
                 found = [label for label in row["Finding Labels"].split("|") if label and label != "No Finding"]
                 unknown = [label for label in found if label not in LABELS]
                 if unknown:
-                    self.reject(name, self.table, f"line {line}: {len(unknown)} labels are none of the 14")
+                    self.reject(name, self.table, f"line {line}: {len(unknown)} labels are not among the 14")
                     continue
                 path = paths.first(name)
                 yield Study(
@@ -94,7 +94,7 @@ class ChestXray14Source(FileSource):
         )
 
     def paths(self) -> Lookup:
-        """Path below the folder of images by image, for every folder that the download can have."""
+        """Image name -> path below the folder of images, for every folder that the download may have."""
         folders = ["images", *(f"images_{number:03d}/images" for number in range(1, 13))]
         return Lookup(
             (path.name, f"{folder}/{path.name}")

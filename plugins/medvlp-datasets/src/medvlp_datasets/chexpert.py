@@ -13,7 +13,7 @@ LABELS = (
     "No Finding", "Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity", "Lung Lesion", "Edema", "Consolidation",
     "Pneumonia", "Atelectasis", "Pneumothorax", "Pleural Effusion", "Pleural Other", "Fracture", "Support Devices",
 )  # fmt: skip
-# What a path begins with inside the data set's folder, and the split it stands for.
+# The first part of a path within the data set's folder, and its split.
 FOLDERS = {"train": "train", "valid": "validate", "val": "validate", "test": "test"}
 
 
@@ -24,10 +24,10 @@ class ChexpertSource(FileSource):
     ``train/patient00001/study1/view1_frontal.jpg``.
 
     Args:
-        root: the folder that holds the tables.
+        root: the folder of the tables.
         frontal_only: leave lateral views out.
 
-    A study's id is ``train/patient00001/study1``; its images are told apart by their file's name. Labels are the 14
+    A study's id is ``train/patient00001/study1``; its images are distinguished by file name. Labels are the 14
     observations: 1, 0, -1 (uncertain); a blank field is no label. Tested on files written in this layout.
 
     Example::

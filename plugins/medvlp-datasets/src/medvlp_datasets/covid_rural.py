@@ -22,13 +22,13 @@ class CovidRuralSource(FileSource):
     """Radiographs of COVID Rural with masks of their opacities.
 
     COVID Rural as published (``covid_rural_annot`` of the repository opacity_segmentation_covid_chest_X_ray):
-    ``jpgs/<patient>_<date>-XR.jpg``, ``pngs_masks/`` with a PNG of the same name where there is an opacity, and
+    ``jpgs/<patient>_<date>-XR.jpg``, ``pngs_masks/`` with a PNG of the same name if there is an opacity, and
     ``covid_rural_patient_info.csv``.
 
     Args:
         root: the folder ``covid_rural_annot``.
 
-    The label ``Opacity`` is 1 where there is a mask; `read_mask` gives its pixels. There are no official splits.
+    The label ``Opacity`` is 1 if there is a mask; `read_mask` returns its pixels. There are no official splits.
     Tested on files written in this layout.
 
     Example::

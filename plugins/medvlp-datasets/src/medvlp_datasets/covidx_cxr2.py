@@ -21,10 +21,10 @@ class CovidxCxr2Source(FileSource):
     ``patient file class source`` per image, and the images in ``train/``, ``test/``, ``val/``.
 
     Args:
-        root: the folder that holds them.
+        root: the folder of these files.
 
-    The label ``COVID-19`` is 1 for class ``positive``. Patients' ids are unique within their source only, which is
-    therefore a part of the id. Tested on files written in this layout.
+    The label ``COVID-19`` is 1 for class ``positive``. Patient ids are unique only within their source, which is
+    therefore part of the id. Tested on files written in this layout.
 
     Example::
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from medvlp_datasets.lookup import Lookup, report_from, reports_by_id
 from medvlp_datasets.source import FileSource, existing
-from medvlp_datasets.values import labels_of, metadata_value, numbers
+from medvlp_datasets.values import is_label, labels_of, metadata_value, numbers
 from medvlp_toolkit.data.contracts import RejectsRecords
 from medvlp_toolkit.data.records import Box, Report, Study
 from medvlp_toolkit.tables.cells import filled, identifier
@@ -21,46 +22,48 @@ DEMOGRAPHICS = ("sex", "age", "view")
 # Words for "no finding" in a column of joined labels.
 NO_FINDING = frozenset({"no finding", "no findings", "none", "normal"})
 TABLES = frozenset({".csv", ".tsv", ".tab", ".xlsx"})
-# What an image is called that a table names without.
+# Suffixes to try for an image named without one.
 IMAGE_SUFFIXES = (".dcm", ".jpg", ".jpeg", ".png", ".nii.gz", ".nii")
 
 
 class CsvSource(FileSource):
     """One image per row of a table (CSV, TSV, Excel; plain, gzipped, or alone in a ZIP archive).
 
-    Rows with the same study id are the images of one study. A column asked for by its usual name may have another that
-    is in use (``filepath`` for ``image``, ``subject_id`` for ``patient_id``, ``accession`` for ``study_id``), as long
-    as only one can be meant.
+    Rows with the same study id are the images of one study. Usual column names also match other common names
+    (``filepath`` for ``image``, ``subject_id`` for ``patient_id``, ``accession`` for ``study_id``) if the match is
+    unique.
 
     Args:
         file: the table; its first line names the columns.
-        image_column: column with the image's path, or its name without suffix; None: studies without images.
-        image_root: folder that the paths are relative to (default: the table's).
-        id_column: column with the study's id (default: ``study_id`` where it is there, else the image's path).
-        patient_column: column with the patient's id; in a table without it each study is a patient of its own.
-        report_column: column with the report's text, or several that are its sections. ``report`` also stands for
+        image_column: column of the image's path, or of its name without suffix; None for studies without images.
+        image_root: folder that the paths are relative to (default: the folder of the table).
+        id_column: column of the study's id (default: ``study_id`` if there is one, else the image's path).
+        patient_column: column of the patient's id; without it, each study counts as a separate patient.
+        report_column: column of the report's text, or several columns with its sections. ``report`` also matches the
             columns ``findings`` and ``impression``.
-        reports: where the reports come from otherwise: another data source, the path of an Open-i archive or folder,
-            or a table with an id and a text column.
-        report_id_column: column that says which of ``reports`` belongs to a row (default: the study's id). A row whose
-            report is not there gets none.
-        join: further tables that have the id column too, whose columns are added to the row.
-        split_column: column with the split, if it is there.
+        reports: another source of the reports: a data source, the path of an Open-i archive or folder, or a table with
+            an id and a text column.
+        report_id_column: column of the row's id in ``reports`` (default: the study's id). A row whose id is not found
+            has no report.
+        join: further tables with the id column, whose columns are added to the row.
+        split_column: column of the split, if there is one.
         splits: the splits to keep (default: all).
         labels_column: column with joined labels (``Edema|Effusion``; empty or "No Finding": none).
         labels_separator: what stands between joined labels.
         labels: all joined labels that there are (default: those that occur); the ones a row does not name are 0.
         label_columns: columns that are 1, 0, -1 (uncertain) or empty, each a label.
+        known_labels: names of findings: a column with such a name, whatever its case and punctuation, is a label too
+            where it holds nothing but 1, 0, -1 and empty fields.
         metadata_columns: columns kept as metadata: names, or a mapping from column to name (default: sex, age and view
             where they are there).
         boxes: table of boxes: the image column or the id column, then ``label``, ``x``, ``y``, ``w``, ``h`` as
             fractions of the image.
-        delimiter: between fields; None finds out.
-        encoding: of the text, such as ``cp1251`` or ``gb18030``; None takes UTF-8, UTF-16 or Windows-1252.
+        delimiter: between fields; detected when None.
+        encoding: of the text, such as ``cp1251`` or ``gb18030``; None accepts UTF-8, UTF-16 and Windows-1252.
 
     Raises:
-        FileNotFoundError: when a file or folder is not there.
-        ValueError: in one line, when a column is not there or several may be meant.
+        FileNotFoundError: when a file or folder does not exist.
+        ValueError: in one line, when a column is missing or ambiguous.
 
     Example::
 
@@ -89,6 +92,7 @@ class CsvSource(FileSource):
         labels_separator: str = "|",
         labels: Sequence[str] | None = None,
         label_columns: Sequence[str] = (),
+        known_labels: Iterable[str] = (),
         metadata_columns: Sequence[str] | Mapping[str, str] | None = None,
         boxes: Path | str | None = None,
         delimiter: str | None = None,
@@ -121,16 +125,17 @@ class CsvSource(FileSource):
         self.split_column = self.column("split", split_column, "split_column")
         if self.splits is not None and self.split_column is None:
             self.check([split_column])
-        # Images are told apart by an id of their own where there is one beside their path.
+        # If there is an image id in addition to the path, it distinguishes the images.
         image_id = find(self.columns, "image id").name
         self.image_id_column = None if image_id == self.key else image_id
         self.metadata_columns = self.metadata(metadata_columns)
+        self._known_labels = {plain_name(name) for name in known_labels}
         if self.patient_column is None and self.image_column is not None:
-            logger.warning("%s: no column says whose image a row is; each study counts as a patient", self.file)
+            logger.warning("%s: no column of patient ids; each study counts as a patient", self.file)
 
     @property
     def columns(self) -> list[str]:
-        """All columns of the table and those joined to it."""
+        """All columns of the table and of the joined tables."""
         return [*self.table.columns, *self.joined]
 
     def column(self, role: str, name: str | None, option: str, groups: int | None = None) -> str | None:
@@ -138,7 +143,7 @@ class CsvSource(FileSource):
         return self.table.column(role, name, option, self.joined, groups)
 
     def check(self, names: Iterable[str]) -> None:
-        """Raise ValueError naming the columns that are not there."""
+        """Raise ValueError listing the missing columns."""
         missing = dict.fromkeys(name for name in names if name not in self.columns)
         if missing:
             raise self.table.column_error(f"no column {', '.join(map(repr, missing))}", further=self.joined)
@@ -148,16 +153,16 @@ class CsvSource(FileSource):
         found = None if image is None else self.column("image", image, "image_column")
         if image is not None and found is None:
             raise self.table.column_error(f"no column {image!r}", "set image_column", self.joined)
-        # Ids of any kind name a report that has no image; of an image's columns only some say which study it is of.
+        # Without images, any id column identifies a report; with images, only some columns identify the study.
         chosen = self.column("study", key, "id_column", groups=None if image is None else 1) or found
         if chosen is None:
-            raise self.table.column_error("a table without images needs the column of an id", "set id_column")
+            raise self.table.column_error("a table without images needs an id column", "set id_column")
         if chosen not in self.table.columns:
             raise self.table.column_error(f"no column {chosen!r}", "set id_column")
         return found, chosen
 
     def text_columns(self, given: Sequence[str]) -> list[str]:
-        """The columns that the report is made of."""
+        """The columns of the report's text."""
         if len(given) != 1:
             self.check(given)
             return list(given)
@@ -170,17 +175,17 @@ class CsvSource(FileSource):
         return [name for name in sections if name is not None]
 
     def metadata(self, given: Sequence[str] | Mapping[str, str] | None) -> dict[str, str]:
-        """Columns to keep, with the names they get."""
+        """Columns to keep as metadata, with their names there."""
         if isinstance(given, Mapping):
             return dict(given)
         if given is not None:
             return {name: name for name in given}
-        # Of several that may be meant none is taken: these are not needed.
+        # Ambiguous columns are skipped, since metadata is optional.
         found = {role: find(self.columns, role).name for role in DEMOGRAPHICS}
         return {column: role for role, column in found.items() if column is not None}
 
     def all_rows(self) -> Iterator[tuple[int, dict[str, str]]]:
-        """Rows with the joined tables' columns, of the splits asked for."""
+        """Rows of the requested splits, with the columns of the joined tables."""
         joined = [self.lookup(path, self.key) for path in self.join]
         try:
             for line, row in self.good_rows(self.table):
@@ -194,6 +199,7 @@ class CsvSource(FileSource):
 
     def studies(self) -> Iterator[Study]:
         names = self.label_names()
+        self.label_columns = self.with_known_labels()
         self.rejected = []  # the pass for the names has rejected the same rows
         boxes = self.boxes_by_image()
         reports = None if self.reports is None else reports_by_id(self.reports)
@@ -229,7 +235,7 @@ class CsvSource(FileSource):
         )
 
     def image_path(self, name: str) -> Path:
-        """The image's file; one named by an id alone has a suffix that the table leaves out."""
+        """The image's file; for a name without a suffix, the existing file with a usual suffix."""
         path = self.image_root / name
         if "\\" in name and not path.is_file():  # written on Windows
             path = self.image_root / name.replace("\\", "/")
@@ -254,11 +260,31 @@ class CsvSource(FileSource):
         return report_from(found[0], wanted) if found else None
 
     def label_names(self) -> tuple[str, ...]:
-        """All labels of the joined column, sorted, unless they were given."""
+        """All labels of the joined column, sorted, unless given."""
         if self.labels_column is None or self.labels is not None:
             return self.labels or ()
         found = {label for _, row in self.all_rows() for label in self.split_labels(row[self.labels_column])}
         return tuple(sorted(found))
+
+    def with_known_labels(self) -> tuple[str, ...]:
+        """The label columns, and those that hold labels and are called like a finding."""
+        used = {self.image_column, self.key, self.patient_column, self.split_column, self.image_id_column}
+        used |= {self.labels_column, self.report_id_column, *self.report_columns, *self.metadata_columns}
+        found = [name for name in self.columns if plain_name(name) in self._known_labels and name not in used]
+        found = [name for name in found if name not in self.label_columns]
+        others = (
+            Counter(name for _, row in self.all_rows() for name in found if not is_label(row.get(name)))
+            if found
+            else {}
+        )
+        labels = [name for name in found if not others[name]]
+        if labels:
+            logger.info("%s: label columns: %s", self.file, ", ".join(labels))
+        for name in found:
+            if others[name]:
+                logger.info("%s: column %r is no label: %d of its fields are not 1, 0, -1 or empty",
+                            self.file, name, others[name])  # fmt: skip
+        return (*self.label_columns, *labels)
 
     def split_labels(self, joined: str) -> list[str]:
         labels = [label.strip() for label in joined.split(self.labels_separator)]
@@ -270,7 +296,7 @@ class CsvSource(FileSource):
             present = self.split_labels(row.get(self.labels_column, ""))
             unknown = [label for label in present if label not in names]
             if unknown:
-                raise ValueError(f"{len(unknown)} of its {len(present)} labels are none of those given")
+                raise ValueError(f"{len(unknown)} of its {len(present)} labels are not among those given")
             labels = {name: int(name in present) for name in names}
         return labels | labels_of(row, self.label_columns)
 
@@ -284,13 +310,13 @@ class CsvSource(FileSource):
 
 
 class Boxes:
-    """The boxes of a row: of its image, or of its study where the table of boxes says no more.
+    """The boxes of a row: of its image, or of its study if the table of boxes has no image column.
 
     Args:
         lookup: rows of the table of boxes by ``key``.
-        key: the column that both tables have.
-        by_image: ``key`` says which image.
-        study_key: the column with the study's id.
+        key: the column common to both tables.
+        by_image: whether ``key`` identifies the image.
+        study_key: the column of the study's id.
     """
 
     def __init__(self, lookup: Lookup, key: str, by_image: bool, study_key: str) -> None:
@@ -298,7 +324,7 @@ class Boxes:
         self.given: set[str] = set()
 
     def of(self, row: Mapping[str, str]) -> tuple[Box, ...]:
-        """The row's boxes; raises ValueError for those that are none, or of another image of the study."""
+        """The row's boxes; raises ValueError for invalid ones, or if the image of the study is ambiguous."""
         values = self.lookup.all(row.get(self.key, ""))
         if values and not self.by_image:
             if row[self.study_key] in self.given:
@@ -311,7 +337,7 @@ class Boxes:
 
 
 def open_reports(reports: Iterable[Study] | Path | str | None) -> Iterable[Study] | None:
-    """The data source that a path stands for."""
+    """The data source for a path."""
     if not isinstance(reports, (str, Path)):
         return reports
     path = Path(reports)
@@ -323,5 +349,5 @@ def open_reports(reports: Iterable[Study] | Path | str | None) -> Iterable[Study
 
 
 def box_of(values: Mapping[str, str]) -> Box:
-    """A box of a row with label, x, y, w, h."""
+    """The box in a row with label, x, y, w, h."""
     return Box(values["label"], *numbers((values[name] for name in ("x", "y", "w", "h")), "box coordinates"))

@@ -23,14 +23,14 @@ class EdemaSeveritySource(FileSource):
     subject_id, study_id, edema_severity) and ``consensus_image_edema_severity.csv`` (dicom_id as well).
 
     Args:
-        root: the folder that holds them.
-        mimic_cxr: the MIMIC-CXR source the images come from.
+        root: the folder of these files.
+        mimic_cxr: the MIMIC-CXR source of the images.
         grades: ``regex``, ``expert`` (read from reports) or ``consensus`` (read from images; its authors recommend it
             for testing).
-        split: the split that these studies get; None keeps MIMIC-CXR's.
+        split: the split to assign to these studies; None keeps MIMIC-CXR's.
 
     The labels are the four grades, one of them 1; ``metadata["edema_severity"]`` is the number 0 to 3. Grades of
-    reports hold for every image of the imaging study. Tested on files written in this layout.
+    reports apply to every image of the study. Tested on files written in this layout.
 
     Example::
 

@@ -13,7 +13,7 @@ from medvlp_datasets.text_files import numbered_lines
 from medvlp_datasets.values import text_of
 from medvlp_toolkit.data.records import Report, Study
 
-# The names that these data sets give to their splits.
+# These data sets' names of the splits.
 SPLITS = {"train": "train", "validation": "validate", "val": "validate", "dev": "validate", "test": "test"}
 METHODS = ("i_meth", "p_meth", "i_meth_label", "p_meth_label")
 
@@ -30,8 +30,8 @@ class RocoSource(FileSource):
         kinds: ``radiology``, ``non-radiology``, or both.
 
     The official splits are by figure: figures of one article, perhaps of one patient, are in several.
-    ``metadata["article"]`` is the article's PMC id. The real tables have been read; images are tested on files
-    written in this layout.
+    ``metadata["article"]`` is the article's PMC id. Tested on the real tables, and on images written in this
+    layout.
 
     Example::
 
@@ -59,7 +59,7 @@ class RocoSource(FileSource):
             with closing(self.figures(folder / "dlinks.txt")) as figures:
                 for line, fields in tab_lines(folder / "captions.txt"):
                     if len(fields) != 2 or not fields[0]:
-                        self.reject("", folder / "captions.txt", f"line {line} is no id, tab, caption")
+                        self.reject("", folder / "captions.txt", f"line {line} is not an id, a tab and a caption")
                         continue
                     name, caption = fields
                     article, figure = figures.first(name) or (None, None)
@@ -97,12 +97,12 @@ class MedicatSource(FileSource):
     named ``<pdf_hash>_<fig_uri>``.
 
     Args:
-        root: the folder ``release`` that holds them.
-        radiology_only: leave figures out that are not marked as radiology.
+        root: the folder ``release`` of these files.
+        radiology_only: leave out figures that are not marked as radiology.
         references: append the sentences of the article that refer to the figure to the text.
 
-    There are no official splits; the article (its hash) stands for the patient, so that a split by patient keeps an
-    article together. The data set's public sample has been read.
+    There are no official splits; the article (its hash) is used as the patient id, so that a split by patient keeps an
+    article together. Tested on the data set's public sample.
 
     Example::
 
@@ -147,8 +147,8 @@ class MelindaSource(FileSource):
     i_meth, p_meth, i_meth_label, p_meth_label, and the folder ``melinda_images``.
 
     Args:
-        root: the folder that holds them.
-        images: folder of the images, where it has another name.
+        root: the folder of these files.
+        images: folder of the images, if it has another name.
 
     ``metadata`` holds the methods (``i_meth``: participant identification, ``p_meth``: participant, with their
     coarse classes in ``…_label``). One figure can have several rows with other captions; the row is the study. Tested
@@ -184,6 +184,6 @@ class MelindaSource(FileSource):
 
 
 def tab_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Number and tab-separated fields of the lines that are not empty."""
+    """Line number and tab-separated fields of the non-empty lines."""
     for line, text in numbered_lines(path):
         yield line, [field.strip() for field in text.split("\t")]

@@ -13,7 +13,7 @@ class JoinedSource:
     """The studies of several data sources, one source after the other.
 
     Args:
-        sources: data sources whose images are files; one that draws its own images (``read_image``) cannot be joined.
+        sources: data sources whose images are files; a source with its own ``read_image`` cannot be joined.
 
     Example::
 
@@ -38,5 +38,5 @@ class JoinedSource:
 
     @property
     def rejected(self) -> list[Rejected]:
-        """What the sources left out in the latest pass."""
+        """The records that the sources rejected in the latest pass."""
         return [one for source in self.sources if isinstance(source, RejectsRecords) for one in source.rejected]

@@ -1,4 +1,4 @@
-"""Rows and reports looked up by key, kept on disk: memory does not grow with a data set's side tables."""
+"""Rows and reports looked up by key and stored on disk, in constant memory."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from medvlp_toolkit.data.records import Report, SectionSpan, Study
 
 
 class Lookup:
-    """Values under a text key; several values of one key stay in the order they came in."""
+    """Values by text key; several values of a key keep their order."""
 
     def __init__(self, items: Iterable[tuple[str, Any]]) -> None:
-        # An unnamed SQLite database lives in a temporary file that vanishes with the connection.
+        # An unnamed SQLite database is a temporary file that is deleted when the connection closes.
         self.database = sqlite3.connect("", isolation_level=None)
         self.database.execute("PRAGMA cache_size = -16000")
         self.database.execute("CREATE TABLE item (key BLOB, value TEXT)")
@@ -36,7 +36,7 @@ class Lookup:
         return None if found is None else json.loads(found[0])
 
     def groups(self) -> Iterator[tuple[str, list[Any]]]:
-        """Every key with its values, in the order in which the keys came first."""
+        """Every key with its values, in the order of the keys' first occurrence."""
         keys = self.database.execute("SELECT key FROM item GROUP BY key ORDER BY MIN(rowid)")
         for (key,) in keys:
             name = key.decode("utf-8", "surrogatepass")
@@ -47,12 +47,12 @@ class Lookup:
 
 
 def encoded(key: str) -> bytes:
-    """A key as bytes: file names that are not UTF-8 come with lone surrogates, which SQLite's text refuses."""
+    """A key as bytes, because file names that are not UTF-8 contain lone surrogates, which SQLite refuses."""
     return key.encode("utf-8", "surrogatepass")
 
 
 def reports_by_id(studies: Iterable[Study]) -> Lookup:
-    """The reports of a data source under their ids."""
+    """The reports of a data source by id."""
     return Lookup(
         (study.report.id, [study.report.text, study.report.sections, study.report.spans])
         for study in studies

@@ -32,20 +32,19 @@ class MimicCxrSource(FileSource):
     ``cxr-record-list.csv.gz``.
 
     Args:
-        root: the folder that holds ``files/``.
-        reports: text of the reports: ``mimic-cxr-reports.zip``, a folder that holds ``files/p10/…/s50414267.txt``
-            (default: ``root``, where it does), or ``mimic_cxr_sectioned.csv`` (columns study, findings, impression,
+        root: the folder that contains ``files/``.
+        reports: text of the reports: ``mimic-cxr-reports.zip``, a folder that contains ``files/p10/…/s50414267.txt``
+            (default: ``root``, if it does), or ``mimic_cxr_sectioned.csv`` (columns study, findings, impression,
             comparison, last_paragraph) as the official script writes it.
         edition: ``jpg``, ``dicom``, or ``auto``.
-        tables: folder of the JPG edition's tables, where it is not ``root`` (the DICOM edition has no splits).
+        tables: folder of the JPG edition's tables, if it is not ``root`` (the DICOM edition has no splits).
         labels: ``chexpert``, ``negbio`` or None.
         views: views to keep, such as ``["PA", "AP"]``; None keeps all (`Prepare` can keep the frontal ones).
         patients: MIMIC-IV's ``patients.csv.gz``, for sex and age (columns subject_id, gender, anchor_age).
 
     A record is one image (its ``image_id`` is the dicom_id) of a study (its id is the study_id), which has one report
-    and one to several images; the report's id is its path ``p10/p10000032/s50414267.txt``, under which RadGraph lists
-    it. Splits are the official ones.
-    Tested on files written in this layout.
+    and one or more images; the report's id is its path ``p10/p10000032/s50414267.txt``, under which RadGraph lists it.
+    Splits are the official ones. Tested on files written in this layout.
 
     Example::
 
@@ -152,7 +151,7 @@ class Reports:
             self.read = self.from_table
 
     def __call__(self, folder: str, study: str) -> Report | None:
-        """The report of an imaging study; images of one study follow one another, so the latest is kept."""
+        """The report of a study; only the latest is cached, because the images of a study are consecutive."""
         if self.latest[0] != folder:
             self.latest = (folder, self.read(folder, study))
         return self.latest[1]
@@ -176,7 +175,7 @@ class Reports:
         if row is None:
             return None
         sections = {name: row[name] for name in SECTIONS if row.get(name)}
-        # The last paragraph stands for reports without headings only.
+        # The last paragraph is used only for reports without headings.
         if "findings" in sections or "impression" in sections:
             sections.pop("last_paragraph", None)
         elif "last_paragraph" in sections:

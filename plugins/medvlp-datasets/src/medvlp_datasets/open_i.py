@@ -18,13 +18,13 @@ class OpenISource(FileSource):
     """Reports, and radiographs where given, of the Open-i collection of Indiana University.
 
     Args:
-        path: ``NLMCXR_reports.tgz``, or a folder that holds its XML files.
-        images: the folder of ``NLMCXR_png``. A report with several images is one study of them. Without it each report
-            is one study without image.
+        path: ``NLMCXR_reports.tgz``, or a folder with its XML files.
+        images: the folder of ``NLMCXR_png``. A report with several images is one study. Without this folder, each
+            report is a study without image.
 
     A study's id is the collection's ``uId`` (``CXR1``), and so is its report's; the XML names no patient, so the uId
-    stands for the patient as well. ``image_id`` is the id of the image. `report_from_open_i` tells how the text is put
-    together. ``metadata["mesh"]`` holds the human-made MeSH codes joined by ``|``.
+    is also the patient id. ``image_id`` is the id of the image. See `report_from_open_i` for the composition of the
+    text. ``metadata["mesh"]`` has the manually assigned MeSH codes joined by ``|``.
 
     Example::
 
@@ -46,7 +46,7 @@ class OpenISource(FileSource):
             try:
                 studies = self.studies_of(content)
             except (ElementTree.ParseError, ValueError, LookupError):
-                # LookupError: an encoding that the XML declares and nobody knows
+                # LookupError: the XML declares an unknown encoding
                 self.reject(Path(name).stem, name, "not a well-formed Open-i XML file")
                 continue
             yield from studies
@@ -60,7 +60,7 @@ class OpenISource(FileSource):
                 yield str(path), path.read_bytes()
             return
         try:
-            # tarfile's own decompression takes a truncated stream for the archive's end; gzip raises.
+            # tarfile's own decompression treats a truncated stream as the end of the archive; gzip raises.
             with open_bytes(self.path) as content, tarfile.open(fileobj=content, mode="r|*") as archive:
                 for member in archive:
                     file = archive.extractfile(member) if member.isfile() and member.name.endswith(".xml") else None
@@ -69,7 +69,7 @@ class OpenISource(FileSource):
                 while content.read(1 << 20):
                     pass
         except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-            raise ValueError(f"{self.path}: the archive is damaged ({type(error).__name__}); fetch it again") from None
+            raise ValueError(f"{self.path}: the archive is damaged ({type(error).__name__}); download again") from None
 
     def studies_of(self, content: bytes) -> list[Study]:
         """The studies of one XML document."""

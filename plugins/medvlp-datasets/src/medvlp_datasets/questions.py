@@ -1,7 +1,7 @@
 """Questions and answers about images: VQA-RAD, SLAKE, VQA-Med 2019 and 2021.
 
-A study is an image with all its questions. A question has the split of its data set; the study has it too where all
-its questions agree, and none otherwise.
+A study is an image with all its questions. A question has the split of its data set; the study has the same split if
+all its questions agree, and none otherwise.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from medvlp_toolkit.tables.content import decode
 
 Entry = tuple[str, Path, Question, dict[str, Any]]  # image id, image path, question, metadata of the image
 
-# What SLAKE says of an image, under the names that it gets here.
+# SLAKE's metadata of an image, and their names here.
 ABOUT = {"modality": "modality", "organ": "location"}
 
 
 class QuestionSource(FileSource):
-    """Gathers the questions of each image, images in the order of their first question."""
+    """Collects the questions of each image, with images in the order of their first question."""
 
     def entries(self) -> Iterator[Entry]:
         raise NotImplementedError
@@ -62,8 +62,9 @@ class VqaRadSource(QuestionSource):
     Args:
         root: the folder that holds them.
 
-    3,064 questions train, the 451 whose phrase type begins with ``test`` test. The split is by question: most images
-    are in both, so `Prepare` needs ``on_leak: report``. ``valset.json``, a copy of the test set that is in
+    3,064 questions are for training, the 451 whose phrase type begins with ``test`` for testing. The split is by
+    question: most images are in both, so `Prepare` needs ``on_leak: report``. ``valset.json``, a copy of the test set
+        that is in
     circulation, is not read. Tested on files written in this layout.
 
     Example::
@@ -223,7 +224,7 @@ class VqaMed2021Source(QuestionSource):
     2020 (``…Train…QA…pairs….txt`` and ``…Val…QA…pairs….txt``), validates on a set of its own
     (``…New-ValidationSet….txt``), all with lines ``image|question|answer``, and tests on ``…TestSet-Questions….txt``
     (``image|question``) with ``…TestSet-ReferenceAnswers….txt`` (``image|answer|…``, of which the first is taken).
-    The files may lie in any folder under ``root``; images are looked for in all of them by name.
+    The files may be in any folder below ``root``; images are searched in all of them by name.
 
     Args:
         root: the folder that holds them.
@@ -272,7 +273,7 @@ class VqaMed2021Source(QuestionSource):
             self.rejected += self.more.rejected
 
     def fields(self, path: Path, count: int) -> Iterator[tuple[int, list[str]]]:
-        """Number and fields of the lines; the last field keeps what further bars it has."""
+        """Line number and fields of the lines; the last field keeps further bars."""
         for line, text in numbered_lines(path):
             fields = [field.strip() for field in text.split("|", count - 1)]
             if len(fields) == count and all(fields):
@@ -289,13 +290,13 @@ class VqaMed2021Source(QuestionSource):
 
 
 def images_beside(path: Path) -> Path:
-    """The folder of images beside a file or folder of questions."""
+    """The folder of images next to a file or folder of questions."""
     folders = sorted(folder for folder in path.parent.iterdir() if folder.is_dir() and "image" in folder.name.lower())
     return folders[0] if folders else path.parent / "images"
 
 
 def json_list(path: Path) -> Iterable[Any]:
-    """The entries of a JSON list; raises ValueError with one line if it is none."""
+    """The entries of a JSON list; raises ValueError in one line for anything else."""
     try:
         content = json.loads(decode(path.read_bytes()))
     except (json.JSONDecodeError, RecursionError):

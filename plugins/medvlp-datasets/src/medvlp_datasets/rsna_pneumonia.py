@@ -21,12 +21,12 @@ class RsnaPneumoniaSource(FileSource):
     ``patientId,x,y,width,height,Target`` per box) and ``stage_2_detailed_class_info.csv``.
 
     Args:
-        root: the folder that holds them.
+        root: the folder of these files.
         splits: a table ``patientId,split``; the challenge publishes no labels for its test images.
 
-    The label ``Pneumonia`` is the column Target; ``metadata["class"]`` is the detailed class. The ids are ids of
-    images, so a patient with several images cannot be told. Tested on files written in this layout; the real table
-    of labels has been read.
+    The label ``Pneumonia`` is the column Target; ``metadata["class"]`` is the detailed class. The ids are image
+    ids, so patients with several images cannot be recognised. Tested on the real table of labels, and on images written
+    in this layout.
 
     Example::
 

@@ -28,12 +28,12 @@ class SiimPneumothoraxSource(FileSource):
     (stage 2: ``stage_2_images/``).
 
     Args:
-        root: the folder that holds them.
+        root: the folder of these files.
         splits: a table ``ImageId,split``; the challenge publishes no labels for its test images.
 
-    The label ``Pneumothorax`` is 1 where a row has pixels; `read_mask` gives them, boxes bound each annotation. The
-    ids are ids of images, so a patient with several images cannot be told. Tested on files written in this layout;
-    the real table has been read.
+    The label ``Pneumothorax`` is 1 if a row has pixels; `read_mask` returns them, and boxes bound each annotation. The
+    ids are image ids, so patients with several images cannot be recognised. Tested on the real table, and on images
+    written in this layout.
 
     Example::
 
@@ -105,7 +105,7 @@ def decode_runs(code: str) -> NDArray[np.uint8]:
     """The mask of a run-length code, uint8 (1024, 1024).
 
     The challenge's code is a list of pairs: pixels to skip since the end of the previous run, then the run's length,
-    going down the columns from the left. Raises ValueError if it is none.
+    down the columns from the left. Raises ValueError if it is invalid.
     """
     try:
         pairs = np.array(code.split(), dtype=np.int64).reshape(-1, 2)
@@ -113,7 +113,7 @@ def decode_runs(code: str) -> NDArray[np.uint8]:
         raise ValueError("a run-length code is pairs of whole numbers") from None
     ends = pairs.sum(axis=1).cumsum()
     if pairs.min() < 0 or ends[-1] > SIDE * SIDE:
-        raise ValueError(f"a run-length code that leaves the image of {SIDE} × {SIDE} pixels")
+        raise ValueError(f"a run-length code that exceeds the image of {SIDE} × {SIDE} pixels")
     flat = np.zeros(SIDE * SIDE, np.uint8)
     for end, length in zip(ends, pairs[:, 1], strict=True):
         flat[end - length : end] = 1

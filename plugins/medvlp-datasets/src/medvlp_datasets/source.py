@@ -1,4 +1,4 @@
-"""What the file-based data sources share."""
+"""The base of data sources that read files."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from medvlp_toolkit.tables.table import Table
 class FileSource:
     """A data source over files.
 
-    ``rejected`` holds the records of the latest pass that are no study. A source has no fingerprint of its own:
-    its records say everything.
+    ``rejected`` contains the records of the latest pass that are not studies. A source has no fingerprint, because its
+    records determine everything.
     """
 
     fingerprint = ""
@@ -37,9 +37,9 @@ class FileSource:
     def rows(
         self, path: Path | str, required: Sequence[str] = (), names: Sequence[str] = ()
     ) -> Iterator[tuple[int, dict[str, str]]]:
-        """Line and values of the rows of a table; those that cannot be used are rejected.
+        """Line number and values of the rows of a table; unusable rows are rejected.
 
-        ``required`` columns are looked for in the first line, whose names ``names`` then replace. Raises
+        ``required`` columns must be in the first line, whose names are then replaced by ``names``. Raises
         FileNotFoundError, and ValueError for a missing column or a damaged file.
         """
         table = Table(path, expected=required)
@@ -48,7 +48,7 @@ class FileSource:
         return self.good_rows(table)
 
     def good_rows(self, table: Table) -> Iterator[tuple[int, dict[str, str]]]:
-        """As `rows`, of an open table."""
+        """Like `rows`, for an open table."""
         for row in table:
             if row.values is None:
                 self.reject("", table.path, f"{row.place}: {row.problem}")
@@ -56,7 +56,7 @@ class FileSource:
                 yield row.line, {name: value.strip() for name, value in row.values.items()}
 
     def lookup(self, path: Path | str | None, *key: str, required: Sequence[str] = ()) -> Lookup:
-        """A table's rows under the values of its key columns, joined by ``/``; empty where there is no table."""
+        """A table's rows by the values of its key columns, joined by ``/``; empty if there is no table."""
         if path is None:
             return Lookup(())
         rows = self.rows(path, (*key, *required))
@@ -64,15 +64,15 @@ class FileSource:
 
 
 def existing(path: Path | str, what: str) -> Path:
-    """The path, once it is sure that it is there; raises FileNotFoundError."""
+    """The path; raises FileNotFoundError if it does not exist."""
     path = Path(path)
     if not path.exists():
-        raise FileNotFoundError(f"{path}: {what} expected here does not exist")
+        raise FileNotFoundError(f"{path}: {what} does not exist")
     return path
 
 
 def one_of(folder: Path, *names: str) -> Path:
-    """The first of these files (shell patterns) in a folder; raises FileNotFoundError naming them all."""
+    """The first of these files (shell patterns) in a folder; raises FileNotFoundError listing them all."""
     found = first_of(folder, *names)
     if found is None:
         raise FileNotFoundError(f"{folder}: has no {' or '.join(names)}")
@@ -89,7 +89,7 @@ def first_of(folder: Path, *names: str) -> Path | None:
 
 
 def chosen(given: str, allowed: tuple[str, ...], what: str) -> str:
-    """An option's value, checked; raises ValueError naming what is allowed."""
+    """A valid option value; raises ValueError listing the allowed ones."""
     if given not in allowed:
         raise ValueError(f"{what} is {' or '.join(allowed)}, not {given!r}")
     return given

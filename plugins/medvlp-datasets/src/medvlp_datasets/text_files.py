@@ -1,4 +1,4 @@
-"""Reading text files as they come, in any encoding."""
+"""Reading of text files in any encoding."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def read_text(path: Path) -> str:
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Number and text of the lines that are not empty, compressed or not.
+    """Line number and text of the non-empty lines, compressed or not.
 
     Raises:
         ValueError: in one line, for a damaged file.

@@ -1,4 +1,4 @@
-"""Fields of published tables as values of records."""
+"""Converts fields of published tables to values of records."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def text_of(value: Any, empty: bool = False) -> str:
 
 
 def text_or_none(value: Any) -> str | None:
-    """As `text_of`; None for what is not there, or no text."""
+    """Like `text_of`; None for a missing value or one that is not text."""
     try:
         return text_of(value)
     except ValueError:
@@ -30,7 +30,7 @@ def text_or_none(value: Any) -> str | None:
 
 
 def label_value(name: str, value: str) -> int:
-    """1, 0 or -1 of a field; raises ValueError for anything else."""
+    """The value 1, 0 or -1 of a field; raises ValueError for anything else."""
     try:
         number = float(value)
     except ValueError:
@@ -40,13 +40,22 @@ def label_value(name: str, value: str) -> int:
     return int(number)
 
 
+def is_label(value: str | None) -> bool:
+    """Whether a field is 1, 0, -1 or empty."""
+    try:
+        label_value("", value or "0")
+    except ValueError:
+        return not filled(value)
+    return True
+
+
 def labels_of(row: Mapping[str, str], names: Iterable[str]) -> dict[str, int]:
     """Label columns; an empty field is no label."""
     return {name: label_value(name, row[name]) for name in names if filled(row.get(name))}
 
 
 def age_of(value: str) -> float | None:
-    """An age in years, as a number or as DICOM writes it (``058Y``, ``006M``); None where it is neither."""
+    """An age in years, from a number or DICOM's form (``058Y``, ``006M``); None for anything else."""
     units = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
     text = value.strip().upper()
     scale = units.get(text[-1:])
@@ -57,7 +66,7 @@ def age_of(value: str) -> float | None:
 
 
 def numbers(values: Iterable[str], what: str) -> list[float]:
-    """Fields as numbers; raises ValueError naming what they are."""
+    """Fields as numbers; raises ValueError with their description ``what``."""
     try:
         return [float(value) for value in values]
     except ValueError:
@@ -65,7 +74,7 @@ def numbers(values: Iterable[str], what: str) -> list[float]:
 
 
 def pixel_box(label: str, values: Iterable[str], width: float, height: float) -> Box:
-    """A box of x, y, width, height in pixels as fractions of the image, cut at its edges."""
+    """A box of x, y, width, height in pixels as fractions of the image, clipped at its edges."""
     x, y, box_width, box_height = numbers(values, "box coordinates")
     left, top = max(x, 0.0) / width, max(y, 0.0) / height
     right, bottom = min(x + box_width, width) / width, min(y + box_height, height) / height

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +13,28 @@ from torch import Tensor, nn
 
 from medvlp_encoders.clip_block import ClipBlock
 from medvlp_encoders.clip_weights import from_state_dict, resized_positions
+from medvlp_encoders.loading import from_pretrained
 from medvlp_encoders.tokens import summarise
 from medvlp_toolkit.hub import load_pretrained
 
 
 class ClipVisionTransformer(nn.Module):
-    """CLIP's vision tower (Radford et al. 2021), every token of which is normalised and returned.
+    """CLIP's vision tower (Radford et al. 2021), which normalises and returns all tokens.
 
-    As ARL and METER use it: ViT-B/16 without its last block, the final norm on all tokens, no projection. It is
-    written out here because the tower of the transformers library neither scripts nor sees part of an image.
+    As used by ARL and METER: ViT-B/16 without its last block, the final norm on all tokens, no projection. It is
+    implemented here because the tower of the transformers library cannot be scripted and does not support masking.
 
     Args:
-        image_size: side of the square image (or both sides) for which position embeddings are kept. Another image
-            works too: they are resampled bicubically to its grid at each pass.
+        image_size: side of the square image (or both sides) of the position embeddings. For images of other sizes they
+            are resampled bicubically in each pass.
         patch_size: side of a patch.
         width: channels of a token.
         layers: blocks; 11 is ViT-B/16 less its last.
-        heads: attention heads; None takes one for 64 channels.
+        heads: attention heads; None means one per 64 channels.
         in_channels: channels of the image; a one-channel image is repeated to fit.
-        pretrained: weights to begin with: a hub name or folder of transformers' CLIP, or a file with a state dict in
+        pretrained: initial weights: a hub name or folder of transformers' CLIP, or a file with a state dict in
             OpenAI's layout. Blocks beyond ``layers`` are left out and positions resampled to ``image_size``.
-        local_files_only: never ask the hub.
+        local_files_only: never access the hub.
         init_std: of the initial weights, published 0.02; None keeps torch's own, with which narrow models learn.
 
     Example::
@@ -64,7 +66,7 @@ class ClipVisionTransformer(nn.Module):
             raise ValueError(f"clip_vit image_size {image_size} is not two multiples of its patch_size {patch_size}")
         if layers < 1:
             raise ValueError(f"clip_vit needs at least one block, got layers={layers}")
-        self.num_prefix_tokens = 1  # of the instance: TorchScript does not see a class's
+        self.num_prefix_tokens = 1  # on the instance, because TorchScript ignores class attributes
         self.num_features = width
         self.patch_size = patch_size
         self.in_channels = in_channels
@@ -86,7 +88,7 @@ class ClipVisionTransformer(nn.Module):
     def forward(self, image: Tensor, keep: Tensor | None = None) -> Tensor:
         """(B, C, H, W) float -> (B, 1 + N, width): the class token, then patches in row-major order.
 
-        ``keep`` (B, K) int64 are the patches that are seen; then (B, 1 + K, width), in the order of ``keep``.
+        ``keep`` (B, K) int64 are the visible patches; the result is then (B, 1 + K, width), in their order.
         """
         patches = self.patch_embedding(self._with_channels(image))
         rows, columns = patches.shape[2], patches.shape[3]
@@ -126,7 +128,7 @@ class ClipVisionTransformer(nn.Module):
         """Load the weights of a CLIP model (OpenAI's layout or transformers'), with resampled positions.
 
         Raises:
-            ValueError: when they do not fit, with the whole list.
+            ValueError: when they do not fit; lists all mismatches.
         """
         weights = from_state_dict(state)
         if "positional_embedding" in weights:
@@ -159,7 +161,7 @@ class ClipVisionTransformer(nn.Module):
         return image.expand(-1, self.in_channels, -1, -1)
 
     def _positions(self, rows: int, columns: int) -> Tensor:
-        """(1 + rows · columns, width), resampled where the image is of another size than ``image_size``."""
+        """(1 + rows · columns, width), resampled if the image's size is not ``image_size``."""
         if rows == self.rows and columns == self.columns:
             return self.positional_embedding
         picture = self.positional_embedding[1:].t().reshape(1, -1, self.rows, self.columns)
@@ -176,7 +178,7 @@ def _read(pretrained: str | Path, local_files_only: bool) -> dict[str, Tensor]:
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    load = CLIPVisionModel.from_pretrained
+    load = partial(from_pretrained, CLIPVisionModel)
     model = load_pretrained(load, pretrained, "CLIP model", local_files_only, dtype=torch.float32)
     state: dict[str, Tensor] = model.state_dict()
     return state

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# OpenAI's names within `visual.`; a fused projection is stored as one matrix, as here.
+# OpenAI's names within `visual.`; the fused projection is one matrix, as here.
 _OPENAI: tuple[tuple[str, str], ...] = (
     (r"class_embedding", "class_embedding"),
     (r"positional_embedding", "positional_embedding"),
@@ -21,7 +21,7 @@ _OPENAI: tuple[tuple[str, str], ...] = (
     (r"transformer\.resblocks\.(\d+)\.mlp\.c_fc\.(weight|bias)", r"blocks.\1.expand.\2"),
     (r"transformer\.resblocks\.(\d+)\.mlp\.c_proj\.(weight|bias)", r"blocks.\1.contract.\2"),
 )
-# The names of the transformers library; query, key and value lie apart there.
+# The names of the transformers library, which has separate matrices for query, key and value.
 _TRANSFORMERS: tuple[tuple[str, str], ...] = (
     (r"embeddings\.class_embedding", "class_embedding"),
     (r"embeddings\.position_embedding\.weight", "positional_embedding"),
@@ -72,7 +72,7 @@ def from_state_dict(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def resized_positions(positions: Tensor, grid: tuple[int, int]) -> Tensor:
     """Resample position embeddings to another grid: (1 + n², D) -> (1 + rows · columns, D).
 
-    The first row, the class token's, stays; the square grid of the others is resampled bicubically.
+    The first row, of the class token, is unchanged; the square grid of the others is resampled bicubically.
 
     Raises:
         ValueError: when their grid is not square.

@@ -1,4 +1,4 @@
-"""Residual networks whose last feature map is read as a sequence of tokens."""
+"""Residual networks whose last feature map is returned as a sequence of tokens."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ class ResNetTokens(nn.Module):
 
     Args:
         depth: 10, 18, 34, 50, 101 or 152.
-        last_stage: 1 to 4, the stage whose map is read; later stages are not built.
+        last_stage: 1 to 4, the stage whose map is returned; later stages are not built.
         spatial_dims: 2 for images, 3 for volumes.
-        in_channels: channels the stem reads. A one-channel image is repeated to fit.
+        in_channels: channels of the stem. A one-channel image is repeated to fit.
         widths: channels of the stages' first convolutions; (64, 128, 256, 512) is the standard.
         strides: stride of each stage; (1, 2, 2, 2) is the standard.
         pointwise_stages: stages (1 to 4) whose 3×3 convolutions become 1×1: they add depth without
-            widening the receptive field, so that a token stays about its own place.
-        position_encoding: add a fixed sine-cosine encoding of its place to each token (Vaswani et al. 2017, on a grid),
-            so that tokens of a small receptive field know left from right. MedKLIP does without.
+            widening the receptive field, so that a token describes its own position.
+        position_encoding: add a fixed sine-cosine encoding of its position to each token (Vaswani et al. 2017, on a
+            grid), so that tokens with a small receptive field distinguish left from right. MedKLIP has none.
 
     Example::
 
@@ -52,7 +52,7 @@ class ResNetTokens(nn.Module):
     supports_masking = False
     num_prefix_tokens = 0
 
-    if TYPE_CHECKING:  # TorchScript reads class annotations and takes submodules for attributes
+    if TYPE_CHECKING:  # TorchScript reads class annotations and would treat submodules as attributes
         act: nn.Module
         bn1: nn.Module
         maxpool: nn.Module
@@ -80,7 +80,7 @@ class ResNetTokens(nn.Module):
         if len(widths) < last_stage or len(strides) < last_stage:
             raise ValueError(f"resnet needs a width and a stride for each of its {last_stage} stages")
         block, blocks = DEPTHS[depth]
-        # MONAI builds four stages; the ones that are cut cost a moment at width 1 and are dropped below.
+        # MONAI always builds four stages; the unused ones get width 1 and are removed below.
         stage_widths = [*widths[:last_stage], *([1] * (4 - last_stage))]
         net = MonaiResNet(
             block=block,
@@ -93,7 +93,7 @@ class ResNetTokens(nn.Module):
             bias_downsample=False,
             feed_forward=False,
         )
-        self.num_prefix_tokens = 0  # of the instance: TorchScript does not see a class's
+        self.num_prefix_tokens = 0  # on the instance, because TorchScript ignores class attributes
         self.spatial_dims = spatial_dims
         self.in_channels = in_channels
         self.position_encoding = position_encoding
@@ -111,14 +111,14 @@ class ResNetTokens(nn.Module):
         self._strides = [2, 2, *(int(s) for s in strides[:last_stage])]  # stem and pooling first
         expansion = 4 if block == "bottleneck" else 1
         self.num_features = int(widths[last_stage - 1]) * expansion
-        #: Channels of each of :meth:`feature_maps`, and how much coarser than the image it is.
+        #: Channels and stride of each of :meth:`feature_maps`.
         self.feature_channels = (int(widths[0]), *(int(width) * expansion for width in widths[:last_stage]))
         self.feature_strides = (2, *(4 * math.prod(self._strides[2 : 3 + n]) for n in range(last_stage)))
 
     def forward(self, image: Tensor, keep: Tensor | None = None) -> Tensor:
         """(B, C, *spatial) float -> (B, N, num_features), tokens in row-major order."""
         if keep is not None:
-            raise ValueError("a residual network sees the whole image: it has no patches to keep")
+            raise ValueError("a residual network has no patches to keep; masking is not supported")
         features = self.feature_map(image)
         tokens = features.flatten(2).transpose(1, 2)
         if self.position_encoding:
@@ -141,7 +141,7 @@ class ResNetTokens(nn.Module):
         return features
 
     def feature_maps(self, image: Tensor) -> list[Tensor]:
-        """The stem's map and every stage's, from fine to coarse: what a decoder's skip connections read."""
+        """The stem's map and every stage's, from fine to coarse, for a decoder's skip connections."""
         maps = [self.stem(image)]
         x = self.maxpool(maps[0])
         for number, layer in enumerate((self.layer1, self.layer2, self.layer3, self.layer4), start=1):
@@ -162,9 +162,8 @@ class ResNetTokens(nn.Module):
     def token_shift(self) -> tuple[float, ...]:
         """Offset of each token's receptive field from the centre of its grid cell, in cells, per axis.
 
-        Odd kernels padded by half of themselves centre token i at pixel i · S for a total stride of S, the first
-        pixel of its cell and not its middle: a heat map drawn cell by cell lies (S - 1) / 2 pixels too far
-        right and down.
+        Odd kernels with half padding centre token i at pixel i · S for a total stride of S, the first pixel of its cell
+        instead of its middle: a heat map drawn cell by cell is (S - 1) / 2 pixels too far right and down.
         """
         stride = math.prod(self._strides)
         return (-(stride - 1) / (2 * stride),) * self.spatial_dims
@@ -177,8 +176,8 @@ class ResNetTokens(nn.Module):
 def position_table(grid: list[int], channels: int, like: Tensor) -> Tensor:
     """Fixed sine-cosine encodings of the positions of a grid: (N, channels), row-major.
 
-    Each axis has an equal share of the channels; its wavelengths run from four times the image, which distinguishes one
-    end from the other, to an eighth of it.
+    Each axis has an equal share of the channels, with wavelengths from four times the image (to distinguish its ends)
+    to an eighth of it.
     """
     frequencies = channels // (2 * len(grid))
     steps = torch.arange(frequencies, dtype=torch.float32, device=like.device) / max(frequencies - 1, 1)

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from medvlp_encoders.loading import from_pretrained
 from medvlp_encoders.tokens import summarise
 from medvlp_encoders.vocabulary import tokenizer_content, tokenizer_from_content, wordpiece_tokenizer
 from medvlp_toolkit.hub import load_pretrained
 
-#: Entries of a configuration that speak of the file it came from.
+#: Entries of a configuration about its origin.
 _OF_A_FILE = ("architectures", "transformers_version", "_name_or_path", "dtype", "torch_dtype")
 
 
@@ -25,14 +26,14 @@ class TransformersText(nn.Module):
         config: instead of ``pretrained``, arguments of a configuration to train from scratch; its
             ``model_type`` (``bert`` by default) names the architecture.
         corpus: texts from which a WordPiece vocabulary is learned when ``config`` is given.
-        vocabulary_size: largest size of that vocabulary.
-        tokenizer: instead of ``corpus``, hub name or folder of the tokenizer to use with ``config``, or what
-            :func:`~medvlp_encoders.vocabulary.tokenizer_content` gave. Without either, ``config`` states its
-            ``vocab_size`` and there is no tokenizer: for weights that a checkpoint brings.
-        lower_case: lower-case the text before tokenising; None keeps the tokenizer's setting. MedKLIP lowers
+        vocabulary_size: maximum size of that vocabulary.
+        tokenizer: instead of ``corpus``, hub name or folder of the tokenizer to use with ``config``, or the
+            result of :func:`~medvlp_encoders.vocabulary.tokenizer_content`. Without either, ``config`` must have a
+            ``vocab_size`` and there is no tokenizer, for weights from a checkpoint.
+        lower_case: lower-case the text before tokenising; None keeps the tokenizer's setting. MedKLIP lower-cases
             Bio_ClinicalBERT's input although that vocabulary is cased.
-        local_files_only: never ask the hub.
-        seed: initialises a model made from ``config`` the same way every time; None uses torch's state.
+        local_files_only: never access the hub.
+        seed: for initialising a model built from ``config``; None uses torch's state.
 
     Example::
 
@@ -74,7 +75,7 @@ class TransformersText(nn.Module):
         self.num_features = int(made_as.hidden_size)
         self.num_prefix_tokens = 1
         self.vocabulary_size = int(made_as.vocab_size)
-        #: Tokens that the position embeddings reach; None where the architecture has none.
+        #: Maximum number of tokens of the position embeddings; None if the architecture has none.
         self.max_tokens = _max_tokens(self.model)
         self._takes_ready_masks = (
             made_as.model_type in ("bert", "roberta") and getattr(made_as, "_attn_implementation", "") == "sdpa"
@@ -84,7 +85,7 @@ class TransformersText(nn.Module):
         """(B, L) token ids and mask -> (B, L, num_features) last hidden states.
 
         Raises:
-            ValueError: when L is more than the position embeddings reach.
+            ValueError: when L exceeds the number of position embeddings.
         """
         if self.max_tokens is not None and input_ids.shape[1] > self.max_tokens:
             raise ValueError(
@@ -92,7 +93,7 @@ class TransformersText(nn.Module):
                 "truncate them (max_length)"
             )
         if self._takes_ready_masks:
-            # Of a (B, L) mask the library asks whether anything is padding at all, and a device has to be waited for.
+            # For a (B, L) mask the library checks whether there is any padding, which synchronises with the device.
             attention_mask = attention_mask.to(torch.bool)[:, None, None, :]
         hidden: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         return hidden
@@ -120,7 +121,7 @@ def _load(pretrained: str | Path, local_files_only: bool) -> tuple[nn.Module, An
 
 
 def _without_lengths(tokenizer: Any) -> Any:
-    """Some tokenizers are shipped with a padding or truncation of their own; lengths are the caller's here."""
+    """Remove a tokenizer's own padding and truncation, because the caller sets lengths."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
         backend.no_padding()
@@ -134,9 +135,9 @@ def _without_pooler(auto_model: Any) -> Callable[..., nn.Module]:
     def load(name: str, **options: Any) -> nn.Module:
         options["dtype"] = torch.float32
         try:
-            model: nn.Module = auto_model.from_pretrained(name, add_pooling_layer=False, **options)
+            model: nn.Module = from_pretrained(auto_model, name, add_pooling_layer=False, **options)
         except TypeError:  # architectures without a pooler do not know the argument
-            model = auto_model.from_pretrained(name, **options)
+            model = from_pretrained(auto_model, name, **options)
         return model
 
     return load
@@ -162,7 +163,7 @@ def _tokenizer_for(
 
 
 def _max_tokens(model: nn.Module) -> int | None:
-    """The number of positions in the embedding table: RoBERTa's begins after the padding index."""
+    """The number of positions in the embedding table; RoBERTa's start after the padding index."""
     positions = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
     if not isinstance(positions, nn.Embedding):
         return None
@@ -181,7 +182,7 @@ def _build(config: dict[str, Any], tokenizer: Any, seed: int | None) -> nn.Modul
                 f"the config has a vocab_size of {config['vocab_size']}, and its tokenizer {len(tokenizer)} tokens; "
                 "leave vocab_size out"
             )
-        # RoBERTa counts positions from its padding token on: it has to be the tokenizer's.
+        # RoBERTa counts positions from its padding id, which must be the tokenizer's.
         config["pad_token_id"] = tokenizer.pad_token_id
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:

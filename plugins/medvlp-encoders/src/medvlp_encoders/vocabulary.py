@@ -19,7 +19,7 @@ def wordpiece_tokenizer(corpus: Sequence[str], vocabulary_size: int = 4000) -> A
     normalizer = normalizers.BertNormalizer(lowercase=True)
     pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     texts = sorted(set(corpus))
-    # The trainer numbers the pieces "##a", "##b", … as a hash map happens to yield them, and breaks ties between
+    # The trainer numbers the pieces "##a", "##b", … in the arbitrary order of a hash map, and breaks ties between
     # equally frequent pairs by those numbers. Named as special tokens they are numbered in the order given.
     continuations = sorted(
         {
@@ -35,7 +35,7 @@ def wordpiece_tokenizer(corpus: Sequence[str], vocabulary_size: int = 4000) -> A
         vocab_size=vocabulary_size, special_tokens=[*SPECIAL_TOKENS, *continuations], show_progress=False
     )
     trained.train_from_iterator(texts, trainer)
-    # A fresh tokenizer with the learned pieces: in this one only the five special tokens are special.
+    # A new tokenizer with the learned pieces, in which only the five special tokens are special.
     tokenizer = Tokenizer(models.WordPiece(trained.get_vocab(), unk_token="[UNK]"))
     tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, pre_tokenizer
     tokenizer.decoder = decoders.WordPiece()

@@ -24,8 +24,8 @@ _UNCERTAINTY = re.compile(r"\b(possible|possibly|probable|may|cannot be excluded
 class Example:
     """Finds entities by their words, sentence by sentence.
 
-    A finding is absent where a negation precedes it in its sentence, uncertain where the sentence says so, and
-    on the side that the sentence names.
+    A finding is absent if a negation precedes it in its sentence, uncertain if the sentence contains a word of
+    uncertainty, and on the side that the sentence names.
 
     Example::
 

@@ -2,6 +2,6 @@
 
 ``definitions`` reads a file of descriptions (two for chest radiographs are shipped), ``obo`` an OBO ontology such as
 the Human Phenotype Ontology, ``umls`` a licensed copy of the UMLS Metathesaurus, ``triples`` a table of relations,
-``chest_lexicon`` all that is shipped; ``joined`` makes one of several.
-Each has ``concepts`` and ``triples``, as :mod:`medvlp_toolkit.interfaces` describes.
+``chest_lexicon`` everything that is shipped; ``joined`` combines several sources.
+Each has ``concepts`` and ``triples``, see :mod:`medvlp_toolkit.interfaces`.
 """

@@ -13,8 +13,8 @@ a list (or a mapping from id) of entries with more fields::
       definition: Fluid in the pleural space ...
       source: Hansell et al., Radiology 2008
 
-and a document that has such a list or mapping under ``entries``, beside a ``kind`` that holds for all of them and a
-table of ``sources`` which entries refer to by key.
+and a document with such a list or mapping under ``entries``, with a ``kind`` for all of them and a table of
+``sources`` to which entries refer by key.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ _SIDES = ("left", "right", "none")
 class Definition:
     """One entry of a file of descriptions.
 
-    ``source`` is where the described fact can be looked up. ``side`` is given for positions only: ``left``, ``right``
-    or ``none``, the side of the body that the position names. ``mirror`` is then the id of the position that it becomes
-    when the image is mirrored left to right, None where there is none.
+    ``source`` is a reference for the described fact. ``side`` is given only for positions: ``left``, ``right`` or
+    ``none``, the side of the body that the position names. ``mirror`` is then the id of the corresponding position in
+    an image mirrored left to right, None if there is none.
     """
 
     id: str
@@ -102,7 +102,7 @@ def _read_text(path: str | PathLike[str]) -> tuple[str, str, str]:
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """PyYAML silently keeps the last of two equal keys; a lost description must be an error."""
+    """Reject duplicate keys, of which PyYAML silently keeps the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Hashable] = set()

@@ -19,20 +19,20 @@ class Definitions(ConceptSource):
     """Concepts with a description each, from a YAML or JSON file, in the file's order.
 
     ``path`` is the name of a file shipped with the package or the path of your own
-    (layouts: :mod:`medvlp_knowledge.definition_file`); a list of them is read as one. Shipped are
+    (layouts: :mod:`medvlp_knowledge.definition_file`); a list of files is concatenated. Shipped are
 
     * ``chest_entities``: the 75 entities of MedKLIP (Wu et al., ICCV 2023, arXiv:2301.02228),
-    * ``chest_positions``: its 51 positions, each with the side it names and its mirror,
-    * ``chest_extra``: findings of ChestX-ray14, CheXpert and VinDr-CXR that the former lack.
+    * ``chest_positions``: its 51 positions, each with its side and its mirror,
+    * ``chest_extra``: findings of ChestX-ray14, CheXpert and VinDr-CXR that the others lack.
 
     Args:
         path: name or path, or a list of them.
-        kind: :attr:`Concept.kind` of entries that state none.
+        kind: :attr:`Concept.kind` of entries without one.
         include: keep these ids only, in the file's order.
         exclude: leave these ids out.
         subset: keep these ids only, in the order given.
         ids_from: name or path of definitions in the same order whose ids, names and synonyms replace those of
-            ``path``; for files whose keys are not to be relied on, such as the explanations published with MedKLIP.
+            ``path``; for files with unreliable keys, such as the explanations published with MedKLIP.
 
     Raises:
         FileNotFoundError: no such file or shipped name.
@@ -78,7 +78,7 @@ class Definitions(ConceptSource):
 
     @property
     def sources(self) -> Mapping[str, str]:
-        """For each id, where the described fact can be looked up (empty if the file does not state it)."""
+        """For each id, the reference for the described fact (empty if the file has none)."""
         return MappingProxyType({entry.id: entry.source for entry in self._entries})
 
     @property
@@ -88,10 +88,10 @@ class Definitions(ConceptSource):
 
     @property
     def mirrors(self) -> Mapping[str, str | None]:
-        """For each position, the id it becomes when the image is mirrored left to right.
+        """For each position, its id in an image mirrored left to right.
 
-        None where it names a side and has no counterpart among the positions kept: a statement about it does not
-        survive the mirror. Entries without a side are not in the mapping.
+        None if it names a side and has no counterpart among the positions kept: a statement about it cannot be
+        mirrored. Entries without a side are not in the mapping.
         """
         kept = set(self.ids)
         return MappingProxyType(

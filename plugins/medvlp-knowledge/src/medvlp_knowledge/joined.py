@@ -20,13 +20,13 @@ class JoinedKnowledge:
 
     A concept that an earlier source already has is not repeated: one with the same id, and, unless ``by_name`` is
     false, one that has the earlier one's name as a name or synonym (without regard to case and punctuation). Its names
-    become synonyms of the earlier one, and its triples the earlier one's. So your own lexicon and an ontology
-    speak of one pleural effusion. Synonyms that two concepts share do not make them one: "edema" is short for pulmonary
-    edema in one source and any edema in another.
+    become synonyms of the earlier one, and its triples are assigned to it, so that a lexicon and an ontology share one
+    concept of pleural effusion. Concepts that share only synonyms are not merged: "edema" is short for pulmonary edema
+    in one source and any edema in another.
 
     Args:
         sources: knowledge sources; earlier ones take precedence.
-        by_name: whether concepts of different sources that share a name are one.
+        by_name: whether concepts of different sources that share a name are merged.
 
     Raises:
         ValueError: without a source.
@@ -58,7 +58,7 @@ class JoinedKnowledge:
                 else:
                     concepts[known] = _with_names_of(concepts[known], concept)
                 same[concept.id] = known or concept.id
-            # Within one source equal names are homonyms: names count from the next source on.
+            # Equal names within one source are homonyms, so names are compared only with earlier sources.
             for concept in source.concepts:
                 if same[concept.id] == concept.id:
                     owner.setdefault(_plain(concepts[concept.id].name), concept.id)
@@ -96,6 +96,6 @@ def _names(concept: Concept) -> list[str]:
 
 
 def _with_names_of(concept: Concept, other: Concept) -> Concept:
-    known = {"", _plain(concept.id), *_names(concept)}  # a table of triples knows its concepts by their ids only
+    known = {"", _plain(concept.id), *_names(concept)}  # a table of triples has only the ids of its concepts
     more = tuple(name for name in (other.name, *other.synonyms) if _plain(name) not in known)
     return replace(concept, synonyms=concept.synonyms + more, definition=concept.definition or other.definition)

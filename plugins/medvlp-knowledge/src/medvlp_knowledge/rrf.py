@@ -23,7 +23,7 @@ COLUMNS = {
     ),
     "MRSTY": ("CUI", "TUI", "STN", "STY", "ATUI", "CVF"),
 }
-"""The columns of each table, in order; in a file every one is followed by a vertical bar."""
+"""The columns of each table, in order; in a file each is followed by a vertical bar."""
 
 
 def find_table(folder: Path, table: str, hint: str = "") -> Path:

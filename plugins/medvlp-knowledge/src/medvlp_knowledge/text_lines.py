@@ -11,8 +11,8 @@ from pathlib import Path
 class TextLines:
     """The lines of a UTF-8 file without their line ends; a name in ``.gz`` is decompressed on the fly.
 
-    ``number`` is the line last handed out, counted from 1, for error messages. Only line feeds end a line (a preceding
-    carriage return is dropped): text fields of terminologies may hold other line separators of Unicode.
+    ``number`` is the current line, counted from 1, for error messages. Only line feeds end a line (a preceding carriage
+    return is removed), because text fields of terminologies may contain other line separators of Unicode.
 
     Iterating raises ``ValueError`` naming the file, and the line where it stopped, when the file is not UTF-8 or its
     compression is damaged.

@@ -30,8 +30,8 @@ class TripleTable:
         head: column of the head: its number counted from 0, or its title.
         relation: column of the relation.
         tail: column of the tail.
-        header: whether the first line holds titles; None: it does when columns are given by title, or when its cells
-            in the three columns read head, relation, tail.
+        header: whether the first line has titles; None: if columns are given by title, or its cells in the three
+            columns are head, relation, tail.
         kind: :attr:`Concept.kind` of all concepts.
 
     Raises:

@@ -15,17 +15,17 @@ from medvlp_toolkit.data.records import Concept, Triple
 class UmlsMetathesaurus:
     """Concepts and relations of the UMLS Metathesaurus, from the RRF files of the user's own licensed copy.
 
-    The tables MRCONSO, MRDEF, MRSTY and MRREL (``.RRF`` or ``.RRF.gz``) are streamed row by row; memory grows with what
-    is kept. Rows marked suppressible (SUPPRESS other than ``N``) are dropped. Concepts come in order of their CUI.
+    The tables MRCONSO, MRDEF, MRSTY and MRREL (``.RRF`` or ``.RRF.gz``) are streamed row by row; only the selected
+    entries are kept in memory. Suppressible rows (SUPPRESS other than ``N``) are dropped. Concepts are ordered by CUI.
 
     A concept's name is the first of its kept strings by (TS, STT, ISPREF), that is: of the preferred term, in its
     preferred form, of the preferred atom; the other strings are synonyms, once each without regard to case. Of
     several definitions it takes that of the first vocabulary in ``vocabularies``, then in alphabetical order.
 
     A row of MRREL states the relationship that its *second* concept has to its first, so CUI2 becomes the head of the
-    triple and CUI1 the tail; the relation is RELA where the row has one, else REL. MRREL holds most relationships in
+    triple and CUI1 the tail; the relation is RELA if the row has one, else REL. MRREL holds most relationships in
     both directions; ``relations`` selects one. Triples between concepts that are kept come in the file's order, once
-    each; MRREL is read when ``triples`` is first asked for.
+    each; MRREL is read when ``triples`` is first accessed.
 
     No part of the UMLS is shipped or downloaded. This class is tested on small files written in the layout of the UMLS
     Reference Manual (National Library of Medicine), not on a release.

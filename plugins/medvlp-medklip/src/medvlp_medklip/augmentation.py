@@ -87,7 +87,7 @@ class MedklipAugmentation(TrainingAugmentation):
     def operate_each(self, image: Tensor, operation: Tensor, sign: Tensor) -> Tensor:
         """(B,) operation indices and signs; each operation runs on the images that drew it."""
         image = image.clone()
-        # Read back once per call: which images drew what decides the shapes of the work.
+        # Read back once per call, because the drawn operations determine the shapes of the work.
         drawn = operation.tolist()
         for index in sorted(set(drawn) - {0}):
             chosen = torch.tensor([i for i, op in enumerate(drawn) if op == index], device=image.device)
@@ -123,7 +123,7 @@ class MedklipAugmentation(TrainingAugmentation):
 
 
 def auto_contrast(image: Tensor) -> Tensor:
-    """Stretch each channel of each image to [0, 1]; a flat channel is left alone."""
+    """Stretch each channel of each image to [0, 1]; a flat channel is unchanged."""
     low, high = image.amin(dim=(-2, -1), keepdim=True), image.amax(dim=(-2, -1), keepdim=True)
     spread = high - low
     return torch.where(spread > 0, (image - low) / spread.clamp(min=1e-12), image)

@@ -40,7 +40,7 @@ class EntityQueryDecoderLayer(nn.Module):
     def among_queries(self, queries: Tensor) -> Tensor:
         """The residual of self-attention, (B, Q, D) -> (B, Q, D)."""
         if queries.stride(0) == 0 and queries.shape[0] > 1 and not self.training:
-            # All samples ask the same queries: attend once (only the first layer sees such a view).
+            # If all samples have the same queries, attend once (only the first layer gets such a view).
             return self.among_queries_of_one(queries[:1]).expand_as(queries)
         return self.among_queries_of_one(queries)
 
@@ -57,9 +57,11 @@ class EntityQueryDecoder(nn.Module):
     Args:
         width: D of queries and image tokens.
         layers, heads, feed_forward, dropout: of the decoder.
-        output_dropout: on the queries that leave; the existence and the position head share it.
+        output_dropout: on the output queries, shared by the existence and the position head.
         init_std: of the initial weights, published 0.02; None keeps torch's own initialisation, with which
-            narrow models begin to learn sooner.
+            narrow models start to learn earlier.
+        normalize_inputs: apply the decoder's normalisation to image tokens and queries before its first layer, as in
+            KAD's disease query network (Zhang et al. 2023); MedKLIP: False.
 
     Called as a fusion module it takes the queries (B, Q, D) as ``text`` and returns them decoded; the
     image tokens pass unchanged, and ``pooled`` is None. ``attention`` is (B, layers, Q, N).
@@ -80,6 +82,7 @@ class EntityQueryDecoder(nn.Module):
         dropout: float = 0.1,
         output_dropout: float = 0.1,
         init_std: float | None = 0.02,
+        normalize_inputs: bool = False,
     ) -> None:
         super().__init__()
         if layers < 1:
@@ -90,6 +93,7 @@ class EntityQueryDecoder(nn.Module):
         self.layers = nn.ModuleList(EntityQueryDecoderLayer(width, heads, feed_forward, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.output_dropout = nn.Dropout(output_dropout)
+        self.normalize_inputs = normalize_inputs
         initialise(self, init_std)
 
     def forward(
@@ -106,10 +110,14 @@ class EntityQueryDecoder(nn.Module):
         ``stop_after`` n >= 0 runs the first n layers only.
         """
         attention: list[Tensor] = []
-        queries = text
+        queries, tokens = text, image
+        if self.normalize_inputs:
+            tokens = self.norm(image)
+            shared = text.stride(0) == 0 and text.shape[0] > 1  # as `among_queries` sees it
+            queries = self.norm(text[:1]).expand_as(text) if shared else self.norm(text)
         for number, layer in enumerate(self.layers):
             if stop_after < 0 or number < stop_after:
-                queries, weights = layer(queries, image, need_attention)
+                queries, weights = layer(queries, tokens, need_attention)
                 attention.append(weights)
         queries = self.output_dropout(self.norm(queries))
         stacked: Tensor | None = None

@@ -35,7 +35,7 @@ _PREFIXES: tuple[tuple[str, str], ...] = (
     ("classifier.", "losses.existence.head."),
     ("cl_fc.", "losses.position.head."),
 )
-#: What the published file holds beside the weights.
+#: Entries of the published file other than the weights.
 _AROUND_THE_WEIGHTS = {
     "optimizer": "state of its training",
     "lr_scheduler": "state of its training",
@@ -66,14 +66,14 @@ def medklip(
 ) -> PretrainingModel:
     """Build the model of a published MedKLIP checkpoint.
 
-    ResNet depth (18 or 50), width and the number of decoder layers are read off the weights.
+    ResNet depth (18 or 50), width and the number of decoder layers are inferred from the weights.
 
     Args:
         state_dict: the published dict, bare or under ``model``, with or without the ``module.`` prefix.
         entity_embeddings: (Q, 768) text embeddings of the entity descriptions, which the checkpoint lacks.
         position_embeddings: (P, 768) text embeddings of the positions; needed with ``position_loss``.
         dropout: of the decoder and on its output; the published value is 0.1.
-        position_loss: False leaves out the position loss; its head is then the one known-unused part.
+        position_loss: False leaves out the position loss; its head is then known to be unused.
         position_weight: weight of the position loss, published 1.
 
     Raises:
@@ -136,10 +136,10 @@ def text_width(state_dict: Mapping[str, Any]) -> int:
 
 
 def settings(state_dict: Mapping[str, Any]) -> dict[str, Any]:
-    """What composes the model of a published checkpoint from the bundle's ``train.yaml``.
+    """The settings with which the bundle's ``train.yaml`` composes the model of a published checkpoint.
 
     Raises:
-        ValueError: when it is no MedKLIP checkpoint.
+        ValueError: when it is not a MedKLIP checkpoint.
     """
     tensors = _unwrap(state_dict)
     return {
@@ -160,7 +160,7 @@ def _notes(depth: int, layers: int) -> tuple[str, ...]:
     if (depth, layers) == (50, 4):
         return ()
     return (
-        f"ResNet-{depth} and {layers} decoder layers: model.json says so to evaluation, inference and fine-tuning; to "
+        f"ResNet-{depth} and {layers} decoder layers: later steps read this from model.json; to "
         f"continue pre-training, give train.yaml --image_encoder::depth {depth} --fusion::layers {layers}",
     )
 
@@ -198,7 +198,7 @@ def _depth(tensors: Mapping[str, Tensor]) -> int:
 
 
 def _load(model: PretrainingModel, tensors: Mapping[str, Tensor], known_unused: tuple[str, ...]) -> dict[str, str]:
-    """Put the published values into the model; returns published key -> our name."""
+    """Load the published values into the model; returns published key -> our name."""
     expected = model.state_dict()
     loaded: dict[str, Tensor] = {}
     used: dict[str, str] = {}
@@ -216,7 +216,7 @@ def _load(model: PretrainingModel, tensors: Mapping[str, Tensor], known_unused: 
             used[key] = name
     banks = {"model.entity_bank", "losses.position.position_bank"}
     missing = [name for name in expected if name not in loaded and name not in banks]
-    if not any("shape" in problem for problem in problems):  # a misfit is named once, under its published key
+    if not any("shape" in problem for problem in problems):  # a mismatch is reported once, under its published key
         problems += [f"  {name}: missing from the checkpoint" for name in missing]
     if problems:
         raise ValueError(f"{len(problems)} entries of the checkpoint do not fit MedKLIP:\n" + "\n".join(problems))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 #: Labels of ChestX-ray14 (Wang et al. 2017), in its order, as MedKLIP's published zero-shot evaluation reads them.
-#: Its entities have no fibrosis: the published protocol takes the class of all rarer abnormalities for it.
+#: Fibrosis is not among its entities: the published protocol uses the class of all rarer abnormalities instead.
 CHESTXRAY14_TO_MEDKLIP: dict[str, str] = {
     "Atelectasis": "atelectasis",
     "Cardiomegaly": "cardiomegaly",

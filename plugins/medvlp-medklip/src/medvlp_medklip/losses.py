@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medvlp_medklip.fusion import initialise
-from medvlp_toolkit.interfaces import ABSENT, PRESENT, Encodings
+from medvlp_toolkit.interfaces import ABSENT, NOT_MENTIONED, PRESENT, Encodings
 
-_READS = frozenset({"image_encoder", "image_projection", "entity_projection", "fusion"})
+_QUERIES = frozenset({"entity_projection", "fusion"})
+_READS = _QUERIES | {"image_encoder", "image_projection"}
+
+#: Image view -> the keys of a batch that existence on it needs, and the parts that its gradient reaches.
+_OF_VIEW = {
+    "full": (frozenset({"image", "entity_presence"}), _READS),
+    "report": (
+        frozenset({"input_ids", "attention_mask", "entity_presence"}),
+        _QUERIES | {"text_encoder", "text_projection"},
+    ),
+}
 
 
 class EntityExistence(nn.Module):
     """Existence of each entity: two-way cross-entropy over the entities that the report mentions.
 
     Wu et al. 2023, section 3.3: softmax over (absent, present); entities not mentioned, or mentioned as
-    uncertain, carry no loss.
+    uncertain, are excluded.
 
     Args:
         width: D of the fused entity features.
         init_std: of the initial weights; None keeps torch's own.
+        image: what the entities query: the image, or the ``report`` in its place, as in KAD (Zhang et al. 2023).
+        unmentioned: ``ignore`` leaves out what is not mentioned, ``absent`` counts it as absent, as KAD does.
+        head: of another existence loss, to be trained by both; a new one when None.
 
     Example::
 
@@ -29,24 +44,34 @@ class EntityExistence(nn.Module):
           width: "@fusion.width"
     """
 
-    needs = frozenset({"image", "entity_presence"})
-    reads = _READS
-
-    def __init__(self, width: int = 256, init_std: float | None = 0.02) -> None:
+    def __init__(
+        self,
+        width: int = 256,
+        init_std: float | None = 0.02,
+        image: Literal["full", "report"] = "full",
+        unmentioned: Literal["ignore", "absent"] = "ignore",
+        head: nn.Linear | None = None,
+    ) -> None:
         super().__init__()
-        self.head = nn.Linear(width, 2)
-        initialise(self, init_std)
+        if image not in _OF_VIEW:
+            raise ValueError(f"entity_existence image {image!r} is not one of {', '.join(_OF_VIEW)}")
+        if unmentioned not in ("ignore", "absent"):
+            raise ValueError(f"entity_existence unmentioned {unmentioned!r} is not one of ignore, absent")
+        self.image = image
+        self.unmentioned_is_absent = unmentioned == "absent"
+        self.needs, self.reads = _OF_VIEW[image]
+        self.head = nn.Linear(width, 2) if head is None else head
+        if head is None:
+            initialise(self, init_std)
 
     def forward(self, encodings: Encodings) -> tuple[Tensor, Tensor]:
-        logits = self.head(encodings.fused(text="entities").text).float()  # (B, Q, 2)
+        logits = self.head(encodings.fused(text="entities", image=self.image).text).float()  # (B, Q, 2)
         presence = encodings.batch["entity_presence"].to(torch.long)
+        if self.unmentioned_is_absent:
+            presence = torch.where(presence == NOT_MENTIONED, ABSENT, presence)
         stated = (presence == PRESENT) | (presence == ABSENT)
         terms = F.cross_entropy(logits.flatten(0, 1), presence.clamp(0, 1).flatten(), reduction="none")
         return torch.where(stated.flatten(), terms, 0.0).sum(), stated.sum()
-
-    def scores(self, features: Tensor) -> Tensor:
-        """(B, Q, D) fused entity features -> (B, Q) probability that the entity is present."""
-        return self.head(features).float().softmax(dim=-1)[..., 1]
 
 
 class EntityPosition(nn.Module):
@@ -62,8 +87,8 @@ class EntityPosition(nn.Module):
     Args:
         position_bank: (P, Dt) frozen text embeddings of the positions.
         width: D of the fused entity features.
-        normalize: False, as published, takes the embeddings at their own norm; True scales them to 1,
-            which small or untrained text models need.
+        normalize: False, as published, keeps the embeddings' norms; True scales them to 1, which small or untrained
+            text models need.
         init_std: of the initial weights; None keeps torch's own.
 
     Example::

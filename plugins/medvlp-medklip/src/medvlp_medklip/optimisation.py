@@ -10,9 +10,9 @@ from torch import nn
 
 
 def parameter_groups(model: nn.Module, weight_decay: float = 0.02) -> list[dict[str, Any]]:
-    """Weight decay on matrices and filters only: one-dimensional parameters (biases, norms) go without.
+    """Groups with weight decay on matrices and filters only, not on one-dimensional parameters (biases, norms).
 
-    Parameters that are frozen are left out.
+    Frozen parameters are left out.
     """
     decayed: list[nn.Parameter] = []
     plain: list[nn.Parameter] = []
@@ -26,7 +26,7 @@ def parameter_groups(model: nn.Module, weight_decay: float = 0.02) -> list[dict[
 class PublishedSchedule:
     """MedKLIP's learning rate as a factor of the base rate, per iteration.
 
-    In the first epoch it rises at every hundredth iteration, in five steps, from ``floor`` to 1 and stays there.
+    In the first epoch it rises every hundredth iteration, in five steps, from ``floor`` to 1 and then stays constant.
     Epoch e >= 1 has the cosine ``floor + (1 - floor) (1 + cos(pi e / epochs)) / 2``, constant within the epoch.
 
     Args:

@@ -1,4 +1,4 @@
-"""The drawing surface: coordinate grids, the air in the lungs and what lies over them."""
+"""The drawing surface: coordinate grids, the air in the lungs and overlying structures."""
 
 from __future__ import annotations
 

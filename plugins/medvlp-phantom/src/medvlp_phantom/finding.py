@@ -99,6 +99,6 @@ def bounding_box(mask: BoolArray) -> BoxTuple:
 
 
 def graded(rng: np.random.Generator, limits: tuple[float, float]) -> tuple[float, float]:
-    """A value drawn evenly between limits, and where it lies between them (0 to 1)."""
+    """A value drawn uniformly between limits, and its relative position between them (0 to 1)."""
     grade = float(rng.random())
     return limits[0] + grade * (limits[1] - limits[0]), grade

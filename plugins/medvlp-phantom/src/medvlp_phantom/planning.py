@@ -50,7 +50,7 @@ PAINTING_ORDER: tuple[str, ...] = (
     "catheter",
     "pacemaker",
 )
-"""Diffuse findings first: a mask then holds what a focal finding changes in the lung as it is."""
+"""Diffuse findings first, so that the mask of a focal finding has the change relative to them."""
 
 ROOM: dict[str, tuple[str, ...]] = {
     "apical": ("apical", "upper"),

@@ -17,7 +17,7 @@ MENTIONS: dict[str, re.Pattern[str]] = {name: re.compile(rf"{name}s?", re.IGNORE
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """A position in words: as an adjective (None where there is none), after "in", and its id."""
+    """A position in words: as an adjective (None if there is none), after "in", and its id."""
 
     adjective: str | None
     place: str

@@ -1,6 +1,6 @@
 """Writes the report of a phantom image, and records what each sentence states.
 
-What is stated is recorded beside the text as it is written, so a report filter with the MedKLIP
+Statements are recorded while the text is written, so a report filter with the MedKLIP
 vocabulary can be checked against :class:`WrittenReport.statements`.
 """
 
@@ -67,7 +67,7 @@ def _capital(text: str) -> str:
 
 
 class _Author:
-    """Writes with one generator; keeps the choice of words apart from what is true."""
+    """Writes with one generator; separates the choice of words from the facts."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng = rng

@@ -17,10 +17,9 @@ DEFAULT_FRACTIONS = {"train": 0.8, "validate": 0.1, "test": 0.1}
 class PhantomSource:
     """``count`` synthetic studies of a seed; iterating gives records, :meth:`read_image` the pixels.
 
-    Records have no image path: whoever packs them calls ``read_image(study)``, which draws the image
-    anew from the study's id. Study ids and reports depend on ``seed`` and position alone. Some
-    patients have two studies; a patient is in one split only. The splits are consecutive blocks in
-    the order of ``fractions``, so their sizes are exact to one study.
+    Records have no image path: ``read_image(study)`` draws the image from the study's id. Study ids and reports depend
+    only on ``seed`` and index. Some patients have two studies; a patient is in one split only. The splits are
+    consecutive blocks in the order of ``fractions``, so their sizes are exact to one study.
 
     ``labels`` are the truth about the image (1 present, 0 absent, -1 doubtful), ``boxes`` bound what
     was painted, ``metadata`` has the synthetic ``sex``, ``age`` and ``view``. With ``mask_label`` the
@@ -124,6 +123,6 @@ class PhantomSource:
         match = re.fullmatch(rf"phantom-{self.phantom.seed}-(\d+)", study.id)
         if match is None:
             raise ValueError(
-                f"study {study.id} is not of this source; its ids look like phantom-{self.phantom.seed}-000000"
+                f"study {study.id} is not from this source, whose ids look like phantom-{self.phantom.seed}-000000"
             )
         return int(match.group(1))

@@ -1,1 +1,1 @@
-"""Report filters: what a radiology report says is there, is not there, and where."""
+"""Report filters: extract the findings of radiology reports, their presence and position."""

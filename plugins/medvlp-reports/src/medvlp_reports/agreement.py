@@ -1,4 +1,4 @@
-"""How a label table agrees with an annotated one: precision, recall and F1 per label and together."""
+"""Agreement of a label table with an annotated one: precision, recall and F1, per label and overall."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Agreement:
 def agreement(
     labels: Mapping[str, Mapping[str, str]], annotated: Mapping[str, Mapping[str, str]], names: Sequence[str]
 ) -> dict[str, Agreement]:
-    """Agreement per label over the annotated reports; a value counts as positive where it is 1.
+    """Agreement per label over the annotated reports; a value of 1 counts as positive.
 
     Raises ValueError where an annotated report has no labels.
     """

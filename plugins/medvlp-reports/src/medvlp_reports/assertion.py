@@ -1,8 +1,8 @@
-"""What a sentence says about each finding in it: stated, likely, possible, absent, or only history.
+"""The certainty of each finding of a sentence: stated, likely, possible, absent, or only history.
 
 A scope machine in the manner of NegEx (Chapman et al., J Biomed Inform 2001) and ConText (Harkema
 et al., J Biomed Inform 2009), with what radiology's lists need: a negation reaches through "A, B or
-C" and ends where a comma or "and" begins a statement of its own.
+C" and ends where a comma or "and" begins a new statement.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class _Scope:
         self.certainty = certainty
         self.end = end  # token after the cue
         self.next_only = next_only  # "prior …" governs one finding, within so many tokens
-        self.whole_list = whole_list  # "differential includes …" reaches on whatever its items look like
+        self.whole_list = whole_list  # the scope of "differential includes …" continues whatever its items are
         self.governs = False  # a finding has been met
         self.closed = False  # a verb has been met after it: "no effusion is seen"
         self.placed = False  # a side was named since: "no left effusion"
@@ -246,7 +246,7 @@ def _unchanged(result: list[Certainty], scope: _Scope) -> None:
 
 
 def _spent(scope: _Scope, first: int) -> bool:
-    """Whether a cue has governed something before this token, if only words that the lexicon does not know."""
+    """Whether a cue has governed something before this token, possibly only unknown words."""
     return scope.governs or first > scope.end
 
 
@@ -284,7 +284,7 @@ def _ends_at_conjunction(items: list[Item], index: int, scope: _Scope) -> bool:
 
 
 def _answers(items: list[Item], index: int, tokens: int, previous: int | None) -> bool:
-    """Whether a negation is all that is said of what stands before it: "effusions are none", "it is not well seen"."""
+    """Whether a negation is the whole predicate of its subject: "effusions are none", "it is not well seen"."""
     if not index or previous is None:
         return False
     _, end, _ = items[index]

@@ -1,4 +1,4 @@
-"""Which finding each anatomy phrase of a sentence belongs to."""
+"""Attaches each anatomy phrase of a sentence to its finding."""
 
 from __future__ import annotations
 
@@ -257,7 +257,7 @@ def _subject(items: list[Item], groups: dict[int, Group], index: int) -> Group |
         if term.kind is ANATOMY:
             if verb:
                 group = groups[place]
-                # "opacity in the left base is unchanged": said of the opacity, which lies there.
+                # "opacity in the left base is unchanged": the predicate is of the opacity.
                 return group
             return None
         if term.kind is VERB or (term.kind in (ABSENT_BEFORE, DASH) and place == index - 1):
@@ -284,7 +284,7 @@ def _is_stated_of_subject(items: list[Item], index: int) -> bool:
 
 
 def _combine(before: Group | None, after: Group | None) -> tuple[Place, ...]:
-    """Where a noun lies that has a place before and one behind: "pleural thickening at the left apex"."""
+    """The position of a noun with a place before and after it: "pleural thickening at the left apex"."""
     if before is None or after is None or before is after:
         group = before or after
         return group.places if group else ()

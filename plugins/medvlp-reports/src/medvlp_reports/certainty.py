@@ -8,7 +8,7 @@ from enum import IntEnum
 class Certainty(IntEnum):
     """How sure a report is of a finding.
 
-    HISTORY says nothing of the present image; ALTERNATIVE is a finding stated as "A or B", "A
+    HISTORY does not concern the present image; ALTERNATIVE is a finding stated as "A or B", "A
     versus B", LIKELY one the reader leans to ("probably", "suggesting").
     """
 

@@ -1,4 +1,4 @@
-"""What stands around a cue: lookahead in a sentence's items, always bounded, so that endless sentences stay linear."""
+"""The context of a cue: lookahead in a sentence's items, bounded, so that long sentences take linear time."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def clause_ends(items: list[Item], index: int, tokens: int) -> bool:
 
 
 def begins_statement(items: list[Item], index: int) -> bool:
-    """Whether what follows a comma or conjunction is a statement of its own: "…, the effusion is smaller"."""
+    """Whether a new statement follows a comma or conjunction: "…, the effusion is smaller"."""
     after = index + 1
     if after >= len(items):
         return False
@@ -127,7 +127,7 @@ def _describes_organ(items: list[Item], index: int) -> bool:
 
 
 def _has_predicate(items: list[Item], start: int) -> bool:
-    """Whether a finding or organ and what is said of it follow, before the next comma or conjunction."""
+    """Whether a finding or organ and its predicate follow, before the next comma or conjunction."""
     subject = organ = False
     for place in range(start, min(len(items), start + LOOK_AHEAD)):
         _, end, term = items[place]

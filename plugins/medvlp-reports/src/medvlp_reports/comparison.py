@@ -1,4 +1,4 @@
-"""How two report filters agree on the same reports: without annotations, which differ, how much, and where."""
+"""Agreement of two report filters on the same reports, without annotations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from medvlp_toolkit.data.records import Finding, Presence, Report
 
 
 class Said(IntEnum):
-    """What a filter says of an entity in a report; of several statements the strongest counts."""
+    """A filter's result for an entity in a report; of several statements the strongest counts."""
 
     NOTHING = 0
     ABSENT = 1
@@ -27,9 +27,9 @@ _SAID = {Presence.ABSENT: Said.ABSENT, Presence.UNCERTAIN: Said.UNCERTAIN, Prese
 
 @dataclass(frozen=True)
 class Difference:
-    """An entity of which two filters say different things in a report, and the findings that do.
+    """An entity of a report on which two filters disagree, with the findings concerned.
 
-    ``of`` is ``presence``, or ``position`` where both find it present, at other places.
+    ``of`` is ``presence``, or ``position`` if both find it present at different positions.
     """
 
     report: Report
@@ -41,10 +41,10 @@ class Difference:
 
 @dataclass
 class Comparison:
-    """Counts what two filters say of the entities that both know.
+    """Counts the results of two filters for the entities that both have.
 
-    ``counts`` (E, 4, 4): per entity, reports by what the first and what the second says (``Said``). ``same_place`` of
-    ``both_present`` findings have the same positions. ``one_sided`` are entities that only one of the two knows.
+    ``counts`` (E, 4, 4): per entity, reports by the results (``Said``) of the first and of the second. ``same_place``
+    of ``both_present`` findings have the same positions. ``one_sided`` are entities that only one of the two has.
     """
 
     entities: tuple[str, ...]
@@ -62,7 +62,7 @@ class Comparison:
     def of(cls, first: Iterable[str], second: Iterable[str]) -> Comparison:
         """A comparison over the entities that both filters declare.
 
-        Raises ValueError where they have none in common.
+        Raises ValueError if they have none in common.
         """
         known, others = list(dict.fromkeys(first)), set(second)
         shared = tuple(entity for entity in known if entity in others)
@@ -71,7 +71,7 @@ class Comparison:
         return cls(shared, tuple(sorted(others.symmetric_difference(known))))
 
     def add(self, report: Report, first: Sequence[Finding], second: Sequence[Finding]) -> list[Difference]:
-        """Count a report; what differs in it."""
+        """Count a report; returns the differences."""
         self.reports += 1
         by_entity: dict[str, tuple[list[Finding], list[Finding]]] = {}
         for side, findings in enumerate((first, second)):
@@ -95,7 +95,7 @@ class Comparison:
         return differing
 
     def table(self, entity: str | None = None) -> NDArray[np.int64]:
-        """(4, 4) counts of one entity, or of all together, with those that neither mentions."""
+        """(4, 4) counts of one entity, or of all, including cases that neither mentions."""
         if entity is None:
             table, cells = self.counts.sum(axis=0), self.reports * len(self.entities)
         else:
@@ -105,7 +105,7 @@ class Comparison:
 
 
 def agreement(table: NDArray[np.int64], mentioned: bool = False) -> float:
-    """The share of cases in which both say the same; ``mentioned``: of those that either mentions."""
+    """The share of cases in which both agree; ``mentioned``: among those that either mentions."""
     same, cases = int(np.trace(table)), int(table.sum())
     if mentioned:
         same, cases = same - int(table[0, 0]), cases - int(table[0, 0])
@@ -113,7 +113,7 @@ def agreement(table: NDArray[np.int64], mentioned: bool = False) -> float:
 
 
 def kappa(table: NDArray[np.int64]) -> float:
-    """Cohen's kappa (Cohen, 1960): agreement beyond chance; nan where both always say one same thing."""
+    """Cohen's kappa (Cohen, 1960): agreement beyond chance; NaN if both always give the same single result."""
     cases = table.sum()
     if not cases:
         return float("nan")
@@ -122,12 +122,12 @@ def kappa(table: NDArray[np.int64]) -> float:
 
 
 def strongest(findings: Iterable[Finding]) -> Said:
-    """Present outweighs uncertain, uncertain absent; a linker's mention counts as present."""
+    """Present takes precedence over uncertain, uncertain over absent; a linker's mention counts as present."""
     said = (Said.PRESENT if finding.presence is None else _SAID[finding.presence] for finding in findings)
     return max(said, default=Said.NOTHING)
 
 
 def _places(findings: Iterable[Finding]) -> set[str | None]:
-    """Where findings that are present lie; none given says no more than another place."""
+    """The positions of present findings; a missing position counts as unspecific."""
     present = {finding.position for finding in findings if finding.presence in (Presence.PRESENT, None)}
     return present - {None} or {None}

@@ -25,7 +25,7 @@ FUNCTION_WORDS = frozenset([
 
 
 class HasConcepts(Protocol):
-    """A knowledge source, as far as the linker needs it."""
+    """The part of a knowledge source that the linker needs."""
 
     @property
     def concepts(self) -> Sequence[Concept]: ...
@@ -34,15 +34,15 @@ class HasConcepts(Protocol):
 class EntityLinker:
     """Links words of a text to concepts by their names and synonyms: the longest name at each place.
 
-    Words are compared without case and in the singular; what stands between words (spaces, hyphens,
-    punctuation) is ignored within a sentence and ends a name at a full stop or line break.
+    Words are compared without case and in the singular. Spaces, hyphens and punctuation between words are ignored
+    within a sentence; a full stop or line break ends a name.
 
     Args:
         knowledge: a knowledge source, or concepts.
         min_length: names with fewer characters are left out.
-        kinds: concept kinds that are linked; all where None.
-        ignore: names that are left out, besides those made of function words only.
-        all_meanings: a name that several concepts have gives a finding for each; else for the first.
+        kinds: concept kinds that are linked; all when None.
+        ignore: names that are left out, in addition to those of function words only.
+        all_meanings: a name shared by several concepts gives a finding for each; else for the first.
 
     ``entities`` are the ids of the concepts, in their order; ``positions`` is empty. 100,000 concepts
     take about a second to index, and a report tens of microseconds.

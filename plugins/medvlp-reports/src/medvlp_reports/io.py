@@ -1,7 +1,7 @@
 """Reports in and findings out: text, CSV, JSON lines, MIMIC-CXR folders, Open-i XML; JSON lines and CSV.
 
-A report that cannot be used never stops the run and never vanishes: the reader keeps where it was
-and why. No text of a report is in any message.
+An unusable report never stops the run and is never dropped silently: the reader records its place and the reason. No
+message contains report text.
 """
 
 from __future__ import annotations
@@ -40,22 +40,21 @@ class Rejected:
 
 @dataclass
 class ReportReader:
-    """Iterates over the reports of a file or folder; afterwards ``rejected`` and ``empty`` say the rest.
+    """Iterates over the reports of a file or folder; afterwards ``rejected`` and ``empty`` account for the others.
 
     ``source`` may be a ``.txt`` file (its id is the file's name), a table (``.csv``, ``.tsv``, ``.xlsx``) or ``.jsonl``
     (also ``.gz``), an Open-i ``.xml``, a ``.tgz`` or ``.tar`` of such files, or a folder of them
-    (MIMIC-CXR's ``files/p10/p10000032/s50414267.txt``). Text is UTF-8, or Windows-1252 where it is not; tables are
-    read by :class:`~medvlp_toolkit.tables.table.Table`. NULs become spaces. A report that is there again
-    under the same id (tables with a row an image) is read once and counted in ``repeated``; another report of that
-    id is rejected; a report without text is read and counted in ``empty``. Every row, line or file that is passed is
-    counted: ``rows == read + repeated + len(rejected)``. ``place`` is where the last report
-    stood.
+    (MIMIC-CXR's ``files/p10/p10000032/s50414267.txt``). Text is UTF-8, or else Windows-1252; tables are
+    read by :class:`~medvlp_toolkit.tables.table.Table`. NULs become spaces. A report repeated with
+    the same id (tables with a row per image) is read once and counted in ``repeated``; a different report with that id
+    is rejected; a report without text is read and counted in ``empty``. All rows, lines or files are counted:
+    ``rows == read + repeated + len(rejected)``. ``place`` is the place of the last report.
 
     Args:
         source: file or folder.
-        id_column, text_column: columns (keys) of a table; otherwise those that are plainly meant, such as
-            ``study_id``, ``accession``, ``uid`` and ``report``, ``text``, or else ``findings`` and ``impression``.
-        encoding: of a table or ``.jsonl``; None finds out.
+        id_column, text_column: columns (keys) of a table; by default columns with usual names, such as ``study_id``,
+            ``accession``, ``uid`` and ``report``, ``text``, or else ``findings`` and ``impression``.
+        encoding: of a table or ``.jsonl``; detected when None.
 
     Raises (on iteration): FileNotFoundError, or ValueError for a source of another kind, a table
     without the columns, or an archive that is damaged.
@@ -96,7 +95,7 @@ class ReportReader:
             yield report
 
     def leave_out(self, reason: str) -> None:
-        """Count the report that was given last as rejected: whoever reads it found that it cannot be used."""
+        """Count the latest report as rejected, if its consumer cannot use it."""
         self.read -= 1
         self.rejected.append(Rejected(self.place, reason))
 
@@ -138,7 +137,7 @@ class ReportReader:
     def _archive(self, path: Path) -> Iterator[tuple[str, Report]]:
         found = False
         try:
-            # tarfile's own decompression takes a truncated stream for the archive's end; gzip raises.
+            # tarfile's own decompression treats a truncated stream as the end of the archive; gzip raises.
             with open_bytes(path) as content, tarfile.open(fileobj=content, mode="r|") as archive:
                 for member in archive:
                     if not member.isfile() or not member.name.lower().endswith((".txt", ".xml")):
@@ -217,7 +216,7 @@ class ReportReader:
                     yield place, report
 
     def _columns(self, table: Columns) -> tuple[str, list[str]]:
-        """The column of the id, and those that the text is made of."""
+        """The column of the id, and those of the text."""
         id_option, text_option = "id_column (--id-column)", "text_column (--text-column)"
         id_name = table.column("study", self.id_column, id_option)
         if id_name is None and self.id_column is None:
@@ -254,9 +253,9 @@ def write_findings(
     rows: Iterable[tuple[Report, Sequence[Finding]]],
     language: Callable[[Report], str | None] | None = None,
 ) -> int:
-    """Write findings as JSON lines, one report a line (``{"id": …, "findings": […]}``); how many lines.
+    """Write findings as JSON lines, one report per line (``{"id": …, "findings": […]}``); returns their number.
 
-    ``language`` names the language of a report that was not read for it, noted as ``"language": …``.
+    ``language`` gives the language of a report that was not read because of it, written as ``"language": …``.
     """
     count = 0
     with replacing(path) as stream:
@@ -273,7 +272,7 @@ def write_findings(
 def read_findings(path: str | Path) -> dict[str, list[Finding]]:
     """The findings that ``write_findings`` wrote, by the report's id.
 
-    Raises FileNotFoundError, or ValueError with the line, where it is no file of findings.
+    Raises FileNotFoundError, or ValueError with the line if it is not a file of findings.
     """
     path = Path(path)
     if not path.is_file():
@@ -303,14 +302,14 @@ def _finding(item: dict[str, Any]) -> Finding:
 
 
 def write_labels(path: str | Path, rows: Iterable[LabelledReport], labels: Sequence[str], reader: ReportReader) -> int:
-    """Write a label table as CSV: the id under the reader's name for it, then one column a label.
+    """Write a label table as CSV: the id with the reader's name for it, then one column per label.
 
     Values are 1, 0, -1 or blank. Returns how many rows.
     """
     count = 0
     with replacing(path) as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        # The reader knows the id's name once the first report has been read.
+        # The id's name is known once the first report has been read.
         for row in rows:
             if count == 0:
                 writer.writerow([reader.id_name, *labels])
@@ -339,14 +338,14 @@ def _kind(name: str) -> str:
 
 
 def _file_id_name(stem: str, kind: str) -> str:
-    """Name of the id column for reports that come as files: MIMIC-CXR's are study ids, Open-i's uids."""
+    """Name of the id column for reports in files: study ids for MIMIC-CXR, uids for Open-i."""
     if kind == ".xml":
         return "uid"
     return "study_id" if stem[:1] == "s" and stem[1:].isdigit() else "id"
 
 
 def _json_object(line: Line) -> dict[str, Any] | str:
-    """The object of a line, or why there is none."""
+    """The object in a line, or the reason why there is none."""
     if line.problem:
         return line.problem
     try:
@@ -374,7 +373,7 @@ def _clean(report: Report) -> Report:
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[TextIO]:
-    """A text file that takes its name only when it is complete."""
+    """A text file that is renamed to its final name when complete."""
     path = Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

@@ -48,7 +48,7 @@ _WORDS_OF_A_LABEL = 7
 def answered(read: Read) -> tuple[dict[int, Certainty], set[int]]:
     """({label's item: what its answer says of it}, items of answers that say nothing else).
 
-    A label that its answer does not speak of says nothing: HISTORY.
+    A label whose answer is about something else states nothing: HISTORY.
     """
     said: dict[int, Certainty] = {}
     spent: set[int] = set()
@@ -117,12 +117,12 @@ def _speaks(items: list[Item], answer: list[int]) -> bool:
 
 
 def _shows(items: list[Item], labels: list[int], word: str) -> bool:
-    """Whether an answer that no cue stands in says that something is there: a size, or whatever of a device."""
+    """Whether an answer without a cue states presence: a size, or anything about a device."""
     return word[0].isdigit() or all(items[label][2].value.kind == "device" for label in labels)
 
 
 def _names_again(items: list[Item], labels: list[int], answer: list[int]) -> bool:
-    """Whether an answer speaks of its label by name: "Nodule: no nodule"."""
+    """Whether an answer repeats the name of its label: "Nodule: no nodule"."""
     concepts = {items[label][2].value.concept for label in labels}
     return any(items[place][2].kind is FINDING and items[place][2].value.concept in concepts for place in answer)
 

@@ -1,7 +1,7 @@
-"""Reports into label tables: what a scheme (NIH's 14, CheXpert's 14, MedKLIP's 75) reads from findings.
+"""Label tables from findings, by a scheme (NIH's 14, CheXpert's 14, MedKLIP's 75).
 
-A scheme is a YAML file that says which concepts of the lexicon make which label, and what each
-degree of certainty counts as. Values are 1 present, 0 absent, -1 uncertain, None not mentioned.
+A scheme is a YAML file that maps concepts of the lexicon to labels, and degrees of certainty to
+values. Values are 1 present, 0 absent, -1 uncertain, None not mentioned.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _DEFAULT_VALUES = {
 class LabelledReport:
     """One row: the report's id and ``{label: 1, 0, -1 or None}``, labels in the scheme's order.
 
-    ``statements`` is how many statements about findings the report makes, labelled or not.
+    ``statements`` is the number of statements about findings in the report, labelled or not.
     """
 
     id: str
@@ -47,10 +47,10 @@ class LabelledReport:
 class Scheme:
     """A labelling scheme.
 
-    ``labels`` are the columns; ``present`` maps a concept (or, where ``by_entity``, an entity) to
-    the labels it makes; ``absent`` maps a concept to the labels it denies; ``values`` maps a
-    certainty to a value, ``own_values`` does so for a label that differs. ``no_finding`` is the label
-    that is 1 where none but ``apart_from`` is present or uncertain.
+    ``labels`` are the columns; ``present`` maps a concept (or an entity, if ``by_entity``) to the labels that it sets;
+    ``absent`` maps a concept to the labels that it denies; ``values`` maps a certainty to a value, ``own_values`` does
+    so for individual labels. ``no_finding`` is the label that is 1 if no label except ``apart_from`` is present or
+    uncertain.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Scheme:
     apart_from: frozenset[str] = frozenset()
 
     def label(self, mentions: Iterable[Mention]) -> dict[str, int | None]:
-        """Labels of one report: present outweighs uncertain, uncertain outweighs absent."""
+        """Labels of one report: present takes precedence over uncertain, uncertain over absent."""
         row: dict[str, int | None] = dict.fromkeys(self.labels)
         mentioned = False
         for mention in mentions:
@@ -88,7 +88,7 @@ class Scheme:
 
 
 def scheme_names() -> list[str]:
-    """Names of the schemes that come with the package."""
+    """Names of the shipped schemes."""
     folder = files("medvlp_reports").joinpath("data", "schemes")
     return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
 
@@ -122,13 +122,13 @@ def label_reports(
 
 
 def _shipped(name: str, lexicon: Lexicon) -> SchemeFile:
-    # A lexicon without the default's findings lacks concepts that a shipped scheme has: they are never found.
+    # A lexicon without the default's findings lacks concepts of the shipped schemes, which are then never found.
     concepts = {*lexicon.concepts, *default_lexicon().concepts}
     return YamlFile(name, load_yaml(f"schemes/{name}.yaml")).into(SchemeFile, {"concepts": concepts})
 
 
 def _read(path: Path, lexicon: Lexicon, extended_by: tuple[Path, ...]) -> SchemeFile:
-    """A user's file, over what it extends."""
+    """A user's file, merged with the scheme that it extends."""
     file = read_yaml(path, EXPECTED)
     path = path.resolve()
     if path in extended_by:

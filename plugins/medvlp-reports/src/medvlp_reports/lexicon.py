@@ -1,7 +1,7 @@
 """The lexicon of the rule-based filter: findings, anatomy and cues, compiled into one trie.
 
-The shipped lexicon is three YAML files (``findings.yaml``, ``anatomy.yaml``, ``cues.yaml``); what their
-fields mean is written in them. A file of one's own extends it, or replaces parts of it.
+The shipped lexicon is three YAML files (``findings.yaml``, ``anatomy.yaml``, ``cues.yaml``); their
+fields are documented in the files. A user's file extends the lexicon or replaces parts of it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ DEFAULT = "default"
 
 
 class Kind(IntEnum):
-    """What a phrase does in a sentence."""
+    """The role of a phrase in a sentence."""
 
     FINDING = 0
     ANATOMY = 1
@@ -57,8 +57,8 @@ class Kind(IntEnum):
     TAB = 30
 
 
-# Comparing with a module's own name is eight times as fast as with `Kind.FINDING`, which counts:
-# every sentence asks hundreds of times.
+# Comparing with a module-level name is eight times as fast as with `Kind.FINDING`, which matters, because every
+# sentence needs hundreds of comparisons.
 FINDING = Kind.FINDING
 ANATOMY = Kind.ANATOMY
 ABSENT_BEFORE = Kind.ABSENT_BEFORE
@@ -93,13 +93,13 @@ TAB = Kind.TAB
 
 
 class Sense(Enum):
-    """What is distinguished within a kind."""
+    """Subtypes of a kind."""
 
     AND = "and"  # conjunctions
     COMMA = ","
     OR = "or"
     WITH = "with"
-    COLON = ":"  # verbs, and what stands in their place
+    COLON = ":"  # verbs and their substitutes
     COPULA = "is"
     PERSIST = "persists"
     SEEN = "is seen"  # says no more than that something shows
@@ -132,7 +132,7 @@ PUNCTUATION: dict[str, tuple[Kind, Any]] = {
     QUESTION_AFTER: (Kind.POSSIBLE_AFTER, QUESTION),
 }
 
-# Where a phrase is listed under two cues, the earlier one here counts.
+# If a phrase is listed under two cues, the earlier one here takes precedence.
 CUES: dict[str, Kind | tuple[Kind, Any]] = {
     "neutral": Kind.NEUTRAL,
     "not_finding": Kind.NOT_FINDING,
@@ -179,7 +179,7 @@ CUES: dict[str, Kind | tuple[Kind, Any]] = {
 class Anatomy:
     """A place: an organ, a side or a level, with the words that the landmark table reads.
 
-    A lexicon has one object for each; they are compared by identity, which is quick.
+    A lexicon has one object for each; they are compared by identity, which is fast.
     """
 
     name: str
@@ -189,14 +189,13 @@ class Anatomy:
 
 @dataclass(frozen=True, slots=True)
 class FindingTerm:
-    """A finding as the lexicon knows it.
+    """A finding in the lexicon.
 
     ``refine`` maps an organ's name to the finer concept that the finding is there, ``finer_entities`` a finer concept
-    to its entity where that is not the finding's; ``organ`` is where it lies when a report gives only a side;
-    ``denies_what_follows`` is true of "clear of". A word
-    with ``only_at`` is a finding at those organs only, and a size elsewhere ("large heart", "large effusion");
-    one that ``may_change`` is a change where it is that of a finding ("enlargement of the nodule"). A
-    ``sign`` is what shows and not what it means: "opacity", not "pneumonia".
+    to its entity if it differs from the finding's; ``organ`` is its organ if a report gives only a side;
+    ``denies_what_follows`` is true of "clear of". A word with ``only_at`` is a finding at those organs only, and a size
+    elsewhere ("large heart", "large effusion"); one that ``may_change`` is a change where it is that of a finding
+    ("enlargement of the nodule"). A ``sign`` is an appearance, not a diagnosis: "opacity", not "pneumonia".
     """
 
     concept: str
@@ -213,7 +212,7 @@ class FindingTerm:
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """What the trie holds for a phrase."""
+    """The trie's value for a phrase."""
 
     kind: Kind
     value: Any = None
@@ -227,7 +226,7 @@ class Lexicon:
     ``entities`` are MedKLIP's 75 in their order, then those that files declare. ``layout`` has the words that show
     whether a line's end ends a statement. ``words`` are the lemmas of all phrases, ``skipped`` words that count for
     nothing, ``articles`` among them; ``compounds`` takes words apart, in languages that have compounds; ``language`` is
-    the code of the language it reads, where it says so. ``duplicates`` are phrases listed under two meanings, of which
+    the code of its language, if declared. ``duplicates`` are phrases listed under two meanings, of which
     the first counts; ``digest`` is a hash of what the lexicon was built from.
     """
 
@@ -254,13 +253,13 @@ def default_lexicon() -> Lexicon:
 
 @cache
 def shipped_lexicon(name: str) -> Lexicon:
-    """A lexicon that comes with the package: ``default``, ``german`` or ``spanish``."""
+    """A shipped lexicon: ``default``, ``german`` or ``spanish``."""
     lexicon: Lexicon = _layers().compile_layers(_layers().shipped_layers(name))
     return lexicon
 
 
 def as_lexicon(lexicon: Lexicon | str | Path | None) -> Lexicon:
-    """A lexicon as it is given to a filter: the object, a file, ``default``, ``german``, ``spanish``, or None."""
+    """The lexicon for a filter's argument: an object, a file, ``default``, ``german``, ``spanish``, or None."""
     if isinstance(lexicon, Lexicon):
         return lexicon
     if lexicon is None or lexicon == DEFAULT:
@@ -278,12 +277,12 @@ def read_lexicon(
     anatomy: str | Path | None = None,
     cues: str | Path | None = None,
 ) -> Lexicon:
-    """The lexicon of ``file``; or the shipped one, with the given files in the place of its parts.
+    """The lexicon of ``file``, or the shipped one with parts replaced by the given files.
 
     With ``extends: default`` a file adds to the shipped lexicon, and its phrases come first. Without ``extends`` each
     part that it gives (findings, anatomy, cues) replaces that of the shipped lexicon.
 
-    Raises FileNotFoundError, or ValueError: the first mistake in one line, with the file and the line in it.
+    Raises FileNotFoundError, or ValueError with the first mistake in one line, its file and its line number.
     """
     return _layers().compile_layers(_layers().read_layers(file, findings, anatomy, cues))
 

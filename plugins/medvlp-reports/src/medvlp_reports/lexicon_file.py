@@ -42,7 +42,9 @@ def _known(name: str, info: ValidationInfo, kind: str, advice: str) -> str:
 
 
 def _entity(name: str, info: ValidationInfo) -> str:
-    return _known(name, info, "entities", "entity {name} is none of the 75 (declare a new one under `entities:`){hint}")
+    return _known(
+        name, info, "entities", "entity {name} is not one of the 75 (declare a new one under `entities:`){hint}"
+    )
 
 
 def _organ(name: str, info: ValidationInfo) -> str:
@@ -90,7 +92,7 @@ Irregular = dict[Name, list[Name]]
 
 
 class FindingBlock(Strict):
-    """A concept: its words, and what it counts as. A concept of the lexicon that is extended needs only what is new."""
+    """A concept: its words and its entity. For a concept of the extended lexicon, only changes are needed."""
 
     concept: Name
     entity: Entity | None = None
@@ -130,7 +132,7 @@ class PhraseList(Strict):
 
 
 class FindingsFile(BaseModel):
-    """``findings.yaml``: sections of concepts, beside forms and phrases that are ignored."""
+    """``findings.yaml``: sections of concepts, irregular forms, and ignored phrases."""
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
     __pydantic_extra__: dict[str, FindingSection]
@@ -169,7 +171,7 @@ _Kinds = dict[Annotated[str, AfterValidator(_cue)], Annotated[PhraseList, Before
 
 
 class LayoutWords(Strict):
-    """Words that tell a line's end from a statement's: ``medvlp_reports.sentences.Layout`` says what each does."""
+    """Words that determine whether a line break ends a statement; see ``medvlp_reports.sentences.Layout``."""
 
     source: str | None = None
     abbreviations: list[Name] = Field(default_factory=list)
@@ -194,7 +196,7 @@ class TokenWords(Strict):
 
 
 class CuesFile(BaseModel):
-    """``cues.yaml``, read under the one key that this model has; beside the kinds of cue it has the layout."""
+    """``cues.yaml``, read under the one key that this model has; it includes the layout."""
 
     model_config = ConfigDict(strict=True, frozen=True)
     cues: Annotated[_Kinds, BeforeValidator(_kinds_alone)]
@@ -265,7 +267,7 @@ def is_lexicon_file(content: Mapping[Any, Any]) -> bool:
 
 
 def lexicon_layer(file: YamlFile, context: Mapping[str, Any], trusted: bool = False) -> tuple[LexiconFile, Layer]:
-    """The file's model and layer; ``context`` has the names that the lexicon below it knows."""
+    """The file's model and layer; ``context`` has the names of the lexicon below it."""
     model = file.into(LexiconFile, _with_own_names(file.content, context))
     own = None if trusted else file
     blocks = None

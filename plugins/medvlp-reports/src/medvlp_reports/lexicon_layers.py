@@ -1,4 +1,4 @@
-"""Compiling a lexicon from layers: the shipped one, and what files of one's own add to it."""
+"""Compiles a lexicon from layers: the shipped one, and additions of user files."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def compile_layers(layers: Sequence[Layer]) -> Lexicon:
         _add_layer(lexicon, layer, concepts, finer_entities)
     for mark, (kind, value) in PUNCTUATION.items():
         add_phrase(lexicon.trie, (mark,), Term(kind, value))
-    lemmas.update((mark, mark) for mark in ",;/&")  # these mean the same wherever they stand
+    lemmas.update((mark, mark) for mark in ",;/&")  # these have the same meaning everywhere
     content = json.dumps([layer.content() for layer in layers], sort_keys=True)
     lexicon.digest = hashlib.sha256(content.encode()).hexdigest()
     spelled_right = (word for layer in layers for word in layer.spelled_right)
@@ -86,7 +86,7 @@ def compile_layers(layers: Sequence[Layer]) -> Lexicon:
 def read_layers(
     file: str | Path | None, findings: str | Path | None, anatomy: str | Path | None, cues: str | Path | None
 ) -> list[Layer]:
-    """The layers of ``file``, the lowest first; or the shipped layer with the given files in the place of its parts."""
+    """The layers of ``file``, the lowest first; or the shipped layer with parts replaced by the given files."""
     if file is not None:
         content = read_yaml(file, EXPECTED)
         if is_lexicon_file(content.content):
@@ -153,7 +153,7 @@ def layers_of(file: YamlFile, extended_by: tuple[Path, ...], trusted: bool = Fal
 
 
 def lexicon_names() -> list[str]:
-    """The names of the lexicons that come with the package."""
+    """The names of the shipped lexicons."""
     folder = files("medvlp_reports").joinpath("data", "languages")
     found = sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
     return [DEFAULT, *found]
@@ -161,7 +161,7 @@ def lexicon_names() -> list[str]:
 
 @cache
 def shipped_layers(name: str) -> list[Layer]:
-    """The layers of a lexicon that comes with the package."""
+    """The layers of a shipped lexicon."""
     if name == DEFAULT:
         return [shipped_layer()]
     return layers_of(YamlFile(name, load_yaml(f"languages/{name}.yaml")), (), trusted=True)
@@ -169,7 +169,7 @@ def shipped_layers(name: str) -> list[Layer]:
 
 @cache
 def _concepts_layer() -> Layer:
-    """The concepts and organs of the default lexicon without a word: what a lexicon of another language begins with."""
+    """The concepts and organs of the default lexicon without words, as the basis of a lexicon for another language."""
     layer = shipped_layer()
     no_words: dict[str, list[str]] = {"phrases": [], "adjectives": []}
     anatomy = layer.anatomy.value if layer.anatomy else AnatomyFile()
@@ -181,7 +181,7 @@ def _concepts_layer() -> Layer:
 
 
 def _without(layer: Layer, parts: Collection[str]) -> Layer:
-    """The layer without the parts that another gives in their place."""
+    """The layer without the parts that another replaces."""
     if "tokens" in parts:
         layer = replace(layer, tokens=None)
     if "layout" in parts:
@@ -206,7 +206,7 @@ def _layout(layers: Sequence[Layer]) -> Layout:
 
 
 def _tokens(layers: Sequence[Layer]) -> TokenWords:
-    """The words of all layers; of what is said once, the highest layer's."""
+    """The words of all layers; for single values, those of the highest layer."""
     merged: dict[str, Any] = {}
     for layer in layers:
         given = layer.tokens.model_dump(exclude={"source"}, exclude_none=True) if layer.tokens else {}

@@ -1,4 +1,4 @@
-"""Phrases of a lexicon: their short notation, the word forms they cover, and a trie that finds them."""
+"""Phrases of a lexicon: their notation, their word forms, and a trie to find them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _WORD_MARK = re.compile(r"\((?=(?:[^\W\d_]|[+-]){1,20}\??\))")
 
 
 def mark(char: str, text: str, start: int) -> str | None:
-    """What a mark at ``start`` of a text is looked up as; None where it counts for nothing.
+    """The token for a mark at ``start`` of a text; None if it is ignored.
 
     A dash counts between spaces ("effusion - none"), a bracket before a single word ("effusion (none)"), the end of a
     column between words; a question mark stands before or after what it questions.
@@ -64,13 +64,13 @@ REDACTED = frozenset(["xxx", "xxxx", "xxxxx"])
 """Marks of redacted words; like a language's articles they stand between words that belong together."""
 
 MOST_SEQUENCES = 20_000
-"""Word sequences that one phrase may stand for."""
+"""Maximum number of word sequences of one phrase."""
 
 _NOTATION = re.compile(r"\s*([()|?]|[^\s()|?]+)")
 
 
 def expand(notation: str, skipped: Collection[str] = REDACTED) -> list[tuple[str, ...]]:
-    """Every word sequence that a phrase in lexicon notation stands for.
+    """Every word sequence of a phrase in lexicon notation.
 
     ``pleural (effusion|fluid)`` has alternatives; a word or group followed by ``?`` may be missing.
     Words are split as a report's text is ("port-a-cath" is three tokens); those of ``skipped`` count for nothing.
@@ -113,7 +113,7 @@ def _alternatives(tokens: list[str], notation: str) -> tuple[list[tuple[str, ...
         if tokens and tokens[0] == "?":
             options, tokens = [*options, ()], tokens[1:]
         if len(current) * len(options) > MOST_SEQUENCES:
-            raise ValueError(f"phrase {notation!r}: stands for more than {MOST_SEQUENCES:,} word sequences")
+            raise ValueError(f"phrase {notation!r}: has more than {MOST_SEQUENCES:,} word sequences")
         current = [left + right for left in current for right in options]
     return found + current, []
 

@@ -1,4 +1,4 @@
-"""Where a finding is that is named without a place: where the finding lies that it is likened to, or joined with."""
+"""The position of a finding named without a place: that of the finding it explains or is coordinated with."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from medvlp_reports.lexicon import (
 from medvlp_reports.places import HEDGES, TISSUE, Place
 
 GENERIC = frozenset(["lung", "pulmonary", "chest", "parenchyma", "lobe"])
-# Where something of the lung lies; what is likened to it lies there too.
+# Positions in the lung; a diagnosis of a finding there has the same position.
 _LUNG = GENERIC | TISSUE | {
     "lung_base", "lung_apex", "midlung", "perihilar", "hilum", "retrocardiac", "lingula", "right_upper_lobe",
     "right_middle_lobe", "right_lower_lobe", "left_upper_lobe", "left_lower_lobe",
@@ -47,7 +47,7 @@ def related_places(
     previous: int,
     index: int,
 ) -> tuple[Place, ...]:
-    """Where a finding lies by what ties it to the one before it."""
+    """The position of a finding from its relation to the previous one."""
     relation = _relation(items, previous, index)
     if relation is None:
         return ()
@@ -80,10 +80,11 @@ def inherited(places: tuple[Place, ...], term: Term) -> tuple[Place, ...]:
 
 
 def _relation(items: list[Item], previous: int, index: int) -> str | None:
-    """How a finding is tied to the one before it.
+    """The relation of a finding to the previous one.
 
-    ``likened``: it is what the other may be, or its alternative ("opacity likely pneumonia", "opacity at the base,
-    atelectasis", "atelectasis or scar"); ``coordinated``: a comma or "and" joins them; ``beside``: "with adjacent …".
+    ``likened``: it is the other's possible diagnosis, or its alternative ("opacity likely pneumonia", "opacity at the
+    base, atelectasis", "atelectasis or scar"); ``coordinated``: a comma or "and" joins them; ``beside``: "with adjacent
+    …".
     """
     between = [term for _, _, term in items[previous + 1 : index]]
     term, other = items[index][2], items[previous][2]

@@ -1,4 +1,4 @@
-"""Where a sentence says that findings are: anatomy phrases and the landmarks that they name."""
+"""Positions of findings in a sentence: anatomy phrases and the landmarks that they name."""
 
 from __future__ import annotations
 

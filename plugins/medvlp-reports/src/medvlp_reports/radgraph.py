@@ -41,7 +41,7 @@ class RadGraphFilter:
 
     A report's id may be the study's path in the JSON, its file name, or that without ``s``
     (``50414267``). Reports that the JSON lacks get no findings; ``missing`` counts them.
-    Entities with a label that is none of RadGraph's are left out; ``unknown_labels`` counts them. Both counts are
+    Entities with a label that RadGraph does not have are left out; ``unknown_labels`` counts them. Both counts are
     shown at the end of a run.
 
     The file is read at first use, and before the filter is sent to another process.
@@ -127,7 +127,7 @@ class RadGraphFilter:
         }
 
     def take_tally(self) -> Counter[str]:
-        """Reports that the file lacks, and labels that are none of RadGraph's, since the last call."""
+        """Reports that the file lacks, and labels that RadGraph does not have, since the last call."""
         taken, self._tally = self._tally, Counter()
         return taken
 

@@ -93,7 +93,7 @@ def read_batches(
             (the test split's gold standard) have no ``entities`` of their own and are read as empty.
         digest: updated with the file's bytes.
         batch_size: studies a batch.
-        unknown_labels: counts labels that are none of RadGraph's; their entities are left out.
+        unknown_labels: counts labels that RadGraph does not have; their entities are left out.
 
     An entity that is left out (a measurement, an unknown label) hands its relations on: what is
     located at "2 cm above", which modifies "carina", is located at the carina.

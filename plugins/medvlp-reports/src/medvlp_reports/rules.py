@@ -54,7 +54,7 @@ class RuleFilter:
     """Finds what a chest-radiograph report says is there, is not there, may be there, and where.
 
     Entities and positions are MedKLIP's 75 and 51 (Wu et al., ICCV 2023) in its order, and behind the 75 those that
-    the lexicon declares. Cues and scopes follow NegEx and ConText; see ``docs/report_filters.md`` for what is measured.
+    the lexicon declares. Cues and scopes follow NegEx and ConText; see ``docs/report_accuracy.md`` for measurements.
 
     Args:
         sections: sections of a report that are read; a report without any of them is read whole. Where an
@@ -275,5 +275,5 @@ def _is_contradicted(mention: Mention, later: set[tuple[str, str | None, int]]) 
 
 
 def _side(position: str | None) -> str | None:
-    """The side that a position lies at, if one."""
+    """The side of a position, if it has one."""
     return next((side for side in ("left", "right") if position is not None and side in position.split("_")), None)

@@ -1,4 +1,4 @@
-"""Splitting report text into statements, with where each begins: full stops, lists, and lines that begin anew."""
+"""Splits report text into statements with their offsets: at full stops, list items, and new lines."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def _measured(lines: list[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
 
 
 def _begins_anew(before: str, line: str, width: int, caseless: bool, layout: Layout) -> bool:
-    """Whether a line begins a statement of its own, or continues what the line before said."""
+    """Whether a line begins a new statement instead of continuing the previous line."""
     if _ITEM.match(line):
         return True
     before, line = before.rstrip(), line.lstrip()
@@ -188,12 +188,12 @@ def _begins_anew(before: str, line: str, width: int, caseless: bool, layout: Lay
         return False
     if (small or caseless) and first.lower() in layout.continuing_words:
         return False
-    # A word that would still have fitted was put on a line of its own.
+    # The first word would still have fitted into the previous line.
     if width < _NARROWEST or len(before) + 1 + len(first) <= width:
         return True
     if layout.capital_nouns:
         return False
-    # In a full line a number, name or abbreviation may stand in the middle of a sentence ("… with the\nPICC").
+    # In a full line a number, name or abbreviation may be in the middle of a sentence ("… with the\nPICC").
     return not (caseless or not first.isalpha() or (len(first) > 1 and first.isupper()))
 
 

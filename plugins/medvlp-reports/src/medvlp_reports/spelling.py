@@ -9,7 +9,7 @@ SHORTEST = 8
 
 
 class SpellingIndex:
-    """Finds the one word of a vocabulary that a misspelt word stands for.
+    """Finds the unique word of a vocabulary for a misspelt word.
 
     Words of a vocabulary and a misspelling agree in their first letter and differ by one edit
     (letter deleted, inserted, replaced, or two neighbours exchanged). The index holds every word with

@@ -73,7 +73,8 @@ class Lemmas(dict[str, str]):
         self._vocabulary: frozenset[str] = frozenset()
         self._spelling: SpellingIndex | None = None
         stem = stem_function(stemmer, fold_accents)
-        self.update({form: stem(lemma) for form, lemma in irregular.items()})
+        self._irregular = {form: stem(lemma) for form, lemma in irregular.items()}
+        self.update(self._irregular)
         self._limit += len(self)
 
     def correct_spelling(self, vocabulary: Iterable[str]) -> None:
@@ -81,11 +82,15 @@ class Lemmas(dict[str, str]):
         self._vocabulary = frozenset(vocabulary)
         self._spelling = SpellingIndex(self._vocabulary)
 
+    def base_form(self, word: str) -> str:
+        """The base form of a word that is spelled as it should be."""
+        composed = word if word.isascii() else unicodedata.normalize("NFC", word)
+        return self._irregular.get(composed) or stem_function(*self._stemmer)(composed)
+
     def __missing__(self, word: str) -> str:
         if len(word) > _LONGEST_WORD or not word[0].isalnum():
             return word
-        composed = word if word.isascii() else unicodedata.normalize("NFC", word)
-        lemma = dict.get(self, composed) or stem_function(*self._stemmer)(composed)
+        lemma = self.base_form(word)
         if self._spelling is not None and lemma not in self._vocabulary:
             lemma = self._spelling.correct(lemma) or lemma
         if len(self) < self._limit:

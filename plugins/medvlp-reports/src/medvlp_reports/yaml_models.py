@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_MOST_NODES = 500_000  # a few lines of aliases of aliases stand for more than memory holds
+_MOST_NODES = 500_000  # nested aliases can expand to more than fits in memory
 _LONGEST_SHOWN = 40
 _Place = tuple[str | int, ...]
 
@@ -40,7 +40,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 @dataclass
 class YamlFile:
-    """A parsed file: its content, and the line that each part of it stands in.
+    """A parsed file: its content, and the line of each part.
 
     ``name`` is what errors call it; ``lines`` maps the path to a part (keys and indexes) to its line.
     """
@@ -69,7 +69,7 @@ class YamlFile:
         raise self.fault(_place(first), _message(first) + more)
 
     def line(self, place: _Place) -> int:
-        """The line of a place, or of what is around it; 0 where none is known.
+        """The line of a place, or of its nearest known parent; 0 if unknown.
 
         Parts that are no keys of the file are passed over: pydantic names the branch of a choice.
         """
@@ -127,7 +127,7 @@ class _Reading:
     def value(self, node: yaml.Node, place: _Place) -> Any:
         self.nodes += 1
         if self.nodes > _MOST_NODES:
-            raise ValueError(f"{self.file.name}: stands for more than {_MOST_NODES:,} values; expected a small file")
+            raise ValueError(f"{self.file.name}: expands to more than {_MOST_NODES:,} values; expected a small file")
         self.file.lines.setdefault(place, node.start_mark.line + 1)
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, place)
@@ -186,8 +186,8 @@ def _message(detail: ErrorDetails) -> str:
     if kind == "missing":
         return f"{named} is missing"
     if kind == "value_error":
-        told = str(detail["ctx"]["error"])
-        return f"{named}: {told}" if place else told
+        message = str(detail["ctx"]["error"])
+        return f"{named}: {message}" if place else message
     if kind == "unknown_key":
         return str(detail["msg"])
     expected = {

@@ -63,7 +63,7 @@ def test_a_vocabulary_survives_a_checkpoint() -> None:
 
 
 def test_a_checkpoint_without_vocabulary_is_one_line() -> None:
-    with pytest.raises(ValueError, match="carries no answer vocabulary") as caught:
+    with pytest.raises(ValueError, match="has no answer vocabulary") as caught:
         AnswerVocabulary.from_state({"head.weight": torch.zeros(1)})
     assert "\n" not in str(caught.value)
 

@@ -96,7 +96,7 @@ def test_an_empty_mapping_says_that_no_label_names_a_side() -> None:
         augmentation(batch(1, **stating("left")))
 
 
-def test_a_flip_beside_report_tokens_is_refused() -> None:
+def test_a_flip_with_report_tokens_is_refused() -> None:
     with pytest.raises(ValueError, match="set flip: 0"):
         flipping()(batch(1, input_ids=torch.ones(1, 4, dtype=torch.long)))
 

@@ -221,7 +221,7 @@ class TestChoice:
     def test_no_candidates_are_drawn_of_a_stores_own_positions_that_are_too_few(self, store: Path) -> None:
         """A recipe that reads no positions takes any filter; one that names its positions needs enough of them."""
         assert "entity_position_candidates" not in make(store, candidates=8).__getitems__([0, 1])
-        with pytest.raises(ValueError, match="8 position candidates asked for, and there are 6 positions"):
+        with pytest.raises(ValueError, match="8 position candidates requested, and there are 6 positions"):
             make(store, candidates=8, positions=Spelled.positions).__getitems__([0, 1])
 
     def test_a_list_of_studies_limits_the_splits(self, store: Path) -> None:

@@ -112,7 +112,7 @@ def test_unknown_labels_and_splits_are_named(store: PackedStore) -> None:
 def test_lists_that_name_nothing_are_refused(store: PackedStore, tmp_path: Path) -> None:
     empty = tmp_path / "empty.txt"
     empty.write_text("\n")
-    with pytest.raises(ValueError, match="names no study"):
+    with pytest.raises(ValueError, match="contains no id"):
         read_ids(empty)
     empty.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match="UTF-8"):

@@ -227,7 +227,7 @@ def test_a_tokenizer_without_a_mask_token_is_refused(store: Path) -> None:
         dataset(store, tokenizer=bare)
 
 
-def test_tokens_are_kept_beside_the_store(store: Path) -> None:
+def test_tokens_are_kept_in_the_store(store: Path) -> None:
     first, second = dataset(store), dataset(store)
     assert first.tokens.path == second.tokens.path
     assert first.tokens.path.parent == store / "tokens"

@@ -186,7 +186,7 @@ class TestCandidates:
         assert set(drawn[1:]) == {2, 3}
 
     def test_more_candidates_than_positions_are_refused(self) -> None:
-        with pytest.raises(ValueError, match="5 position candidates asked for, and there are 4 positions"):
+        with pytest.raises(ValueError, match="5 position candidates requested, and there are 4 positions"):
             candidates_of(labels_of(), [0], candidates=5)
 
     def test_a_batch_without_a_position_has_the_shape_all_the_same(self) -> None:

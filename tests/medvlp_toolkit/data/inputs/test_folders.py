@@ -14,8 +14,7 @@ from PIL import Image
 from pydicom.uid import JPEGLosslessSV1
 from series_files import write_series
 
-from medvlp_toolkit.data import ImageFiles
-from medvlp_toolkit.data.inputs.image_files import VolumeFiles, open_images
+from medvlp_toolkit.data import open_images
 from medvlp_toolkit.images import ImageReadError, decoders
 
 PIXELS = np.tile(np.arange(0, 4096, 64, dtype=np.uint16), (48, 1))
@@ -42,7 +41,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_images_are_found_by_content_and_the_others_are_counted(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    files = ImageFiles(folder, 32)
+    files = open_images(folder, 32)
     found = ["PAT001/1.2.840.113619.2.55", "PAT001/IM000001", "PAT001/image.ima", "a.dcm", "b.PNG", "scan"]
     assert files.names == found
     assert files.passed_over == 6
@@ -55,19 +54,19 @@ def test_images_are_found_by_content_and_the_others_are_counted(folder: Path, ca
 def test_a_folder_without_images_says_how_many_other_files_there_are(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(FileNotFoundError, match=r"1 other files"):
-        ImageFiles(tmp_path, 32)
+        open_images(tmp_path, 32)
 
 
 def test_names_that_are_no_text_can_be_written(folder: Path) -> None:
     write_radiograph(folder / os.fsdecode(b"Stra\xdfe.dcm"), PIXELS)
-    names = ImageFiles(folder, 32).names
+    names = open_images(folder, 32).names
     assert "Stra\\xdfe.dcm" in names
     "\n".join(names).encode()
 
 
 def test_a_named_pipe_is_refused_at_once(folder: Path) -> None:
     with pytest.raises(ImageReadError, match="named pipe"):
-        ImageFiles(folder / "pipe", 32).__getitems__([0])
+        open_images(folder / "pipe", 32).__getitems__([0])
 
 
 def test_a_decoder_that_aborts_costs_its_image_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +78,7 @@ def test_a_decoder_that_aborts_costs_its_image_alone(folder: Path, monkeypatch: 
 
     monkeypatch.setattr(decoders.subprocess, "Popen", aborting)
     monkeypatch.setattr(decoders, "_beside", decoders.DecoderProcess())
-    files = ImageFiles(folder, 32)
+    files = open_images(folder, 32)
     batch = files.__getitems__(list(range(len(files))))
     assert len(batch["image"]) == 6
     assert [error.path.name for error in files.unreadable] == ["damaged.dcm"]
@@ -108,6 +107,6 @@ def test_the_volume_of_a_folder_with_several_is_chosen(tmp_path: Path) -> None:
     write_series(tmp_path / "ct")
     write_series(tmp_path / "ct", slices=range(3), prefix="b", SeriesInstanceUID="1.2.4", SeriesNumber=7)
     with pytest.raises(ImageReadError, match="--series 4"):
-        VolumeFiles(tmp_path / "ct", (4, 4, 4)).__getitems__([0])
-    batch = VolumeFiles(tmp_path / "ct", (4, 4, 4), series=7).__getitems__([0])
+        open_images(tmp_path / "ct", (4, 4, 4)).__getitems__([0])
+    batch = open_images(tmp_path / "ct", (4, 4, 4), series=7).__getitems__([0])
     assert batch["input_shape"].tolist() == [[5, 6, 3]]

@@ -72,12 +72,12 @@ def test_layers_are_chosen_for_all_maps_of_a_network() -> None:
 def test_a_grid_may_be_set_and_is_refused_where_it_does_not_fit() -> None:
     network, attention = Network(Encoder(1)), planted(1, 6, 12)
     assert HeatMapper(network, grid=(2, 6)).on_grid(attention, (48, 64)).shape == (1, 1, 2, 6)
-    with pytest.raises(ValueError, match=r"grid is 4×4, .* 12 patches on a grid of 3×4; leave grid out \(null\)"):
+    with pytest.raises(ValueError, match=r"grid is 4×4, .* 12 patches on a grid of 3×4; set grid to null"):
         HeatMapper(network, grid=(4, 4)).on_grid(attention, (48, 64))
 
 
 @pytest.mark.parametrize(
-    ("output", "reason"), [({"attention": None}, "Network gives no attention"), ({}, "was not asked for attention")]
+    ("output", "reason"), [({"attention": None}, "Network gives no attention"), ({}, "does not request attention")]
 )
 def test_missing_attention_is_explained_once(output, reason, caplog: pytest.LogCaptureFixture) -> None:
     mapper = HeatMapper(Network(Encoder()), what="pictures")

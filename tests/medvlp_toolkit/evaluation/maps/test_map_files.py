@@ -7,11 +7,13 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from PIL import Image
 
-from medvlp_toolkit.evaluation.maps.map_files import map_formats, resampled, write_radiograph_map, write_volume_map
+from medvlp_toolkit.data import ImageFiles
+from medvlp_toolkit.evaluation.maps.map_files import item_of, map_formats, map_on_file, resampled, write_nifti
 from medvlp_toolkit.evaluation.maps.volume_slices import axial_slice, slice_overlay
 from medvlp_toolkit.evaluation.zero_shot.volume_boxes import VolumeBoxes
-from medvlp_toolkit.images import read_stored_volume
+from medvlp_toolkit.images import Fit, StoredFormat, read_stored_volume
 
 #: Voxel axes to millimetres in RAS: straight; turned, mirrored and of unequal steps; oblique.
 STRAIGHT = np.array([[4.0, 0, 0, -60], [0, 4, 0, -40], [0, 0, 4, -30], [0, 0, 0, 1]])
@@ -44,9 +46,10 @@ def test_a_map_lies_on_the_voxels_of_the_input_file(
     """What the model sees as bright is bright at the same place of the file."""
     path = scan(tmp_path / "scan.nii.gz", affine, (9, 20, 12))
     read = read_stored_volume(path, size=(32, 32, 32), spacing=spacing)
-    volume, stored, grid = read.voxels, read.affine, read.grid
-    bright = (volume[0] > 250).astype(np.float32).reshape(16, 2, 16, 2, 16, 2).mean(axis=(1, 3, 5))
-    written = write_volume_map(tmp_path / "map.nii.gz", bright, (32, 32, 32), stored, grid.shape, grid.affine)
+    bright = (read.voxels[0] > 250).astype(np.float32).reshape(16, 2, 16, 2, 16, 2).mean(axis=(1, 3, 5))
+    item = {"image": read.voxels, "affine": read.affine}
+    item |= {"input_shape": np.array(read.grid.shape), "input_affine": read.grid.affine}
+    written = write_nifti(tmp_path / "map.nii.gz", *map_on_file(bright, item))
     image, original = nibabel.load(written), nibabel.load(path)
     assert image.shape == original.shape
     np.testing.assert_allclose(image.affine, original.affine, atol=1e-4)
@@ -56,7 +59,8 @@ def test_a_map_lies_on_the_voxels_of_the_input_file(
 
 
 def test_a_map_of_a_store_keeps_the_affine_of_the_store(tmp_path: Path) -> None:
-    image = nibabel.load(write_volume_map(tmp_path / "map.nii.gz", np.ones((2, 2, 2)), (8, 8, 8), STRAIGHT))
+    placed = map_on_file(np.ones((2, 2, 2)), {"image": np.zeros((1, 8, 8, 8)), "affine": STRAIGHT})
+    image = nibabel.load(write_nifti(tmp_path / "map.nii.gz", *placed))
     assert image.shape == (8, 8, 8)
     np.testing.assert_allclose(image.affine, STRAIGHT)
     assert image.get_data_dtype() == np.float32
@@ -79,12 +83,30 @@ def test_the_rim_keeps_its_value_up_to_the_volumes_edge() -> None:
 def test_a_radiographs_map_is_upright_for_viewers(tmp_path: Path) -> None:
     heat = np.zeros((4, 4), np.float32)
     heat[0, 3] = 1  # the upper corner on the patient's left
-    image = nibabel.load(write_radiograph_map(tmp_path / "map.nii.gz", heat, (40, 60)))
+    item = {"image": np.zeros((1, 8, 8)), "input_shape": np.array([40, 60])}
+    image = nibabel.load(write_nifti(tmp_path / "map.nii.gz", *map_on_file(heat, item)))
     assert image.shape == (60, 1, 40)
     assert nibabel.aff2axcodes(image.affine) == ("L", "A", "I")
     column, _, row = np.unravel_index(np.asarray(image.dataobj).argmax(), image.shape)
     assert column > 45
     assert row < 10
+
+
+@pytest.mark.parametrize("fit", ["stretch", "pad", "crop"])
+def test_a_map_lies_on_the_pixels_of_the_radiograph_however_it_was_made_to_fit(tmp_path: Path, fit: Fit) -> None:
+    """What the model sees as bright is bright at the same place of the file; what it did not see gets 0."""
+    pixels = np.zeros((60, 120), np.uint8)
+    pixels[20:32, 42:54] = 255
+    Image.fromarray(pixels).save(tmp_path / "radiograph.png")
+    batch = ImageFiles(tmp_path / "radiograph.png", StoredFormat((48, 48), fit=fit)).__getitems__([0])
+    bright = (batch["image"][0, 0].numpy() / 255).reshape(24, 2, 24, 2).mean(axis=(1, 3)).astype(np.float32)
+    placed, _ = map_on_file(bright, item_of(batch, 0))
+    assert placed.shape == pixels.shape
+    rows, columns = (np.arange(side) + 0.5 for side in pixels.shape)
+    found = [(placed.sum(axis=1) * rows).sum() / placed.sum(), (placed.sum(axis=0) * columns).sum() / placed.sum()]
+    assert found == pytest.approx([26, 48], abs=1)
+    everywhere, _ = map_on_file(np.ones((24, 24), np.float32), item_of(batch, 0))
+    assert (everywhere > 0).mean() == (0.5 if fit == "crop" else 1)
 
 
 def test_formats_are_named_one_by_one_or_together() -> None:
@@ -122,7 +144,7 @@ def test_a_box_in_millimetres_is_the_same_place_on_any_grid(tmp_path: Path) -> N
 
 
 def test_a_malformed_table_of_boxes_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="line 2: a box is six numbers"):
+    with pytest.raises(ValueError, match="line 2: expected six numbers"):
         VolumeBoxes.read(table(tmp_path, "a,nodule,x,0,0,1,1,1"))
     (tmp_path / "other.csv").write_text("study_id,label\n")
     with pytest.raises(ValueError, match=r"no column .x_min"):
@@ -137,6 +159,28 @@ def test_a_slice_has_the_front_up_and_the_patients_right_on_the_left() -> None:
     shown = axial_slice(volume, 2)
     assert shown.shape == (6, 4)
     assert np.unravel_index(shown.argmax(), shown.shape) == (0, 0)
+
+
+def test_a_slice_is_the_same_whichever_way_the_axes_of_its_volume_run() -> None:
+    """The patient's right is on the left of the picture: with a store in LPS or PIR as well."""
+    from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, ornt_transform
+
+    generator = np.random.default_rng(0)
+    volume, heat, shift = generator.random((4, 6, 8)), generator.random((4, 6, 8)), (0.1, 0.2, -0.3)
+    truth = volume > 0.8
+    expected = slice_overlay(volume[None], heat, "nodule", 0.9, truth, shift)
+    for codes in ("LPS", "PIR", "SLA"):
+        turn = ornt_transform(axcodes2ornt("RAS"), axcodes2ornt(codes))
+        affine = np.eye(4) @ inv_ornt_aff(turn, volume.shape)
+        given = [apply_orientation(array, turn) for array in (volume, heat, truth)]
+        moved = [0.0] * 3
+        for part, (axis, sign) in zip(shift, turn, strict=True):
+            moved[int(axis)] = sign * part
+        shown = slice_overlay(given[0][None], given[1], "nodule", 0.9, given[2], moved, affine)
+        np.testing.assert_array_equal(shown.image, expected.image)
+        np.testing.assert_array_equal(shown.heat, expected.heat)
+        assert shown.shift == pytest.approx(expected.shift)
+        assert (shown.note, shown.boxes) == (expected.note, expected.boxes)
 
 
 def test_the_slice_of_highest_attention_is_drawn_with_the_box_of_the_truth() -> None:

@@ -20,7 +20,7 @@ def test_an_answer_numbered_minus_one_is_never_right() -> None:
     assert answer_metrics([0], [-1])["overall"]["accuracy"] == 0.0
 
 
-def test_open_and_closed_questions_are_told_apart() -> None:
+def test_open_and_closed_questions_are_distinguished() -> None:
     measured = answer_metrics([0, 1, 2, 2], [0, 1, 0, 2], answer_type=["closed", "closed", "open", None])
     assert (measured["closed"]["n"], measured["closed"]["accuracy"]) == (2, 1.0)
     assert (measured["open"]["n"], measured["open"]["accuracy"]) == (1, 0.0)
@@ -40,7 +40,7 @@ def test_questions_of_one_image_are_resampled_together() -> None:
 
 
 def test_no_question_is_one_line() -> None:
-    with pytest.raises(ValueError, match="nothing to measure"):
+    with pytest.raises(ValueError, match="accuracy is undefined"):
         answer_metrics([], [])
 
 

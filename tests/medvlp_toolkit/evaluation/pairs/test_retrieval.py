@@ -56,7 +56,7 @@ def test_a_query_without_answer_is_one_line() -> None:
         ranks(np.zeros((2, 2)), np.array([[True, False], [False, False]]))
 
 
-def test_chance_is_told_beside_recall() -> None:
+def test_chance_is_reported_with_recall() -> None:
     measured = retrieval_metrics(np.eye(20), list(range(20)), list(range(20)))
     assert measured["text_to_image"]["R@1"] == 1.0
     assert measured["text_to_image"]["R@5_chance"] == 0.25

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from medvlp_toolkit.evaluation.report.page import write_report
+from tests.medvlp_toolkit.evaluation.report.kinds import KINDS
 
 _BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 
@@ -94,6 +96,95 @@ def test_a_case_is_enlarged_and_closed_by_the_keyboard(browser, page_file: Path)
 def test_nothing_runs_over_the_side(browser, page_file: Path, width: int) -> None:
     page = Opened(browser, page_file, width=width).page
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "zero_shot", "comparison"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_axe_finds_nothing(browser, make_results, tmp_path: Path, kind: str, width: int) -> None:
+    axe = pytest.importorskip(
+        "axe_playwright_python.sync_playwright", reason="needs axe: pip install axe-playwright-python"
+    )
+    folder = KINDS[kind](tmp_path / kind) if kind in KINDS else make_results("first")
+    other = make_results("second", seed=3) if kind == "comparison" else None
+    page = Opened(browser, write_report(folder, tmp_path / "page.html", other), width=width).page
+    page.evaluate("document.querySelectorAll('details').forEach(fold => fold.open = true)")
+    found = axe.Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+
+
+def column(page: Any, place: int) -> list[str]:
+    return page.locator(f"#zero_shot table >> nth=0 >> tbody tr > :nth-child({place})").all_inner_texts()
+
+
+def test_a_column_is_sorted_by_a_click_or_the_keyboard(browser, page_file: Path) -> None:
+    page = Opened(browser, page_file).page
+    assert column(page, 1)[0] == "effusion"
+    page.locator("#zero_shot button.sort", has_text="AUC").first.click()
+    values = [float(text) for text in column(page, 3)]
+    assert values[:-1] == sorted(values[:-1], reverse=True)
+    assert column(page, 1)[-1].startswith("mean")  # the mean stays below
+    page.locator("#zero_shot button.sort", has_text="AUC").first.focus()
+    page.keyboard.press("Enter")
+    assert [float(text) for text in column(page, 3)][:-1] == values[:-1][::-1]
+    assert page.locator("#zero_shot th[aria-sort=ascending]").count() == 1
+    page.locator("#zero_shot table >> nth=0 >> button.sort").first.click()
+    assert column(page, 1)[0] == "effusion"
+
+
+def test_on_a_phone_long_sections_fold_and_tables_sort_by_a_list(browser, page_file: Path) -> None:
+    page = Opened(browser, page_file, width=390).page
+    assert page.locator("#zero_shot table").first.is_visible()
+    assert not page.locator("#curves svg").first.is_visible()
+    page.evaluate("document.querySelector('nav a[href=\"#curves\"]').click()")
+    page.locator("#curves svg").first.wait_for(state="visible")
+    page.select_option("#zero_shot .sort-by select >> nth=0", label="ECE")
+    values = [float(text.split()[-1]) for text in column(page, 7)][:-1]
+    assert values == sorted(values, reverse=True)
+
+
+def test_on_a_wide_screen_nothing_is_folded(browser, page_file: Path) -> None:
+    assert Opened(browser, page_file).page.locator("details.fold:not([open])").count() == 0
+
+
+#: Printable width at 96 pixels an inch, with the page's margins of 12 mm.
+PAPER = {"A4": (210 - 24) / 25.4 * 96, "Letter": (215.9 - 24) / 25.4 * 96}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("paper", PAPER)
+@pytest.mark.parametrize("kind", [*KINDS, "zero_shot"])
+def test_paper_cuts_no_column(browser, make_results, tmp_path: Path, kind: str, paper: str, scheme: str) -> None:
+    make = KINDS.get(kind, lambda folder, **options: make_results(folder.name, **options))
+    path = write_report(make(tmp_path / "a"), tmp_path / "page.html", make(tmp_path / "b", seed=3))
+    page = Opened(browser, path, width=int(PAPER[paper]), color_scheme=scheme).page
+    page.emulate_media(media="print", color_scheme=scheme)
+    cut = page.evaluate(
+        """() => [...document.querySelectorAll("table, pre, figure, .tile")].filter(
+             part => part.getBoundingClientRect().right > document.documentElement.clientWidth + 1
+           ).map(part => part.querySelector("caption")?.textContent ?? part.className)"""
+    )
+    assert cut == []
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.evaluate("getComputedStyle(document.querySelector('h1')).color") == "rgb(0, 0, 0)"
+
+
+@pytest.mark.parametrize("paper", PAPER)
+def test_no_heading_stands_alone_at_the_foot_of_a_sheet(browser, make_results, tmp_path: Path, paper: str) -> None:
+    reader = shutil.which("pdftotext")
+    if reader is None:
+        pytest.skip("needs pdftotext (Debian: poppler-utils)")
+    path = write_report(make_results("first"), tmp_path / "page.html", make_results("second", seed=3))
+    page = Opened(browser, path, width=390).page  # folded on the phone, whole on paper
+    headings = {text.strip() for text in page.locator("h2, h3").all_text_contents()}
+    page.pdf(path=tmp_path / "page.pdf", format=paper)
+    text = subprocess.run(
+        [reader, "-layout", tmp_path / "page.pdf", "-"], capture_output=True, text=True, check=True
+    ).stdout
+    sheets = [[line.strip() for line in sheet.splitlines() if line.strip()] for sheet in text.split("\f")]
+    last = [lines[-1] for lines in sheets if lines]
+    assert len(last) > 4
+    assert "Overlap over thresholds" in text  # folded parts are printed
+    assert not headings & set(last)
 
 
 def contrast(page: Any, text: str, back: str) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -14,42 +13,7 @@ import pytest
 from medvlp_toolkit.evaluation.report import page as page_module
 from medvlp_toolkit.evaluation.report.page import render, write_report
 from medvlp_toolkit.evaluation.results.results import Results, ResultsError
-
-_VOID = {"meta", "link", "img", "input", "br"}
-
-
-class Page(HTMLParser):
-    """Elements in order, each with its attributes; raises where tags are not closed in order."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.words: list[str] = []
-        self.feed(text)
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in _VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] not in ("style", "script"):
-            self.words.append(data)
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.elements if name == tag]
-
-    @property
-    def text(self) -> str:
-        return re.sub(r"\s+", " ", " ".join(self.words))
+from tests.medvlp_toolkit.evaluation.report.html_page import Page
 
 
 @pytest.fixture
@@ -196,11 +160,23 @@ def test_results_of_other_images_are_not_compared(make_results) -> None:
     assert not (first.parent / "page.html").exists()
 
 
-def test_results_without_labels_or_cases_still_make_a_page(tmp_path: Path) -> None:
-    table = {"study_id": ["a", "b"], "target:x": [-1, -1], "score:x": [0.5, 0.25]}
+def test_scores_that_nothing_was_measured_of_are_measured_for_the_page(tmp_path: Path) -> None:
+    table = {"study_id": ["a", "b", "c"], "target:x": [1, 0, -1], "score:x": [0.5, 0.25, 0.1]}
     Results.write(tmp_path, table, {}, {})
     page = read(tmp_path)
-    assert "these images have no labels" in page.text
+    assert "The evaluation measured nothing" in page.text
+    assert "1 / 2" in page.text
+
+
+@pytest.mark.parametrize(
+    ("metrics", "reason"), [({}, "no image is known to have or lack"), ({"my_measure": {"a": 1}}, "(my_measure)")]
+)
+def test_a_folder_without_a_figure_to_show_is_one_line(tmp_path: Path, metrics: dict, reason: str) -> None:
+    Results.write(tmp_path, {"study_id": ["a", "b"], "target:x": [-1, -1], "score:x": [0.5, 0.25]}, metrics, {})
+    with pytest.raises(ResultsError, match=re.escape(reason)) as refused:
+        write_report(tmp_path, tmp_path / "page.html")
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "page.html").exists()
 
 
 def test_the_gallery_gives_way_where_the_page_would_grow_too_large(folder: Path, monkeypatch) -> None:

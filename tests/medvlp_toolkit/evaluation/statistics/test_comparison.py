@@ -78,7 +78,7 @@ def test_under_no_difference_p_is_spread_evenly() -> None:
     assert np.mean(np.array(p) < 0.05) < 0.15
 
 
-def test_labels_of_one_model_alone_and_labels_without_both_classes_are_told(pair) -> None:
+def test_labels_of_one_model_alone_and_labels_without_both_classes_are_reported(pair) -> None:
     targets, first, second, patients = pair
     targets = targets.copy()
     targets[:, 1] = 0

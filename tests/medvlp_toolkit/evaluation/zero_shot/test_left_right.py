@@ -28,7 +28,7 @@ def test_two_likely_positions_outweigh_one_and_large_scores_do_not_overflow() ->
 
 
 def test_positions_need_both_sides() -> None:
-    with pytest.raises(ValueError, match="no left or no right"):
+    with pytest.raises(ValueError, match="must include a left and a right"):
         side_from_positions(np.zeros((1, 2)), ("left", "none"))
     with pytest.raises(ValueError, match="side per position"):
         side_from_positions(np.zeros((1, 2)), SIDES)

@@ -93,7 +93,7 @@ def test_changed_images_are_scored_as_such(scorer, batch) -> None:
 
 
 def test_a_text_model_that_did_not_make_the_bank_is_refused(scorer, batch) -> None:
-    with pytest.raises(ValueError, match="does not give the model's own entity bank"):
+    with pytest.raises(ValueError, match="does not reproduce the model's own entity bank"):
         run(scorer, batch, make_probes(phrasings={"name": "{name}"}))
 
 
@@ -147,7 +147,7 @@ def test_outcomes_say_what_a_model_that_understands_nothing_does() -> None:
     assert metrics["laterality"]["left or right in words"]["accuracy"] == 0.0  # ties say neither
     text = " ".join(metrics["cautions"])
     assert "wording matters: mean AUC 1.00 with “description”" in text
-    assert "as if the “no” were not there" in text
+    assert "as if there were no “no”" in text
     assert "on a blank image it predicts Effusion" in text
     assert "left and right are not distinguished" in text
 

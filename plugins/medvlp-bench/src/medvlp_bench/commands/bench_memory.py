@@ -28,7 +28,7 @@ def memory(
 ) -> None:
     """Train a small model on a large store of small images, and record the memory after every epoch.
 
-    ``own`` is what a process holds for itself, ``proportional`` counts pages it shares by their share.
+    ``own`` is a process's private memory, ``proportional`` adds its share of shared pages.
     """
     with tempfile.TemporaryDirectory(prefix="medvlp-bench-") as name, progress_console().status("writing a store"):
         store = str(Path(name) / "store")

@@ -71,7 +71,7 @@ def step(
             checkout, own = _side(setting)
             fixed = {"dataset_dir": str(store), "output_dir": str(folder / f"run{number}")}
             configs = _configs("train", bundle, overlay or (), checkout)
-            # What only prepare.yaml knows is not for the training.
+            # Ids that only prepare.yaml has are not passed to the training.
             of_store = _of(_configs("prepare", bundle, overlay or ()), common).keys() - _of(configs, common).keys()
             trained = {key: value for key, value in common.items() if key not in of_store}
             sides.append(Side(configs, {**trained, **own, **fixed}, checkout))

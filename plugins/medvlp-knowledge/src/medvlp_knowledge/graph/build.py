@@ -28,12 +28,12 @@ class BuildGraph:
 
     Args:
         store: folder of a packed store prepared with an entity linker, or the store.
-        knowledge: the knowledge source, with triples. It need be no other than the linker's.
+        knowledge: a knowledge source with triples, usually the linker's.
         output: the file to write.
-        threshold: an entity is kept when it is mentioned more often than this.
-        splits: splits whose mentions count; all when empty.
-        embedding: how entities are embedded.
-        progress: show a bar (None: if standard error is a terminal).
+        threshold: entities mentioned more often than this are kept.
+        splits: splits in which mentions are counted; all when empty.
+        embedding: method to embed entities.
+        progress: show a progress bar; None: only if standard error is a terminal.
 
     Example::
 
@@ -57,7 +57,7 @@ class BuildGraph:
         """Build and write the graph.
 
         Raises:
-            GraphError: when no entity or no triple is left; the message says how to fix it.
+            GraphError: when no entity or no triple is left; the message gives the fix.
         """
         store = self.store if isinstance(self.store, PackedStore) else PackedStore.open(self.store)
         splits = (self.splits,) if isinstance(self.splits, str) else tuple(self.splits)

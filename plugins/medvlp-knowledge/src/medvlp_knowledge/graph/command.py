@@ -10,7 +10,7 @@ import typer
 import medvlp_toolkit as mv
 from medvlp_toolkit.cli.output import progress_console
 
-#: What NAME:VALUE gives to each knowledge source.
+#: The argument of each knowledge source that VALUE of NAME:VALUE sets.
 _ARGUMENT = "path"
 
 
@@ -28,7 +28,7 @@ def graph(
     threshold: Annotated[int, typer.Option(min=0, help="Keep entities mentioned more often than this.")] = 20,
     split: Annotated[list[str] | None, typer.Option(help="Count mentions of this split only, repeatable.")] = None,
     dimension: Annotated[int, typer.Option(min=1, help="Width of the embeddings.")] = 256,
-    epochs: Annotated[int, typer.Option(min=1, help="Of training the embeddings.")] = 1000,
+    epochs: Annotated[int, typer.Option(min=1, help="Training epochs of the embeddings.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same file.")] = 0,
 ) -> None:
     """Choose entities by frequency, take the triples among them, and embed the entities with TransE.

@@ -1,4 +1,4 @@
-"""Selects the entities and triples of a knowledge source that a corpus needs (Chen et al. 2022, ARL, section 3.1)."""
+"""Selects the entities and triples of a knowledge source that occur in a corpus (Chen et al. 2022, section 3.1)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from medvlp_toolkit.data.store.store import PackedStore
 
 @dataclass(frozen=True)
 class Selection:
-    """Entities in the order of their numbers in the graph, and the triples among them in the source's order."""
+    """Entities in the order of their index in the graph, and the triples among them in the source's order."""
 
     entities: tuple[str, ...]
     triples: tuple[Triple, ...]

@@ -18,16 +18,16 @@ from medvlp_toolkit.data.knowledge_graph import GraphError
 
 @dataclass(frozen=True)
 class TransE:
-    """Embeds entities so that head + relation lies near tail: the defaults are those of ARL (Chen et al. 2022).
+    """Embeds entities so that head + relation is close to tail; the defaults are ARL's (Chen et al. 2022).
 
     Args:
         dimension: D.
         margin: by which a triple must be nearer than a corrupted one.
         norm: 1 or 2, of the distance.
-        epochs, batches_per_epoch: length of the training. A batch has ``smallest_batch`` triples at least: a small
+        epochs, batches_per_epoch: length of the training. A batch has at least ``smallest_batch`` triples, so a small
             graph takes fewer steps.
-        negatives: corrupted triples per triple. Head or tail is replaced as often as the relation's cardinality
-            suggests (Wang et al. 2014), and true triples are not taken for false.
+        negatives: corrupted triples per triple. Head or tail is replaced with probabilities that depend on the
+            relation's cardinality (Wang et al. 2014), and true triples are not used as negatives.
         learning_rate: of plain gradient descent.
         seed: the same graph and seed give the same embeddings.
     """
@@ -47,11 +47,11 @@ class TransE:
     ) -> NDArray[np.float32]:
         """(E, 3) of head, relation, tail -> (entities, dimension), each of length 1.
 
-        Training runs in a separate process: PyKEEN cannot be imported beside MONAI, whose learning-rate schedules
-        have the names of torch's (its resolver takes that for an error).
+        Training runs in a separate process, because PyKEEN cannot be imported together with MONAI, whose learning-rate
+        schedules have the same names as torch's (an error for PyKEEN's resolver).
 
         Args:
-            progress: show a bar of epochs (None: if standard error is a terminal).
+            progress: show a progress bar of epochs; None: only if standard error is a terminal.
 
         Raises:
             GraphError: without PyKEEN, or when training fails.

@@ -20,7 +20,7 @@ from medvlp_toolkit.progress import Progress
 
 
 def main(folder: Path) -> None:
-    """Train the task given."""
+    """Train on the given task."""
     task: dict[str, Any] = json.loads((folder / "task.json").read_text())
     embeddings = train(np.load(folder / "triples.npy", allow_pickle=False), task)
     np.save(folder / "embeddings.npy", embeddings)
@@ -28,7 +28,7 @@ def main(folder: Path) -> None:
 
 def train(triples: NDArray[np.int64], task: dict[str, Any]) -> NDArray[np.float32]:
     """(E, 3) distinct triples and the fields of a ``TransE`` with ``entities``, ``relations`` and ``progress``."""
-    logging.getLogger("pykeen").setLevel(logging.ERROR)  # which device it took, and the like
+    logging.getLogger("pykeen").setLevel(logging.ERROR)  # the device used, for example
     from pykeen.models import TransE
     from pykeen.training import SLCWATrainingLoop, TrainingCallback
     from pykeen.triples import CoreTriplesFactory

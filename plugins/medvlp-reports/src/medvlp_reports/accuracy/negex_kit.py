@@ -1,11 +1,11 @@
-"""How ``rules`` does on NegEx's test kit.
+"""Accuracy of ``rules`` on NegEx's test kit.
 
     python -m medvlp_reports.accuracy.negex_kit Annotations-1-120.txt
 
 The kit (Chapman et al., J Biomed Inform 2001 and its public releases) is 2,376 sentences of discharge summaries,
 surgical pathology, radiology and other reports, tab-separated: report, concept, sentence with the concept in
-capitals, and "Affirmed" or "Negated". Its concepts are added to the lexicon as findings; a concept is negated where
-the filter reads it as absent, and affirmed otherwise (the kit calls the uncertain and the historical affirmed).
+capitals, and "Affirmed" or "Negated". Its concepts are added to the lexicon as findings; a concept counts as negated if
+the filter reads it as absent, and as affirmed otherwise (the kit counts uncertain and historical as affirmed).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NOTATION = re.compile(r"[()|?]")
 
 @dataclass(frozen=True, slots=True)
 class Annotated:
-    """One line of the kit; ``start`` and ``end`` are where the concept stands in the sentence."""
+    """One line of the kit; ``start`` and ``end`` delimit the concept in the sentence."""
 
     concept: str
     sentence: str
@@ -75,7 +75,7 @@ def kit_lexicon(kit: Sequence[Annotated]) -> Lexicon:
 
 
 def negation_agreement(kit: Sequence[Annotated]) -> NegationAgreement:
-    """Agreement of what the filter denies with what the kit says is negated."""
+    """Agreement of the filter's absent findings with the kit's negated concepts."""
     rules = RuleFilter(lexicon=kit_lexicon(kit))
     counts = {(said, meant): 0 for said in (True, False) for meant in (True, False)}
     missed = []

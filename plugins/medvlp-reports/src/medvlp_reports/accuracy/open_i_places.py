@@ -1,10 +1,10 @@
-"""How the places that ``rules`` reads agree with the MeSH terms of the Open-i reports.
+"""Agreement of the positions read by ``rules`` with the MeSH terms of the Open-i reports.
 
     python -m medvlp_reports.accuracy.open_i_places NLMCXR_reports.tgz
 
-Every Open-i report carries terms that indexers gave it, such as "Pulmonary Atelectasis/base/left". A *pair* is a
-report and a heading with a side (left, right, or both); the filter's present and uncertain findings that answer to the
-heading (``data/open_i_mesh.yaml``) say
+Every Open-i report has terms assigned by indexers, such as "Pulmonary Atelectasis/base/left". A *pair* is a
+report and a heading with a side (left, right, or both); the filter's present and uncertain findings for the
+heading (``data/open_i_mesh.yaml``) give
 
 * **exact**: that side and no other. Both sides are said by findings at both, or at a position without a side
   (``lung_bases``), for MedKLIP's positions have none for "bilateral";
@@ -13,7 +13,7 @@ heading (``data/open_i_mesh.yaml``) say
 * **none**: no side, or no position;
 * **not found**: no finding that answers to the heading. Shares are of the pairs that were found.
 
-The same goes for the lobe or zone of a heading of the lungs ("base", "upper lobe").
+The same applies to the lobe or zone of a heading of the lungs ("base", "upper lobe").
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ _MOST_ENTITIES = 25
 
 
 class WrittenFindings:
-    """The findings that an earlier run has written, by the report's id."""
+    """The findings written by an earlier run, by report id."""
 
     positions: tuple[str, ...] = ()
 
@@ -42,7 +42,7 @@ class WrittenFindings:
 
 
 class Compared:
-    """One of the two: a filter by its name, or a .jsonl of findings."""
+    """One of the two: a filter by name, or a .jsonl of findings."""
 
     def __init__(self, name: str, options: Sequence[str], side: str) -> None:
         self.name, self.side = name, side
@@ -61,14 +61,14 @@ class Compared:
         return found
 
     def lines(self) -> list[str]:
-        """What it counted, one a line."""
+        """Its counts, one per line."""
         missing = getattr(self.filter, "missing", 0) if isinstance(self.filter, WrittenFindings) else 0
         lost = [f"reports that {self.name} lacks: {missing:,}"] if missing else []
         return [f"{self.side}, {line}" for line in [*self.tally.lines(), *lost]]
 
 
 def compare(reports: Iterable[Report], first: Compared, second: Compared, out: Path | None) -> str:
-    """Run both over the reports, print how they agree, and write what differs; the lines for people."""
+    """Run both on the reports, print their agreement and write the differences; returns the printed lines."""
     comparison = _comparison(first.filter, second.filter)
     written = 0
     differences = _differences(reports, first, second, comparison)
@@ -87,7 +87,7 @@ def compare(reports: Iterable[Report], first: Compared, second: Compared, out: P
 
 
 def _comparison(first: Any, second: Any) -> Comparison:
-    """Over the entities that both know. A file of findings knows what it mentions: the filter's entities count."""
+    """Compare the entities that both have; a file of findings has those of the filter."""
     written = [isinstance(side, WrittenFindings) for side in (first, second)]
     if all(written):
         return Comparison(tuple(sorted({*first.entities, *second.entities})))

@@ -1,4 +1,4 @@
-"""``medvlp filter``: what report filters find in reports."""
+"""``medvlp filter``: runs report filters on reports."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from medvlp_toolkit.data.contracts import Batched, LanguageAware
 from medvlp_toolkit.data.tally import RunningTally
 
 if TYPE_CHECKING:
+    from medvlp_reports.io import ReportReader
     from medvlp_toolkit.data.records import Finding, Report
 
 _AT_ONCE = 256  # reports
@@ -61,24 +62,24 @@ def filter_reports(
     ] = None,
     max_rejected: Annotated[int | None, typer.Option(help="Fail when more reports are left out than this.")] = None,
 ) -> None:
-    """Run a report filter over reports and write what it finds; or compare two.
+    """Run a report filter on reports and write its findings, or compare two filters.
 
     Reports that cannot be read are counted, and listed in rejected.csv beside the output.
 
-    Exit status: 0 done, 1 no report could be read or more than --max-rejected are left out, 2 a mistake in the call.
+    Exit status: 0 done; 1 no report could be read, or more than --max-rejected were left out; 2 a mistake in the call.
     """
     with reports_package():
         from medvlp_reports.io import ReportReader, write_findings
+    reader = ReportReader(reports, id_column=id_column, text_column=text_column, encoding=encoding)
     if compare is not None:
         _check_call(name is not None or bool(option), "--compare takes no --filter and no --option, but --option-a/-b")
-        _compare(reports, out, compare, (option_a or (), option_b or ()), id_column, text_column, max_rejected)
+        _compare(reader, out, compare, (option_a or (), option_b or ()), max_rejected)
         return
     _check_call(bool(option_a or option_b), "--option-a and --option-b belong to --compare; give --option")
     if name is None or out is None:
         raise ValueError(f"give {'--filter' if name is None else '--out'}, or compare two filters with --compare A B")
     check_output(out, reports)
     report_filter = make_plugin("report_filters", name, option or ())
-    reader = ReportReader(reports, id_column=id_column, text_column=text_column, encoding=encoding)
     tally: Counter[str] = Counter()
     own = RunningTally(report_filter)
     reading = Reading(report_filter)
@@ -101,21 +102,17 @@ def _check_call(wrong: bool, message: str) -> None:
 
 
 def _compare(
-    reports: Path,
+    reader: ReportReader,
     out: Path | None,
     names: tuple[str, str],
     options: tuple[Sequence[str], Sequence[str]],
-    id_column: str | None,
-    text_column: str | None,
     max_rejected: int | None,
 ) -> None:
     from medvlp_reports.commands.compare import Compared, compare
-    from medvlp_reports.io import ReportReader
 
     if out is not None:
-        check_output(out, reports)
+        check_output(out, Path(reader.source))
     first, second = (Compared(names[n], options[n], "ab"[n]) for n in (0, 1))
-    reader = ReportReader(reports, id_column=id_column, text_column=text_column)
 
     def rates() -> str:
         return " ".join(rate for side in (first, second) if (rate := side.tally.rate()))

@@ -1,4 +1,4 @@
-"""``medvlp label``: reports into a table of labels."""
+"""``medvlp label``: converts reports to a table of labels."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def label_table(
 
     Reports that cannot be read are counted, and listed in rejected.csv beside the output.
 
-    Exit status: 0 done, 1 no report could be read or more than --max-rejected are left out, 2 a mistake in the call.
+    Exit status: 0 done; 1 no report could be read, or more than --max-rejected were left out; 2 a mistake in the call.
     """
     with reports_package():
         from medvlp_reports.io import ReportReader, write_labels
@@ -72,7 +72,7 @@ def label_table(
 
 
 def _in_its_language(reports: Iterable[Report], reader: ReportReader, rules: LanguageAware) -> Iterator[Report]:
-    """The reports in a language that is read; the others are listed as left out."""
+    """The reports in a supported language; the others are listed as left out."""
     for report in reports:
         language = rules.foreign(report)
         if language is not None:

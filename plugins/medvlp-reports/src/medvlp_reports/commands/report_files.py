@@ -1,4 +1,4 @@
-"""What the commands that read reports share: the files, what is left out of them, and how that is told."""
+"""Shared by commands that read reports: input and output files, rejected reports, and the summary."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from medvlp_toolkit.data.records import Report
 
 REJECTED_FILE = "rejected.csv"
-#: Exit status when the work was not done as asked: nothing could be read, or more was left out than is allowed.
+#: Exit status if nothing could be read, or more was left out than allowed.
 FAILED = 1
 _MOST_REASONS = 6
 
@@ -32,7 +32,7 @@ class TooManyRejectedError(Exception):
 
 @contextmanager
 def reports_package() -> Iterator[None]:
-    """Around imports of the package that reads report files; says what to install where it is not there."""
+    """Context for importing the package that reads report files; an error names the package to install."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -42,7 +42,7 @@ def reports_package() -> Iterator[None]:
 
 
 def check_output(out: Path, reports: Path) -> None:
-    """See that ``out`` can be written before the work begins; makes its folder.
+    """Check that ``out`` can be written before the work begins; creates its folder.
 
     Raises ValueError when it is a folder, a device, or the reports themselves.
     """
@@ -74,9 +74,9 @@ def _check(reader: ReportReader, max_rejected: int | None) -> None:
 
 
 class Reading:
-    """Counts the reports in which a filter reads no section, and those in which it finds nothing.
+    """Counts the reports without a section that the filter reads, and those without findings.
 
-    ``report_filter`` says by its ``sections`` and ``headings`` what it reads; one without ``sections`` reads all.
+    ``sections`` and ``headings`` of ``report_filter`` determine what it reads; without ``sections``, everything.
     """
 
     def __init__(self, report_filter: Any) -> None:
@@ -87,7 +87,7 @@ class Reading:
         self._without_findings = 0
 
     def watched(self, reports: Iterable[Report]) -> Iterator[Report]:
-        """The reports, counted as they pass."""
+        """Pass on the reports, counting them."""
         for report in reports:
             if not report.text.strip():
                 self._empty += 1
@@ -96,7 +96,7 @@ class Reading:
             yield report
 
     def found(self, findings: int) -> None:
-        """Note how much was found in a report."""
+        """Record the number of findings of a report."""
         self._without_findings += not findings
 
     def __str__(self) -> str:
@@ -105,10 +105,10 @@ class Reading:
 
 
 def run_on_reports(reader: ReportReader, out: Path | None, max_rejected: int | None, work: Callable[[], str]) -> None:
-    """Do the ``work`` that reads ``reader`` and writes ``out``; write ``rejected.csv`` beside it, show what was done.
+    """Run ``work``, which reads ``reader`` and writes ``out``; write ``rejected.csv`` next to it, print a summary.
 
-    ``work`` returns the line for people; ``out`` None writes nothing. Ends the command with status 1 where no report
-    could be read, or more were left out than allowed.
+    ``work`` returns the summary line; ``out`` None writes nothing. Ends the command with status 1 if no report could be
+    read, or more were left out than allowed.
     """
     rejected_file = None if out is None else out.parent / REJECTED_FILE
     try:
@@ -120,7 +120,7 @@ def run_on_reports(reader: ReportReader, out: Path | None, max_rejected: int | N
             f"({_reasons(reader.rejected)}){listed}" + (f". {out} was not written" if out else "")
         )
     except OSError as error:
-        if out is None or error.errno is None or error.filename is not None:  # says itself what is wrong with what
+        if out is None or error.errno is None or error.filename is not None:  # its message is complete
             raise
         typer.echo(f"medvlp: {out}: cannot be written ({error.strerror or error})", err=True)
         raise typer.Exit(USER_ERROR) from None
@@ -137,7 +137,7 @@ def run_on_reports(reader: ReportReader, out: Path | None, max_rejected: int | N
 
 
 def _list_rejected(path: Path | None, reader: ReportReader) -> str:
-    """Write what was left out, where there is a place for it; "; see …"."""
+    """Write the rejected reports, if there is an output folder; returns "; see …"."""
     if path is None:
         return ""
     write_rejected_reports(path, reader.rejected)
@@ -145,7 +145,7 @@ def _list_rejected(path: Path | None, reader: ReportReader) -> str:
 
 
 def write_rejected_reports(path: Path, rejected: Iterable[Rejected]) -> None:
-    """One line a report that was left out: where it was (a file, or file and line), and why."""
+    """One line per rejected report: its place (a file, or file and line) and the reason."""
     with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("place", "reason"))
@@ -153,7 +153,7 @@ def write_rejected_reports(path: Path, rejected: Iterable[Rejected]) -> None:
 
 
 def _account(reader: ReportReader) -> str:
-    """The sum that leaves nothing out."""
+    """The sum of all counts."""
     used = reader.read + reader.repeated
     again = f" ({reader.repeated:,} repeat the report of another)" if reader.repeated else ""
     return f"{reader.unit}: {reader.rows:,} read = {used:,} used{again} + {len(reader.rejected):,} rejected"

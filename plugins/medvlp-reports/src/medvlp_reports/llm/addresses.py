@@ -1,7 +1,7 @@
-"""Which addresses reports may be sent to: this machine and private networks, and nothing else unless it is allowed.
+"""Restricts the addresses that reports may be sent to: this machine and private networks, unless others are allowed.
 
-Reports are patients' data. A name is resolved here, every address that it has is checked, and the connection is made to
-an address that was checked, so that a name cannot lead elsewhere between the check and the request.
+Reports are patient data. A name is resolved here, all of its addresses are checked, and the connection is made to a
+checked address, so that the name cannot resolve differently between check and request.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _NETWORKS = tuple(
 
 
 class RemoteAddressError(ValueError):
-    """An address that is neither on this machine nor in a private network."""
+    """The address is neither on this machine nor in a private network."""
 
 
 def is_private(address: str) -> bool:
@@ -32,7 +32,7 @@ def is_private(address: str) -> bool:
 def private_addresses(host: str) -> list[str]:
     """The addresses of a host, IPv4 first.
 
-    Raises RemoteAddressError where one of them is not private, OSError where the name has none.
+    Raises RemoteAddressError if one of them is not private, OSError if the name cannot be resolved.
     """
     found = [str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
     addresses = sorted(dict.fromkeys(found), key=lambda address: ":" in address)

@@ -1,6 +1,6 @@
-"""Answers on disk, so that a run that was ended resumes without asking twice.
+"""Caches answers on disk, so that an interrupted run resumes without repeating requests.
 
-The answers quote reports: the file is readable by its owner alone.
+The answers quote reports; the file is readable only by its owner.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import platformdirs
 
 
 def default_cache_dir() -> Path:
-    """The folder of answers where none is named, in the user's cache."""
+    """The default folder of answers, in the user's cache."""
     return Path(platformdirs.user_cache_dir("medvlp_toolkit")) / "llm"
 
 
 def key_of(*parts: Any) -> str:
-    """The hash that an answer is found by: of text, prompt, model and what else is sent."""
+    """The key of an answer: a hash of text, prompt, model and the rest of the request."""
     content = json.dumps(parts, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -53,7 +53,7 @@ class AnswerCache:
         return None if found is None else str(found[0])
 
     def put(self, key: str, content: str) -> None:
-        """Keep an answer; it is on disk when this returns."""
+        """Store an answer durably on disk."""
         try:
             with self._lock:
                 self._database.execute("INSERT OR REPLACE INTO answer VALUES (?, ?)", (key, content))

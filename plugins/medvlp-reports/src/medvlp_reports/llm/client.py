@@ -1,6 +1,6 @@
-"""Requests to a chat endpoint that speaks OpenAI's protocol: vLLM, Ollama, llama.cpp, a hospital's own.
+"""Requests to a chat endpoint with OpenAI's protocol: vLLM, Ollama, llama.cpp, a hospital's own.
 
-No message here quotes what was sent or what came back: both hold text of reports.
+No message here quotes a request or an answer, because both contain report text.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LONGEST_WAIT = 60.0  # seconds between two attempts
 _LONGEST_ASKED_WAIT = 300.0  # seconds that a server may ask for
 _AGAIN = frozenset([408, 409, 425, 429, 500, 502, 503, 504, 529])
 _FORMAT = "response_format"
-# What a server may say about a refusal and we repeat: names of the protocol, never its message, which may quote.
+# Error codes of the protocol that may be repeated in messages; the server's message may quote a report.
 _KNOWN_CODES = frozenset([
     "context_length_exceeded", "insufficient_quota", "invalid_api_key", "model_not_found", "rate_limit_exceeded",
     "unsupported_parameter", "unsupported_value",
@@ -36,15 +36,15 @@ _KNOWN_CODES = frozenset([
 
 
 class EndpointError(ConnectionError):
-    """The endpoint cannot be used at all: nothing answers, the key or the model is refused."""
+    """The endpoint is unusable: there is no answer, or the key or model is refused."""
 
 
 class AnswerError(Exception):
-    """One report has no usable answer; the reason is a phrase for a count."""
+    """A report has no usable answer; the reason is a phrase for the counts."""
 
 
 class TryAgainError(AnswerError):
-    """A failure that may pass; ``wait`` is what the server asks for, in seconds."""
+    """A temporary failure; ``wait`` is the server's requested delay in seconds."""
 
     def __init__(self, reason: str, wait: float | None = None) -> None:
         super().__init__(reason)
@@ -52,7 +52,7 @@ class TryAgainError(AnswerError):
 
 
 class EmptyAnswerError(TryAgainError):
-    """A completion without a word."""
+    """An empty completion."""
 
 
 class NoConnectionError(TryAgainError):
@@ -61,7 +61,7 @@ class NoConnectionError(TryAgainError):
 
 @dataclass(frozen=True)
 class Reply:
-    """What the model wrote; ``cut``: it ended for want of tokens."""
+    """The model's text; ``cut``: it was truncated by the token limit."""
 
     content: str
     cut: bool
@@ -70,7 +70,7 @@ class Reply:
 def chat_url(base_url: str, allow_remote: bool) -> httpx.URL:
     """The address of chat completions below ``base_url``.
 
-    Raises ValueError for what is no http(s) address, and RemoteAddressError for one that reports may not be sent to.
+    Raises ValueError if it is not an http(s) address, RemoteAddressError if reports may not be sent to it.
     """
     try:
         url = httpx.URL(base_url)
@@ -98,12 +98,12 @@ class ChatClient:
 
     Args:
         url: of ``chat_url``.
-        api_key_variable: environment variable that holds the key, where the server wants one.
-        timeout: seconds that one request may take in all.
-        attempts: times that a request is made before its report is given up.
-        allow_remote: whether ``url`` may be anywhere.
-        ca_file: certificates that the server's is signed by, where the system does not know them.
-        on_request: called for every request that is made.
+        api_key_variable: environment variable of the key, if the server requires one.
+        timeout: total seconds per request.
+        attempts: number of attempts per request.
+        allow_remote: whether ``url`` may be a public address.
+        ca_file: certificates of the server's authority, if the system does not have them.
+        on_request: called for every request.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class ChatClient:
                 verify = ssl.create_default_context(cafile=ca_file)
             except (OSError, ssl.SSLError) as error:
                 raise EndpointError(f"ca_file: {ca_file} holds no certificates ({type(error).__name__})") from None
-        # Without allow_remote no proxy of the environment is used either: it would carry the reports elsewhere.
+        # Without allow_remote no proxy of the environment is used either, because it could send the reports elsewhere.
         transport = None if allow_remote else PrivateTransport(verify=verify)
         self._client = httpx.Client(
             transport=transport, verify=verify, trust_env=allow_remote, headers=headers, timeout=timeout
@@ -141,7 +141,7 @@ class ChatClient:
     def ask(self, messages: Sequence[Message], **options: Any) -> Reply:
         """One answer.
 
-        Raises AnswerError where this report has none after all attempts, EndpointError where no report can have one.
+        Raises AnswerError if this report has none after all attempts, EndpointError if no report can have one.
         """
         body = json.dumps({"messages": list(messages), **options}, ensure_ascii=False)
         content = body.encode("utf-8", "replace")
@@ -158,7 +158,7 @@ class ChatClient:
             raise EndpointError(f"{self.url}: nothing answers there, after {self.attempts} attempts") from None
 
     def close(self) -> None:
-        """End waiting and open requests."""
+        """Cancel waiting and open requests."""
         self._stopped.set()
         for connected in list(self._sockets):
             with suppress(OSError):
@@ -166,7 +166,7 @@ class ChatClient:
         self._client.close()
 
     def _trace(self, event: str, info: Mapping[str, Any]) -> None:
-        """Note the sockets of connections that are made."""
+        """Record the sockets of new connections."""
         if event.endswith(("connect_tcp.complete", "start_tls.complete")):
             connected = info["return_value"].get_extra_info("socket")
             if isinstance(connected, socket.socket):
@@ -195,7 +195,7 @@ class ChatClient:
         raise self._refusal(status, headers, answer)
 
     def _post(self, content: bytes) -> tuple[int, httpx.Headers, bytes]:
-        """Status, headers and body, within the time for all of it: a server may send a byte now and then."""
+        """Status, headers and body within the total timeout, even if the server sends slowly."""
         ends = time.monotonic() + self.timeout
         headers = {"Content-Type": "application/json"}
         traced = {"trace": self._trace}
@@ -213,7 +213,7 @@ class ChatClient:
         if status in _AGAIN:
             return TryAgainError(f"status {status}", _asked_wait(headers))
         code = _known_code(answer)
-        told = f"status {status}" + (f", {code}" if code else "")
+        refusal = f"status {status}" + (f", {code}" if code else "")
         advice = None
         if status in (401, 403):
             advice = "the key is refused", "name the variable that holds it as api_key_variable"
@@ -222,14 +222,14 @@ class ChatClient:
         elif 300 <= status < 400:
             advice = "leads to another address", "name that one as base_url"
         elif code == _FORMAT:
-            advice = "the server does not know this way of asking for JSON", "try structured: json_object, or none"
+            advice = "the server does not support this way of requesting JSON", "try structured: json_object, or none"
         if advice is not None:
-            return EndpointError(f"{self.url}: {advice[0]} ({told}); {advice[1]}")
-        return AnswerError(told)
+            return EndpointError(f"{self.url}: {advice[0]} ({refusal}); {advice[1]}")
+        return AnswerError(refusal)
 
 
 def _wait(state: RetryCallState) -> float:
-    """Seconds before the next attempt: what the server asks for, else longer each time with some chance in it."""
+    """Seconds before the next attempt: the server's request, else exponential backoff with jitter."""
     error = state.outcome.exception() if state.outcome else None
     backed_off = wait_random_exponential(multiplier=0.5, max=_LONGEST_WAIT)(state)
     asked = error.wait if isinstance(error, TryAgainError) else None
@@ -244,7 +244,7 @@ def _asked_wait(headers: httpx.Headers) -> float | None:
 
 
 def _known_code(answer: bytes) -> str | None:
-    """The protocol's name for what is wrong, where the answer has one that we know."""
+    """The protocol's error code in the answer, if it is a known one."""
     try:
         error = json.loads(answer)["error"]
         code, param = error.get("code"), error.get("param")
@@ -256,7 +256,7 @@ def _known_code(answer: bytes) -> str | None:
 
 
 def _reply(answer: bytes) -> Reply:
-    """The model's words in the body of a completion."""
+    """The model's text in the body of a completion."""
     try:
         choice = json.loads(answer)["choices"][0]
         content = choice["message"]["content"]

@@ -1,4 +1,4 @@
-"""The ``llm`` report filter: asks a language model, keeps what its quotes prove."""
+"""The ``llm`` report filter: queries a language model, and keeps findings with a verified quote."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from medvlp_toolkit.data.records import Concept, Finding, Report
 from medvlp_toolkit.data.sections import DEFAULT_SECTIONS
 
 Structured = Literal["json_schema", "json_object", "none"]
-_MOST_FAILURES = 10  # reports one after another that have no answer, before the run is given up
-_LONGER = 4  # times the tokens, at most, for an answer that was cut
+_MOST_FAILURES = 10  # consecutive reports without an answer that end the run
+_LONGER = 4  # maximum factor of tokens for a truncated answer
 
 REQUESTS = "requests"
 FROM_CACHE = "answers from the cache"
@@ -41,31 +41,31 @@ UNANSWERED = "reports without a usable answer"
 
 
 class LlmFilter:
-    """Asks a model behind an OpenAI-compatible endpoint (vLLM, Ollama, llama.cpp …) what a report states.
+    """Extracts findings with a model behind an OpenAI-compatible endpoint (vLLM, Ollama, llama.cpp …).
 
-    The answer is JSON by a schema: entity, presence, position and a quote. A quote that is not in the report is
-    dropped and counted, so that nothing is stated that the report does not say. Answers are kept on disk by the hash of
-    text, prompt and model: a run that was ended resumes without asking twice.
+    The answer is JSON by a schema: entity, presence, position and a quote. A finding whose quote is not in the report
+    is dropped and counted. Answers are cached on disk by the hash of text, prompt and model, so that an interrupted run
+    resumes without repeating requests.
 
     Args:
-        model: the model's name, as the server calls it.
-        base_url: the server's address. One that is neither this machine nor in a private network is refused.
-        allow_remote: send reports anywhere; they are patients' data.
-        knowledge: where entities and their descriptions come from; MedKLIP's 75 where None.
-        positions: the same for positions; MedKLIP's 51 where None.
-        sections: sections of a report that are read; a report without any of them is read whole.
-        headings: a YAML file of headings besides those that come with the toolkit (``medvlp_toolkit.data.headings``).
-        concurrency: requests under way at once, in each process.
-        timeout: seconds that one request may take.
-        attempts: times that a request is made, ever later, before its report has no answer.
-        structured: how the server is asked for JSON: ``json_schema``, ``json_object``, or ``none``.
-        examples: worked examples in the prompt, made of the knowledge source's names.
-        description_words: words of each description that the prompt shows; 0 for names alone.
-        max_tokens: tokens of an answer; one that is cut is asked again with up to four times as many.
+        model: the server's name of the model.
+        base_url: the server's address, which must be this machine or in a private network.
+        allow_remote: allow public addresses; reports are patient data.
+        knowledge: source of entities and their descriptions; MedKLIP's 75 when None.
+        positions: source of positions; MedKLIP's 51 when None.
+        sections: sections of a report to read; a report without any of them is read completely.
+        headings: a YAML file of headings in addition to the shipped ones (``medvlp_toolkit.data.headings``).
+        concurrency: number of simultaneous requests per process.
+        timeout: seconds per request.
+        attempts: number of attempts per request, with increasing delays.
+        structured: how JSON is requested: ``json_schema``, ``json_object``, or ``none``.
+        examples: number of worked examples in the prompt, built from the knowledge source's names.
+        description_words: number of words of each description in the prompt; 0 for names only.
+        max_tokens: maximum tokens of an answer; a truncated answer is requested again with up to four times as many.
         extra: further fields of the request, such as ``{chat_template_kwargs: {enable_thinking: false}}``.
-        api_key_variable: the environment variable that holds the key, where the server wants one.
-        ca_file: certificates that the server's is signed by, where the system does not know them.
-        cache_dir: folder of the answers, which quote reports; the user's cache where ``default``, none where None.
+        api_key_variable: environment variable of the key, if the server requires one.
+        ca_file: certificates of the server's authority, if the system does not have them.
+        cache_dir: folder of the answers, which quote reports; ``default``: the user's cache, None: no cache.
 
     A report whose answer cannot be used has no findings; the end of a run counts them.
 
@@ -131,7 +131,7 @@ class LlmFilter:
         self._begin()
 
     def _begin(self) -> None:
-        """What a process has of its own."""
+        """Per-process state."""
         self._tally: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._client: ChatClient | None = None
@@ -142,12 +142,12 @@ class LlmFilter:
 
     @property
     def batch_size(self) -> int:
-        """Reports that are best given at once: few enough to see progress, enough to keep every request busy."""
+        """Best number of reports per call: few enough to show progress, enough to keep all requests busy."""
         return 4 * self.concurrency
 
     @property
     def fingerprint(self) -> dict[str, Any]:
-        """What the findings depend on besides the report; the address is not part of it."""
+        """Settings that determine the findings; the address is not one of them."""
         return {
             "version": version("medvlp-reports"),
             "prompt": key_of(prompt.PROMPT_VERSION, self._messages, self._format, self.extra),
@@ -157,7 +157,7 @@ class LlmFilter:
         }
 
     def take_tally(self) -> Counter[str]:
-        """Requests, answers from the cache, and what was dropped, since the last call."""
+        """Requests, cached answers and dropped statements since the last call."""
         with self._lock:
             taken, self._tally = self._tally, Counter()
         return taken
@@ -165,8 +165,8 @@ class LlmFilter:
     def __call__(self, reports: Sequence[Report]) -> list[list[Finding]]:
         """Findings of each report in the order of its text; spans are characters of ``report.text``.
 
-        Raises EndpointError where nothing answers, the key or the model is refused, or one report after another has no
-        answer. What was answered until then is in the cache.
+        Raises EndpointError if there is no answer, the key or model is refused, or consecutive reports have no answer.
+        Answers received until then are in the cache.
         """
         texts = [TextRead(report, self.sections, self.headings) for report in reports]
         answers = self._answers(list(dict.fromkeys(text.text for text in texts if text.text.strip())))
@@ -188,7 +188,7 @@ class LlmFilter:
         return placed
 
     def _answers(self, texts: Sequence[str]) -> dict[str, str]:
-        """A usable answer for each text that has one: from the cache, else from the model, several at once."""
+        """A usable answer for each text that has one, from the cache or from concurrent requests."""
         cache = self._opened_cache()
         keys = {text: self._key(text) for text in texts}
         answers = {text: known for text in texts if cache is not None and (known := cache.get(keys[text])) is not None}
@@ -206,7 +206,7 @@ class LlmFilter:
             if failed is not None:
                 failed.result()
         except BaseException:
-            # Requests under way are ended too: waiting for them could take minutes.
+            # Cancel open requests, because waiting for them could take minutes.
             self._close()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -217,7 +217,7 @@ class LlmFilter:
         return answers
 
     def _ask(self, client: ChatClient, text: str, ended: threading.Event) -> str:
-        """A usable answer, or ""; where the run cannot be continued, what still waits is not asked."""
+        """A usable answer, or ""; once the run has failed, waiting requests are not sent."""
         try:
             return "" if ended.is_set() else self._answer(client, text)
         except EndpointError:
@@ -225,7 +225,7 @@ class LlmFilter:
             raise
 
     def _answer(self, client: ChatClient, text: str) -> str:
-        """A usable answer, kept in the cache; "" where there is none, which is counted."""
+        """A usable answer, stored in the cache; "" if there is none, which is counted."""
         try:
             answer = self._usable(client, text)
         except AnswerError as error:
@@ -245,7 +245,7 @@ class LlmFilter:
         return answer
 
     def _usable(self, client: ChatClient, text: str) -> str:
-        """An answer that can be read. A cut one is asked again with more tokens, an unreadable one once more."""
+        """A valid answer. A truncated one is requested again with more tokens, an invalid one once more."""
         tokens, reason = self.max_tokens, ""
         for attempt in range(3):
             reply = self._reply(client, text, tokens, seed=attempt)
@@ -267,7 +267,7 @@ class LlmFilter:
         return client.ask([*self._messages, {"role": "user", "content": text}], **(options | self.extra))
 
     def _see_that_it_lives(self, client: ChatClient, error: TryAgainError) -> None:
-        """Raise EndpointError where the server fails at anything, not at this one report alone."""
+        """Raise EndpointError if the server fails for any report, not only for this one."""
         try:
             question = [{"role": "user", "content": "Answer with one word."}]
             client.ask(question, model=self.model, temperature=0, max_tokens=1, **self.extra)

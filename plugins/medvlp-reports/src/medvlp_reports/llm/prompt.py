@@ -1,6 +1,6 @@
-"""What a model is asked: rules, entities with their descriptions, worked examples, and the schema of its answer.
+"""The prompt: rules, entities with their descriptions, worked examples, and the schema of the answer.
 
-Examples are made of the knowledge source's own names, so that they exist for any vocabulary.
+Examples are built from the knowledge source's names, so that they exist for any vocabulary.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from medvlp_reports.llm.statements import UNSPECIFIED
 from medvlp_toolkit.data.records import Concept, Presence
 
 PROMPT_VERSION = 1
-_NO_EXAMPLE = frozenset(["residual", "normal"])  # kinds of concept that no plain sentence states
+_NO_EXAMPLE = frozenset(["residual", "normal"])  # kinds of concept that no simple sentence can state
 
 _RULES = """\
 You read radiology reports and list what they state. Answer with one JSON object and nothing else:
@@ -50,7 +50,7 @@ def examples(entities: Sequence[Concept], positions: Sequence[Concept], count: i
     places = [place for place in places if "lung" in place.id or "lobe" in place.id] or places  # anything may lie there
     messages: list[dict[str, str]] = []
     for number in range(count if len(named) >= 3 else 0):
-        # Names far apart in the list, others in each example, the same in every run.
+        # Names far apart in the list, different in each example, and the same in every run.
         seen, denied, possible = (named[(number * 3 + k * len(named) // 3) % len(named)] for k in range(3))
         place = places[(2 * number + 1) * len(places) // (2 * count)] if places else None
         where = f" at {place.name}" if place else ""
@@ -70,7 +70,7 @@ def examples(entities: Sequence[Concept], positions: Sequence[Concept], count: i
 
 
 def answer_schema(entities: Sequence[str], positions: Sequence[str]) -> dict[str, Any]:
-    """The JSON schema of an answer, with what the constrained decoders of the common servers understand."""
+    """The JSON schema of an answer, limited to the features that constrained decoders of common servers support."""
     item = {
         "type": "object",
         "properties": {

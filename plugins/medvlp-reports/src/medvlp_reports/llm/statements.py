@@ -1,4 +1,4 @@
-"""What a model states about a report, checked against the report: a quote that is not in it proves nothing."""
+"""Parses a model's statements about a report and verifies that their quotes are in the report."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _ALIKE = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "
 _PRESENCE = {str(presence): presence for presence in Presence}
 
 QUOTE_DROPPED = "quotes that are not in the report, dropped"
-ENTITY_DROPPED = "entities that are none of the list, dropped"
+ENTITY_DROPPED = "entities that are not in the list, dropped"
 PRESENCE_DROPPED = "statements without a known presence, dropped"
-POSITION_DROPPED = "positions that are none of the list, left out"
+POSITION_DROPPED = "positions that are not in the list, left out"
 
 
 class NoStatementsError(ValueError):
-    """The model's words are no JSON of the schema."""
+    """The model's text is not JSON of the schema."""
 
 
 def read_statements(content: str) -> list[dict[str, Any]]:
-    """The statements in a model's words: the JSON object in them, in a code block or behind a thought too.
+    """The statements in a model's text: its JSON object, also in a code block or after a reasoning part.
 
     Raises NoStatementsError.
     """
@@ -59,7 +59,7 @@ def findings_of(
 ) -> list[Finding]:
     """The findings among statements about ``text``, in the order of the text; spans are characters of it.
 
-    What does not hold is dropped and counted in ``tally``.
+    Invalid statements are dropped and counted in ``tally``.
     """
     quotes = Quotes(text)
     found: dict[Finding, None] = {}
@@ -88,7 +88,7 @@ def _hashable(*values: Any) -> bool:
 
 
 def _lower(char: str) -> str:
-    """Lower case where that is one character too, so that places stay places."""
+    """Lower case of characters whose lower case is one character, so that offsets are unchanged."""
     low = char.lower()
     return low if len(low) == 1 else char
 
@@ -110,7 +110,7 @@ class Quotes:
         self._next: dict[Any, int] = {}
 
     def find(self, quote: Any, said: Any = None) -> tuple[int, int] | None:
-        """Where a quote stands. Said again of the same (``said``), it is the next place with the same words."""
+        """The span of a quote; for a repeated statement (``said``), the next occurrence of the same words."""
         if not isinstance(quote, str):
             return None
         words = " ".join("".join(map(_lower, quote.translate(_ALIKE))).split()).strip(" \"'.,;:")
@@ -125,7 +125,7 @@ class Quotes:
         return self._places[first], self._places[first + len(words) - 1] + 1
 
     def _find(self, words: str, start: int) -> int | None:
-        """The next place of whole words."""
+        """The next occurrence as whole words."""
         text = self._text
         while (place := text.find(words, start)) >= 0:
             end = place + len(words)

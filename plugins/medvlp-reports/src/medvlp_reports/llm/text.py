@@ -1,4 +1,4 @@
-"""The part of a report that a model is asked about."""
+"""The part of a report that is sent to the model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ADDENDUM = "ADDENDUM:"
 
 
 class TextRead:
-    """The sections of a report that are read, in one text, and where each of them stands in the report."""
+    """The selected sections of a report as one text, with their positions in the report."""
 
     def __init__(self, report: Report, sections: Sequence[str], headings: Headings) -> None:
         self.text = ""
@@ -28,7 +28,7 @@ class TextRead:
             self._pieces.append((start, len(self.text), section.start))
 
     def span_in_report(self, span: tuple[int, int] | None) -> tuple[int, int] | None:
-        """The span in the report's text; None where it is in more than one section, or in none."""
+        """The span in the report's text; None if it is not within exactly one section."""
         if span is None:
             return None
         for start, end, place in self._pieces:

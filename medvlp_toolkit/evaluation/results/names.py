@@ -1,0 +1,41 @@
+"""Readable names of what is scored, beside the ids that files and configurations go by.
+
+The names are those of the concepts of a knowledge source; nothing here makes one up.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from medvlp_toolkit.data.contracts import KnowledgeSource
+from medvlp_toolkit.files import write_whole
+
+Names = Mapping[str, str]
+NO_NAMES: Names = {}
+
+
+def names_of(*sources: KnowledgeSource | None) -> dict[str, str]:
+    """Id -> name of every concept of some knowledge sources; None is passed over."""
+    return {concept.id: concept.name for source in sources if source is not None for concept in source.concepts}
+
+
+def readable(id_: str, names: Names) -> str:
+    """``other abnormal observation (tail_abnorm_obs)``; the id alone where there is no name, or it says no more."""
+    name = names.get(id_, "")
+    return f"{name} ({id_})" if name and _plain(name) != _plain(id_) else id_
+
+
+def write_names(path: Path, ids: Sequence[str], names: Names) -> Path:
+    """A CSV file ``id,name`` in the order of the columns that it explains."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["id", "name"])
+    writer.writerows([id_, names.get(id_) or id_.replace("_", " ")] for id_ in ids)
+    return write_whole(path, lambda file: file.write(text.getvalue().encode()))
+
+
+def _plain(text: str) -> str:
+    return text.replace("_", " ").casefold()

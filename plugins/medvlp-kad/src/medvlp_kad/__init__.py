@@ -1,0 +1,1 @@
+"""KAD (Zhang et al., Nature Communications 2023): knowledge-enhanced auto-diagnosis, in two stages."""

@@ -1,0 +1,60 @@
+"""Stage 1 of KAD: a text encoder that learns which texts are of one concept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+#: A row without a concept is its own only twin.
+NO_CONCEPT = -1
+
+
+class KnowledgeModel(nn.Module):
+    """The knowledge encoder and its loss (Zhang et al. 2023, Methods): pairs of texts of one concept, contrasted.
+
+    ``forward(batch)`` takes ``input_ids`` and ``attention_mask`` (B, L), ``other_ids`` and ``other_mask`` (B, L'), and
+    ``concept`` (B,): a number of the concept that both texts are of, -1 for none. It returns ``{"loss": …}``.
+
+    Args:
+        text_encoder: (B, L) tokens -> (B, L, Dt), with a class token.
+        text_projection: (…, Dt) -> (…, D).
+        temperature: of the first step; published 0.07. Its inverse's logarithm is learned.
+    """
+
+    def __init__(self, text_encoder: nn.Module, text_projection: nn.Module, temperature: float = 0.07) -> None:
+        super().__init__()
+        self.text_encoder = text_encoder
+        self.text_projection = text_projection
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / temperature)))
+
+    def embed(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """(B, L) -> (B, D), not normalised: the feature that stage 2 reads."""
+        features: Tensor = self.text_projection(self.text_encoder(input_ids, attention_mask)[:, 0])
+        return features
+
+    def forward(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        one = F.normalize(self.embed(batch["input_ids"], batch["attention_mask"]).float(), dim=-1)
+        other = F.normalize(self.embed(batch["other_ids"], batch["other_mask"]).float(), dim=-1)
+        logits = self.logit_scale.exp() * one @ other.T
+        targets = concept_targets(batch["concept"])
+        return {"loss": (_soft_cross_entropy(logits, targets) + _soft_cross_entropy(logits.T, targets)) / 2}
+
+
+def concept_targets(concept: Tensor) -> Tensor:
+    """(B,) concept of each row -> (B, B): 1 for itself and for rows of the same concept, columns of length 1.
+
+    Length is the root of the sum of squares, as published: a row with one twin has twice 0.707 and not 0.5.
+    """
+    known = concept != NO_CONCEPT
+    same = (concept.unsqueeze(0) == concept.unsqueeze(1)) & known.unsqueeze(0)
+    same = same | torch.eye(len(concept), dtype=torch.bool, device=concept.device)
+    return F.normalize(same.to(torch.float32), dim=0)
+
+
+def _soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    return -(targets * logits.log_softmax(dim=-1)).sum() / len(logits)
