@@ -16,8 +16,9 @@ from typing import NamedTuple, cast
 MOST_CHARACTERS = 2**24
 
 #: What a damaged compressed file raises while it is read.
-_DAMAGED_ZIP = (zipfile.BadZipFile, NotImplementedError, UnicodeError)
-DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, *_DAMAGED_ZIP)
+# OSError: a directory that points before the file's beginning.
+_DAMAGED_ZIP = (zipfile.BadZipFile, NotImplementedError, UnicodeError, OSError)
+DAMAGED = (EOFError, gzip.BadGzipFile, zipfile.BadZipFile, zlib.error, UnicodeError, NotImplementedError)
 
 _SAMPLE = 2**16
 # First bytes of other files that users may give as tables.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import logging
 import zipfile
 from pathlib import Path
@@ -136,6 +137,24 @@ def test_compression_that_is_damaged_at_its_beginning_is_one_line(tmp_path: Path
     (tmp_path / "t.csv.gz").write_bytes(content)
     with pytest.raises(ValueError, match="the table is damaged"):
         Table(tmp_path / "t.csv.gz")
+
+
+def test_damage_anywhere_in_an_archive_is_rows_or_one_line(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "whole.zip", "w") as archive:
+        archive.writestr("t.csv", "study_id,report\ns1,Effusion.\n")
+    content = (tmp_path / "whole.zip").read_bytes()
+    for place, change in itertools.product(range(4, len(content)), (0x01, 0xFF)):
+        damaged = content[:place] + bytes([content[place] ^ change]) + content[place + 1 :]
+        message = refused(written(tmp_path / "t.zip", damaged))
+        assert message is None or ("\n" not in message and str(tmp_path / "t.zip") in message)
+
+
+def refused(path: Path) -> str | None:
+    try:
+        list(Table(path))
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def test_the_mark_of_dos_behind_the_last_line_is_no_row(tmp_path: Path) -> None:
