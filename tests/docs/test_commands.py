@@ -120,7 +120,7 @@ def arl(zygote: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def left_by(page: str, folder: Path) -> Path:
     scene(folder, page, runs=True)
-    printed = {block.text: run(block, folder) for block in of(page)}
+    printed = {runnable(block): run(block, folder) for block in of(page)}
     (folder / "printed.json").write_text(json.dumps(printed))
     return folder
 
@@ -138,7 +138,7 @@ def test_the_commands_of_a_page_run(page: str, tmp_path: Path, request: pytest.F
     if PAGES[page].scene != "files":
         left = request.getfixturevalue(PAGES[page].scene)
         shutil.copytree(left, folder, symlinks=True)
-        ran = {runnable(Block(page, text)) for text in json.loads((left / "printed.json").read_text())}
+        ran = set(json.loads((left / "printed.json").read_text()))
         shown_files(folder, page)
     else:
         scene(folder, page, runs=True)
