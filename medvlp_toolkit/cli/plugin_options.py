@@ -63,7 +63,7 @@ def read_value(option: str, text: str) -> Any:
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
-        raise ValueError(f"{option}: not valid YAML; quote values that contain ': ' or brackets") from None
+        raise ValueError(f"{option}: not readable as YAML; quote values that contain ': ' or brackets") from None
     if isinstance(value, str) and "e" in value.lower():
         try:
             return float(value)
@@ -153,7 +153,7 @@ def _built(option: str, value: Any) -> Any:
     try:
         target = pkgutil.resolve_name(str(value["_target_"]))
     except (ImportError, AttributeError, ValueError):
-        raise ValueError(f"{option}: cannot find {value['_target_']}") from None
+        raise ValueError(f"{option}: there is no {value['_target_']}") from None
     try:
         inspect.signature(target).bind(**arguments)
     except TypeError as error:

@@ -80,7 +80,7 @@ def test_the_command_tells_what_to_do_next(tmp_path: Path) -> None:
     [
         ("my filter", "encoder", "not a distribution name"),
         ("2nd-filter", "encoder", "begin with a letter"),
-        ("class", "encoder", "which is none"),
+        ("class", "encoder", "invalid Python name"),
         ("medvlp-register", "encoder", "belongs to the registry itself"),
         ("medvlp-resnet", "encoder", "medvlp-encoders has the image encoder 'resnet' already"),
         ("medvlp-toolkit", "encoder", "is installed already"),

@@ -128,7 +128,7 @@ def _read(path: str | Path) -> Mapping[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark is not None else ""
-        raise ValueError(f"{path}{where}: not valid YAML") from None
+        raise ValueError(f"{path}{where}: not readable as YAML") from None
     problem = next(iter(jsonschema.Draft202012Validator(_SCHEMA).iter_errors(table)), None)
     if problem is not None:
         where = ".".join(str(part) for part in problem.absolute_path) or "the file"

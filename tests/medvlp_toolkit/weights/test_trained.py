@@ -76,7 +76,7 @@ def test_what_training_said_may_be_repeated(repeated: dict[str, Any], weights: P
 def test_what_contradicts_training_is_one_line_that_names_both(
     given: dict[str, Any], named: tuple[str, str], weights: Path
 ) -> None:
-    with pytest.raises(ValueError, match="leave") as caught:
+    with pytest.raises(ValueError, match="remove") as caught:
         TrainedModel(weights, running=given)
     message = user_message(caught.value)
     assert message is not None
