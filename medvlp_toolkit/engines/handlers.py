@@ -132,7 +132,8 @@ class ProgressBar:
         numbers = self._numbers(engine)
         self._stop(engine)
         left = self._progress.left() if self._progress else ""
-        logger.info("epoch %d/%d  done  %s  %s", engine.state.epoch, engine.state.max_epochs, numbers, left)
+        told = f"{numbers}  {left}".rstrip()
+        logger.info("epoch %d/%d  done  %s", engine.state.epoch, engine.state.max_epochs, told)
 
     def _stop(self, engine: Engine) -> None:
         if self._progress is not None:
