@@ -29,7 +29,7 @@ class _Live:
 class Progress:
     """Counts work that is done, on standard error or in the log.
 
-    May be entered again after it was left, as training does for each epoch: count and clock go on.
+    May be entered again after it was left, as training does for each epoch: count and clock continue.
 
     Args:
         what: is being done.

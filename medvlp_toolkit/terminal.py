@@ -1,4 +1,4 @@
-"""Where people read: the console of tables and results, and log lines where nobody has set up logging."""
+"""Where people read: the console of tables and results, and log lines if logging is not configured."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def console(tables: Iterable[Table] = (), stderr: bool = False) -> Console:
 
 
 def show_log_lines() -> None:
-    """Show the toolkit's log lines on standard error, where nobody has set up logging.
+    """Show the toolkit's log lines on standard error, if logging is not configured.
 
     Does nothing where the root logger or the toolkit's has a handler or a level. To silence them:
     ``logging.getLogger("medvlp_toolkit").setLevel(logging.WARNING)``, at any time.

@@ -182,7 +182,7 @@ def _metadata(
 
 
 def _check_target(target: Path, about: Mapping[str, Any]) -> None:
-    """Files of two models in one folder could not be told apart."""
+    """Files of two models in one folder could not be distinguished."""
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     try:

@@ -16,7 +16,7 @@ class VisionLanguageModel(nn.Module):
 
     Args:
         image_encoder: (B, C, *spatial) -> (B, N, Di).
-        fusion: lets image tokens and text tokens, or entity queries, see one another; None for a dual encoder.
+        fusion: attends between image tokens and text tokens or entity queries; None for a dual encoder.
         image_projection: (…, Di) -> (…, D); identity when None.
         text_encoder: (B, L) tokens -> (B, L, Dt); None for models that read no report.
         text_projection: (…, Dt) -> (…, D), for report tokens; identity when None.

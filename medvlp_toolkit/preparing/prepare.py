@@ -112,7 +112,7 @@ class Summary:
             lines.append("the store is already complete; nothing to do")
         else:
             rate = (self.listed - self.resumed_from) / self.seconds if self.seconds else 0.0
-            begun = f" (went on after {self.resumed_from})" if self.resumed_from else ""
+            begun = f" (resumed after {self.resumed_from})" if self.resumed_from else ""
             lines.append(f"{duration(self.seconds)}, {rate:.0f} studies/s{begun}")
         return "\n".join([*lines, *self.tally])
 

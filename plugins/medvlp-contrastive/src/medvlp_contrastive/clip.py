@@ -11,7 +11,7 @@ from medvlp_toolkit.interfaces import Encodings
 
 
 class Clip(PairingLoss):
-    """Image and report find one another among those of the whole batch, with a learned temperature.
+    """Image and report find each other among those of the whole batch, with a learned temperature.
 
     Radford et al. 2021, section 2.3 and figure 3 (InfoNCE, van den Oord et al. 2018, equation 4, both ways); on
     radiographs and reports Tiu et al. 2022 (CheXzero). With unit vectors v_i of images and u_j of reports, and s = 1/τ:

@@ -11,7 +11,7 @@ from medvlp_toolkit.interfaces import Encodings
 
 
 class Convirt(PairingLoss):
-    """Image and report find one another at a fixed temperature, the directions weighted.
+    """Image and report find each other at a fixed temperature, the directions weighted.
 
     Zhang et al. 2022 (ConVIRT), equations 2 to 4. With unit vectors v_i of images and u_j of reports:
 
