@@ -54,6 +54,9 @@ class StandInImageEncoder(nn.Module):
             tokens = tokens.gather(1, keep.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
         return tokens
 
+    def summary(self, tokens: Tensor) -> Tensor:
+        return tokens.mean(dim=1)
+
 
 class StandInTextEncoder(nn.Module):
     """One vector per token id."""
@@ -68,6 +71,9 @@ class StandInTextEncoder(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         tokens: Tensor = self.embed(input_ids) * attention_mask.unsqueeze(-1)
         return tokens
+
+    def summary(self, tokens: Tensor) -> Tensor:
+        return tokens[:, 0]
 
 
 class StandInGraph(nn.Module):
