@@ -64,7 +64,11 @@ def verify(
             out.print(f"[yellow]![/] {escape(notice)}", highlight=False, soft_wrap=True)
         count = len(found.problems)
         outcome = f"{count} problem{'s' if count != 1 else ''}" if count else "[green]✓[/] no problem"
-        out.print(f"{outcome} in {escape(str(folder))} ({len(found.compositions)} configurations)", highlight=False)
+        out.print(
+            f"{outcome} in {escape(str(folder))} ({len(found.compositions)} configurations)",
+            highlight=False,
+            soft_wrap=True,
+        )
     if found.problems:
         raise typer.Exit(1)
 

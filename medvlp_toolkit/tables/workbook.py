@@ -14,7 +14,7 @@ from medvlp_toolkit.tables.rows import Row, trimmed
 CELL_LIMIT = 32_767
 #: Bytes of a workbook's parts beside its sheets, which are in memory several times over.
 MOST_SHARED = 2**28
-_CUT = f"a cell of {CELL_LIMIT:,} characters, where spreadsheets cut a text"
+_CUT = f"a cell of {CELL_LIMIT:,} characters, at which spreadsheets truncate texts"
 
 
 def workbook_rows(path: Path) -> Iterator[Row]:
@@ -39,9 +39,7 @@ def workbook_rows(path: Path) -> Iterator[Row]:
             for sheet in filled:
                 yield from _filled(sheet)
     except _SeveralSheetsError as error:
-        raise ValueError(
-            f"{path}: {error.args[0]} sheets have rows; save the one to read as a file of its own"
-        ) from None
+        raise ValueError(f"{path}: {error.args[0]} sheets have rows; save the one to read as a separate file") from None
     except _TooLargeError as error:
         raise ValueError(f"{path}: {error}") from None
     except Exception as error:  # openpyxl checks little, and what it raises on a damaged part is of any kind

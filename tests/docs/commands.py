@@ -92,6 +92,11 @@ _SMALL_PAIRS: dict[str, object] = {
     "precision": "fp32", "epochs": 2, "batch_size": 8,
 }  # fmt: skip
 
+_SMALL_MEDKLIP: dict[str, object] = {
+    "epochs": 1, "image_size": 64, "batch_size": 16, "image_encoder::depth": 18, "text_model::pretrained": "bert",
+    "min_positives": 1,
+}  # fmt: skip
+
 #: A bundle's configuration, with an overlay or alone -> ids that the run is given besides; ``+`` is one more overlay.
 REDUCED: dict[tuple[str, ...], dict[str, object]] = {
     ("medklip/prepare", "demo"): {"source::count": 160, "image_size": 64, "workers": 0},
@@ -102,14 +107,15 @@ REDUCED: dict[tuple[str, ...], dict[str, object]] = {
         "epochs": 1, "image_size": 64, "text_model_dir": "bert", "text_width": 768, "min_positives": 1,
     },
     ("medklip/prepare",): _SMALL_STORE,
-    ("medklip/train",): {
-        "epochs": 1, "image_size": 64, "batch_size": 16, "image_encoder::depth": 18, "text_model::pretrained": "bert",
-        "min_positives": 1,
-    },
+    ("medklip/train",): _SMALL_MEDKLIP,
+    ("medklip/train", "clip"): _SMALL_MEDKLIP,
     ("arl/prepare",): {**_SMALL_STORE, "ontology::path": "hp.obo"},
     ("arl/graph",): {"threshold": 3, "entity_width": 16, "embedding_epochs": 1, "ontology::path": "hp.obo"},
     # The published towers come from a hub: the demo's small ones learn from the same store.
     ("arl/train",): {"+": "demo", "image_size": 64, "steps": 8, "batch_size": 16},
+    ("contrastive/prepare",): _SMALL_STORE,
+    # The published towers come from a hub, as ARL's.
+    ("contrastive/train",): {"+": "demo", "image_size": 64, "epochs": 1, "batch_size": 16},
     ("retrieval/prepare",): _SMALL_STORE,
     ("retrieval/train",): {**_SMALL_PAIRS, "negatives": 3},
     ("image_text_classification/prepare",): _SMALL_STORE,
@@ -133,10 +139,13 @@ _THE_TESTS = NotRun("runs the tests, this one among them")
 _A_MODEL = NotRun(
     "needs a language model", test="docs/test_report_filters.py::test_the_commands_of_the_page_on_language_models"
 )
-_WORDS = NotRun(
-    "its output is compared", test="docs/test_report_filters.py::test_the_page_on_ones_own_words_does_what_it_says"
-)
+_WORDS = NotRun("its output is compared", test="docs/test_report_filters.py::test_a_page_of_commands_does_what_it_says")
 _RADGRAPH = NotRun("needs RadGraph's weights", test="docs/test_report_filters.py::test_the_radgraph_script_runs")
+_EXPORT = NotRun("its files are compared", test="docs/test_export_and_offline.py::test_the_page_on_export_runs")
+_NETWORK = NotRun("needs a network")
+_OFFLINE = NotRun(
+    "its output is compared", test="docs/test_export_and_offline.py::test_the_page_on_offline_use_shows_what_happens"
+)
 _AS_LEFT = "mkdir -p data runs && cp -r data/mine data/medklip && cp -r runs/mine runs/medklip"
 
 PAGES: dict[str, Page] = {
@@ -163,6 +172,7 @@ PAGES: dict[str, Page] = {
             "medvlp report": "slow",
             "medvlp graph": "slow",
             "medvlp import": NotRun("needs the published checkpoint", test="plugins/medvlp_medklip/test_importer.py"),
+            "medvlp export": _EXPORT,
             "medvlp submit": "fast",
             "medvlp bench": "slow",
         },
@@ -195,6 +205,7 @@ PAGES: dict[str, Page] = {
         scene="trained",
         before={"medvlp report": _AS_LEFT},
     ),
+    "docs/export.md": Page({"medvlp export": _EXPORT, "python deployed/run_onnx.py": _EXPORT}),
     "docs/install.md": Page({"python3 -m venv": "fast", "pip install": "fast", "pip wheel": "fast"}),
     "docs/labels.md": Page(
         {
@@ -203,6 +214,7 @@ PAGES: dict[str, Page] = {
         },
         scene="trained",
     ),
+    "docs/languages.md": Page(dict.fromkeys(("cat >", "medvlp filter"), _WORDS)),
     "docs/lexicon.md": Page(dict.fromkeys(("cat >", "python -c", "medvlp filter", "medvlp label", "sed"), _WORDS)),
     "docs/llm.md": Page(
         {
@@ -211,20 +223,24 @@ PAGES: dict[str, Page] = {
             "medvlp filter reports.csv --compare rules rules": _A_MODEL,
         }
     ),
+    "docs/offline.md": Page({"pip download": _NETWORK, "hf download": _NETWORK, "medvlp doctor": _OFFLINE}),
     "docs/performance.md": Page(
         {"medvlp bench step": "slow"}, replaced={"OLDER_CHECKOUT": str(ROOT), 'fp32" "prec': 'fp32" "batch_size=2 prec'}
     ),
     "docs/plugins.md": Page({"medvlp new": "fast"}),
+    "docs/python.md": Page({"export PYTHONWARNINGS": "fast"}),
     "docs/recipes.md": Page(
         {
             "medvlp bundle list": "fast",
             f"{_RUN} \"['bundles/medklip/configs/train.yaml','my_encoder.yaml']\"": "slow",
+            f"{_RUN} \"['$B/train.yaml','$B/clip.yaml']\"": "slow",
             "tensorboard": NotRun("serves a page until it is stopped"),
             f"{_RUN} bundles/medklip/configs/train.yaml --mlflow": NotRun(
                 "needs MLflow", test="bundles/test_evaluation.py::test_mlflow_keeps_track"
             ),
         },
         scene="trained",
+        replaced={"/models/Bio_ClinicalBERT": "bert"},
     ),
     "docs/report_accuracy.md": Page(
         {
@@ -254,6 +270,7 @@ PAGES: dict[str, Page] = {
         before={f"{_RUN} bundles": "cp -r data/mine data/medklip", "torchrun": "rm -rf runs/medklip"},
     ),
     "bundles/arl/docs/README.md": Page({"pip install": "slow"}, scene="arl"),
+    "bundles/contrastive/docs/README.md": Page({f"{_RUN} $B/prepare.yaml": "slow"}),
     "bundles/image_text_classification/docs/README.md": Page({f"{_RUN} $B/prepare.yaml": "slow"}),
     "bundles/medklip/docs/README.md": Page(
         {"python -m monai.bundle run run_prepare": "slow", _OWN_DATA: "slow"}, scene="trained"

@@ -20,7 +20,9 @@ _FOLDERS = "bundles|docs|tests|plugins|medvlp_toolkit|medvlp_arl|medvlp_knowledg
 _PATH = re.compile(rf"(?<![\w./$-])(?:{_FOLDERS})/[\w./-]*\w|(?<![\w./$-])(?:\w+/)+\w+\.py\b")
 _NAMED = re.compile(r"`(\w+\.(?:yaml|py))`")
 # What a run, an import or a user writes.
-_WRITTEN = re.compile(r"/models(/|$)|^bundles/\w+/configs/\w*NAME|^overlay\.yaml$|^large_files\.yml$")
+_WRITTEN = re.compile(
+    r"/models(/|$)|^bundles/\w+/configs/\w*NAME|^overlay\.yaml$|^large_files\.yml$|^deployed/|^plugins/medvlp$"
+)
 
 
 def text_of(page: Path) -> str:

@@ -44,7 +44,7 @@ def _tolerance(name: str) -> float:
         return SMALL_NORM_TOLERANCE
     if name.endswith("zero_grad_norms"):
         return ZERO_NORM_TOLERANCE
-    return GRADIENT_TOLERANCE if ".grad" in name else OUTPUT_TOLERANCE
+    return GRADIENT_TOLERANCE if "grad" in name else OUTPUT_TOLERANCE
 
 
 def run(

@@ -9,18 +9,15 @@ hold.
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from medklip import distance, holds
+from comparison import distance, relative, run
 from seeded_weights import tensor
 
 import medvlp_toolkit as mv
@@ -60,22 +57,8 @@ def compare(folder: Path) -> dict[str, float]:
     return differences
 
 
-def relative(ours: Tensor | None, reference: Tensor) -> float:
-    assert ours is not None
-    return distance(ours, reference) / float(reference.abs().max())
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--golden", type=Path, required=True, help="folder with golden.safetensors")
-    folder = parser.parse_args().golden
-    if not (folder / "golden.safetensors").exists():
-        print(f"{folder} lacks golden.safetensors", file=sys.stderr)
-        return 2
-    differences = compare(folder)
-    ok = holds({f".{name}": value for name, value in differences.items()})
-    print(json.dumps({**differences, "ok": ok}))
-    return 0 if ok else 1
+    return run(compare, __doc__, ("golden.safetensors",))
 
 
 if __name__ == "__main__":

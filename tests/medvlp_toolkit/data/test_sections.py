@@ -198,7 +198,7 @@ def test_a_mistake_in_a_file_of_headings_is_one_line(tmp_path: Path, content: st
 
 
 def test_a_file_of_headings_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"mine\.yaml: no such file"):
+    with pytest.raises(FileNotFoundError, match=r"mine\.yaml: the file of headings does not exist"):
         read_headings(tmp_path / "mine.yaml")
 
 

@@ -8,6 +8,7 @@ import medvlp_toolkit as mv
 from medvlp_toolkit.evaluation import names_of
 from medvlp_toolkit.evaluation.report.gallery import marked_text
 from medvlp_toolkit.evaluation.report.overview import cautions
+from medvlp_toolkit.evaluation.report.parts import showing
 from medvlp_toolkit.evaluation.results.names import readable, write_names
 
 
@@ -43,5 +44,6 @@ def test_a_page_names_entities_in_its_texts_and_cautions() -> None:
     marked = marked_text("Cavity in the left lung.", marks, "tail_abnorm_obs", shipped())
     assert "other abnormal observation (tail_abnorm_obs): " in marked
     row = {"auc": 0.5, "auc_interval": [0.3, 0.7], "ece": 0.0}
-    found = cautions({"zero_shot": {"labels": {"tail_abnorm_obs": row}, "few": [], "excluded": []}, "names": shipped()})
+    with showing(shipped()):
+        found = cautions({"zero_shot": {"labels": {"tail_abnorm_obs": row}, "few": [], "excluded": []}})
     assert any("other abnormal observation" in text for text in found)
