@@ -23,7 +23,7 @@ from medvlp_toolkit.verification.workflow_ids import KNOWN_IDS, RUN_IDS, propert
 Stack = Sequence[LocatedFile]
 
 #: Looked up by MONAI's commands or by the description of a trained model, even if the workflow does not refer to them.
-_OF_COMMANDS = ("bundle_root", "network_def", "val_interval", "scored_entities")
+_OF_COMMANDS = ("bundle_root", "network_def", "val_interval", "scored_entities", "entity_names")
 _REMEDY = "refer to it, or leave it out"
 
 

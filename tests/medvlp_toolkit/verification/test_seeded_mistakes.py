@@ -281,21 +281,21 @@ MISTAKES = [
         ),
         TRAIN,
         "train::trainer::max_epochs",
-        "medvlp_toolkit.engines.Trainer takes a whole number for max_epochs, and '3' is none",
+        "medvlp_toolkit.engines.Trainer takes a whole number for max_epochs, not '3'",
     ),
     Mistake(
         "text for a number that an evaluator passes on to its base",
         replace(INFERENCE, '"SupervisedEvaluator",', '"medvlp_toolkit.engines.Evaluator", "epoch_length": "3",'),
         INFERENCE,
         "evaluator::epoch_length",
-        "medvlp_toolkit.engines.Evaluator takes a whole number for epoch_length, and '3' is none",
+        "medvlp_toolkit.engines.Evaluator takes a whole number for epoch_length, not '3'",
     ),
     Mistake(
         "text for a number that a step passes on to its base",
         append(TRAIN, "step: {_target_: medvlp_toolkit.engines.FinetuningStep, transform: null, clip_norm: a lot}\n"),
         TRAIN,
         "step::clip_norm",
-        "medvlp_toolkit.engines.FinetuningStep takes a number for clip_norm, and 'a lot' is none",
+        "medvlp_toolkit.engines.FinetuningStep takes a number for clip_norm, not 'a lot'",
     ),
     # -- references and macros
     Mistake(
@@ -654,7 +654,7 @@ MISTAKES = [
         append(TRAIN, "x: $().__class__.__base__.__subclasses__()\n"),
         TRAIN,
         "x",
-        "reaches for .__class__",
+        "accesses .__class__",
         strict=True,
     ),
     Mistake(

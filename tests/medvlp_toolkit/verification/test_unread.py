@@ -27,14 +27,14 @@ from torch import nn
 
 class Handler:
     def __init__(
-        self, every, layers=None, width=1, names=(), folder="", epochs=1, kept=0, shown=0, limit=0, mark=0, **options
+        self, every, strata=None, width=1, names=(), folder="", epochs=1, kept=0, shown=0, limit=0, mark=0, **options
     ):
         if width < 1:
             raise ValueError(f"width is {width}; it is 1 or more")
         if names is None:
             names = ()
-        chosen = layers or [0]
-        self.every, self.layers = every, tuple(chosen)
+        chosen = strata or [0]
+        self.every, self.strata = every, tuple(chosen)
         self.width = width
         self.names = [name.lower() for name in names]
         self.folder = folder
@@ -120,7 +120,7 @@ USED = {
     "other": {"value"},
 }
 UNUSED = {
-    "Handler": {"layers", "width", "names", "epochs", "shown", "decay", "mark"},
+    "Handler": {"strata", "width", "names", "epochs", "shown", "decay", "mark"},
     "Tracker": {"epochs", "decay"},
     "Head": {"temperature"},
     "Options": {"colour"},
@@ -186,7 +186,7 @@ def test_arguments_that_code_does_not_use_are_reported_where_they_are_set(bundle
         "handler:\n"
         "  _target_: knob_maker.Handler\n"
         "  every: 3\n"
-        "  layers: [1]\n"
+        "  strata: [1]\n"
         "head:\n"
         "  _target_: medvlp_toolkit.encoders.knob_head\n"
         "  width: 8\n"
@@ -196,7 +196,7 @@ def test_arguments_that_code_does_not_use_are_reported_where_they_are_set(bundle
     first = len(made.splitlines()) - 8
     assert unused_of(bundle) == [
         f"{first + 1} run::2 knob_maker.reader takes limit and does not use it",
-        f"{first + 5} handler::layers knob_maker.Handler takes layers and does not use it",
+        f"{first + 5} handler::strata knob_maker.Handler takes strata and does not use it",
         f"{first + 9} head::temperature medvlp_toolkit.encoders.knob_head takes temperature and does not use it",
     ]
 
