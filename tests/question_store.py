@@ -48,7 +48,7 @@ def question_store(folder: Path, **options: int) -> PackedStore:
     return PackedStore.open(folder / "store")
 
 
-def caption_store(folder: Path, images: int = 40) -> PackedStore:
+def caption_store(folder: Path, images: int = 40, channels: int = 1) -> PackedStore:
     """The pictures with a caption each that says which half is bright, and its class in the column ``kind``."""
     root = write_questions(folder / "source", images=images)
     studies = []
@@ -60,5 +60,6 @@ def caption_store(folder: Path, images: int = 40) -> PackedStore:
             report = Report(study.id, f"picture {number} is bright at the {half}")
             metadata = {"kind": "upright" if half in ("top", "bottom") else "lying"}
             studies.append(Study(study.id, study.id, study.image, report, split, metadata=metadata))
-    Prepare(studies, folder / "store", image_size=32, require_findings=False, workers=0, progress=False).run()
+    options: dict[str, Any] = {"image_size": 32, "channels": channels, "require_findings": False}
+    Prepare(studies, folder / "store", **options, workers=0, progress=False).run()
     return PackedStore.open(folder / "store")

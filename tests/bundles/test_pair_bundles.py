@@ -165,8 +165,9 @@ def test_published_vocabulary_has_the_answers_of_all_splits(answered: Path) -> N
     assert set(published.answers) - set(own.answers) == {"in picture"}
 
 
-def test_images_with_texts_are_classified(tmp_path: Path) -> None:
-    caption_store(tmp_path)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_with_texts_are_classified(channels: int, tmp_path: Path) -> None:
+    caption_store(tmp_path, channels=channels)
     common = {"dataset_dir": str(tmp_path / "store"), "output_dir": str(tmp_path), "label": "kind"}
     run("image_text_classification", "train", "small", **common, epochs=3, batch_size=8)
     run("image_text_classification", "evaluate", output_dir=str(tmp_path))
@@ -180,7 +181,7 @@ def test_images_with_texts_are_classified(tmp_path: Path) -> None:
 def retrieved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a short training on pictures with a caption each."""
     folder = tmp_path_factory.mktemp("retrieval")
-    caption_store(folder)
+    caption_store(folder, channels=3)  # as its prepare.yaml stores them
     common = {"dataset_dir": str(folder / "store"), "output_dir": str(folder)}
     run("retrieval", "train", "small", **common, epochs=2, batch_size=8, negatives=4)
     return folder
