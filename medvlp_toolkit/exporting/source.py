@@ -126,7 +126,8 @@ class ExportSource(LoadedBundle):
     @property
     def entity_names(self) -> tuple[str, ...]:
         """Of the scored entities, for people: as the knowledge that the model was trained with names them."""
-        names = self._made("names") if "names" in self._parser else {}
+        given = self._of_writer("names") or ()
+        names = given if isinstance(given, Mapping) else dict(zip(self.entities, given, strict=False))
         return tuple(names.get(entity, entity.replace("_", " ")) for entity in self.entities)
 
     def _attention(self, image: Tensor) -> Tensor | None:

@@ -81,10 +81,10 @@ class Description:
                 parser.get_parsed_content(name)
         resolved: Mapping[str, Any] = parser.ref_resolver.resolved_content
         made = {key: value for key, value in config.items() if key not in _ACTIONS}
-        reached = _reached(made, ROOTS)
+        within = reached(made, ROOTS)
         of_data = dependents(made, [id_ for id_, _ in walk(made) if is_place(id_)])
         values: dict[str, Any] = {}
-        for id_, given in walk({key: value for key, value in made.items() if key in reached}):
+        for id_, given in walk({key: value for key, value in made.items() if key in within}):
             if id_ not in resolved or is_place(id_) or _within(id_, values):
                 continue
             kept = _kept(given, resolved[id_])
@@ -127,10 +127,10 @@ class Description:
 
     def as_mapping(self, roots: Sequence[str] = ROOTS) -> dict[str, Any]:
         """As an argument in another description: only what the roots depend on."""
-        reached = _reached(self.config, roots) | {"imports"}
+        within = reached(self.config, roots) | {"imports"}
         return {
-            "config": {key: value for key, value in self.config.items() if key in reached},
-            "values": {id_: value for id_, value in self.values.items() if top_of(id_) in reached},
+            "config": {key: value for key, value in self.config.items() if key in within},
+            "values": {id_: value for id_, value in self.values.items() if top_of(id_) in within},
             "source": self.source,
         }
 
@@ -189,7 +189,7 @@ class Description:
         return isinstance(rebuilt, Mapping) and argument in rebuilt
 
 
-def _reached(config: Mapping[str, Any], roots: Sequence[str]) -> set[str]:
+def reached(config: Mapping[str, Any], roots: Sequence[str]) -> set[str]:
     """Top-level ids that the roots refer to, directly or indirectly."""
     found: set[str] = set()
     waiting = [root for root in roots if root in config]

@@ -17,7 +17,7 @@ from torch import nn
 from medvlp_toolkit.errors import unwrapped
 from medvlp_toolkit.shipped_bundles import shipped_bundles
 from medvlp_toolkit.weights.configuration import running_configuration
-from medvlp_toolkit.weights.description import FILE, Description
+from medvlp_toolkit.weights.description import FILE, Description, reached
 from medvlp_toolkit.weights.nested import ROOTS, SEPARATOR, get, is_place, leaves, references, top_of
 from medvlp_toolkit.weights.weights import NONE, load_weights, read_weights
 
@@ -246,7 +246,8 @@ class TrainedModel:
             for _, leaf in leaves(running[top]):
                 tops = {top_of(reference) for reference in references(leaf)}
                 waiting += [name for name in tops if name in running and name not in given and name not in config]
-        return given
+        named = [top_of(reference) for _, leaf in leaves(given) for reference in references(leaf)]
+        return {**{top: running[top] for top in reached(config, named) if is_place(top) and top in running}, **given}
 
     def _embeddings(self) -> dict[str, Any]:
         """Zeros in the shapes of embeddings that the weights contain under the same id, to be filled."""

@@ -222,7 +222,7 @@ def test_a_loaded_bundle_scores_an_image_and_says_where_it_looked(exported: Expo
         assert heat.min() >= 0
         assert np.isfinite(heat).all()
     else:
-        with pytest.raises(ValueError, match="gives no attention"):
+        with pytest.raises(ValueError, match="no heat map is available"):
             bundle.heat_map(radiograph, bundle.entities[3])
     with pytest.raises(FileNotFoundError, match="no image at"):
         bundle.score(radiograph.with_name("none.png"))

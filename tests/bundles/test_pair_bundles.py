@@ -116,7 +116,7 @@ def test_a_question_about_a_file_is_answered(answered: Path, tmp_path: Path) -> 
     ("given", "said"),
     [
         ({"question": "which half is bright?"}, "no image is given for the question"),
-        ({"images": "source/images/test0.png"}, "no question is given for the images"),
+        ({"images": "source/images/test0.png"}, "an image without a question has no answer; ask one"),
         ({"finetuned": "source/train.csv", "images": "a", "question": "b"}, "train.csv"),
     ],
 )
