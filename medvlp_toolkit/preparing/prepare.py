@@ -112,7 +112,7 @@ class Summary:
             lines.append("the store is already complete; nothing to do")
         else:
             rate = (self.listed - self.resumed_from) / self.seconds if self.seconds else 0.0
-            begun = f" (went on after {self.resumed_from})" if self.resumed_from else ""
+            begun = f" (resumed after {self.resumed_from})" if self.resumed_from else ""
             lines.append(f"{duration(self.seconds)}, {rate:.0f} studies/s{begun}")
         return "\n".join([*lines, *self.tally])
 
@@ -245,7 +245,7 @@ class Prepare:
         return summary
 
     def prepare(self) -> Summary:
-        """As :meth:`run`, without a word."""
+        """As :meth:`run`, without logging."""
         started = time.monotonic()
         partial = partial_path(self.output)
         tokenizer = None if self.tokenizer is None else Tokenizer(self.tokenizer, self.text_length)
@@ -257,7 +257,7 @@ class Prepare:
         except StoreLockedError as error:
             raise PrepareError(str(error)) from None
         except (OSError, sqlite3.Error) as error:
-            raise self.trouble(error) from None
+            raise self.storage_error(error) from None
         try:
             with closing(self.list_studies(partial)) as listing:
                 summary = self.existing(listing, tokenizer, started)
@@ -267,7 +267,7 @@ class Prepare:
                     journal.remove(partial)
                     shutil.rmtree(partial, ignore_errors=True)
         except (OSError, sqlite3.Error) as error:
-            raise self.trouble(error) from None
+            raise self.storage_error(error) from None
         finally:
             journal.close()
         return summary
@@ -513,7 +513,7 @@ class Prepare:
         os.replace(partial, self.output)
         shutil.rmtree(old, ignore_errors=True)
 
-    def trouble(self, error: OSError | sqlite3.Error) -> PrepareError:
+    def storage_error(self, error: OSError | sqlite3.Error) -> PrepareError:
         """A one-line error for a failure of the file system or of the journal."""
         where = self.output.parent
         text = str(error)
