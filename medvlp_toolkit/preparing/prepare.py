@@ -22,6 +22,7 @@ from typing import Any
 
 import xxhash
 
+from medvlp_toolkit.data.concept_source import names_of
 from medvlp_toolkit.data.contracts import (
     Fingerprinted,
     KnowledgeSource,
@@ -466,6 +467,7 @@ class Prepare:
         positions = [] if filtered is None else list(filtered.positions)
         unread = nothing["unread"] + reasons[Reason.NO_SECTION]
         without_findings = nothing["without_findings"] + reasons[Reason.NO_FINDINGS]
+        names = names_of(*self.concepts)
         meta = {
             "schema_version": SCHEMA_VERSION,
             "counts": {
@@ -484,7 +486,7 @@ class Prepare:
             "entities": entities,
             "positions": positions,
             "linked_entities": sorted(linked),
-            "names": self.names_of([*entities, *positions, *sorted(linked)]),
+            "names": {id_: names[id_] for id_ in (*entities, *positions, *sorted(linked)) if id_ in names},
             "records_sha256": listing.digest,
             "made_by": self.settings(),
             "files": files | {path.name: described_file(path) for path in tables_of(partial)},
@@ -498,11 +500,6 @@ class Prepare:
             resumed, time.monotonic() - started, False, len(studies), listing.passed_over.count,
             unread, without_findings,
         )  # fmt: skip
-
-    def names_of(self, ids: Sequence[str]) -> dict[str, str]:
-        """Id -> readable name, where ``concepts`` has it."""
-        names = {concept.id: concept.name for source in self.concepts for concept in source.concepts}
-        return {id_: names[id_] for id_ in ids if id_ in names}
 
     def publish(self, partial: Path) -> None:
         """Rename the finished folder; an old store is first moved aside, then deleted."""
