@@ -62,7 +62,7 @@ class RunLines:
 
 
 def counted(dataset: Any, each: str = "item") -> str:
-    """``108 studies``, ``120 images of 108 studies``; of a data set that knows no studies ``500 items``."""
+    """``108 studies``, ``120 images of 108 studies``; of a data set without study ids ``500 items``."""
     if not isinstance(dataset, _OfStudies):
         return _count(len(dataset), each)
     studies = len(set(dataset.study_ids))

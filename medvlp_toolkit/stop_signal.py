@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C as a wish that a long run asks for when it can stop, instead of an interruption anywhere."""
+"""SIGTERM and Ctrl-C as a request polled by the run where it can stop, instead of an interruption anywhere."""
 
 from __future__ import annotations
 

@@ -1,13 +1,19 @@
-"""Base for knowledge sources: ids and descriptions, derived from the concepts."""
+"""Base for knowledge sources: ids and descriptions, derived from the concepts; names of concepts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from string import Formatter
 
+from medvlp_toolkit.data.contracts import KnowledgeSource
 from medvlp_toolkit.data.records import Concept, Triple
 
 _TEMPLATE_FIELDS = ("id", "name", "definition")
+
+
+def names_of(*sources: KnowledgeSource | None) -> dict[str, str]:
+    """Id -> name of every concept of some knowledge sources; None is passed over."""
+    return {concept.id: concept.name for source in sources if source is not None for concept in source.concepts}
 
 
 class ConceptSource:

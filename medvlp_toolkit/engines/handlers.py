@@ -163,8 +163,8 @@ class LogMetrics:
 
 
 class TrainingNote:
-    """Notes in ``training.json`` how long training took, how far it came, whether it is complete; a run that goes on
-    adds its time.
+    """Notes in ``training.json`` how long training took, how far it came, whether it is complete; a resumed run adds
+    its time.
 
     Args:
         output_dir: folder of the run.

@@ -153,7 +153,7 @@ class TrainingHandlers:
         self._attach_to_evaluator(evaluator, best, early)
         self._guard_and_save(trainer, evaluator, best, early)
         if is_distributed():
-            # The model stands, alike on all processes: dropout differs from here on.
+            # The model is built, alike on all processes: dropout differs from here on.
             seed_rank(_seed(trainer))
 
     def _wants(self, name: str) -> bool:

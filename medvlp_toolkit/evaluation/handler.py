@@ -15,7 +15,7 @@ from torch import nn
 
 from medvlp_toolkit.engines.parallel import unwrap
 from medvlp_toolkit.evaluation.results.label_origin import label_origin
-from medvlp_toolkit.evaluation.results.results import RUN_FILE, Results
+from medvlp_toolkit.evaluation.results.results import METRICS_FILE, RUN_FILE, Results
 from medvlp_toolkit.evaluation.results.run_record import run_record
 from medvlp_toolkit.evaluation.results.tables import print_summary
 from medvlp_toolkit.evaluation.scoring_progress import ScoringProgress
@@ -134,7 +134,7 @@ class Evaluation:
         follows: dict[str, Path | str] = {
             "next, all of it on one page": f"medvlp report {self.output_dir} --out {page}"
         }
-        written: dict[str, Path | str] = {"metrics": self.output_dir / "metrics.json", **(paths or {}), **follows}
+        written: dict[str, Path | str] = {"metrics": self.output_dir / METRICS_FILE, **(paths or {}), **follows}
         print_summary(metrics, written, self.title, tables)
 
     def described(self, rows: NDArray[np.int64]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ class ScoringProgress:
 
     Args:
         what: is being done, ``scoring``; or called when it begins, gives that.
-        each: what a data set that knows no studies counts.
+        each: what a data set without study ids counts.
     """
 
     def __init__(self, what: str | Callable[[], str], each: str = "item") -> None:

@@ -156,7 +156,7 @@ def _check(differences: Mapping[str, Mapping[str, float]], tolerance: float) -> 
 def _metadata(
     source: ExportSource, steps: Mapping[str, Any], expected: Outputs, batch: NDArray[np.float32]
 ) -> dict[str, Any]:
-    """What every file states of itself; no path of this machine."""
+    """Metadata in each file; no path of this machine."""
     shapes = {name: ["batch", *map(str, values.shape[1:])] for name, values in expected.items()}
     described_by = source.weights.parent / DESCRIPTION
     return {

@@ -47,7 +47,7 @@ _TAGS = [
     "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices",
     *_DISTINGUISHING,
 ]  # fmt: skip
-#: Files that lie beside the images of a series and are none, in capitals.
+#: Non-image files in series folders, in capitals.
 _NO_IMAGES = frozenset({"DICOMDIR", "THUMBS.DB", "DESKTOP.INI"})
 INT16 = np.iinfo(np.int16)
 _LISTED = 8  # number of volumes listed in a message

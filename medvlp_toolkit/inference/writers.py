@@ -22,8 +22,8 @@ from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
 from medvlp_toolkit.evaluation.maps.map_files import SUFFIX, item_of, map_formats, map_on_file, write_nifti
 from medvlp_toolkit.evaluation.maps.overlays import Overlay, write_overlays
 from medvlp_toolkit.evaluation.maps.volume_slices import slice_overlay
-from medvlp_toolkit.evaluation.results.names import Names, readable, write_names
-from medvlp_toolkit.evaluation.results.results import write_probabilities
+from medvlp_toolkit.evaluation.results.names import NAMES_FILE, Names, name_or_words, readable, write_names
+from medvlp_toolkit.evaluation.results.results import PROBABILITIES_FILE, write_probabilities
 from medvlp_toolkit.evaluation.scoring_progress import ScoringProgress
 from medvlp_toolkit.evaluation.step import EvaluationStep
 from medvlp_toolkit.files import name_part
@@ -160,12 +160,12 @@ class ProbabilityWriter:
         if not self._names:
             raise ValueError("no image could be read, so there is nothing to score")
         scores = np.concatenate(self._scores)
-        table = write_probabilities(self.output_dir / "probabilities.csv", self._names, scores, self.entities)
+        table = write_probabilities(self.output_dir / PROBABILITIES_FILE, self._names, scores, self.entities)
         write_overlays(self.maps_dir, self._overlays)
         out = console()
         if len(self._names) == 1:
             out.print(self._one(scores[0]))
-        write_names(self.output_dir / "entities.csv", self.entities, self.names)
+        write_names(self.output_dir / NAMES_FILE, self.entities, self.names)
         out.print(f"probabilities of {len(self.entities)} entities: {table}", soft_wrap=True, highlight=False)
         if self._maps:
             self._list_maps()
@@ -176,8 +176,7 @@ class ProbabilityWriter:
             writer = csv.writer(stream, lineterminator="\n")
             writer.writerow(["map", "image", "entity", "probability", "name"])
             for number, (name, entity, score) in enumerate(self._maps, start=1):
-                shown = self.names.get(entity, entity.replace("_", " "))
-                writer.writerow([number, name, entity, f"{score:.4f}", shown])
+                writer.writerow([number, name, entity, f"{score:.4f}", name_or_words(entity, self.names)])
 
     def _one(self, scores: NDArray[np.float32]) -> Table:
         table = Table("entity", "probability", title="Highest of all entities")

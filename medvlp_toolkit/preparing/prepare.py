@@ -22,6 +22,7 @@ from typing import Any
 
 import xxhash
 
+from medvlp_toolkit.data.concept_source import names_of
 from medvlp_toolkit.data.contracts import (
     Fingerprinted,
     KnowledgeSource,
@@ -245,7 +246,7 @@ class Prepare:
         return summary
 
     def prepare(self) -> Summary:
-        """As :meth:`run`, without a word."""
+        """As :meth:`run`, without logging."""
         started = time.monotonic()
         partial = partial_path(self.output)
         tokenizer = None if self.tokenizer is None else Tokenizer(self.tokenizer, self.text_length)
@@ -257,7 +258,7 @@ class Prepare:
         except StoreLockedError as error:
             raise PrepareError(str(error)) from None
         except (OSError, sqlite3.Error) as error:
-            raise self.trouble(error) from None
+            raise self.storage_error(error) from None
         try:
             with closing(self.list_studies(partial)) as listing:
                 summary = self.existing(listing, tokenizer, started)
@@ -267,7 +268,7 @@ class Prepare:
                     journal.remove(partial)
                     shutil.rmtree(partial, ignore_errors=True)
         except (OSError, sqlite3.Error) as error:
-            raise self.trouble(error) from None
+            raise self.storage_error(error) from None
         finally:
             journal.close()
         return summary
@@ -466,6 +467,7 @@ class Prepare:
         positions = [] if filtered is None else list(filtered.positions)
         unread = nothing["unread"] + reasons[Reason.NO_SECTION]
         without_findings = nothing["without_findings"] + reasons[Reason.NO_FINDINGS]
+        names = names_of(*self.concepts)
         meta = {
             "schema_version": SCHEMA_VERSION,
             "counts": {
@@ -484,7 +486,7 @@ class Prepare:
             "entities": entities,
             "positions": positions,
             "linked_entities": sorted(linked),
-            "names": self.names_of([*entities, *positions, *sorted(linked)]),
+            "names": {id_: names[id_] for id_ in (*entities, *positions, *sorted(linked)) if id_ in names},
             "records_sha256": listing.digest,
             "made_by": self.settings(),
             "files": files | {path.name: described_file(path) for path in tables_of(partial)},
@@ -499,11 +501,6 @@ class Prepare:
             unread, without_findings,
         )  # fmt: skip
 
-    def names_of(self, ids: Sequence[str]) -> dict[str, str]:
-        """Id -> readable name, where ``concepts`` has it."""
-        names = {concept.id: concept.name for source in self.concepts for concept in source.concepts}
-        return {id_: names[id_] for id_ in ids if id_ in names}
-
     def publish(self, partial: Path) -> None:
         """Rename the finished folder; an old store is first moved aside, then deleted."""
         old = self.output.with_name(f".{self.output.name}.replaced")
@@ -513,7 +510,7 @@ class Prepare:
         os.replace(partial, self.output)
         shutil.rmtree(old, ignore_errors=True)
 
-    def trouble(self, error: OSError | sqlite3.Error) -> PrepareError:
+    def storage_error(self, error: OSError | sqlite3.Error) -> PrepareError:
         """A one-line error for a failure of the file system or of the journal."""
         where = self.output.parent
         text = str(error)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 SEPARATOR = "::"
-#: What a model is made of hangs together from these ids: its network and losses, and what images and texts become.
+#: What a model is made of is reachable from these ids: its network and losses, and what images and texts become.
 ROOTS = (
     *("pretraining_model", "model", "network_def", "scored_entities", "entity_names"),
     *("evaluation_transform", "text_length"),

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 import medvlp_toolkit as mv
@@ -22,6 +23,12 @@ CLIP = {
 }  # fmt: skip
 PLANTED = {"_target_": "tests.bundles.planted.PlantedAttention", "width": "@width"}
 NONE = {"_target_": "tests.bundles.foreign_parts.FusionWithoutAttention", "width": "@width"}
+
+
+def test_normal_and_residual_entities_are_drawn_only_when_named() -> None:
+    config = yaml.safe_load((BUNDLES / "medklip" / "configs" / "inference.yaml").read_text())
+    concepts = mv.knowledge_sources.definitions(path="chest_entities").concepts
+    assert set(config["not_drawn"]) == {concept.id for concept in concepts if concept.kind in ("normal", "residual")}
 
 
 def overrides(demo_run: Path, folder: Path, **parts: Any) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class ImageFiles(Dataset):
         self.paths, self.passed_over = found.paths, found.passed_over
         self.names = [shown_name(path, root) for path in self.paths]
         if self.passed_over:
-            logger.warning("%s: %d files passed over, which are no images", root, self.passed_over)
+            logger.warning("%s: %d non-image files skipped", root, self.passed_over)
 
     def find(self, root: Path) -> FoundImages:
         """The files to read."""

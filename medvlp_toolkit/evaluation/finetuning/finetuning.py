@@ -23,7 +23,7 @@ from medvlp_toolkit.evaluation.finetuning.segmentation import (
 )
 from medvlp_toolkit.evaluation.handler import Evaluation
 from medvlp_toolkit.evaluation.maps.overlays import Overlay, write_overlays
-from medvlp_toolkit.evaluation.results.results import write_probabilities
+from medvlp_toolkit.evaluation.results.results import PROBABILITIES_FILE, write_probabilities
 from medvlp_toolkit.evaluation.statistics.pooling import Pool, StudyPooling, checked_pool
 from medvlp_toolkit.evaluation.step import EvaluationStep
 from medvlp_toolkit.evaluation.zero_shot.classification import score_table, tested_metrics, tested_rows
@@ -116,7 +116,7 @@ class ClassificationEvaluation(Evaluation):
         store = self.dataset.store
         tested = tested_rows(store, rows, self.threshold_split)
         images = store.image_ids(rows[tested])
-        listed = write_probabilities(self.output_dir / "probabilities.csv", images, scores[tested], labels)
+        listed = write_probabilities(self.output_dir / PROBABILITIES_FILE, images, scores[tested], labels)
         every, pooling = (
             StudyPooling(store.values("study_id", chosen) or [], self.pool) for chosen in (rows, rows[tested])
         )

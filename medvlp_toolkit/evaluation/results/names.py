@@ -10,16 +10,17 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from medvlp_toolkit.data.contracts import KnowledgeSource
+from medvlp_toolkit.data.concept_source import names_of as names_of
 from medvlp_toolkit.files import write_whole
 
 Names = Mapping[str, str]
 NO_NAMES: Names = {}
+NAMES_FILE = "entities.csv"
 
 
-def names_of(*sources: KnowledgeSource | None) -> dict[str, str]:
-    """Id -> name of every concept of some knowledge sources; None is passed over."""
-    return {concept.id: concept.name for source in sources if source is not None for concept in source.concepts}
+def name_or_words(id_: str, names: Names) -> str:
+    """The name of an id; where there is none, the id with spaces for underscores."""
+    return names.get(id_) or id_.replace("_", " ")
 
 
 def readable(id_: str, names: Names) -> str:
@@ -33,7 +34,7 @@ def write_names(path: Path, ids: Sequence[str], names: Names) -> Path:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["id", "name"])
-    writer.writerows([id_, names.get(id_) or id_.replace("_", " ")] for id_ in ids)
+    writer.writerows([id_, name_or_words(id_, names)] for id_ in ids)
     return write_whole(path, lambda file: file.write(text.getvalue().encode()))
 
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 SCORES_FILE, METRICS_FILE, CASES_FILE, RUN_FILE = "scores.parquet", "metrics.json", "cases.parquet", "run.json"
+#: One row per image, one column per entity or label; written by evaluation and inference.
+PROBABILITIES_FILE = "probabilities.csv"
 
 #: The column that distinguishes the images of a study, in a table with a row per image.
 IMAGE = "image_id"

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from medvlp_toolkit.evaluation.handler import Evaluation
 from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
-from medvlp_toolkit.evaluation.results.names import write_names
-from medvlp_toolkit.evaluation.results.results import write_probabilities
+from medvlp_toolkit.evaluation.results.names import NAMES_FILE, write_names
+from medvlp_toolkit.evaluation.results.results import PROBABILITIES_FILE, write_probabilities
 from medvlp_toolkit.evaluation.zero_shot.classification import score_table, tested_rows
 from medvlp_toolkit.evaluation.zero_shot.measure import Measure, ScoredBatch, ScoredSet
 from medvlp_toolkit.evaluation.zero_shot.studies import EvaluatedStudies
@@ -74,14 +74,14 @@ class ZeroShotEvaluation(Evaluation):
         tested = tested_rows(self.studies.store, rows, self.studies.threshold_split)
         scored = ScoredSet(self.studies, scores, rows, tested, self.output_dir, self.title)
         table = self._table(ScoredSet(self.studies, scores[tested], rows[tested], tested[tested], self.output_dir))
-        every = self.output_dir / "probabilities.csv"
+        every = self.output_dir / PROBABILITIES_FILE
         images = self.studies.store.image_ids(rows[tested])
         write_probabilities(every, images, scores[tested], list(self.studies.entities))
         pooled = self.studies.pooling(rows[tested]).described()
         metrics: dict[str, Any] = {"pooling": pooled} if pooled else {}
         for measure in self.measures:
             metrics |= measure.finish(scored)
-        named = write_names(self.output_dir / "entities.csv", list(self.studies.entities), self.studies.names)
+        named = write_names(self.output_dir / NAMES_FILE, list(self.studies.entities), self.studies.names)
         metrics["names"] = {id_: name for id_, name in self.studies.names.items() if id_ in self.studies.entities}
         paths = {"probability of every entity per image": every, "names of the entities": named, **scored.files}
         self.write(engine.state.device, table, metrics, paths, scored.cases)

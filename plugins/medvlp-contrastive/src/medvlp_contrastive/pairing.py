@@ -19,7 +19,7 @@ Equal = Literal["findings", "text"]
 class PairingLoss(nn.Module):
     """Base of losses that compare every image of the batch with every report, over all ranks.
 
-    Each rank has the terms of its own images and its own reports, among those of all ranks; the gradient reaches the
+    Each rank computes the terms of its images and reports, among those of all ranks; the gradient reaches the
     others' features, so that N ranks give the gradient of one with the joined batch. In training all ranks have batches
     of one size; in evaluation, where they may differ, a rank compares within its own batch.
 

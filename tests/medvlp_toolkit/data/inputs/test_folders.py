@@ -45,7 +45,7 @@ def test_images_are_found_by_content_and_the_others_are_counted(folder: Path, ca
     found = ["PAT001/1.2.840.113619.2.55", "PAT001/IM000001", "PAT001/image.ima", "a.dcm", "b.PNG", "scan"]
     assert files.names == found
     assert files.passed_over == 6
-    assert "6 files passed over" in caplog.text
+    assert "6 non-image files skipped" in caplog.text
     batch = files.__getitems__(list(range(6)))
     assert batch["image"].shape == (6, 1, 32, 32)
     assert files.unreadable == []

@@ -41,7 +41,7 @@ class AnswerCache:
         except OSError as error:
             raise ValueError(f"{folder}: cannot be written ({error.strerror}); give another cache_dir") from None
         except sqlite3.Error as error:
-            raise self._trouble(error) from None
+            raise self._storage_error(error) from None
 
     def get(self, key: str) -> str | None:
         """The answer, or None."""
@@ -49,7 +49,7 @@ class AnswerCache:
             with self._lock:
                 found = self._database.execute("SELECT content FROM answer WHERE key = ?", (key,)).fetchone()
         except sqlite3.Error as error:
-            raise self._trouble(error) from None
+            raise self._storage_error(error) from None
         return None if found is None else str(found[0])
 
     def put(self, key: str, content: str) -> None:
@@ -58,13 +58,13 @@ class AnswerCache:
             with self._lock:
                 self._database.execute("INSERT OR REPLACE INTO answer VALUES (?, ?)", (key, content))
         except sqlite3.Error as error:
-            raise self._trouble(error) from None
+            raise self._storage_error(error) from None
 
     def close(self) -> None:
         with self._lock:
             self._database.close()
 
-    def _trouble(self, error: sqlite3.Error) -> OSError:
+    def _storage_error(self, error: sqlite3.Error) -> OSError:
         return OSError(
             f"{self.path}: the cache of answers cannot be used ({error}); remove it or give another cache_dir"
         )
