@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +20,7 @@ from medvlp_toolkit.engines.step import Transform
 from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
 from medvlp_toolkit.evaluation.maps.map_files import SUFFIX, item_of, map_formats, map_on_file, write_nifti
 from medvlp_toolkit.evaluation.maps.overlays import Overlay, write_overlays
-from medvlp_toolkit.evaluation.maps.volume_slices import slice_overlay
+from medvlp_toolkit.evaluation.maps.volume_slices import overlay_of
 from medvlp_toolkit.evaluation.results.names import NAMES_FILE, Names, name_or_words, readable, write_names
 from medvlp_toolkit.evaluation.results.results import PROBABILITIES_FILE, write_probabilities
 from medvlp_toolkit.evaluation.scoring_progress import ScoringProgress
@@ -139,11 +138,10 @@ class ProbabilityWriter:
         shift = self._mapper.shift
         stem = self.maps_dir / f"map_{len(self._maps):03d}_{name_part(entity)}"
         if "png" in self.formats:
-            if heat.ndim == 2:
-                overlay = Overlay(item["image"], heat, entity, score, shift=shift)
-            else:
-                overlay = slice_overlay(item["image"], heat, entity, score, shift=shift, affine=item["affine"])
-            self._overlays.append(replace(overlay, name=readable(entity, self.names)))
+            shown = readable(entity, self.names)
+            self._overlays.append(
+                overlay_of(item["image"], heat, entity, score, None, shift, item.get("affine"), name=shown)
+            )
         if "npy" in self.formats:
             self.maps_dir.mkdir(parents=True, exist_ok=True)
             np.save(stem.with_name(stem.name + SUFFIX["npy"]), heat)

@@ -1,4 +1,4 @@
-"""Pictures of volumes: the axial slice with the highest value of a map."""
+"""The picture of a map on its image; of a volume, the axial slice with the map's highest value."""
 
 from __future__ import annotations
 
@@ -17,28 +17,32 @@ def axial_slice(volume: NDArray[Any], index: int) -> NDArray[Any]:
     return volume[::-1, ::-1, index].T
 
 
-def slice_overlay(
-    volume: NDArray[Any],
+def overlay_of(
+    image: NDArray[Any],
     heat: NDArray[np.floating],
     label: str,
     score: float | None = None,
     truth: Any = None,
     shift: Sequence[float] = (),
     affine: ArrayLike | None = None,
+    name: str = "",
 ) -> Overlay:
-    """The slice with the map's highest value.
+    """The picture of a map: every drawing of one begins here.
 
     Args:
-        volume: (1, D, H, W).
-        heat: (d, h, w) on the token grid.
-        label, score: see :class:`~medvlp_toolkit.evaluation.Overlay`.
-        truth: mask (D, H, W) of the finding; what of it lies in the slice is boxed.
+        image: (C, H, W), or (1, D, H, W) of a volume, of which the slice with the map's highest value is taken.
+        heat: (h, w) or (d, h, w) on the token grid.
+        label, score, name: see :class:`~medvlp_toolkit.evaluation.Overlay`.
+        truth: boxes of the finding, or its mask (H, W) or (D, H, W), which is boxed; of a volume, in the slice.
         shift: where tokens look within their cell (:func:`~medvlp_toolkit.evaluation.upsample`).
         affine: (4, 4) of the volume, whose axes may run any way; in RAS when None.
     """
+    if heat.ndim == 2:
+        boxes = bounding_boxes(truth) if isinstance(truth, np.ndarray) else truth or ()
+        return Overlay(image, heat, label, score, boxes, shift=shift, name=name)
     from nibabel.orientations import apply_orientation, io_orientation
 
-    scan, shift = volume[0], tuple(shift) or (0.0, 0.0, 0.0)
+    scan, shift = image[0], tuple(shift) or (0.0, 0.0, 0.0)
     if affine is not None:
         turn = io_orientation(np.asarray(affine))
         scan, heat = apply_orientation(scan, turn), apply_orientation(heat, turn)
@@ -53,4 +57,4 @@ def slice_overlay(
     note = f"slice {index + 1} of {layers}"
     # The slice shows the second axis downwards and the first one leftwards: both are turned round.
     shown = axial_slice(scan, index), axial_slice(heat, layer)
-    return Overlay(*shown, label, score, boxes, note, shift=(-across, -along))
+    return Overlay(*shown, label, score, boxes, note, shift=(-across, -along), name=name)

@@ -20,7 +20,7 @@ from medvlp_toolkit.engines.ranks import is_first_rank
 from medvlp_toolkit.engines.step import Transform
 from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
 from medvlp_toolkit.evaluation.maps.overlays import Overlay, write_contact_sheet
-from medvlp_toolkit.evaluation.maps.volume_slices import slice_overlay
+from medvlp_toolkit.evaluation.maps.volume_slices import overlay_of
 from medvlp_toolkit.evaluation.zero_shot.steps import ScoringStep
 
 logger = logging.getLogger(__name__)
@@ -115,9 +115,8 @@ class AttentionImages:
     def _picture(self, index: int, heat: Any, entity: str, score: float, shift: tuple[float, ...]) -> Overlay:
         row = int(self.dataset.rows[index])
         image = np.asarray(self.dataset.store.images[row])
-        if heat.ndim == 3:
-            return slice_overlay(image, heat, entity, score, None, shift, self.dataset.store.array("affines")[row])
-        return Overlay(image, heat, entity, score, self._boxes(row, entity), shift=shift)
+        affine = self.dataset.store.array("affines")[row] if heat.ndim == 3 else None
+        return overlay_of(image, heat, entity, score, self._boxes(row, entity), shift, affine)
 
     def _boxes(self, row: int, entity: str) -> list[AnyBox]:
         low, high = self.dataset.store.bounds("boxes")[row : row + 2]

@@ -19,7 +19,7 @@ from medvlp_toolkit.data.boxes import AnyBox, bounding_boxes, corners
 from medvlp_toolkit.data.records import Finding
 from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
 from medvlp_toolkit.evaluation.maps.heat_maps import Upsampling
-from medvlp_toolkit.evaluation.maps.volume_slices import slice_overlay
+from medvlp_toolkit.evaluation.maps.volume_slices import overlay_of
 from medvlp_toolkit.evaluation.zero_shot.measure import Measure, ScoredBatch, ScoredSet
 from medvlp_toolkit.evaluation.zero_shot.studies import EvaluatedStudies
 
@@ -147,7 +147,7 @@ class Cases(Measure):
             if heat is None:  # the middle slice
                 heat = np.zeros(image.shape[1:], np.float32)
                 heat[..., image.shape[3] // 2] = 1
-            overlay = slice_overlay(image, heat, finding, score, truth, shift, self.studies.affines[row])
+            overlay = overlay_of(image, heat, finding, score, truth, shift, self.studies.affines[row])
             image, heat, boxes, note = overlay.image, overlay.heat, overlay.boxes, overlay.note
             shift = tuple(overlay.shift)
         text = store.studies.column("text")[row].as_py() or ""

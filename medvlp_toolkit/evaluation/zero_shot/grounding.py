@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medvlp_toolkit.data.boxes import AnyBox, Mask, bounding_boxes, box_mask
+from medvlp_toolkit.data.boxes import AnyBox, Mask, box_mask
 from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
 from medvlp_toolkit.evaluation.maps.heat_maps import Upsampling, upsample
 from medvlp_toolkit.evaluation.maps.map_files import map_on_file, write_nifti
 from medvlp_toolkit.evaluation.maps.overlays import Overlay, write_overlays
-from medvlp_toolkit.evaluation.maps.volume_slices import slice_overlay
+from medvlp_toolkit.evaluation.maps.volume_slices import overlay_of
 from medvlp_toolkit.evaluation.results.names import readable
 from medvlp_toolkit.evaluation.statistics.intervals import PatientBootstrap, wilson
 from medvlp_toolkit.evaluation.zero_shot.attention_threshold import (
@@ -99,6 +99,8 @@ class Grounding(Measure):
             for entries in by_label.values()
             if n < len(entries)
         ][: self.overlays]
+        for earlier in folder.glob("map_*.nii.gz"):  # `write_overlays` removes earlier pictures
+            earlier.unlink()
         pictures = [self._picture(folder, number, *entry) for number, entry in enumerate(chosen, start=1)]
         return write_overlays(folder, pictures, title, upsampling=self.upsampling)
 
@@ -106,13 +108,12 @@ class Grounding(Measure):
         """The image and its map; for a volume, the slice of highest attention, and the whole map as NIfTI."""
         image, shift = np.asarray(self.studies.store.images[row]), self.mapper.shift
         name = readable(case.label, self.studies.names)
-        if case.heat.ndim == 2:
-            boxes = bounding_boxes(case.truth) if isinstance(case.truth, np.ndarray) else case.truth
-            return Overlay(image, case.heat, case.label, score, boxes, shift=shift, name=name)
-        affine = self.studies.affines[row]
-        placed = map_on_file(case.heat, {"image": image, "affine": affine}, shift)
-        write_nifti(folder / f"map_{number:03d}_{name_part(case.label)}.nii.gz", *placed)
-        return replace(slice_overlay(image, case.heat, case.label, score, case.truth, shift, affine), name=name)
+        affine = None
+        if case.heat.ndim == 3:
+            affine = self.studies.affines[row]
+            placed = map_on_file(case.heat, {"image": image, "affine": affine}, shift)
+            write_nifti(folder / f"map_{number:03d}_{name_part(case.label)}.nii.gz", *placed)
+        return overlay_of(image, case.heat, case.label, score, case.truth, shift, affine, name)
 
 
 def grounding_scores(

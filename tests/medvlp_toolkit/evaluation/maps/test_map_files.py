@@ -11,7 +11,7 @@ from PIL import Image
 
 from medvlp_toolkit.data import ImageFiles
 from medvlp_toolkit.evaluation.maps.map_files import item_of, map_formats, map_on_file, resampled, write_nifti
-from medvlp_toolkit.evaluation.maps.volume_slices import axial_slice, slice_overlay
+from medvlp_toolkit.evaluation.maps.volume_slices import axial_slice, overlay_of
 from medvlp_toolkit.evaluation.zero_shot.volume_boxes import VolumeBoxes
 from medvlp_toolkit.images import Fit, StoredFormat, read_stored_volume
 
@@ -168,7 +168,7 @@ def test_a_slice_is_the_same_whichever_way_the_axes_of_its_volume_run() -> None:
     generator = np.random.default_rng(0)
     volume, heat, shift = generator.random((4, 6, 8)), generator.random((4, 6, 8)), (0.1, 0.2, -0.3)
     truth = volume > 0.8
-    expected = slice_overlay(volume[None], heat, "nodule", 0.9, truth, shift)
+    expected = overlay_of(volume[None], heat, "nodule", 0.9, truth, shift)
     for codes in ("LPS", "PIR", "SLA"):
         turn = ornt_transform(axcodes2ornt("RAS"), axcodes2ornt(codes))
         affine = np.eye(4) @ inv_ornt_aff(turn, volume.shape)
@@ -176,7 +176,7 @@ def test_a_slice_is_the_same_whichever_way_the_axes_of_its_volume_run() -> None:
         moved = [0.0] * 3
         for part, (axis, sign) in zip(shift, turn, strict=True):
             moved[int(axis)] = sign * part
-        shown = slice_overlay(given[0][None], given[1], "nodule", 0.9, given[2], moved, affine)
+        shown = overlay_of(given[0][None], given[1], "nodule", 0.9, given[2], moved, affine)
         np.testing.assert_array_equal(shown.image, expected.image)
         np.testing.assert_array_equal(shown.heat, expected.heat)
         assert shown.shift == pytest.approx(expected.shift)
@@ -188,7 +188,7 @@ def test_the_slice_of_highest_attention_is_drawn_with_the_box_of_the_truth() -> 
     heat[0, 0, 3] = 1
     truth = np.zeros((16, 16, 16), bool)
     truth[0:4, 0:4, 12:15] = True
-    overlay = slice_overlay(np.zeros((1, 16, 16, 16), np.int16), heat, "nodule", 0.9, truth)
+    overlay = overlay_of(np.zeros((1, 16, 16, 16), np.int16), heat, "nodule", 0.9, truth)
     assert overlay.note == "slice 15 of 16"
     assert overlay.boxes == [(0.75, 0.75, 0.25, 0.25)]  # left and back: the lower right corner
     assert np.unravel_index(overlay.heat.argmax(), (4, 4)) == (3, 3)
