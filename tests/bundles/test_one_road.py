@@ -158,7 +158,7 @@ def test_a_loaded_bundle_gives_the_map_that_inference_writes(prepared: Prepared,
         else:
             np.testing.assert_allclose(written.affine, nibabel.load(file).affine, atol=1e-4)
         assert heat.max() > 0
-        np.testing.assert_array_equal(heat, values)
+        np.testing.assert_allclose(heat, values, rtol=1e-5, atol=1e-7)  # networks round otherwise in another batch
 
 
 def test_without_the_stores_format_files_are_read_at_the_models_size_and_that_is_said(

@@ -61,7 +61,7 @@ class Overlay:
 def write_overlay(path: Path | str, overlay: Overlay, upsampling: Upsampling = "linear") -> Path:
     """Draw one picture as PNG. ``upsampling`` ``nearest`` shows the individual tokens."""
     path = Path(path)
-    height, width = _grey(overlay.image).shape
+    height, width = grey(overlay.image).shape
     figure = Figure(figsize=(_PANEL, _PANEL * height / width + _CAPTION), facecolor=_BACKGROUND)
     share = _PANEL * height / width / (_PANEL * height / width + _CAPTION)
     _draw(figure.add_axes((0, 0, 1, share)), overlay, upsampling, text_size=11)
@@ -84,7 +84,7 @@ def write_contact_sheet(
     path = Path(path)
     columns = min(columns, len(overlays))
     rows = -(-len(overlays) // columns)
-    shapes = [_grey(overlay.image).shape for overlay in overlays]
+    shapes = [grey(overlay.image).shape for overlay in overlays]
     panel, gap, head, foot = 2.3, 0.1, 0.42 if title else 0.1, 0.36
     tall = panel * max(height / width for height, width in shapes)
     page_width = columns * panel + (columns + 1) * gap
@@ -133,16 +133,22 @@ def heat_colours(heat: NDArray[np.floating]) -> NDArray[np.float64]:
     low, high = float(heat.min()), float(heat.max())
     share = (np.asarray(heat, float) - low) / (high - low) if high > low else np.zeros(heat.shape)
     colours: NDArray[np.float64] = np.asarray(colormaps[_COLOURS](0.25 + 0.75 * share))
-    colours[..., 3] = _STRONGEST * share**1.3
+    colours[..., 3] = _STRONGEST * opacity(share)
     return colours
 
 
+def opacity(share: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How opaque a map is drawn at a share (0 to 1) of its highest value, as a share of the strongest."""
+    faded: NDArray[np.float64] = share**1.3
+    return faded
+
+
 def _draw(axes: Axes, overlay: Overlay, upsampling: Upsampling, text_size: float) -> None:
-    grey = _grey(overlay.image)
-    height, width = grey.shape
+    pixels = grey(overlay.image)
+    height, width = pixels.shape
     if overlay.heat.ndim != 2:
         raise ValueError(f"an overlay is drawn from a map (h, w), got {overlay.heat.shape}; take a slice of a volume")
-    axes.imshow(grey, cmap="gray", extent=(0, width, height, 0), interpolation="bilinear")
+    axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0), interpolation="bilinear")
     colours = heat_colours(upsample(overlay.heat, (height, width), upsampling, overlay.shift))
     smooth = "bilinear" if upsampling == "linear" else "nearest"
     axes.imshow(colours, extent=(0, width, height, 0), interpolation=smooth)
@@ -179,14 +185,16 @@ def _legend(figure: Figure, gap: float, page_width: float, page_height: float, b
         figure.text((left + 0.24) / page_width, y, "true box", color=_FAINT, size=size, va="bottom")
 
 
-def _grey(image: NDArray[Any]) -> NDArray[np.float64]:
-    """(H, W) in [0, 1] of an image of any range, its channels averaged."""
+def grey(image: NDArray[Any]) -> NDArray[np.float64]:
+    """(H, W) in [0, 1], channels averaged: of uint8 as it is displayed, of another type from its lowest value to its
+    highest."""
+    displayed = np.asarray(image).dtype == np.uint8
     image = np.asarray(image, float)
     if image.ndim == 3 and image.shape[0] in (1, 3):
         image = image.mean(axis=0)
     if image.ndim != 2:
         raise ValueError(f"an overlay is drawn on an image (H, W) or (1 or 3, H, W), got {image.shape}")
-    low, high = float(image.min()), float(image.max())
+    low, high = (0.0, 255.0) if displayed else (float(image.min()), float(image.max()))
     return (image - low) / (high - low) if high > low else np.zeros(image.shape)
 
 

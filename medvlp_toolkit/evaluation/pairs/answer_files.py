@@ -16,6 +16,7 @@ from medvlp_toolkit.data.batches.answers import AnswerVocabulary
 from medvlp_toolkit.engines.parallel import unwrap
 from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
 from medvlp_toolkit.evaluation.maps.overlays import Overlay, write_overlays
+from medvlp_toolkit.evaluation.maps.volume_slices import overlay_of
 from medvlp_toolkit.evaluation.scoring_progress import ScoringProgress
 from medvlp_toolkit.terminal import console
 
@@ -93,7 +94,9 @@ class AnswerWriter:
             best = int(probabilities[i].argmax())
             image = images[int(batch["image_index"][i])]
             answer = self.vocabulary.answers[best]
-            self._overlays.append(Overlay(image, heat, answer, float(probabilities[i, best]), shift=self._mapper.shift))
+            self._overlays.append(
+                overlay_of(image, heat, answer, float(probabilities[i, best]), shift=self._mapper.shift)
+            )
 
     def _finish(self, engine: Engine) -> None:
         if not self._names:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medvlp_toolkit.evaluation.maps.heat_maps import upsample
-from medvlp_toolkit.evaluation.maps.overlays import heat_colours
+from medvlp_toolkit.evaluation.maps.overlays import heat_colours, opacity
 from medvlp_toolkit.evaluation.results.names import NO_NAMES, Names, readable
 
 if TYPE_CHECKING:
@@ -153,8 +153,8 @@ def _heat_png(pixels: NDArray[np.floating]) -> bytes:
     picture.putpalette(colours[:, :3].tobytes())
     stream = io.BytesIO()
     # The page's slider fades the whole map; the strongest place is opaque.
-    opacity = (255 * np.linspace(0, 1, _LEVELS) ** 1.3).round().astype(np.uint8)
-    picture.save(stream, "PNG", transparency=opacity.tobytes(), optimize=True)
+    alpha = (255 * opacity(np.linspace(0, 1, _LEVELS))).round().astype(np.uint8)
+    picture.save(stream, "PNG", transparency=alpha.tobytes(), optimize=True)
     return stream.getvalue()
 
 

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from medvlp_toolkit.data.boxes import AnyBox, bounding_boxes, corners
+from medvlp_toolkit.data.boxes import AnyBox, corners
 from medvlp_toolkit.data.records import Finding
 from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
 from medvlp_toolkit.evaluation.maps.heat_maps import Upsampling
+from medvlp_toolkit.evaluation.maps.overlays import grey
 from medvlp_toolkit.evaluation.maps.volume_slices import overlay_of
 from medvlp_toolkit.evaluation.zero_shot.measure import Measure, ScoredBatch, ScoredSet
 from medvlp_toolkit.evaluation.zero_shot.studies import EvaluatedStudies
@@ -141,29 +142,24 @@ class Cases(Measure):
     def _case(self, finding: str, kind: Kind, row: int, score: float, heat: Any) -> Case:
         store = self.studies.store
         truth = self.studies.truth(row, finding) if kind != "claimed" else None
-        image, note, shift = np.asarray(store.images[row]), "", () if heat is None else self.mapper.shift
-        boxes = bounding_boxes(truth) if isinstance(truth, np.ndarray) and truth.ndim == 2 else truth
-        if image.ndim == 4:
-            if heat is None:  # the middle slice
-                heat = np.zeros(image.shape[1:], np.float32)
-                heat[..., image.shape[3] // 2] = 1
-            overlay = overlay_of(image, heat, finding, score, truth, shift, self.studies.affines[row])
-            image, heat, boxes, note = overlay.image, overlay.heat, overlay.boxes, overlay.note
-            shift = tuple(overlay.shift)
+        image, shift = np.asarray(store.images[row]), () if heat is None else self.mapper.shift
+        affine = self.studies.affines[row] if image.ndim == 4 else None
+        overlay = overlay_of(image, _no_map(image) if heat is None else heat, finding, score, truth, shift, affine)
+        heat = None if heat is None and image.ndim == 3 else overlay.heat
         text = store.studies.column("text")[row].as_py() or ""
         return Case(
             finding,
             self.studies.labels[finding],
             kind,
             score,
-            image,
+            overlay.image,
             heat,
-            () if boxes is None or isinstance(boxes, np.ndarray) else boxes,
+            overlay.boxes,
             text,
             store.findings_of(row) if text else [],
-            note,
+            overlay.note,
             self.upsampling,
-            shift,
+            tuple(overlay.shift),
         )
 
 
@@ -219,14 +215,18 @@ def _sureness(kind: Kind, score: float) -> float:
     return -score if kind == "missed" else score
 
 
+def _no_map(image: NDArray[Any]) -> NDArray[np.float32]:
+    """A map that shows nothing; of a volume one that chooses its middle slice."""
+    if image.ndim == 3:
+        return np.zeros((1, 1), np.float32)
+    heat = np.zeros(image.shape[1:], np.float32)
+    heat[..., image.shape[3] // 2] = 1
+    return heat
+
+
 def _png(image: NDArray[Any]) -> bytes:
     from PIL import Image
 
-    pixels = image.astype(np.float32)
-    pixels = pixels.mean(axis=0) if pixels.ndim == 3 else pixels
-    if image.dtype != np.uint8:
-        low, high = float(pixels.min()), float(pixels.max())
-        pixels = (pixels - low) / (high - low) * 255 if high > low else np.zeros_like(pixels)
     stream = io.BytesIO()
-    Image.fromarray(pixels.round().astype(np.uint8)).save(stream, "PNG")
+    Image.fromarray((grey(image) * 255).round().astype(np.uint8)).save(stream, "PNG")
     return stream.getvalue()
