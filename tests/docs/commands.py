@@ -278,8 +278,15 @@ PAGES: dict[str, Page] = {
     "bundles/retrieval/docs/README.md": Page(
         {f"{_RUN} $B/prepare.yaml": "slow", f"{_RUN} bundles": "slow"},
         scene="arl",
-        before={f"{_RUN} bundles": "cp -r runs/mine runs/arl"},
-        replaced={"--image_size 288": "--image_size 64"},
+        # The published towers see colour, the small ones that ARL's card trained here grey.
+        before={
+            f"{_RUN} bundles": f"{_RUN} bundles/retrieval/configs/prepare.yaml --root data/roco-dataset "
+            "--dataset_dir data/grey --channels 1\ncp -r runs/mine runs/arl"
+        },
+        replaced={
+            "data/roco \\\n  --finetuned null": "data/grey --finetuned null",
+            "--image_size 288": "--image_size 64",
+        },
     ),
     "bundles/vqa/docs/README.md": Page({f"{_RUN} $B/prepare.yaml": "slow"}),
     "plugins/medvlp-example/README.md": Page({"pip install": "fast"}, before={"pip install": "cd example"}),
