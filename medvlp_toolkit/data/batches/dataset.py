@@ -18,7 +18,7 @@ from medvlp_toolkit.data.batches.draws import study_keys, uniform
 from medvlp_toolkit.data.batches.replaceable import Replaceable
 from medvlp_toolkit.data.batches.supervision import EntityLabels, PositionNegatives
 from medvlp_toolkit.data.batches.text_lengths import FixedLengths
-from medvlp_toolkit.data.boxes import AnyBox, box_mask
+from medvlp_toolkit.data.boxes import box_mask
 from medvlp_toolkit.data.store.shared_arrays import Arrays, TextColumn, shared_arrays
 from medvlp_toolkit.data.store.store import PackedStore
 from medvlp_toolkit.data.views import Views, checked_views, chosen_images
@@ -98,10 +98,7 @@ class StudyDataset(Replaceable, Dataset):
         if masks not in (True, False, "boxes"):
             raise ValueError(f"masks is true, false or boxes, not {masks!r}")
         self.masks = masks
-        self._boxes: dict[int, list[AnyBox]] = {}
-        if masks == "boxes":
-            self._boxes = self._read_boxes()
-        elif masks:
+        if masks and masks != "boxes":
             self.store.array("masks")  # to fail here rather than in the first batch
         self._check_entities()
         self._check_positions()
@@ -190,19 +187,12 @@ class StudyDataset(Replaceable, Dataset):
         logger.info("%d of %d images are taken (views: %s)", len(places), len(rows), self.views)
         return rows[places]
 
-    def _read_boxes(self) -> dict[int, list[AnyBox]]:
-        """Row of the store -> its boxes."""
-        boxes: dict[int, list[AnyBox]] = {}
-        for row in self.store.boxes.to_pylist():
-            boxes.setdefault(row["study"], []).append((row["x"], row["y"], row["width"], row["height"]))
-        return boxes
-
     def _masks(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         """(B, 1, H, W) of 0 and 1."""
         if self.masks != "boxes":
             return rows_of(self.store.masks, rows)
         size = (int(self.store.images.shape[2]), int(self.store.images.shape[3]))
-        filled = [box_mask(self._boxes.get(int(row), []), size) for row in rows]
+        filled = [box_mask(self.store.boxes_of(int(row)), size) for row in rows]
         return np.stack(filled).astype(np.uint8)[:, None]
 
     def _check_entities(self) -> None:

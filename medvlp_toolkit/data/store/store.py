@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from medvlp_toolkit.data.records import Finding, Presence
+from medvlp_toolkit.data.records import Box, Finding, Presence
 from medvlp_toolkit.data.store.tokens import TokenTable
 from medvlp_toolkit.data.views import chosen_images
 from medvlp_toolkit.images import StoredFormat
@@ -235,6 +235,17 @@ class PackedStore:
         bounds = self.bounds(table)
         part = getattr(self, table).slice(bounds[row], bounds[row + 1] - bounds[row])
         return [finding_from_row(values) for values in part.to_pylist()]
+
+    def boxes_of(self, row: int) -> list[Box]:
+        """The boxes of one row, in fractions of its stored image."""
+        return self._boxes.get(row, [])
+
+    @cached_property
+    def _boxes(self) -> dict[int, list[Box]]:
+        boxes: dict[int, list[Box]] = {}
+        for row in self.boxes.to_pylist():
+            boxes.setdefault(row.pop("study"), []).append(Box(**row))
+        return boxes
 
     def bounds(self, table: str) -> npt.NDArray[np.int64]:
         """(N + 1,) offsets: the rows of ``table`` that belong to study i are ``bounds[i]:bounds[i + 1]``."""

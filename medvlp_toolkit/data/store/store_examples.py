@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from medvlp_toolkit.data.records import Presence
 from medvlp_toolkit.data.store.store import PackedStore
 from medvlp_toolkit.data.store.store_summary import rows_of_split
+from medvlp_toolkit.images.picture_colours import BACKGROUND, BOX, FAINT, TEXT
 
 SHEET_FILE = "examples.png"
 
@@ -27,7 +28,6 @@ _LINE = 15
 _GAP = 8
 _PRESENCE = {1: Presence.PRESENT, 0: Presence.ABSENT, -1: Presence.UNCERTAIN}
 _NOT_THERE = {Presence.ABSENT: "no {}", Presence.UNCERTAIN: "{}?"}
-_BACKGROUND, _TEXT, _FAINT, _BOX = "#111418", "#f2f2f2", "#9aa4ad", "#5ad1ff"
 
 
 def write_examples(
@@ -65,20 +65,20 @@ def draw_study(store: PackedStore, row: int, heading: str) -> Image.Image:
     image = Image.fromarray(pixels)
     scale = _SIDE / max(image.size)
     image = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale)))).convert("RGB")
-    canvas = Image.new("RGB", (image.width, image.height + _LINE * (_LINES + 1) + 4), _BACKGROUND)
+    canvas = Image.new("RGB", (image.width, image.height + _LINE * (_LINES + 1) + 4), BACKGROUND)
     canvas.paste(image, (0, 0))
     draw = ImageDraw.Draw(canvas)
     font = ImageFont.load_default(_TEXT_SIZE)
     if store.images.ndim == 4:
-        for box in _boxes(store, row):
-            corners = (box["x"], box["y"], box["x"] + box["width"], box["y"] + box["height"])
+        for box in store.boxes_of(row):
+            corners = (box.x, box.y, box.x + box.width, box.y + box.height)
             sides = (image.width, image.height) * 2
-            draw.rectangle([corner * side for corner, side in zip(corners, sides, strict=True)], outline=_BOX)
+            draw.rectangle([corner * side for corner, side in zip(corners, sides, strict=True)], outline=BOX)
     split = store.table("studies", ["split"]).column("split")[row].as_py()
-    draw.text((2, image.height + 2), f"{heading}  {split or ''}", fill=_FAINT, font=font)
+    draw.text((2, image.height + 2), f"{heading}  {split or ''}", fill=FAINT, font=font)
     present, others = _statements(store, row)
-    lines = [(line, _TEXT) for line in _wrapped(present, image.width - 4, draw, font)]
-    lines += [(line, _FAINT) for line in _wrapped(others, image.width - 4, draw, font)]
+    lines = [(line, TEXT) for line in _wrapped(present, image.width - 4, draw, font)]
+    lines += [(line, FAINT) for line in _wrapped(others, image.width - 4, draw, font)]
     for number, (line, colour) in enumerate(lines[:_LINES], start=1):
         more = number == _LINES and len(lines) > _LINES
         draw.text((2, image.height + 2 + number * _LINE), f"{line} …" if more else line, fill=colour, font=font)
@@ -96,12 +96,6 @@ def shown_slice(pixels: NDArray[Any]) -> NDArray[np.uint8]:
         plane = (plane - low) / (high - low) if high > low else np.zeros_like(plane)
         pixels = (plane.clip(0, 1) * 255).round().astype(np.uint8)
     return np.ascontiguousarray(pixels[0] if pixels.shape[0] == 1 else pixels.transpose(1, 2, 0))
-
-
-def _boxes(store: PackedStore, row: int) -> list[dict[str, Any]]:
-    low, high = store.bounds("boxes")[row : row + 2]
-    boxes: list[dict[str, Any]] = store.boxes.slice(low, high - low).to_pylist()
-    return boxes
 
 
 def _statements(store: PackedStore, row: int) -> tuple[list[str], list[str]]:
@@ -138,7 +132,7 @@ def _sheet(pictures: Sequence[Image.Image], columns: int) -> Image.Image:
     columns = min(columns, len(pictures))
     lines = -(-len(pictures) // columns)
     width, height = max(picture.width for picture in pictures), max(picture.height for picture in pictures)
-    sheet = Image.new("RGB", (columns * (width + _GAP) + _GAP, lines * (height + _GAP) + _GAP), _BACKGROUND)
+    sheet = Image.new("RGB", (columns * (width + _GAP) + _GAP, lines * (height + _GAP) + _GAP), BACKGROUND)
     for number, picture in enumerate(pictures):
         line, column = divmod(number, columns)
         sheet.paste(picture, (_GAP + column * (width + _GAP), _GAP + line * (height + _GAP)))

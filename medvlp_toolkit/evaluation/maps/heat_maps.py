@@ -75,11 +75,9 @@ def upsample(
     if mode not in ("nearest", "linear"):
         raise ValueError(f"upsampling is 'nearest' or 'linear', got {mode!r}")
     for axis, (cells, pixels) in enumerate(zip(spread.shape, size, strict=True)):
-        centres = (np.arange(pixels) + 0.5) * cells / pixels
-        if extent:
-            centres = cells / 2 + (centres - cells / 2) * extent[axis]
+        centres = pixel_centres(pixels, cells, extent[axis] if extent else 1.0)
         if mode == "nearest":
-            spread = spread.take(np.clip(centres.astype(int), 0, cells - 1), axis)
+            spread = spread.take(cells_at(centres, cells), axis)
             continue
         place = np.clip(centres - 0.5 - (shift[axis] if shift else 0.0), 0, cells - 1)
         low = place.astype(int)
@@ -87,6 +85,27 @@ def upsample(
         share = share.reshape([-1 if a == axis else 1 for a in range(spread.ndim)])
         spread = spread.take(low, axis) * (1 - share) + spread.take(np.minimum(low + 1, cells - 1), axis) * share
     return spread
+
+
+def pixel_centres(pixels: int, cells: int, extent: float = 1.0) -> NDArray[np.float64]:
+    """(pixels,) Where the pixels' centres lie along an axis of cells, in cells from the edge of the first.
+
+    ``extent`` is that of the pixels as a share of the cells', both about one centre.
+    """
+    centres: NDArray[np.float64] = (np.arange(pixels) + 0.5) * cells / pixels
+    return cells / 2 + (centres - cells / 2) * extent
+
+
+def cells_at(centres: NDArray[np.float64], cells: int) -> NDArray[np.intp]:
+    """The cell that contains each place along an axis; the outermost ones extend beyond it."""
+    return np.clip(centres.astype(np.intp), 0, cells - 1)
+
+
+def share_of(heat: NDArray[np.floating]) -> NDArray[np.float64]:
+    """A map from 0 at its lowest value to 1 at its highest; 0 where all are equal."""
+    values = np.asarray(heat, float)
+    low, high = float(values.min()), float(values.max())
+    return (values - low) / (high - low) if high > low else np.zeros(values.shape)
 
 
 def _numpy(values: Any) -> NDArray[Any]:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medvlp_toolkit.evaluation.maps.heat_maps import upsample
+from medvlp_toolkit.evaluation.maps.heat_maps import pixel_centres, upsample
 
 MapFormat = Literal["png", "npy", "nifti"]
 FORMATS: tuple[MapFormat, ...] = ("png", "npy", "nifti")
@@ -98,7 +98,7 @@ def write_nifti(path: Path | str, values: NDArray[Any], affine: ArrayLike) -> Pa
 
 def _within(pixels: int, share: float) -> NDArray[np.bool_]:
     """(pixels,) True where a pixel's centre lies within the image that the pixels are a ``share`` of."""
-    inside: NDArray[np.bool_] = np.abs((np.arange(pixels) + 0.5) / pixels - 0.5) * share <= 0.5 + 1e-9
+    inside: NDArray[np.bool_] = np.abs(pixel_centres(pixels, 1, share) - 0.5) <= 0.5 + 1e-9
     return inside
 
 

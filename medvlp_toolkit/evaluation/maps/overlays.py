@@ -21,17 +21,16 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from medvlp_toolkit.data.boxes import AnyBox, corners
-from medvlp_toolkit.evaluation.maps.heat_maps import Upsampling, upsample
+from medvlp_toolkit.evaluation.maps.heat_maps import Upsampling, share_of, upsample
 from medvlp_toolkit.files import name_part
+from medvlp_toolkit.images.picture_colours import BACKGROUND, BOX, FAINT, TEXT
 
 SHEET_FILE = "overlays.png"
 
-_BACKGROUND = "#111418"
-_TEXT = "#f2f2f2"
-_FAINT = "#9aa4ad"
-_BOX = "#5ad1ff"
+#: Opacity of a map's highest value, low enough to keep the anatomy visible.
+STRONGEST = 0.75
+
 _COLOURS = "inferno"
-_STRONGEST = 0.72  # opacity of the highest value, low enough to keep the anatomy visible
 _PANEL = 3.2  # inches
 _CAPTION = 0.42
 _DPI = 160
@@ -62,7 +61,7 @@ def write_overlay(path: Path | str, overlay: Overlay, upsampling: Upsampling = "
     """Draw one picture as PNG. ``upsampling`` ``nearest`` shows the individual tokens."""
     path = Path(path)
     height, width = grey(overlay.image).shape
-    figure = Figure(figsize=(_PANEL, _PANEL * height / width + _CAPTION), facecolor=_BACKGROUND)
+    figure = Figure(figsize=(_PANEL, _PANEL * height / width + _CAPTION), facecolor=BACKGROUND)
     share = _PANEL * height / width / (_PANEL * height / width + _CAPTION)
     _draw(figure.add_axes((0, 0, 1, share)), overlay, upsampling, text_size=11)
     _save(figure, path)
@@ -89,7 +88,7 @@ def write_contact_sheet(
     tall = panel * max(height / width for height, width in shapes)
     page_width = columns * panel + (columns + 1) * gap
     page_height = head + rows * (tall + _CAPTION) + foot
-    figure = Figure(figsize=(page_width, page_height), facecolor=_BACKGROUND)
+    figure = Figure(figsize=(page_width, page_height), facecolor=BACKGROUND)
     for number, overlay in enumerate(overlays):
         row, column = divmod(number, columns)
         left = gap + column * (panel + gap)
@@ -97,7 +96,7 @@ def write_contact_sheet(
         axes = figure.add_axes((left / page_width, bottom / page_height, panel / page_width, tall / page_height))
         _draw(axes, overlay, upsampling, text_size=9)
     if title:
-        figure.text(gap / page_width, 1 - 0.17 / page_height, title, color=_TEXT, size=12, weight="bold", va="top")
+        figure.text(gap / page_width, 1 - 0.17 / page_height, title, color=TEXT, size=12, weight="bold", va="top")
     _legend(figure, gap, page_width, page_height, any(overlay.boxes for overlay in overlays))
     _save(figure, path)
     return path
@@ -130,10 +129,9 @@ def write_overlays(
 
 def heat_colours(heat: NDArray[np.floating]) -> NDArray[np.float64]:
     """(H, W) map -> (H, W, 4) colours, transparent at the map's lowest value and most opaque at its highest."""
-    low, high = float(heat.min()), float(heat.max())
-    share = (np.asarray(heat, float) - low) / (high - low) if high > low else np.zeros(heat.shape)
+    share = share_of(heat)
     colours: NDArray[np.float64] = np.asarray(colormaps[_COLOURS](0.25 + 0.75 * share))
-    colours[..., 3] = _STRONGEST * opacity(share)
+    colours[..., 3] = STRONGEST * opacity(share)
     return colours
 
 
@@ -155,7 +153,7 @@ def _draw(axes: Axes, overlay: Overlay, upsampling: Upsampling, text_size: float
     halo = [withStroke(linewidth=3.2, foreground="black", alpha=0.6)]
     for box in overlay.boxes:
         x, y, w, h = corners(box)
-        outline = Rectangle((x * width, y * height), w * width, h * height, fill=False, edgecolor=_BOX, linewidth=1.4)
+        outline = Rectangle((x * width, y * height), w * width, h * height, fill=False, edgecolor=BOX, linewidth=1.4)
         outline.set_path_effects(halo)
         axes.add_patch(outline)
     axes.set_xlim(0, width)
@@ -165,9 +163,9 @@ def _draw(axes: Axes, overlay: Overlay, upsampling: Upsampling, text_size: float
     caption = shown if overlay.score is None else f"{shown} {overlay.score:.2f}"
     text_size *= min(1.0, _CHARACTERS / (len(caption) + len(overlay.note)))
     spot = {"transform": axes.transAxes, "size": text_size, "va": "bottom"}
-    axes.text(0.02, 1.02, caption, color=_TEXT, ha="left", weight="bold", **spot)
+    axes.text(0.02, 1.02, caption, color=TEXT, ha="left", weight="bold", **spot)
     if overlay.note:
-        axes.text(0.98, 1.02, overlay.note, color=_FAINT, ha="right", **(spot | {"size": text_size - 1.5}))
+        axes.text(0.98, 1.02, overlay.note, color=FAINT, ha="right", **(spot | {"size": text_size - 1.5}))
 
 
 def _legend(figure: Figure, gap: float, page_width: float, page_height: float, boxes: bool) -> None:
@@ -175,14 +173,14 @@ def _legend(figure: Figure, gap: float, page_width: float, page_height: float, b
     bar = figure.add_axes((gap / page_width, y, 0.9 / page_width, 0.1 / page_height))
     bar.imshow(np.linspace(0.25, 1, 64)[None], cmap=_COLOURS, vmin=0, vmax=1, aspect="auto")
     bar.set_axis_off()
-    figure.text((gap + 0.97) / page_width, y, "attention, low to high", color=_FAINT, size=size, va="bottom")
+    figure.text((gap + 0.97) / page_width, y, "attention, low to high", color=FAINT, size=size, va="bottom")
     if boxes:
         left = gap + 2.45
         outline = Rectangle(
-            (left / page_width, y), 0.16 / page_width, 0.1 / page_height, fill=False, edgecolor=_BOX, linewidth=1.4
+            (left / page_width, y), 0.16 / page_width, 0.1 / page_height, fill=False, edgecolor=BOX, linewidth=1.4
         )
         figure.add_artist(outline)
-        figure.text((left + 0.24) / page_width, y, "true box", color=_FAINT, size=size, va="bottom")
+        figure.text((left + 0.24) / page_width, y, "true box", color=FAINT, size=size, va="bottom")
 
 
 def grey(image: NDArray[Any]) -> NDArray[np.float64]:
@@ -200,4 +198,4 @@ def grey(image: NDArray[Any]) -> NDArray[np.float64]:
 
 def _save(figure: Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    FigureCanvasAgg(figure).print_figure(path, dpi=_DPI, facecolor=_BACKGROUND, metadata={"Software": None})
+    FigureCanvasAgg(figure).print_figure(path, dpi=_DPI, facecolor=BACKGROUND, metadata={"Software": None})

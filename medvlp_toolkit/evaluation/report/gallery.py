@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medvlp_toolkit.evaluation.maps.heat_maps import upsample
+from medvlp_toolkit.evaluation.maps.heat_maps import share_of, upsample
 from medvlp_toolkit.evaluation.maps.overlays import heat_colours, opacity
 from medvlp_toolkit.evaluation.results.names import NO_NAMES, Names, readable
 
@@ -146,9 +146,7 @@ def _heat_png(pixels: NDArray[np.floating]) -> bytes:
     """The map as an indexed PNG, clear where attention is lowest."""
     from PIL import Image
 
-    low, high = float(pixels.min()), float(pixels.max())
-    share = (pixels - low) / (high - low) if high > low else np.zeros(pixels.shape)
-    picture = Image.fromarray((share * (_LEVELS - 1)).round().astype(np.uint8), "P")
+    picture = Image.fromarray((share_of(pixels) * (_LEVELS - 1)).round().astype(np.uint8), "P")
     colours = (heat_colours(np.linspace(0, 1, _LEVELS)[None])[0] * 255).round().astype(np.uint8)
     picture.putpalette(colours[:, :3].tobytes())
     stream = io.BytesIO()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import medvlp_toolkit as mv
+from medvlp_toolkit.evaluation.maps.overlays import STRONGEST
 from medvlp_toolkit.evaluation.report import overview
 from medvlp_toolkit.evaluation.report.gallery import gallery
 from medvlp_toolkit.evaluation.report.parts import Models, Section, at, figure, readable, rows_at, showing, significant
@@ -25,6 +26,7 @@ from medvlp_toolkit.evaluation.report.verdicts import tone
 from medvlp_toolkit.evaluation.results.results import Results
 from medvlp_toolkit.evaluation.results.tables import labels_are
 from medvlp_toolkit.files import write_whole
+from medvlp_toolkit.images.picture_colours import BOX
 from medvlp_toolkit.progress import duration
 
 #: The page is kept below this, in bytes; the gallery gives way.
@@ -104,6 +106,8 @@ def _rendered(models: Models, images: bool, title: str | None, folders: tuple[st
     context = {
         "style": _template("style.css"),
         "script": _template("script.js"),
+        "heat": STRONGEST,
+        "box": BOX,
         "version": mv.__version__,
         "title": title or first.run.get("title") or "Evaluation",
         "models": models,

@@ -12,7 +12,6 @@ from ignite.engine import Engine, Events
 from PIL import Image
 
 from medvlp_toolkit.data.batches.dataset import StudyDataset
-from medvlp_toolkit.data.boxes import AnyBox
 from medvlp_toolkit.data.records import Presence
 from medvlp_toolkit.engines.device import Precision
 from medvlp_toolkit.engines.parallel import unwrap
@@ -113,12 +112,8 @@ class AttentionImages:
         return True
 
     def _picture(self, index: int, heat: Any, entity: str, score: float, shift: tuple[float, ...]) -> Overlay:
-        row = int(self.dataset.rows[index])
-        image = np.asarray(self.dataset.store.images[row])
-        affine = self.dataset.store.array("affines")[row] if heat.ndim == 3 else None
-        return overlay_of(image, heat, entity, score, self._boxes(row, entity), shift, affine)
-
-    def _boxes(self, row: int, entity: str) -> list[AnyBox]:
-        low, high = self.dataset.store.bounds("boxes")[row : row + 2]
-        boxes = self.dataset.store.boxes.slice(low, high - low).to_pylist()
-        return [(b["x"], b["y"], b["width"], b["height"]) for b in boxes if b["label"] == entity]
+        store, row = self.dataset.store, int(self.dataset.rows[index])
+        image = np.asarray(store.images[row])
+        affine = store.array("affines")[row] if heat.ndim == 3 else None
+        boxes = [box for box in store.boxes_of(row) if box.label == entity]
+        return overlay_of(image, heat, entity, score, boxes, shift, affine, store.meta.get("names", {}).get(entity, ""))

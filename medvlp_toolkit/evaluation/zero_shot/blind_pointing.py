@@ -9,15 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medvlp_toolkit.data.boxes import Mask
+from medvlp_toolkit.evaluation.maps.heat_maps import cells_at, pixel_centres
 
 
 def touched_cells(mask: Mask, grid: Sequence[int]) -> Mask:
     """(*grid) cells that overlap a mask (*size) by at least one pixel, and so count as hits."""
     touched = np.zeros(tuple(grid), bool)
-    cells = [
-        np.minimum(((np.arange(pixels) + 0.5) * count / pixels).astype(int), count - 1)
-        for pixels, count in zip(mask.shape, grid, strict=True)
-    ]
+    cells = [cells_at(pixel_centres(pixels, count), count) for pixels, count in zip(mask.shape, grid, strict=True)]
     touched[tuple(cells[axis][where] for axis, where in enumerate(np.nonzero(mask)))] = True
     return touched
 

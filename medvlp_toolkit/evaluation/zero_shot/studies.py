@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from medvlp_toolkit.data.batches.dataset import StudyDataset
 from medvlp_toolkit.data.boxes import AnyBox, Mask
-from medvlp_toolkit.data.records import Box
 from medvlp_toolkit.evaluation.results.names import Names
 from medvlp_toolkit.evaluation.statistics.pooling import Pool, StudyPooling, checked_pool
 from medvlp_toolkit.evaluation.zero_shot.label_maps import map_labels
@@ -100,7 +99,7 @@ class EvaluatedStudies:
             mask = np.asarray(self.store.masks[row, 0]) > 0
             return mask if mask.any() else None
         if self.volume_boxes is None:
-            return self._boxes.get((row, label))
+            return [box for box in self.store.boxes_of(row) if box.label == label] or None
         study = self.dataset.study_ids[self._index_of[row]]
         return self.volume_boxes.mask(study, label, self.store.images.shape[2:], self.affines[row])
 
@@ -108,14 +107,6 @@ class EvaluatedStudies:
     def affines(self) -> NDArray[np.float64]:
         """(N, 4, 4) of the store's volumes."""
         return np.asarray(self.store.array("affines"))
-
-    @cached_property
-    def _boxes(self) -> dict[tuple[int, str], list[Box]]:
-        boxes: dict[tuple[int, str], list[Box]] = {}
-        for row in self.store.boxes.to_pylist():
-            box = Box(row["label"], row["x"], row["y"], row["width"], row["height"])
-            boxes.setdefault((row["study"], row["label"]), []).append(box)
-        return boxes
 
     @cached_property
     def _index_of(self) -> dict[int, int]:
