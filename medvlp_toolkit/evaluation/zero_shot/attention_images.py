@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
 from medvlp_toolkit.evaluation.maps.overlays import Overlay, write_contact_sheet
 from medvlp_toolkit.evaluation.maps.volume_slices import overlay_of
 from medvlp_toolkit.evaluation.zero_shot.steps import ScoringStep
+from medvlp_toolkit.evaluation.zero_shot.studies import EvaluatedStudies
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +44,7 @@ class AttentionImages:
         output_dir: of the training; TensorBoard's files are in its ``tensorboard``.
         studies: number of studies; 0 draws nothing. The first of several processes draws.
         precision: ``fp32`` or ``bf16``.
+        known_as: further names of entities, which boxes may have -> entity.
     """
 
     def __init__(
@@ -51,8 +54,10 @@ class AttentionImages:
         output_dir: str | Path,
         studies: int = 8,
         precision: Precision = "fp32",
+        known_as: Mapping[str, str] | None = None,
     ) -> None:
         self.dataset = dataset
+        self.studies = EvaluatedStudies(dataset, dataset.entities, {}, known_as=known_as)
         self.step = ScoringStep(transform, precision, need_attention=True)
         self.output_dir = Path(output_dir)
         self.chosen = self._choose(studies)
@@ -115,5 +120,5 @@ class AttentionImages:
         store, row = self.dataset.store, int(self.dataset.rows[index])
         image = np.asarray(store.images[row])
         affine = store.array("affines")[row] if heat.ndim == 3 else None
-        boxes = [box for box in store.boxes_of(row) if box.label == entity]
-        return overlay_of(image, heat, entity, score, boxes, shift, affine, store.meta.get("names", {}).get(entity, ""))
+        truth = self.studies.truth(row, entity)
+        return overlay_of(image, heat, entity, score, truth, shift, affine, store.meta.get("names", {}).get(entity, ""))

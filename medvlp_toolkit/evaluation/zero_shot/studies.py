@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from medvlp_toolkit.evaluation.results.names import Names
 from medvlp_toolkit.evaluation.statistics.pooling import Pool, StudyPooling, checked_pool
 from medvlp_toolkit.evaluation.zero_shot.label_maps import map_labels
 from medvlp_toolkit.evaluation.zero_shot.volume_boxes import VolumeBoxes
+from medvlp_toolkit.tables.columns import plain_name
 
 Truth = Sequence[AnyBox] | Mask
 
@@ -38,6 +39,7 @@ class EvaluatedStudies:
         volume_boxes: table of the findings' boxes in volumes, which a store has no place for
             (:mod:`medvlp_toolkit.evaluation.zero_shot.volume_boxes`).
         names: id of an entity -> its readable name, for tables, pages and pictures.
+        known_as: further names of entities, such as those that labelling schemes use -> entity; boxes may have them.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class EvaluatedStudies:
         mask_label: str | None = None,
         volume_boxes: str | Path | None = None,
         names: Names | None = None,
+        known_as: Mapping[str, str] | None = None,
     ) -> None:
         self.dataset, self.store = dataset, dataset.store
         self.entities = tuple(entities)
@@ -66,6 +69,8 @@ class EvaluatedStudies:
         self.pool = checked_pool(pool)
         self.mask_label = mask_label
         self.names = dict(names or {})
+        self._entity_of = {plain_name(name): entity for name, entity in (known_as or {}).items()}
+        self._entity_of |= {plain_name(entity): entity for entity in self.entities}
         self.volume_boxes = VolumeBoxes.read(volume_boxes) if volume_boxes else None
 
     def column_of(self, label: str) -> int:
@@ -94,14 +99,33 @@ class EvaluatedStudies:
         return row not in self._set_aside
 
     def truth(self, row: int, label: str) -> Truth | None:
-        """The location of a finding in the image of a row; None without annotation."""
-        if label == self.mask_label:
+        """The location of a finding in the image of a row; None without annotation.
+
+        ``label`` is a label of the evaluation or an entity. Annotations may have its name in any spelling, or another
+        name of its entity that is no label of the evaluation.
+        """
+        if self.mask_label is not None and self._means(self.mask_label, label):
             mask = np.asarray(self.store.masks[row, 0]) > 0
             return mask if mask.any() else None
         if self.volume_boxes is None:
-            return [box for box in self.store.boxes_of(row) if box.label == label] or None
+            return [box for box in self.store.boxes_of(row) if self._means(box.label, label)] or None
         study = self.dataset.study_ids[self._index_of[row]]
-        return self.volume_boxes.mask(study, label, self.store.images.shape[2:], self.affines[row])
+        names = [name for of, name in self.volume_boxes.boxes if of == study and self._means(name, label)]
+        shape, affine = self.store.images.shape[2:], self.affines[row]
+        masks = (self.volume_boxes.mask(study, name, shape, affine) for name in names)
+        return reduce(np.logical_or, [mask for mask in masks if mask is not None]) if names else None
+
+    def _means(self, annotated: str, label: str) -> bool:
+        """Whether an annotation of this name is one of ``label``."""
+        plain = plain_name(annotated)
+        if plain == plain_name(label) or plain in self._plain_labels:
+            return plain == plain_name(label)
+        entity = self._entity_of.get(plain)
+        return entity is not None and entity == self.labels.get(label, label)
+
+    @cached_property
+    def _plain_labels(self) -> frozenset[str]:
+        return frozenset(map(plain_name, self.labels))
 
     @cached_property
     def affines(self) -> NDArray[np.float64]:
