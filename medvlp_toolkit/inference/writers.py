@@ -21,7 +21,7 @@ from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
 from medvlp_toolkit.evaluation.maps.map_files import SUFFIX, item_of, map_formats, map_on_file, write_nifti
 from medvlp_toolkit.evaluation.maps.overlays import Overlay, write_overlays
 from medvlp_toolkit.evaluation.maps.volume_slices import overlay_of
-from medvlp_toolkit.evaluation.results.names import NAMES_FILE, Names, name_or_words, readable, write_names
+from medvlp_toolkit.evaluation.results.names import NAMES_FILE, Names, name_or_words, names_by_id, readable, write_names
 from medvlp_toolkit.evaluation.results.results import PROBABILITIES_FILE, write_probabilities
 from medvlp_toolkit.evaluation.scoring_progress import ScoringProgress
 from medvlp_toolkit.evaluation.step import EvaluationStep
@@ -74,7 +74,7 @@ class ProbabilityWriter:
             raise ValueError(f"new entities repeat the model's own: {', '.join(twice)}; give them other ids")
         self.entities = tuple(entities)
         self.not_drawn = frozenset(not_drawn)
-        self.names = dict(names if isinstance(names, Mapping) else zip(self.entities, names or (), strict=False))
+        self.names = names_by_id(self.entities, names)
         self.output_dir = Path(output_dir)
         self.grid = grid
         self.heat_maps_of = tuple(heat_maps_of)

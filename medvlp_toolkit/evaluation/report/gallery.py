@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medvlp_toolkit.evaluation.maps.heat_maps import share_of, upsample
-from medvlp_toolkit.evaluation.maps.overlays import heat_colours, opacity
+from medvlp_toolkit.evaluation.maps.overlays import STRONGEST, heat_colours
 from medvlp_toolkit.evaluation.results.names import NO_NAMES, Names, readable
 
 if TYPE_CHECKING:
@@ -147,11 +147,11 @@ def _heat_png(pixels: NDArray[np.floating]) -> bytes:
     from PIL import Image
 
     picture = Image.fromarray((share_of(pixels) * (_LEVELS - 1)).round().astype(np.uint8), "P")
-    colours = (heat_colours(np.linspace(0, 1, _LEVELS)[None])[0] * 255).round().astype(np.uint8)
-    picture.putpalette(colours[:, :3].tobytes())
+    colours = heat_colours(np.linspace(0, 1, _LEVELS)[None])[0] * 255
+    picture.putpalette(colours[:, :3].round().astype(np.uint8).tobytes())
     stream = io.BytesIO()
     # The page's slider fades the whole map; the strongest place is opaque.
-    alpha = (255 * opacity(np.linspace(0, 1, _LEVELS))).round().astype(np.uint8)
+    alpha = (colours[:, 3] / STRONGEST).round().astype(np.uint8)
     picture.save(stream, "PNG", transparency=alpha.tobytes(), optimize=True)
     return stream.getvalue()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from medvlp_toolkit.engines.step import Transform
 from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
 from medvlp_toolkit.evaluation.maps.overlays import Overlay, write_contact_sheet
 from medvlp_toolkit.evaluation.maps.volume_slices import overlay_of
+from medvlp_toolkit.evaluation.results.names import Names, readable
 from medvlp_toolkit.evaluation.zero_shot.steps import ScoringStep
 from medvlp_toolkit.evaluation.zero_shot.studies import EvaluatedStudies
 
@@ -45,6 +46,7 @@ class AttentionImages:
         studies: number of studies; 0 draws nothing. The first of several processes draws.
         precision: ``fp32`` or ``bf16``.
         known_as: further names of entities, which boxes may have -> entity.
+        names: readable names of the entities, in the data set's order or by id; those of the store when None.
     """
 
     def __init__(
@@ -55,9 +57,16 @@ class AttentionImages:
         studies: int = 8,
         precision: Precision = "fp32",
         known_as: Mapping[str, str] | None = None,
+        names: Sequence[str] | Names | None = None,
     ) -> None:
         self.dataset = dataset
-        self.studies = EvaluatedStudies(dataset, dataset.entities, {}, known_as=known_as)
+        self.studies = EvaluatedStudies(
+            dataset,
+            dataset.entities,
+            {},
+            names=dataset.store.meta.get("names") if names is None else names,
+            known_as=known_as,
+        )
         self.step = ScoringStep(transform, precision, need_attention=True)
         self.output_dir = Path(output_dir)
         self.chosen = self._choose(studies)
@@ -119,6 +128,5 @@ class AttentionImages:
     def _picture(self, index: int, heat: Any, entity: str, score: float, shift: tuple[float, ...]) -> Overlay:
         store, row = self.dataset.store, int(self.dataset.rows[index])
         image = np.asarray(store.images[row])
-        affine = store.array("affines")[row] if heat.ndim == 3 else None
-        truth = self.studies.truth(row, entity)
-        return overlay_of(image, heat, entity, score, truth, shift, affine, store.meta.get("names", {}).get(entity, ""))
+        truth, affine = self.studies.truth(row, entity), self.studies.affine_of(row)
+        return overlay_of(image, heat, entity, score, truth, shift, affine, readable(entity, self.studies.names))

@@ -108,9 +108,8 @@ class Grounding(Measure):
         """The image and its map; for a volume, the slice of highest attention, and the whole map as NIfTI."""
         image, shift = np.asarray(self.studies.store.images[row]), self.mapper.shift
         name = readable(case.label, self.studies.names)
-        affine = None
-        if case.heat.ndim == 3:
-            affine = self.studies.affines[row]
+        affine = self.studies.affine_of(row)
+        if affine is not None:
             placed = map_on_file(case.heat, {"image": image, "affine": affine}, shift)
             write_nifti(folder / f"map_{number:03d}_{name_part(case.label)}.nii.gz", *placed)
         return overlay_of(image, case.heat, case.label, score, case.truth, shift, affine, name)

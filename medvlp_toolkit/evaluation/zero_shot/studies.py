@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from medvlp_toolkit.data.batches.dataset import StudyDataset
 from medvlp_toolkit.data.boxes import AnyBox, Mask
-from medvlp_toolkit.evaluation.results.names import Names
+from medvlp_toolkit.evaluation.results.names import Names, names_by_id
 from medvlp_toolkit.evaluation.statistics.pooling import Pool, StudyPooling, checked_pool
 from medvlp_toolkit.evaluation.zero_shot.label_maps import map_labels
 from medvlp_toolkit.evaluation.zero_shot.volume_boxes import VolumeBoxes
@@ -38,7 +38,7 @@ class EvaluatedStudies:
         mask_label: label that the store's masks outline: they are its truth instead of boxes.
         volume_boxes: table of the findings' boxes in volumes, which a store has no place for
             (:mod:`medvlp_toolkit.evaluation.zero_shot.volume_boxes`).
-        names: id of an entity -> its readable name, for tables, pages and pictures.
+        names: readable names of the entities, in their order or by id, for tables, pages and pictures.
         known_as: further names of entities, such as those that labelling schemes use -> entity; boxes may have them.
     """
 
@@ -53,7 +53,7 @@ class EvaluatedStudies:
         pool: Pool | None = "mean",
         mask_label: str | None = None,
         volume_boxes: str | Path | None = None,
-        names: Names | None = None,
+        names: Sequence[str] | Names | None = None,
         known_as: Mapping[str, str] | None = None,
     ) -> None:
         self.dataset, self.store = dataset, dataset.store
@@ -68,7 +68,7 @@ class EvaluatedStudies:
         self.subgroups = tuple(subgroups)
         self.pool = checked_pool(pool)
         self.mask_label = mask_label
-        self.names = dict(names or {})
+        self.names = names_by_id(self.entities, names)
         self._entity_of = {plain_name(name): entity for name, entity in (known_as or {}).items()}
         self._entity_of |= {plain_name(entity): entity for entity in self.entities}
         self.volume_boxes = VolumeBoxes.read(volume_boxes) if volume_boxes else None
@@ -111,7 +111,8 @@ class EvaluatedStudies:
             return [box for box in self.store.boxes_of(row) if self._means(box.label, label)] or None
         study = self.dataset.study_ids[self._index_of[row]]
         names = [name for of, name in self.volume_boxes.boxes if of == study and self._means(name, label)]
-        shape, affine = self.store.images.shape[2:], self.affines[row]
+        shape, affine = self.store.images.shape[2:], self.affine_of(row)
+        assert affine is not None
         masks = (self.volume_boxes.mask(study, name, shape, affine) for name in names)
         return reduce(np.logical_or, [mask for mask in masks if mask is not None]) if names else None
 
@@ -127,10 +128,13 @@ class EvaluatedStudies:
     def _plain_labels(self) -> frozenset[str]:
         return frozenset(map(plain_name, self.labels))
 
+    def affine_of(self, row: int) -> NDArray[np.float64] | None:
+        """(4, 4) of a row's volume; None for a picture."""
+        return None if self._affines is None else self._affines[row]
+
     @cached_property
-    def affines(self) -> NDArray[np.float64]:
-        """(N, 4, 4) of the store's volumes."""
-        return np.asarray(self.store.array("affines"))
+    def _affines(self) -> NDArray[np.float64] | None:
+        return np.asarray(self.store.array("affines")) if self.store.images.ndim == 5 else None
 
     @cached_property
     def _index_of(self) -> dict[int, int]:

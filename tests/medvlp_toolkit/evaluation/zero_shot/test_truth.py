@@ -70,8 +70,8 @@ def test_pictures_of_training_draw_the_boxes_that_evaluation_measures(dataset: S
 def test_boxes_in_volumes_are_found_by_the_same_names(dataset: StudyDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     found = studies(dataset, {"Effusion": "effusion", "Edema": "edema"})
     found.volume_boxes = VolumeBoxes({("s0", "pleural effusion"): [(-0.5, -0.5, -0.5, 1.5, 1.5, 1.5)]})
-    monkeypatch.setattr(found, "store", SimpleNamespace(images=np.zeros((2, 1, 4, 4, 4))))
-    found.__dict__["affines"] = np.eye(4)[None].repeat(2, 0)
+    affines = np.eye(4)[None].repeat(2, 0)
+    monkeypatch.setattr(found, "store", SimpleNamespace(images=np.zeros((2, 1, 4, 4, 4)), array=lambda name: affines))
     mask = found.truth(0, "Effusion")
     assert isinstance(mask, np.ndarray)
     assert np.argwhere(mask).tolist() == [[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)]
