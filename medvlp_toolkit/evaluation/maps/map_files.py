@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -11,10 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from medvlp_toolkit.data.boxes import within
 from medvlp_toolkit.evaluation.maps.heat_maps import pixel_centres, upsample
+from medvlp_toolkit.files import name_part
 
 MapFormat = Literal["png", "npy", "nifti"]
 FORMATS: tuple[MapFormat, ...] = ("png", "npy", "nifti")
-SUFFIX: dict[MapFormat, str] = {"png": ".png", "npy": ".npy", "nifti": ".nii.gz"}
+_SUFFIX: dict[MapFormat, str] = {"npy": ".npy", "nifti": ".nii.gz"}
 
 #: Pixel columns of a radiograph run to the patient's left, rows to the feet; the pixel size is unknown.
 RADIOGRAPH_AFFINE = np.diag([-1.0, 1.0, -1.0, 1.0])
@@ -27,6 +29,18 @@ def map_formats(asked: str | Sequence[str]) -> tuple[MapFormat, ...]:
     if unknown:
         raise ValueError(f"save_maps names {', '.join(map(repr, unknown))}; expected any of {', '.join(FORMATS)}")
     return tuple(name for name in FORMATS if name in names)
+
+
+def map_path(folder: Path, number: int, entity: str, format_: MapFormat) -> Path:
+    """The file of a map, ``map_001_<entity>.nii.gz``: a running number and what is drawn, never the image's name."""
+    return folder / f"map_{number:03d}_{name_part(entity)}{_SUFFIX[format_]}"
+
+
+def clear_maps(folder: Path) -> None:
+    """Remove the maps of an earlier run, by their names, and no other file."""
+    for old in folder.glob("map_*"):
+        if re.fullmatch(r"map_\d{3,}_[a-z0-9_-]+\.(npy|nii\.gz)", old.name):
+            old.unlink()
 
 
 def map_on_file(

@@ -11,7 +11,15 @@ from PIL import Image
 
 from medvlp_toolkit.data import ImageFiles
 from medvlp_toolkit.data.boxes import box_mask
-from medvlp_toolkit.evaluation.maps.map_files import item_of, map_formats, map_on_file, resampled, write_nifti
+from medvlp_toolkit.evaluation.maps.map_files import (
+    clear_maps,
+    item_of,
+    map_formats,
+    map_on_file,
+    map_path,
+    resampled,
+    write_nifti,
+)
 from medvlp_toolkit.evaluation.maps.volume_slices import axial_slice, overlay_of
 from medvlp_toolkit.evaluation.zero_shot.volume_boxes import VolumeBoxes
 from medvlp_toolkit.images import Fit, StoredFormat, read_stored_volume
@@ -134,6 +142,16 @@ def test_formats_are_named_one_by_one_or_together() -> None:
     assert map_formats(["nifti", "png"]) == ("png", "nifti")
     with pytest.raises(ValueError, match="'jpeg'; expected any of png, npy, nifti"):
         map_formats("jpeg")
+
+
+def test_clearing_removes_the_maps_of_an_earlier_run_and_no_file_of_a_user(tmp_path: Path) -> None:
+    written = [map_path(tmp_path, 7, "Pleural Effusion", name) for name in ("nifti", "npy")]
+    own = [tmp_path / name for name in ("map_of_mine.nii.gz", "map_1_nodule.nii.gz", "map_001_nodule.nii", "maps.csv")]
+    for path in (*written, *own):
+        path.touch()
+    clear_maps(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted(own)
+    assert [path.name for path in written] == ["map_007_pleural-effusion.nii.gz", "map_007_pleural-effusion.npy"]
 
 
 # -- truth in volumes -------------------------------------------------------------------------
