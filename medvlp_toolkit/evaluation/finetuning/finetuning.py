@@ -27,7 +27,8 @@ from medvlp_toolkit.evaluation.maps.volume_slices import overlay_of
 from medvlp_toolkit.evaluation.results.results import PROBABILITIES_FILE, write_probabilities
 from medvlp_toolkit.evaluation.statistics.pooling import Pool, StudyPooling, checked_pool
 from medvlp_toolkit.evaluation.step import EvaluationStep
-from medvlp_toolkit.evaluation.zero_shot.classification import score_table, tested_metrics, tested_rows
+from medvlp_toolkit.evaluation.zero_shot.classification import score_table, tested_metrics
+from medvlp_toolkit.evaluation.zero_shot.studies import tested_rows
 
 Activation = Literal["sigmoid", "softmax"]
 

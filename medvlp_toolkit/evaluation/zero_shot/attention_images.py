@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,8 @@ import numpy as np
 from ignite.engine import Engine, Events
 from PIL import Image
 
+from medvlp_toolkit.data.batches.batch_table import PRESENT
 from medvlp_toolkit.data.batches.dataset import StudyDataset
-from medvlp_toolkit.data.records import Presence
 from medvlp_toolkit.engines.device import Precision
 from medvlp_toolkit.engines.parallel import unwrap
 from medvlp_toolkit.engines.ranks import is_first_rank
@@ -74,17 +73,13 @@ class AttentionImages:
 
     def _choose(self, studies: int) -> list[tuple[int, int]]:
         """(index in the data set, entity) pairs, with the rarest present entity of each study, for variety."""
-        table = self.dataset.store.table("findings", ["study", "entity", "presence"]).to_pydict()
-        place = {int(row): index for index, row in enumerate(self.dataset.rows)}
-        column = {entity: q for q, entity in enumerate(self.dataset.entities)}
-        stated: dict[int, set[int]] = {}
-        for row, entity, presence in zip(table["study"], table["entity"], table["presence"], strict=True):
-            if presence == Presence.PRESENT and row in place and entity in column:
-                stated.setdefault(place[row], set()).add(column[entity])
-        counts = Counter(q for own in stated.values() for q in own)
-        telling = sorted(stated)
+        present = self.dataset.entity_presence == PRESENT
+        counts, telling = present.sum(axis=0), np.flatnonzero(present.any(axis=1))
+        if not len(telling):
+            return []
         spread = np.linspace(0, len(telling) - 1, min(studies, len(telling))).round().astype(int)
-        return [(telling[i], min(stated[telling[i]], key=lambda q: (counts[q], q))) for i in spread]
+        rarest = np.where(present[telling[spread]], counts, len(present) + 1).argmin(axis=1)
+        return list(zip(telling[spread].tolist(), rarest.tolist(), strict=True))
 
     def attach(self, engine: Engine) -> None:
         if self.chosen and is_first_rank():

@@ -20,8 +20,6 @@ from medvlp_toolkit.evaluation.zero_shot.measure import Measure, ScoredSet
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from medvlp_toolkit.data.store.store import PackedStore
-
 _UNCERTAIN = 2
 
 
@@ -249,20 +247,6 @@ def best_f1_thresholds(targets: ArrayLike, scores: ArrayLike, labels: Sequence[s
         both = 0 < truth.sum() < len(truth)
         chosen[label] = published_operating_point(truth, score)["threshold_on_test"] if both else None
     return chosen
-
-
-def tested_rows(store: PackedStore, rows: NDArray[np.int64], threshold_split: str | None) -> NDArray[np.bool_]:
-    """(S,) True for the rows of a store that are evaluated, False for those used to choose thresholds.
-
-    Raises:
-        ValueError: when no row is evaluated.
-    """
-    if threshold_split is None:
-        return np.ones(len(rows), bool)
-    tested = ~np.isin(rows, store.rows(threshold_split))
-    if not tested.any():
-        raise ValueError(f"every study is in the threshold split {threshold_split}; name another test_split")
-    return tested
 
 
 def tested_metrics(

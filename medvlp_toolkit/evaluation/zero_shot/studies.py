@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from medvlp_toolkit.data.batches.dataset import StudyDataset
 from medvlp_toolkit.data.boxes import AnyBox, Mask
+from medvlp_toolkit.data.store.store import PackedStore
 from medvlp_toolkit.evaluation.results.names import Names, names_by_id
 from medvlp_toolkit.evaluation.statistics.pooling import Pool, StudyPooling, checked_pool
+from medvlp_toolkit.evaluation.zero_shot.evaluated_labels import EntityNames
 from medvlp_toolkit.evaluation.zero_shot.label_maps import map_labels
 from medvlp_toolkit.evaluation.zero_shot.volume_boxes import VolumeBoxes
 from medvlp_toolkit.tables.columns import plain_name
@@ -27,7 +29,8 @@ class EvaluatedStudies:
     Args:
         dataset: the data set to score, with ``labels`` if it has targets.
         entities: ids of the bank's entities, in its order.
-        labels: label of the store -> entity that answers for it; the data set's labels that are entities when None.
+        labels: label of the store -> entity that answers for it; the data set's labels that name an entity when None
+            (:class:`~medvlp_toolkit.evaluation.EvaluatedLabels`).
         held_out: labels whose entities were kept out of training, or those entities.
         threshold_split: a split of the data set that is not evaluated but chooses thresholds.
         subgroups: further columns of the store to divide the images by, beside sex, age and view; those that the store
@@ -58,8 +61,8 @@ class EvaluatedStudies:
     ) -> None:
         self.dataset, self.store = dataset, dataset.store
         self.entities = tuple(entities)
-        known = [name for name in dataset.label_names if name in self.entities]
-        self.labels = {name: name for name in known} if labels is None else dict(labels)
+        self._named = EntityNames(self.entities, known_as)
+        self.labels = self._named.of(dataset.label_names) if labels is None else dict(labels)
         map_labels(np.zeros((0, len(self.entities))), self.entities, self.labels)  # raises for unknown entities
         apart = frozenset(held_out)
         self.held_out = {name: entity for name, entity in self.labels.items() if apart & {name, entity}}
@@ -69,8 +72,6 @@ class EvaluatedStudies:
         self.pool = checked_pool(pool)
         self.mask_label = mask_label
         self.names = names_by_id(self.entities, names)
-        self._entity_of = {plain_name(name): entity for name, entity in (known_as or {}).items()}
-        self._entity_of |= {plain_name(entity): entity for entity in self.entities}
         self.volume_boxes = VolumeBoxes.read(volume_boxes) if volume_boxes else None
 
     def column_of(self, label: str) -> int:
@@ -121,7 +122,7 @@ class EvaluatedStudies:
         plain = plain_name(annotated)
         if plain == plain_name(label) or plain in self._plain_labels:
             return plain == plain_name(label)
-        entity = self._entity_of.get(plain)
+        entity = self._named.entity(annotated)
         return entity is not None and entity == self.labels.get(label, label)
 
     @cached_property
@@ -143,5 +144,21 @@ class EvaluatedStudies:
 
     @cached_property
     def _set_aside(self) -> frozenset[int]:
-        rows = [] if self.threshold_split is None else self.store.rows(self.threshold_split).tolist()
-        return frozenset(rows)
+        return frozenset(set_aside(self.store, self.threshold_split).tolist())
+
+
+def set_aside(store: PackedStore, threshold_split: str | None) -> NDArray[np.int64]:
+    """The rows of a store that only choose thresholds, and are not evaluated."""
+    return np.empty(0, np.int64) if threshold_split is None else store.rows(threshold_split)
+
+
+def tested_rows(store: PackedStore, rows: NDArray[np.int64], threshold_split: str | None) -> NDArray[np.bool_]:
+    """(S,) True for the rows of a store that are evaluated, False for those :func:`set_aside`.
+
+    Raises:
+        ValueError: when no row is evaluated.
+    """
+    tested: NDArray[np.bool_] = ~np.isin(rows, set_aside(store, threshold_split))
+    if not tested.any() and threshold_split is not None:
+        raise ValueError(f"every study is in the threshold split {threshold_split}; name another test_split")
+    return tested

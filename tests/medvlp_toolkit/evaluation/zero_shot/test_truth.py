@@ -13,7 +13,9 @@ import pytest
 from medvlp_toolkit.data.batches.dataset import StudyDataset
 from medvlp_toolkit.data.records import Box, Report, Study
 from medvlp_toolkit.evaluation.zero_shot.attention_images import AttentionImages
+from medvlp_toolkit.evaluation.zero_shot.evaluated_labels import EvaluatedLabels
 from medvlp_toolkit.evaluation.zero_shot.studies import EvaluatedStudies
+from medvlp_toolkit.evaluation.zero_shot.studies import tested_rows as rows_tested
 from medvlp_toolkit.evaluation.zero_shot.volume_boxes import VolumeBoxes
 from medvlp_toolkit.preparing.prepare import Prepare
 from tests.medvlp_toolkit.importable.small_studies import EffusionFilter
@@ -32,7 +34,7 @@ class Boxed:
             yield Study(f"s{number}", f"p{number}", None, report, "test", boxes=(EFFUSION, INFILTRATE))
 
     def read_image(self, study: Study) -> np.ndarray:
-        return np.full((1, 8, 8), 9, np.uint8)
+        return np.full((1, 8, 8), int(study.id[1:]) + 9, np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +79,40 @@ def test_boxes_in_volumes_are_found_by_the_same_names(dataset: StudyDataset, mon
     assert np.argwhere(mask).tolist() == [[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)]
     assert found.truth(0, "Edema") is None
     assert found.truth(1, "Effusion") is None
+
+
+# -- which labels, which rows, which studies ----------------------------------------------------------
+
+
+def test_labels_that_name_an_entity_are_evaluated_whoever_chooses_them(tmp_path: Path) -> None:
+    """By the evaluation's configuration, or by the studies themselves."""
+    source = Labelled()
+    Prepare(source, tmp_path / "store", 8, require_report=False, workers=0).run()
+    dataset = StudyDataset(tmp_path / "store", ["test"], entities=[], labels=["Pleural Effusion", "Edema", "verified"])
+    entities = ["effusion", "edema"]
+    chosen = EvaluatedStudies(dataset, entities, known_as=NAMES).labels
+    assert chosen == {"Pleural Effusion": "effusion", "Edema": "edema"}
+    assert chosen == EvaluatedLabels(dataset.store, entities=entities, known_as=NAMES).entity_of
+
+
+def test_rows_that_choose_thresholds_are_not_evaluated_anywhere(tmp_path: Path) -> None:
+    Prepare(Labelled(), tmp_path / "store", 8, require_report=False, workers=0).run()
+    dataset = StudyDataset(tmp_path / "store", entities=[], labels=["Edema"])
+    found = EvaluatedStudies(dataset, ["Edema"], threshold_split="validate")
+    evaluated = [found.is_evaluated(row) for row in dataset.rows.tolist()]
+    assert evaluated == rows_tested(dataset.store, dataset.rows, "validate").tolist() == [True, True, False]
+
+
+def test_pictures_of_training_show_no_entity_that_is_excluded(dataset: StudyDataset, tmp_path: Path) -> None:
+    assert len(AttentionImages(dataset, lambda batch: batch, tmp_path).chosen) == 2
+    without = dataset.replace(excluded_entities=["effusion"])
+    assert AttentionImages(without, lambda batch: batch, tmp_path).chosen == []
+
+
+class Labelled(Boxed):
+    """Three studies with label columns, the last of another split."""
+
+    def __iter__(self) -> Iterator[Study]:
+        labels = {"Pleural Effusion": 1, "Edema": 0, "verified": 1}
+        for number, split in enumerate(("test", "test", "validate")):
+            yield Study(f"s{number}", f"p{number}", None, None, split, labels)
