@@ -46,7 +46,7 @@ def clear_maps(folder: Path) -> None:
 def map_on_file(
     heat: NDArray[np.floating], item: Mapping[str, NDArray[Any]], shift: Sequence[float] = ()
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """A map on the token grid -> the same on the pixels or voxels of the image's file, and their affine (RAS, mm).
+    """A map on the token grid -> the same on the pixels or voxels of the image's file, and an affine (RAS, mm).
 
     What of the file the model did not see gets 0.
 
@@ -59,7 +59,8 @@ def map_on_file(
         shift: where tokens look within their cell (:func:`~medvlp_toolkit.evaluation.upsample`).
 
     Returns:
-        (height, width) or (i, j, k) float32, and (4, 4); a picture's affine is :data:`RADIOGRAPH_AFFINE`.
+        (height, width) or (i, j, k) float32, and (4, 4): of the voxels, or for a picture :data:`RADIOGRAPH_AFFINE`,
+        which is that of the array (width, 1, height) that :func:`write_nifti` makes of it.
     """
     stored = item["image"].shape[1:]
     size = tuple(int(side) for side in item.get("input_shape", stored))

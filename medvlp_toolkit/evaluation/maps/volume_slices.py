@@ -1,4 +1,7 @@
-"""The picture of a map on its image; of a volume, the axial slice with the map's highest value."""
+"""Pictures of images with and without maps, in two dimensions and three: where every drawing begins.
+
+Of a volume they show an axial slice: the one with the map's highest value, or the middle one.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,7 @@ def overlay_of(
     affine: ArrayLike | None = None,
     name: str = "",
 ) -> Overlay:
-    """The picture of a map: every drawing of one begins here.
+    """The picture of a map on its image.
 
     Args:
         image: (C, H, W), or (1, D, H, W) of a volume, of which the slice with the map's highest value is taken.

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from medvlp_toolkit.evaluation.maps.heat_maps import share_of, upsample
 from medvlp_toolkit.evaluation.maps.overlays import STRONGEST, heat_colours
 from medvlp_toolkit.evaluation.results.names import NO_NAMES, Names, readable
+from medvlp_toolkit.evaluation.statistics.operating_points import called_present
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -139,7 +140,7 @@ def _verdict(kind: str, score: float, threshold: float | None) -> tuple[str, str
     wrong, right, open_ = _VERDICTS[kind]
     if threshold is None:
         return open_
-    return right if (score >= threshold) == (kind != "claimed") else wrong
+    return right if called_present(score, threshold) == (kind != "claimed") else wrong
 
 
 def _heat_png(pixels: NDArray[np.floating]) -> bytes:

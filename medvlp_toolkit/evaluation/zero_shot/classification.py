@@ -13,7 +13,12 @@ from medvlp_toolkit.evaluation.statistics.calibration import calibration_metrics
 from medvlp_toolkit.evaluation.statistics.counting import FEW, UNKNOWN, clusters
 from medvlp_toolkit.evaluation.statistics.delong import auc_spread, wald_interval
 from medvlp_toolkit.evaluation.statistics.intervals import PatientBootstrap
-from medvlp_toolkit.evaluation.statistics.operating_points import ON_TEST, operating_point, published_operating_point
+from medvlp_toolkit.evaluation.statistics.operating_points import (
+    ON_TEST,
+    called_present,
+    operating_point,
+    published_operating_point,
+)
 from medvlp_toolkit.evaluation.statistics.subgroups import subgroup_columns, subgroup_metrics
 from medvlp_toolkit.evaluation.zero_shot.measure import Measure, ScoredSet
 
@@ -268,7 +273,7 @@ def _flat(truth: NDArray[Any], score: NDArray[Any], threshold: float | None, spl
     names = [f"{name}threshold_from_{split}" for name in ("", "f1_", "accuracy_")]
     if threshold is None or not 0 < truth.sum() < len(truth):
         return dict(zip(names, (threshold, None, None), strict=True))
-    present, positive = score >= threshold, truth == 1
+    present, positive = called_present(score, threshold), truth == 1
     f1 = 2 * (present & positive).sum() / (present.sum() + positive.sum())
     return dict(zip(names, (threshold, float(f1), float((present == positive).mean())), strict=True))
 

@@ -95,6 +95,7 @@ class EvaluatedLabels:
 
     @property
     def names(self) -> list[str]:
+        """The labels, for a data set's ``labels``; not to be confused with readable names of entities."""
         return list(self.entity_of)
 
     def _of_columns(self) -> dict[str, str]:
