@@ -17,6 +17,7 @@ from medvlp_toolkit.files import write_whole
 Names = Mapping[str, str]
 NO_NAMES: Names = {}
 NAMES_FILE = "entities.csv"
+_NO_FINDINGS = ("normal", "residual")
 
 
 def name_or_words(id_: str, names: Names) -> str:
@@ -33,6 +34,12 @@ def readable(id_: str, names: Names) -> str:
 def names_by_id(ids: Sequence[str], names: Sequence[str] | Names | None) -> dict[str, str]:
     """Id -> name, of names in the order of the ids, or by id already; empty for None."""
     return dict(names if isinstance(names, Mapping) else zip(ids, names or (), strict=False))
+
+
+def not_findings(ids: Sequence[str], kinds: Sequence[str] | None) -> list[str]:
+    """The ids whose kind, in their order, is no finding or device: statements of normality, and classes that collect
+    the rest. None without kinds."""
+    return [id_ for id_, kind in zip(ids, kinds or (), strict=False) if kind in _NO_FINDINGS]
 
 
 def write_names(path: Path, ids: Sequence[str], names: Names) -> Path:
