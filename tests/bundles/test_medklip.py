@@ -59,6 +59,19 @@ def test_evaluation_scores_grounds_and_draws(
     assert "metrics.json" in printed
 
 
+def test_an_entity_excluded_from_training_is_evaluated_as_held_out(demo_run: Path, elsewhere: Path) -> None:
+    """Its findings carried no loss: neither the validation nor the evaluation counts it among the trained ones."""
+    excluding = demo_overrides(demo_run, output_dir="run", epochs=1, excluded_entities=["nodule"], attention_images=0)
+    run_bundle("train", "demo", **excluding)
+    evaluation = demo_overrides(demo_run, output_dir="run", results_dir="results", grid=[8, 8], overlays=0, cases=0)
+    run_bundle("evaluate", "demo", workflow_type="infer", **evaluation)
+    results = Results.read(elsewhere / "results")
+    metrics = results.metrics
+    assert "nodule" not in metrics["zero_shot"]["labels"]
+    assert set(metrics["zero_shot_held_out"]["labels"]) == {"edema", "catheter", "nodule"}
+    assert results.run["config"]["held_out"] == ["edema", "catheter", "nodule"]
+
+
 def test_probabilities_are_labelled_by_image(demo_run: Path, elsewhere: Path) -> None:
     run_bundle(
         "evaluate", "demo", workflow_type="infer", **demo_overrides(demo_run, results_dir="results", grid=[8, 8])

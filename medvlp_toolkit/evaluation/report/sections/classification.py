@@ -111,7 +111,7 @@ def _findings(models: Models, key: str) -> Section:
 
 def _lead(key: str) -> str:
     leads = {
-        "zero_shot_held_out": "Training never named these findings; they are scored by their description alone. ",
+        "zero_shot_held_out": "No loss of the training named these findings; their description alone scores them. ",
         "from_scores": "The evaluation measured nothing; these figures were computed for this page from its targets "
         "and scores. ",
     }
