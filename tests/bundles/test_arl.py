@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from medvlp_toolkit.data.batches.mismatches import Mismatches
 from medvlp_toolkit.data.knowledge_graph import KnowledgeGraph
 from medvlp_toolkit.data.store.store import PackedStore
 from medvlp_toolkit.errors import user_message
@@ -80,6 +81,16 @@ def test_evaluation_sets_each_task_with_its_floor(
     assert set(metrics["probe"]) == {"trained", "untrained"}
     assert len(metrics["probe"]["trained"]["auc"]) == 9
     assert "most frequent answer" in capsys.readouterr().out
+
+
+def test_mismatches_are_drawn_in_evaluation_as_in_training(arl_run: Path, elsewhere: Path) -> None:
+    run_bundle("train", "demo", bundle="arl", **overrides(arl_run, output_dir="run", steps=2, matching="patients"))
+    options = overrides(arl_run, output_dir="run", results_dir="results")
+    workflow = make_workflow("evaluate", "demo", bundle="arl", workflow_type="infer", **options)
+    dataset = workflow.parser.get_parsed_content("dataset")
+    by_patient, by_label = Mismatches(list(dataset.patient_ids)), dataset.replace(matching="labels").mismatches
+    assert np.array_equal(dataset.mismatches.size, by_patient.size)
+    assert not np.array_equal(dataset.mismatches.size, by_label.size)
 
 
 def test_the_findings_of_reports_are_probed_where_they_are_the_labels(
