@@ -11,6 +11,11 @@ UNKNOWN = -1
 FEW = 10
 
 
+def is_counted(present: int, absent: int, min_positives: int = 1) -> bool:
+    """Whether a label enters a mean of AUCs: ``min_positives`` (1 or more) present, and as many absent."""
+    return min(present, absent) >= max(min_positives, 1)
+
+
 def clusters(patient_id: Sequence[str | None] | None, rows: int) -> list[object] | None:
     if patient_id is None:
         return None

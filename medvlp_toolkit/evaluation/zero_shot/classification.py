@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from medvlp_toolkit.evaluation.statistics.calibration import calibration_metrics
-from medvlp_toolkit.evaluation.statistics.counting import FEW, UNKNOWN, clusters
+from medvlp_toolkit.evaluation.statistics.counting import FEW, UNKNOWN, clusters, is_counted
 from medvlp_toolkit.evaluation.statistics.delong import auc_spread, wald_interval
 from medvlp_toolkit.evaluation.statistics.intervals import PatientBootstrap
 from medvlp_toolkit.evaluation.statistics.operating_points import (
@@ -38,7 +38,7 @@ class Classification(Measure):
     on it as well as at those tuned on the evaluated images themselves.
 
     Args:
-        min_positives: labels present in fewer images are left out of the means and listed.
+        min_positives: labels present or absent in fewer rows are left out of the means and listed.
     """
 
     def __init__(self, min_positives: int = 1) -> None:
@@ -157,7 +157,7 @@ def classification_metrics(
         patient_id: S ids; intervals resample patients. Rows without one count as separate patients.
         replicates: bootstrap resamples; 0 omits intervals.
         seed, level: of the bootstrap.
-        min_positives: labels with fewer are left out of the means and listed in ``excluded``.
+        min_positives: labels with fewer rows present or absent are left out of the means and listed in ``excluded``.
 
     Returns:
         ``labels``: per label
@@ -173,7 +173,7 @@ def classification_metrics(
           (:func:`~medvlp_toolkit.evaluation.operating_point`).
 
         Metrics that need a class that a label lacks are None. ``macro``: unweighted means over the labels not in
-        ``excluded``. ``excluded``: labels without both classes or with too few positives. ``few``: labels in the means
+        ``excluded``. ``excluded``: labels without both classes, or with too few of one. ``few``: labels in the means
         whose own figure is unreliable. ``bootstrap``: how the intervals were computed.
 
     Raises:
@@ -215,7 +215,7 @@ def classification_metrics(
             metrics |= _flat(truth, score, given[number], thresholds_from)
             metrics["operating_point"] = operating_point(truth, score, given[number], thresholds_from, bootstrap, rows)
         per_label[label] = metrics
-        if both and positives >= min_positives:
+        if is_counted(positives, len(rows) - positives, min_positives):
             if bootstrap is not None:
                 resampled.append(ranking)
         else:

@@ -14,6 +14,7 @@ from ignite.metrics.metric import reinit__is_reduced
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
+from medvlp_toolkit.evaluation.statistics.counting import is_counted
 from medvlp_toolkit.interfaces import ABSENT, NOT_MENTIONED, PRESENT
 
 
@@ -83,7 +84,7 @@ class EntityAUC(Metric):
 
     def _auc(self, scores: np.ndarray, presence: np.ndarray) -> float:
         present, absent = presence == PRESENT, presence == ABSENT
-        if min(present.sum(), absent.sum()) < self.min_positives or not np.isfinite(scores).all():
+        if not is_counted(present.sum(), absent.sum(), self.min_positives) or not np.isfinite(scores).all():
             return float("nan")
         stated = present | absent
         return float(roc_auc_score(present[stated], scores[stated]))

@@ -12,6 +12,7 @@ from ignite.engine import Engine
 from ignite.exceptions import NotComputableError
 from sklearn.metrics import roc_auc_score
 
+from medvlp_toolkit.evaluation.zero_shot.classification import classification_metrics
 from medvlp_toolkit.evaluation.zero_shot.metrics import EntityAUC
 
 
@@ -46,6 +47,18 @@ def test_entities_with_too_few_positives_are_left_out() -> None:
     metric.update((scores, presence))
     assert metric.compute() == pytest.approx(expected(scores, presence, range(3)))
     assert np.isnan(metric.per_entity).tolist() == [False, False, False, True]
+
+
+@pytest.mark.parametrize("others", [1, 2, 3])
+def test_training_and_evaluation_leave_out_the_same_entities(others: int) -> None:
+    """Ten images of one kind and few of the other: whichever kind it is."""
+    scores = np.linspace(0, 1, 10 + others)
+    for target in (0, 1):
+        presence = np.where(np.arange(10 + others) < others, target, 1 - target)
+        metric = EntityAUC(min_positives=3)
+        metric.update((torch.from_numpy(scores)[:, None], torch.from_numpy(presence)[:, None]))
+        evaluated = classification_metrics(presence[:, None], scores[:, None], ["x"], replicates=0, min_positives=3)
+        assert np.isnan(metric.compute()) == (evaluated["excluded"] == ["x"]) == (others < 3)
 
 
 def test_uncertain_and_unmentioned_entities_are_ignored() -> None:
