@@ -14,6 +14,8 @@ AnyBox = Box | tuple[float, float, float, float]
 
 
 Mask = NDArray[np.bool_]
+#: (height, width) at which boxes become masks, as in MedKLIP's published grounding.
+PUBLISHED_SIZE = (224, 224)
 _ROUNDING = 1e-6
 
 

@@ -24,6 +24,17 @@ def in_ras(volume: NDArray[Any], affine: ArrayLike | None) -> NDArray[Any]:
     return volume if affine is None else oriented(volume, np.asarray(affine, np.float64), "RAS")[0]
 
 
+def shift_in_ras(shift: Sequence[float], affine: ArrayLike | None) -> tuple[float, ...]:
+    """The shift of tokens (:func:`~medvlp_toolkit.evaluation.upsample`) along the axes of :func:`in_ras`."""
+    if affine is None or not shift:
+        return tuple(shift)
+    from nibabel.orientations import io_orientation
+
+    turn = io_orientation(np.asarray(affine))
+    turned = sorted((int(axis), float(sign) * part) for part, (axis, sign) in zip(shift, turn, strict=True))
+    return tuple(part for _, part in turned)
+
+
 def axial_slice(volume: NDArray[Any], index: int) -> NDArray[Any]:
     """(D, H, W) in RAS -> (H, D) in radiological orientation: anterior up, the patient's right on the left."""
     return volume[::-1, ::-1, index].T
@@ -62,12 +73,8 @@ def overlay_of(
     if heat.ndim == 2:
         boxes = bounding_boxes(truth) if isinstance(truth, np.ndarray) else truth or ()
         return Overlay(image, heat, label, score, boxes, shift=shift, name=name)
-    from nibabel.orientations import io_orientation
-
     scan, heat = in_ras(image[0], affine), in_ras(heat, affine)
-    turn = io_orientation(np.eye(4) if affine is None else np.asarray(affine))
-    moved = zip(shift or (0.0, 0.0, 0.0), turn, strict=True)
-    (_, along), (_, across), (_, up) = sorted((int(axis), float(sign) * part) for part, (axis, sign) in moved)
+    along, across, up = shift_in_ras(shift, affine) or (0.0, 0.0, 0.0)
     layer = int(np.unravel_index(int(heat.argmax()), heat.shape)[2])
     layers = scan.shape[2]
     index = min(int((layer + 0.5 + up) * layers / heat.shape[2]), layers - 1)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medvlp_toolkit.data.boxes import AnyBox, Mask, box_mask
+from medvlp_toolkit.data.boxes import PUBLISHED_SIZE, AnyBox, Mask, box_mask
 from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
 from medvlp_toolkit.evaluation.maps.heat_maps import Upsampling, upsample
 from medvlp_toolkit.evaluation.maps.map_files import clear_maps, map_on_file, map_path, write_nifti
@@ -197,7 +197,7 @@ def contrast_to_noise(pixels: NDArray[np.floating], mask: Mask) -> float:
 def grounding_metrics(
     cases: Sequence[GroundingCase],
     *,
-    size: tuple[int, int] = (224, 224),
+    size: tuple[int, int] = PUBLISHED_SIZE,
     threshold: float = PUBLISHED_THRESHOLD,
     scale_threshold: bool = True,
     upsampling: Upsampling = "nearest",

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp
 
-from medvlp_toolkit.data.boxes import AnyBox, corners
+from medvlp_toolkit.data.boxes import PUBLISHED_SIZE, AnyBox, box_mask
 from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
-from medvlp_toolkit.evaluation.maps.volume_slices import in_ras
+from medvlp_toolkit.evaluation.maps.volume_slices import in_ras, shift_in_ras
 from medvlp_toolkit.evaluation.statistics.intervals import wilson
 from medvlp_toolkit.evaluation.zero_shot.measure import Measure, ScoredBatch, ScoredSet
 from medvlp_toolkit.evaluation.zero_shot.studies import EvaluatedStudies, Truth
@@ -52,7 +52,8 @@ class Laterality(Measure):
                 found = side_from_positions(batch.position_scores[i : i + 1, q], self.position_sides)[0]
                 self._sides["position scores"].append((label, side, str(found)))
             if batch.maps is not None:
-                found = side_from_attention(in_ras(batch.maps[i, q], affine)[None])[0]
+                heat, shift = in_ras(batch.maps[i, q], affine), shift_in_ras(self.mapper.shift, affine)
+                found = side_from_attention(heat[None], shift)[0]
                 self._sides["attention"].append((label, side, str(found)))
 
     def finish(self, scored: ScoredSet) -> dict[str, Any]:
@@ -85,26 +86,26 @@ def side_from_positions(position_scores: ArrayLike, sides: Sequence[Side]) -> ND
     return _sides(left - right)
 
 
-def side_from_attention(heat: ArrayLike) -> NDArray[np.str_]:
+def side_from_attention(heat: ArrayLike, shift: Sequence[float] = ()) -> NDArray[np.str_]:
     """(S, h, w) maps of radiographs -> (S,) the patient's side of the map's centre of mass.
 
-    Maps of volumes are (S, D, H, W) in RAS. ``none`` if it is on the midline.
+    Maps of volumes are (S, D, H, W) in RAS. ``none`` if it is on the midline. ``shift`` is, per axis and in cells,
+    where tokens look within their cell (:func:`~medvlp_toolkit.evaluation.upsample`).
     """
     heat = np.asarray(heat, np.float64)
-    if heat.ndim == 4:
-        planes = heat.sum(axis=(2, 3))
-        return _sides(-(planes @ (np.arange(heat.shape[1]) - (heat.shape[1] - 1) / 2)))
-    if heat.ndim != 3:
+    if heat.ndim not in (3, 4):
         raise ValueError(f"side_from_attention takes maps (S, height, width) or (S, D, H, W), got {heat.shape}")
-    columns = heat.sum(axis=1)
-    # Distance from the midline in columns, so that symmetric maps give exactly zero.
-    return _sides(columns @ (np.arange(heat.shape[2]) - (heat.shape[2] - 1) / 2))
+    # Columns of a radiograph run to the patient's left, the first axis of a volume to the right.
+    axis, sign = (2, 1) if heat.ndim == 3 else (1, -1)
+    along = heat.sum(axis=tuple(other for other in range(1, heat.ndim) if other != axis))
+    # Distance from the midline in cells, so that symmetric maps give exactly zero.
+    places = np.arange(heat.shape[axis]) - (heat.shape[axis] - 1) / 2 + (shift[axis - 1] if shift else 0.0)
+    return _sides(sign * (along @ places))
 
 
 def side_of_boxes(boxes: Sequence[AnyBox]) -> Side:
-    """The patient's side on which all boxes of a radiograph have their centre, ``none`` for both or neither."""
-    centres = [x + width / 2 for x, _, width, _ in map(corners, boxes)]
-    return _one_side(any(centre > 0.5 for centre in centres), any(centre < 0.5 for centre in centres))
+    """The patient's side of the boxes of a radiograph: that of their mask (:func:`side_of_mask`)."""
+    return side_of_mask(box_mask(boxes, PUBLISHED_SIZE))
 
 
 def side_of_mask(mask: ArrayLike) -> Side:
@@ -119,11 +120,13 @@ def side_of_mask(mask: ArrayLike) -> Side:
     along = mask.sum(axis=0)[::-1] if mask.ndim == 2 else mask.sum(axis=(1, 2))
     offsets = np.arange(len(along)) - (len(along) - 1) / 2
     right, left = float(along[offsets > 0].sum()), float(along[offsets < 0].sum())
-    return _one_side(left > 0.25 * right, right > 0.25 * left)
+    if (left > 0.25 * right) == (right > 0.25 * left):
+        return "none"
+    return "left" if left > right else "right"
 
 
 def side_of_truth(truth: Truth, affine: ArrayLike | None = None) -> Side:
-    """The side of all of a finding's boxes or of its mask, else ``none``; ``affine`` of a volume not in RAS."""
+    """The side of a finding's boxes or of its mask (:func:`side_of_mask`); ``affine`` of a volume not in RAS."""
     return side_of_mask(in_ras(truth, affine)) if isinstance(truth, np.ndarray) else side_of_boxes(truth)
 
 
@@ -172,12 +175,6 @@ def _row(truth: NDArray[np.str_], predicted: NDArray[np.str_], level: float) -> 
         "interval": wilson(correct, n, level),
         "majority": max(left, n - left) / n if n else None,
     }
-
-
-def _one_side(left: bool, right: bool) -> Side:
-    if left == right:
-        return "none"
-    return "left" if left else "right"
 
 
 def _sides(leaning: NDArray[np.float64]) -> NDArray[np.str_]:

@@ -14,7 +14,7 @@ from medvlp_toolkit.engines.device import Precision
 from medvlp_toolkit.engines.parallel import unwrap
 from medvlp_toolkit.engines.step import Transform
 from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
-from medvlp_toolkit.evaluation.maps.volume_slices import in_ras
+from medvlp_toolkit.evaluation.maps.volume_slices import in_ras, shift_in_ras
 from medvlp_toolkit.evaluation.statistics.intervals import PatientBootstrap
 from medvlp_toolkit.evaluation.zero_shot.laterality import (
     Side,
@@ -199,8 +199,10 @@ class ProbeCollection:
                 if side == "none":
                     continue
                 turned = _SWAPPED[side]
-                if maps is not None:
-                    said = side_from_attention(in_ras(maps[i, q], affine_of(row))[None])[0]
+                if maps is not None and self.mapper is not None:
+                    affine = affine_of(row)
+                    shift = shift_in_ras(self.mapper.shift, affine)
+                    said = side_from_attention(in_ras(maps[i, q], affine)[None], shift)[0]
                     self._note("mirrored image, attention", label, turned, said)
                 if positions is not None and self.position_sides is not None:
                     said = side_from_positions(positions[i : i + 1, q], self.position_sides)[0]

@@ -5,11 +5,15 @@ import math
 import numpy as np
 import pytest
 
+from medvlp_toolkit.data.boxes import box_mask
+from medvlp_toolkit.evaluation.maps.heat_maps import upsample
+from medvlp_toolkit.evaluation.maps.volume_slices import shift_in_ras
 from medvlp_toolkit.evaluation.zero_shot.laterality import (
     laterality_metrics,
     side_from_attention,
     side_from_positions,
     side_of_boxes,
+    side_of_truth,
 )
 
 SIDES = ("left", "right", "none", "left", "right", "right")
@@ -41,6 +45,21 @@ def test_attention_on_the_images_right_is_the_patients_left() -> None:
     assert side_from_attention(heat).tolist() == ["left", "right", "none"]
 
 
+def test_attention_lies_where_the_drawn_map_has_it() -> None:
+    """Tokens near the left edge of their cells: what 16 columns put right of the middle is drawn left of it."""
+    heat, shift = np.zeros((1, 16)), (-0.4375, -0.4375)
+    heat[0, 7], heat[0, 8] = 0.4, 0.6
+    drawn = upsample(heat, (1, 1600), "linear", shift)[0]
+    centre = float(drawn @ (np.arange(1600) + 0.5) / drawn.sum()) / 100
+    assert centre == pytest.approx(7.66, abs=0.01)
+    assert side_from_attention(heat[None], shift).tolist() == ["right"]
+    assert side_from_attention(heat[None]).tolist() == ["left"]
+    volume = np.zeros((1, 4, 1, 1))
+    volume[0, 1], volume[0, 2] = 0.4, 0.6
+    assert side_from_attention(volume, (-0.4, 0, 0)).tolist() == ["left"]
+    assert side_from_attention(volume).tolist() == ["right"]
+
+
 def test_flipping_the_maps_swaps_the_sides() -> None:
     heat = np.random.default_rng(4).random((20, 7, 7))
     swapped = {"left": "right", "right": "left"}
@@ -53,6 +72,14 @@ def test_boxes_on_both_sides_have_no_side() -> None:
     assert side_of_boxes([left_of_image]) == "right"
     assert side_of_boxes([left_of_image, right_of_image]) == "none"
     assert side_of_boxes([(0.4, 0, 0.2, 1)]) == "none"
+
+
+def test_a_finding_is_on_the_same_side_whether_boxes_or_a_mask_give_it() -> None:
+    size = (224, 224)
+    for boxes in ([(0.3, 0.2, 0.3, 0.2)], [(0.1, 0, 0.3, 0.8), (0.6, 0, 0.1, 0.1)], [(0.45, 0, 0.4, 1)], []):
+        assert side_of_truth(boxes) == side_of_truth(box_mask(boxes, size))
+    assert side_of_boxes([(0.3, 0.2, 0.3, 0.2)]) == "none"  # its centre is left of the middle, and a third of it right
+    assert side_of_boxes([(0.1, 0, 0.3, 0.8), (0.6, 0, 0.1, 0.1)]) == "right"  # a speck on the other side
 
 
 def test_correctness_leaves_out_what_has_no_side_and_counts_undecided_as_wrong() -> None:
@@ -106,9 +133,9 @@ def test_the_sides_in_a_volume_are_the_patients_whichever_way_its_axes_run(codes
     """Truth and attention on the patient's left, in a store that was prepared in another orientation."""
     from types import SimpleNamespace
 
-    from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, ornt_transform
+    from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
 
-    from medvlp_toolkit.evaluation.zero_shot.laterality import Laterality, side_of_truth
+    from medvlp_toolkit.evaluation.zero_shot.laterality import Laterality
 
     mask, heat = np.zeros((10, 8, 6), bool), np.zeros((5, 4, 3), np.float32)
     mask[1:3] = heat[:2] = 1
@@ -119,10 +146,20 @@ def test_the_sides_in_a_volume_are_the_patients_whichever_way_its_axes_run(codes
 
     studies = SimpleNamespace(labels={"nodule": "nodule"}, held_out={}, affine_of=lambda row: affine)
     measure = Laterality()
-    measure.begin(studies, None)  # type: ignore[arg-type]
+    measure.begin(studies, SimpleNamespace(shift=()))  # type: ignore[arg-type]
     measure.collect(
         SimpleNamespace(annotated=[(0, 0, "nodule", 0, mask)], maps=heat[None, None], position_scores=None)  # type: ignore[arg-type]
     )
     measured = measure.finish(None)["laterality"]["attention"]["findings"]["nodule"]  # type: ignore[arg-type]
     assert (measured["n"], measured["correct"], measured["majority"]) == (1, 1, 1)
     assert measure._sides["attention"] == [("nodule", "left", "left")]
+
+    # A shift along the volume's own axes that moves all attention across the middle, to the right.
+    across = io_orientation(affine)[:, 0].tolist().index(0)
+    shift = tuple(io_orientation(affine)[across, 1] * 3.0 * (axis == across) for axis in range(3))
+    assert shift_in_ras(shift, affine) == (3.0, 0.0, 0.0)
+    measure.begin(studies, SimpleNamespace(shift=shift))  # type: ignore[arg-type]
+    measure.collect(
+        SimpleNamespace(annotated=[(0, 0, "nodule", 0, mask)], maps=heat[None, None], position_scores=None)  # type: ignore[arg-type]
+    )
+    assert measure._sides["attention"] == [("nodule", "left", "right")]
