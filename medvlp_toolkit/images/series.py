@@ -141,6 +141,16 @@ def header_of(file: Path) -> Dataset | None:
     return header
 
 
+def is_report(file: Path) -> bool:
+    """Whether a DICOM file is no image, but a report or a presentation state; not so if its header is unreadable."""
+    try:
+        with quiet_pydicom(), opened(file) as stream:
+            header = read_dataset(stream, file, _TAGS)
+    except ImageReadError:
+        return False
+    return ("Rows" not in header or "Columns" not in header) and is_no_image(header)
+
+
 def is_no_image(header: Dataset) -> bool:
     """Whether a header says that the object has no pixels: it has a class, and that is no class of images."""
     from pydicom.uid import UID

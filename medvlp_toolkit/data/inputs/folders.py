@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from medvlp_toolkit.images.nifti import NIFTI_SUFFIXES
 from medvlp_toolkit.images.opening import opened
 from medvlp_toolkit.images.raster import SUFFIXES as PICTURE_SUFFIXES
 from medvlp_toolkit.images.raster import is_raster
+from medvlp_toolkit.images.series import is_report
+
+logger = logging.getLogger(__name__)
 
 SUFFIXES = PICTURE_SUFFIXES | {".dcm", ".dicom"}
 
@@ -31,15 +35,30 @@ def pictures_below(root: Path) -> FoundImages:
 
 
 def volumes_below(root: Path) -> FoundImages:
-    """NIfTI files, and the folders with DICOM files."""
+    """NIfTI files, and the folders that directly hold DICOM images: such a folder is one volume, as for a store, and
+    what is in folders below it is not read."""
+    series: set[Path] = set()
 
     def is_part(path: Path) -> bool:
-        return path.name.lower().endswith(NIFTI_SUFFIXES) or _content(path, is_dicom)
+        if path.name.lower().endswith(NIFTI_SUFFIXES):
+            return True
+        if not _content(path, is_dicom) or (path.parent not in series and is_report(path)):
+            return False
+        series.add(path.parent)
+        return True
 
     def volume_of(path: Path) -> Path:
         return path if path.name.lower().endswith(NIFTI_SUFFIXES) else path.parent
 
-    return _found(root, is_part, volume_of)
+    found = _found(root, is_part, volume_of)
+    below = [path for path in found.paths if series.intersection(_folder(path, series).parents)]
+    if below:
+        logger.warning("%s: %d volumes in folders below a series are not read; give their own folder", root, len(below))
+    return FoundImages([path for path in found.paths if path not in set(below)], found.passed_over)
+
+
+def _folder(path: Path, series: set[Path]) -> Path:
+    return path if path in series else path.parent
 
 
 def is_image(path: Path) -> bool:

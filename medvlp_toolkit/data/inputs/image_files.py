@@ -28,8 +28,8 @@ class ImageFiles(Dataset):
 
     Args:
         path: a file (any name: DICOM often has no suffix), or a folder searched for images; files without a suffix
-            that says what they are, are looked into. Of volumes a .nii or .nii.gz file, a folder of them, a folder with
-            one DICOM series, or a folder of such folders.
+            that says what they are, are looked into. Of volumes a .nii or .nii.gz file, a folder of them, a folder that
+            directly holds DICOM images, or a folder of such folders.
         stored_format: of the store, whose sides decide which of the two.
 
     Raises:

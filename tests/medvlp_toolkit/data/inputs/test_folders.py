@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 from dicom_files import write_radiograph, write_sample
 from PIL import Image
-from pydicom.uid import JPEGLosslessSV1
+from pydicom.uid import BasicTextSRStorage, ExplicitVRLittleEndian, JPEGLosslessSV1, generate_uid
 from series_files import write_series
 
 from medvlp_toolkit.data import open_images
-from medvlp_toolkit.images import ImageReadError, decoders
+from medvlp_toolkit.images import ImageReadError, StoredFormat, decoders
 from medvlp_toolkit.images.raster import FORMATS
 
 PIXELS = np.tile(np.arange(0, 4096, 64, dtype=np.uint16), (48, 1))
@@ -123,6 +124,36 @@ def test_volumes_are_nifti_files_and_folders_of_dicom(tmp_path: Path) -> None:
     assert slopes[0] == pytest.approx(59 / 60 / 65535)
     assert slopes[1:] == [1, 1]
     assert intercepts[1:] == [0, 0]
+
+
+def test_a_folder_that_holds_a_series_is_one_volume_as_for_a_store(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A report below the series, or beside it in a folder of its own, is no second image."""
+    study, other = tmp_path / "study", tmp_path / "other"
+    write_series(study)
+    write_report(study / "SR" / "report.dcm")
+    stored = StoredFormat.of([4, 4, 4]).read(study)["image"]
+    files = open_images(study, [4, 4, 4])
+    assert files.names == ["study"]
+    assert np.array_equal(files.__getitems__([0])["image"][0].numpy(), stored)
+    write_series(other / "CT")
+    write_report(other / "SR" / "report.dcm")
+    assert open_images(other, [4, 4, 4]).names == ["CT"]
+    assert "below a series" not in caplog.text
+    write_series(study / "again")
+    assert open_images(tmp_path, [4, 4, 4]).names == ["other/CT", "study"]
+    assert "1 volumes in folders below a series are not read" in caplog.text
+
+
+def write_report(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    dataset = pydicom.Dataset()
+    dataset.SOPClassUID, dataset.SOPInstanceUID = BasicTextSRStorage, generate_uid()
+    dataset.Modality = "SR"
+    dataset.file_meta = pydicom.dataset.FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.save_as(path, enforce_file_format=True)
 
 
 def test_the_volume_of_a_folder_with_several_is_chosen(tmp_path: Path) -> None:
