@@ -19,7 +19,9 @@ from medvlp_toolkit.evaluation.results.results import METRICS_FILE, RUN_FILE, Re
 from medvlp_toolkit.evaluation.results.run_record import run_record
 from medvlp_toolkit.evaluation.results.tables import print_summary
 from medvlp_toolkit.evaluation.scoring_progress import ScoringProgress
+from medvlp_toolkit.images import StoredFormat
 from medvlp_toolkit.progress import duration
+from medvlp_toolkit.weights.description import Description
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -73,6 +75,7 @@ class Evaluation:
 
     def _start(self, engine: Any) -> None:
         self.network = unwrap(engine.network)
+        self._compare_formats()
         self.begin()
 
     def _complete(self, engine: Engine) -> None:
@@ -81,6 +84,22 @@ class Evaluation:
             logger.info("scored in %s; computing metrics and their intervals", passed)
         self.replace_results()
         self.finish(engine)
+
+    def _compare_formats(self) -> None:
+        """Warn where the store's images were read in another way than those trained on."""
+        trained = None if self.checkpoint is None else Description.beside(self.checkpoint)
+        stored = self.dataset.store.stored_format
+        if trained is None or trained.images is None or stored is None:
+            return
+        differences = stored.differences(StoredFormat.from_mapping(trained.images))
+        if differences:
+            logger.warning(
+                "%s: its images were not stored as those of the training (%s): %s; scores may differ from those of a "
+                "store prepared like it",
+                self.dataset.store.path,
+                trained.source,
+                "; ".join(differences),
+            )
 
     def about(self) -> str:
         """What is done with the data set, for the first log line."""

@@ -88,6 +88,14 @@ class StoredFormat:
         chosen = {"window": None if self.window is None else list(self.window), "series": self.series}
         return described | {name: value for name, value in chosen.items() if self.volume and value is not None}
 
+    def differences(self, other: StoredFormat) -> list[str]:
+        """What differs from another format, ``fit pad, not stretch``; which volume of a folder was chosen does not."""
+        mine, theirs = self.as_mapping(), other.as_mapping()
+        names = [name for name in dict.fromkeys([*mine, *theirs]) if name != "series"]
+        return [
+            f"{name} {mine.get(name)}, not {theirs.get(name)}" for name in names if mine.get(name) != theirs.get(name)
+        ]
+
     @property
     def volume(self) -> bool:
         return len(self.size) == 3
