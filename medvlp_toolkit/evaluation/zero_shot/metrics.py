@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
+import xxhash
 from ignite.exceptions import NotComputableError
 from ignite.metrics import Metric
 from ignite.metrics.metric import reinit__is_reduced
@@ -15,16 +16,21 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from medvlp_toolkit.evaluation.statistics.counting import is_counted
+from medvlp_toolkit.evaluation.statistics.pooling import Pool, StudyPooling, checked_pool
 from medvlp_toolkit.interfaces import ABSENT, NOT_MENTIONED, PRESENT
 
 
 class EntityAUC(Metric):
-    """Macro AUC over entities, from the scores of all ranks.
+    """Macro AUC over entities, from the scores of all ranks, by study as in :class:`Classification`.
 
-    ``update`` takes ``(scores (B, Q), presence (B, Q))``, which ``output_transform`` extracts from the evaluator's
-    output (by default its entries ``scores`` and ``entity_presence``), as tensors or as lists of B tensors (Q,), as
-    MONAI's ``from_engine`` returns after decollation. Presence values other than 1 and 0 are ignored. An entity is
-    included if it has at least ``min_positives`` present and as many absent; the mean is NaN if none has.
+    ``update`` takes ``(scores (B, Q), presence (B, Q), study ids)``, which ``output_transform`` extracts from the
+    evaluator's output (by default its entries ``scores``, ``entity_presence`` and ``study_id``), as tensors or as lists
+    of B tensors (Q,), as MONAI's ``from_engine`` returns after decollation. Without ids every image is a study.
+    Presence values other than 1 and 0 are ignored. An entity is included if at least ``min_positives`` studies have it
+    present and as many absent; the mean is NaN if none has.
+
+    Args:
+        pool: the scores of a study's images are made one, as their ``mean`` or ``max``; None takes each image.
 
     After ``compute`` :attr:`per_entity` holds (Q,) AUCs, NaN for the entities left out.
 
@@ -36,17 +42,22 @@ class EntityAUC(Metric):
             min_positives: 3
     """
 
-    _state_dict_all_req_keys = ("_scores", "_presence")
+    _state_dict_all_req_keys = ("_scores", "_presence", "_studies")
 
     def __init__(
         self,
-        output_transform: Callable[[Any], Any] = lambda output: (output["scores"], output["entity_presence"]),
+        output_transform: Callable[[Any], Any] = lambda output: (
+            output["scores"],
+            output["entity_presence"],
+            output.get("study_id"),
+        ),
         min_positives: int = 1,
+        pool: Pool | None = "mean",
         device: str | torch.device = "cpu",
     ) -> None:
         if min_positives < 1:
             raise ValueError(f"EntityAUC needs min_positives of at least 1, got {min_positives}")
-        self.min_positives = min_positives
+        self.min_positives, self.pool = min_positives, checked_pool(pool)
         self.per_entity: np.ndarray = np.zeros(0)
         super().__init__(output_transform=output_transform, device=device)
 
@@ -54,10 +65,12 @@ class EntityAUC(Metric):
     def reset(self) -> None:
         self._scores: list[Tensor] = []
         self._presence: list[Tensor] = []
+        self._studies: list[Tensor] = []
 
     @reinit__is_reduced
     def update(self, output: Sequence[Any]) -> None:
-        scores, presence = (_batch(part) for part in output)
+        scores, presence = (_batch(part) for part in output[:2])
+        studies = output[2] if len(output) > 2 else None
         if scores.ndim != 2 or scores.shape != presence.shape:
             raise ValueError(
                 f"EntityAUC takes scores and presence (B, Q) alike, got {tuple(scores.shape)} and "
@@ -65,19 +78,23 @@ class EntityAUC(Metric):
             )
         stated = (presence == PRESENT) | (presence == ABSENT)
         self._scores.append(scores.detach().to(self._device, torch.float32))
+        # As numbers, so that ranks exchange tensors and no ids.
+        self._studies.append(torch.tensor([_number(study) for study in studies or ()], dtype=torch.int64))
         self._presence.append(torch.where(stated, presence, NOT_MENTIONED).detach().to(self._device, torch.int8))
 
     def compute(self) -> float:
-        parts = list(zip(self._scores, self._presence, strict=True))
+        parts = list(zip(self._scores, self._presence, self._studies, strict=True))
         if dist.is_available() and dist.is_initialized():
             # Gathered as objects, because shares differ in length and may be empty.
             gathered: list[Any] = [None] * dist.get_world_size()
-            dist.all_gather_object(gathered, [(scores.cpu(), presence.cpu()) for scores, presence in parts])
+            dist.all_gather_object(gathered, [tuple(piece.cpu() for piece in part) for part in parts])
             parts = [part for rank in gathered for part in rank]
         if not parts:
             raise NotComputableError("EntityAUC has seen no image; is the validation set empty?")
-        scores = torch.cat([part[0] for part in parts]).cpu().numpy()
-        presence = torch.cat([part[1] for part in parts]).cpu().numpy()
+        scores, presence, studies = (torch.cat(pieces).cpu().numpy() for pieces in zip(*parts, strict=True))
+        if len(studies) == len(scores):
+            pooling = StudyPooling(studies.tolist(), self.pool)
+            scores, presence = pooling.scores(scores), pooling.targets(presence)
         self.per_entity = np.array([self._auc(scores[:, q], presence[:, q]) for q in range(scores.shape[1])])
         counted = self.per_entity[np.isfinite(self.per_entity)]
         return float(counted.mean()) if len(counted) else float("nan")
@@ -88,6 +105,10 @@ class EntityAUC(Metric):
             return float("nan")
         stated = present | absent
         return float(roc_auc_score(present[stated], scores[stated]))
+
+
+def _number(study: str) -> int:
+    return xxhash.xxh64_intdigest(study.encode("utf-8", "surrogatepass")) >> 1
 
 
 def _batch(part: Any) -> Tensor:

@@ -12,6 +12,7 @@ from ignite.engine import Engine
 from ignite.exceptions import NotComputableError
 from sklearn.metrics import roc_auc_score
 
+from medvlp_toolkit.evaluation.statistics.pooling import Pool, StudyPooling
 from medvlp_toolkit.evaluation.zero_shot.classification import classification_metrics
 from medvlp_toolkit.evaluation.zero_shot.metrics import EntityAUC
 
@@ -47,6 +48,28 @@ def test_entities_with_too_few_positives_are_left_out() -> None:
     metric.update((scores, presence))
     assert metric.compute() == pytest.approx(expected(scores, presence, range(3)))
     assert np.isnan(metric.per_entity).tolist() == [False, False, False, True]
+
+
+@pytest.mark.parametrize("pool", ["mean", "max", None])
+def test_the_images_of_a_study_are_one_score_as_in_evaluation(pool: Pool | None) -> None:
+    """Three images per study, in batches that divide a study."""
+    scores, presence = case()
+    scores, presence = scores[:36], presence[:12].repeat_interleave(3, 0)
+    ids = [f"study {i // 3}" for i in range(36)]
+    metric = EntityAUC(pool=pool)
+    for start in range(0, 36, 8):
+        rows = slice(start, start + 8)
+        metric.update((scores[rows], presence[rows], ids[rows]))
+    pooling = StudyPooling(ids, pool)
+    rows_of = pooling.scores(scores.numpy()), pooling.targets(presence.numpy())
+    evaluated = classification_metrics(rows_of[1], rows_of[0], list("abcd"), replicates=0)
+    assert metric.compute() == pytest.approx(evaluated["macro"]["auc"])
+    # Images that all count as studies give what images without ids give.
+    single = EntityAUC(pool=pool)
+    single.update((scores, presence, [str(i) for i in range(36)]))
+    without = EntityAUC()
+    without.update((scores, presence))
+    assert single.compute() == without.compute()
 
 
 @pytest.mark.parametrize("others", [1, 2, 3])
