@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from nibabel.testing import data_path
 
 from medvlp_toolkit.data.store.store import PackedStore
 from medvlp_toolkit.evaluation.results.results import Results
+from medvlp_toolkit.evaluation.zero_shot.studies import EvaluatedStudies
 from tests.bundles.running import make_workflow, run_bundle
 
 OVERLAYS = ("demo", "volume", "volume_demo")
@@ -79,6 +81,32 @@ def test_evaluation_grounds_findings_in_three_dimensions(volume_run: Path, elsew
     assert image.shape == tuple(SIZE)
     np.testing.assert_allclose(image.affine, store.array("affines")[store.rows("test")[0]], atol=1e-4)
     assert (elsewhere / "results" / "overlays" / "overlays.png").exists()
+
+
+def test_pictures_of_training_outline_what_evaluation_does(volume_run: Path, elsewhere: Path) -> None:
+    drawn = make_workflow("train", *OVERLAYS, **overrides(volume_run, output_dir="run"))
+    evaluated = make_workflow("evaluate", *OVERLAYS, workflow_type="infer", **overrides(volume_run))
+    (pictures,) = drawn.parser.get_parsed_content("validate::handlers")
+    studies = evaluated.parser.get_parsed_content("studies")
+    dataset = pictures.dataset.replace(splits=["test"])
+    shown = replace_dataset(pictures.studies, dataset)
+    found = 0
+    for row in dataset.rows.tolist():
+        for label, entity in studies.labels.items():
+            ours, theirs = shown.truth(row, entity), studies.truth(row, label)
+            assert (ours is None) == (theirs is None)
+            if ours is not None:
+                found += 1
+                np.testing.assert_array_equal(ours, theirs)
+    assert found
+
+
+def replace_dataset(studies: EvaluatedStudies, dataset: Any) -> EvaluatedStudies:
+    """The same studies object, of another split."""
+    other = copy(studies)
+    other.__dict__.pop("_index_of", None)
+    other.dataset = dataset
+    return other
 
 
 def test_inference_returns_maps_on_the_voxels_of_the_input_file(volume_run: Path, elsewhere: Path) -> None:

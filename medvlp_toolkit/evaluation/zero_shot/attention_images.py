@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,8 @@ class AttentionImages:
         precision: ``fp32`` or ``bf16``.
         known_as: further names of entities, which boxes may have -> entity.
         names: readable names of the entities, in the data set's order or by id; those of the store when None.
+        mask_label, volume_boxes: what the findings' places are read from instead of the store's boxes, see
+            :class:`~medvlp_toolkit.evaluation.EvaluatedStudies`.
     """
 
     def __init__(
@@ -57,19 +60,25 @@ class AttentionImages:
         precision: Precision = "fp32",
         known_as: Mapping[str, str] | None = None,
         names: Sequence[str] | Names | None = None,
+        mask_label: str | None = None,
+        volume_boxes: str | Path | None = None,
     ) -> None:
         self.dataset = dataset
-        self.studies = EvaluatedStudies(
-            dataset,
-            dataset.entities,
-            {},
-            names=dataset.store.meta.get("names") if names is None else names,
-            known_as=known_as,
-        )
+        self._options: dict[str, Any] = {
+            "names": dataset.store.meta.get("names") if names is None else names,
+            "known_as": known_as,
+            "mask_label": mask_label,
+            "volume_boxes": volume_boxes,
+        }
         self.step = ScoringStep(transform, precision, need_attention=True)
         self.output_dir = Path(output_dir)
         self.chosen = self._choose(studies)
         self._writer: Any = None
+
+    @cached_property
+    def studies(self) -> EvaluatedStudies:
+        """Made for the first picture: a table of boxes that cannot be read costs the pictures, not the training."""
+        return EvaluatedStudies(self.dataset, self.dataset.entities, {}, **self._options)
 
     def _choose(self, studies: int) -> list[tuple[int, int]]:
         """(index in the data set, entity) pairs, with the rarest present entity of each study, for variety."""
