@@ -108,6 +108,7 @@ def _sentences(text: str, marks: Sequence[Mapping[str, Any]]) -> list[tuple[int,
 def _case(row: Mapping[str, Any], rank: int, threshold: float | None, names: Names) -> dict[str, Any]:
     from PIL import Image
 
+    study_score = row.get("study_score", row["score"])  # results of an earlier release lack it
     image = Image.open(io.BytesIO(row["image"])).convert("L")
     if max(image.size) > _LARGEST:
         image.thumbnail((_LARGEST, _LARGEST), Image.Resampling.LANCZOS)
@@ -122,9 +123,10 @@ def _case(row: Mapping[str, Any], rank: int, threshold: float | None, names: Nam
     return {
         "finding": row["finding"],
         "kind": row["kind"],
-        "verdict": _verdict(row["kind"], row["score"], threshold),
+        "verdict": _verdict(row["kind"], study_score, threshold),
         "rank": rank,
         "score": row["score"],
+        "study_score": study_score,
         "image": _data_url(stream.getvalue(), "jpeg"),
         "width": image.size[0],
         "height": image.size[1],

@@ -39,7 +39,8 @@ class Case:
     ``finding`` is the label, ``entity`` its entity in the model and in the report's findings; ``image`` (H, W), or
     (1 or 3, H, W); ``heat`` (h, w) on the token grid, for :func:`~medvlp_toolkit.evaluation.upsample` with
     ``upsampling`` and ``shift``; ``boxes`` the truth; ``text`` the report, into which the spans of ``findings`` point;
-    ``note`` the rest of a caption.
+    ``note`` the rest of a caption; ``score`` is the image's, ``study_score`` the one its study is judged by, which
+    pools all its images (the image's when None).
     """
 
     finding: str
@@ -54,6 +55,7 @@ class Case:
     note: str = ""
     upsampling: Upsampling = "nearest"
     shift: Sequence[float] = ()
+    study_score: float | None = None
 
 
 @dataclass
@@ -134,12 +136,23 @@ class Cases(Measure):
                     self._surest.keep(label, kind, score, {"row": row, "score": score, "heat": heat})
 
     def finish(self, scored: ScoredSet) -> dict[str, Any]:
-        if self.studies.store.has_images:
-            cases = [self._case(finding, kind, **payload) for finding, kind, payload in self._surest.chosen()]
-            scored.cases = case_table(cases) if cases else None
+        labels = list(self.studies.labels)
+        targets, scores = scored.of_labels(labels) if self.each else (None, scored.scores)
+        if targets is None or not self.studies.store.has_images:
+            return {}
+        pooling = self.studies.pooling(scored.rows)
+        targets, scores = pooling.targets(targets), pooling.scores(scores)
+        study_of = dict(zip(scored.rows.tolist(), pooling.row_of.tolist(), strict=True))
+        cases = []
+        for finding, kind, payload in self._surest.chosen():
+            place = study_of[payload["row"]], labels.index(finding)
+            # An image without a finding that another image of its study shows is no case of its absence.
+            if (targets[place] == 1) == (kind != "claimed"):
+                cases.append(self._case(finding, kind, **payload, study_score=float(scores[place])))
+        scored.cases = case_table(cases) if cases else None
         return {}
 
-    def _case(self, finding: str, kind: Kind, row: int, score: float, heat: Any) -> Case:
+    def _case(self, finding: str, kind: Kind, row: int, score: float, heat: Any, study_score: float) -> Case:
         store = self.studies.store
         truth = self.studies.truth(row, finding) if kind != "claimed" else None
         image, shift = np.asarray(store.images[row]), () if heat is None else self.mapper.shift
@@ -160,6 +173,7 @@ class Cases(Measure):
             overlay.note,
             self.upsampling,
             tuple(overlay.shift),
+            study_score,
         )
 
 
@@ -175,6 +189,7 @@ def case_table(cases: Sequence[Case]) -> pa.Table:
             ("entity", pa.string()),
             ("kind", pa.string()),
             ("score", pa.float32()),
+            ("study_score", pa.float32()),
             ("image", pa.binary()),
             ("heat", pa.list_(pa.float32())),
             ("grid", pa.list_(pa.int32())),
@@ -192,6 +207,7 @@ def case_table(cases: Sequence[Case]) -> pa.Table:
             "entity": case.entity,
             "kind": case.kind,
             "score": case.score,
+            "study_score": case.score if case.study_score is None else case.study_score,
             "image": _png(case.image),
             "heat": None if case.heat is None else case.heat.ravel().tolist(),
             "grid": None if case.heat is None else list(case.heat.shape),

@@ -14,9 +14,11 @@ from ignite.engine import Engine
 
 from medvlp_toolkit.data.batches.dataset import StudyDataset
 from medvlp_toolkit.data.records import Study
+from medvlp_toolkit.evaluation.report.gallery import gallery
 from medvlp_toolkit.evaluation.results.results import Results
 from medvlp_toolkit.evaluation.statistics.comparison import compare_results
 from medvlp_toolkit.evaluation.statistics.pooling import StudyPooling, checked_pool
+from medvlp_toolkit.evaluation.zero_shot.cases import Cases
 from medvlp_toolkit.evaluation.zero_shot.classification import Classification
 from medvlp_toolkit.evaluation.zero_shot.evaluation import ZeroShotEvaluation
 from medvlp_toolkit.evaluation.zero_shot.studies import EvaluatedStudies
@@ -46,10 +48,12 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> StudyDataset:
     return StudyDataset(folder, ["test"], entities=[], labels=["Edema"])
 
 
-def evaluated(dataset: StudyDataset, folder: Path, pool: Any, batches: Any = ([0, 1, 2, 3], [4, 5])) -> Results:
+def evaluated(
+    dataset: StudyDataset, folder: Path, pool: Any, batches: Any = ([0, 1, 2, 3], [4, 5]), **more: Any
+) -> Results:
     """The results folder of an evaluation whose network gives the rows their scores; a study lies in two batches."""
     studies = EvaluatedStudies(dataset, ["Edema"], pool=pool)
-    evaluation = ZeroShotEvaluation(studies, folder, {"classification": Classification()})
+    evaluation = ZeroShotEvaluation(studies, folder, {"classification": Classification(), **more})
     engine = Engine(lambda engine, rows: {"scores": torch.from_numpy(SCORES[rows])[:, None], "row": torch.tensor(rows)})
     engine.network = torch.nn.Identity()  # type: ignore[attr-defined]
     engine.state.device = torch.device("cpu")  # type: ignore[attr-defined]
@@ -73,6 +77,25 @@ def test_the_scores_table_has_one_row_a_study(
     assert results.metrics["pooling"] == {"pool": pool, "images": 6, "studies": 3}
     with (tmp_path / "r" / "probabilities.csv").open() as file:
         assert [row["image"] for row in csv.DictReader(file)] == [f"d{n}" for n in range(6)]
+
+
+@pytest.mark.parametrize(
+    ("pool", "judged", "verdicts"),
+    [("mean", 0.5, {"Found", "Found, lowest score"}), (None, 0.1, {"Found", "Missed"})],
+)
+def test_a_case_is_judged_by_the_score_of_its_study(
+    dataset: StudyDataset, tmp_path: Path, pool: Any, judged: float, verdicts: set[str]
+) -> None:
+    """The threshold was chosen on such scores: the lateral image of s1 scores 0.1, and its study 0.5."""
+    cases = evaluated(dataset, tmp_path / "r", pool, cases=Cases(1)).cases
+    assert cases is not None
+    (lowest,) = [row for row in cases.to_pylist() if row["kind"] == "missed"]
+    assert lowest["score"] == pytest.approx(0.1)
+    assert lowest["study_score"] == pytest.approx(judged)
+    shown, _ = gallery(cases, {"Edema": 0.4})
+    assert {case["verdict"][0] for case in shown if case["kind"] != "claimed"} == verdicts
+    earlier, _ = gallery(cases.drop_columns(["study_score"]), {"Edema": 0.4})
+    assert {case["verdict"][0] for case in earlier if case["kind"] != "claimed"} == {"Found", "Missed"}
 
 
 def test_without_pooling_every_image_is_a_row_and_intervals_stay_by_patient(
