@@ -10,6 +10,9 @@ from .device import (
     best_device as best_device,
 )
 from .device import (
+    exact_float32 as exact_float32,
+)
+from .device import (
     set_tf32 as set_tf32,
 )
 from .device import (

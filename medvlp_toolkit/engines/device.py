@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any, Literal, get_args
 
 import torch
@@ -48,6 +48,25 @@ def set_tf32(enabled: bool) -> None:
     """Allow or forbid TensorFloat-32 for float32 matrix products and convolutions (NVIDIA GPUs since Ampere)."""
     torch.set_float32_matmul_precision("high" if enabled else "highest")
     torch.backends.cudnn.allow_tf32 = enabled
+
+
+@contextmanager
+def exact_float32() -> Iterator[None]:
+    """Scores are the same wherever a model is evaluated: no TensorFloat-32 within, whatever the process allows.
+
+    A process that uses torch's newer ``fp32_precision`` settings, which exclude these, keeps its own.
+    """
+    before = None
+    with suppress(RuntimeError):  # raised where the newer settings are in use
+        before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    if before is not None:
+        set_tf32(False)
+    try:
+        yield
+    finally:
+        if before is not None:
+            torch.set_float32_matmul_precision(before[0])
+            torch.backends.cudnn.allow_tf32 = before[1]
 
 
 def to_device(batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:

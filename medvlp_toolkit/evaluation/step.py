@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from monai.engines.utils import IterationEvents
 
-from medvlp_toolkit.engines.device import Precision, autocast, check_precision, to_device
+from medvlp_toolkit.engines.device import Precision, autocast, check_precision, exact_float32, to_device
 from medvlp_toolkit.engines.step import Transform
 
 
 class EvaluationStep:
-    """Runs a network on one batch, without gradients; subclasses implement :meth:`predict`.
+    """Runs a network on one batch, without gradients and without TensorFloat-32; subclasses implement :meth:`predict`.
 
     Given to an :class:`~medvlp_toolkit.engines.Evaluator` as ``iteration_update``.
 
@@ -34,6 +34,7 @@ class EvaluationStep:
         return output
 
     @torch.no_grad()
+    @exact_float32()
     def compute(self, engine: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
         """The output for a batch, without engine events."""
         prepared = self.transform(to_device(batch, engine.state.device))

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from medvlp_toolkit.data.batches.dataset import StudyDataset
-from medvlp_toolkit.engines.device import to_device
+from medvlp_toolkit.engines.device import exact_float32, to_device
 from medvlp_toolkit.model.vision_language import VisionLanguageModel
 
 
@@ -30,6 +30,7 @@ class ProbeScores:
 
 
 @torch.no_grad()
+@exact_float32()
 def image_features(
     model: VisionLanguageModel,
     dataset: StudyDataset,

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from medvlp_toolkit.data.batches.pairs import PairDataset
 from medvlp_toolkit.downstream.pair_scorer import PairScorer
-from medvlp_toolkit.engines.device import Precision, autocast, best_device, to_device
+from medvlp_toolkit.engines.device import Precision, autocast, best_device, exact_float32, to_device
 from medvlp_toolkit.engines.step import Transform
 from medvlp_toolkit.evaluation.handler import Evaluation
 from medvlp_toolkit.evaluation.pairs.retrieval_metrics import Ties, retrieval_metrics
@@ -44,6 +44,7 @@ class EncodedPairs:
 
 
 @torch.no_grad()
+@exact_float32()
 def encode_pairs(
     scorer: PairScorer,
     dataset: PairDataset,
@@ -87,6 +88,7 @@ _KNOWLEDGE = ("attention_mask", "linked_entities", "linked_entity_alignment")
 
 
 @torch.no_grad()
+@exact_float32()
 def score_pairs(
     scorer: PairScorer,
     encoded: EncodedPairs,
@@ -111,6 +113,7 @@ def score_pairs(
 
 
 @torch.no_grad()
+@exact_float32()
 def first_stage(encoded: EncodedPairs, scorer: PairScorer) -> NDArray[np.float32]:
     """(images, texts) cosine similarity of the towers' summaries, as in a dual encoder without fusion."""
     model = scorer.pairs.model

@@ -20,6 +20,7 @@ from medvlp_toolkit.engines.device import autocast, set_tf32
 from medvlp_toolkit.engines.finetuning_step import FinetuningStep
 from medvlp_toolkit.engines.parallel import checkpoint_activations
 from medvlp_toolkit.engines.step import Place, PretrainingStep, place_of
+from medvlp_toolkit.evaluation.step import EvaluationStep
 from tests.medvlp_toolkit.engines.training import make_network, make_store
 
 CPU = torch.device("cpu")
@@ -190,6 +191,17 @@ def test_tf32_is_on_only_where_asked_for(tf32_as_before: None) -> None:
         set_tf32(wanted)
         assert torch.get_float32_matmul_precision() == precision
         assert torch.backends.cudnn.allow_tf32 is wanted
+
+
+def test_evaluation_never_uses_tf32_and_leaves_the_process_as_it_was(tf32_as_before: None) -> None:
+    class Recorded(EvaluationStep):
+        def predict(self, engine: Any, batch: Any, prepared: Any) -> dict[str, Any]:
+            return {"seen": (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32)}
+
+    engine: Any = SimpleNamespace(state=SimpleNamespace(device=torch.device("cpu")), network=torch.nn.Identity())
+    set_tf32(True)
+    assert Recorded(dict).compute(engine, {})["seen"] == ("highest", False)
+    assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == ("high", True)
 
 
 # -- compilation, averages, recomputation -------------------------------------------------------------

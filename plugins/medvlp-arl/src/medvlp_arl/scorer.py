@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from medvlp_arl.alignment import entity_logits
+from medvlp_toolkit.engines import exact_float32
 from medvlp_toolkit.model.pretraining import PretrainingModel
 from medvlp_toolkit.model.vision_language import VisionLanguageModel
 
@@ -97,7 +98,7 @@ def _entities(model: VisionLanguageModel) -> Tensor:
     encoder = model.knowledge_encoder
     assert encoder is not None
     training = encoder.training
-    with torch.no_grad():
+    with torch.no_grad(), exact_float32():
         entities: Tensor = encoder.eval()()
     encoder.train(training)
     return entities.detach().clone()

@@ -11,6 +11,7 @@ from torch import Tensor
 from medvlp_contrastive.pairing import unit
 from medvlp_contrastive.scorer import PromptScorer
 from medvlp_toolkit.data import encode_texts
+from medvlp_toolkit.engines import exact_float32
 from medvlp_toolkit.model import Encodings, VisionLanguageModel
 
 
@@ -77,6 +78,7 @@ class Asking:
 
 
 @torch.no_grad()
+@exact_float32()
 def embedded(model: VisionLanguageModel, texts: list[str], text_length: int, batch_size: int = 64) -> Tensor:
     """(T,) texts -> (T, D) float32 of length 1, in evaluation mode."""
     encoder: Any = model.text_encoder
