@@ -13,7 +13,7 @@ RUN := $(BIN)/python -m monai.bundle run --config_file
 export PYTHONWARNINGS ?= ignore:parsing config_file:UserWarning
 MANIFESTS := requirements.txt constraints.txt pyproject.toml $(wildcard plugins/*/pyproject.toml)
 
-.PHONY: demo test test-slow lint docs size clean
+.PHONY: demo test test-slow lint docs tutorials size clean
 
 $(VENV)/.installed: $(MANIFESTS)
 	$(PYTHON) -m venv $(VENV)
@@ -41,6 +41,10 @@ lint: $(VENV)/.installed
 # The documentation's site, in site/; a broken link is an error.
 docs: $(VENV)/.installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# Run the tutorials and keep what their cells show, in docs/tutorials/outputs; one of them: `make tutorials NAME=zero_shot`.
+tutorials: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python docs/_hooks/run_tutorials.py $(NAME)
 
 # Lines of code of the kernel and of the whole, without comments, blank lines and docstrings.
 size: $(VENV)/.installed
