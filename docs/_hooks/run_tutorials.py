@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import importlib.metadata
 import json
 import os
 import platform
@@ -47,9 +48,10 @@ class Tutorial:
     def set_up(self) -> None:
         """The folder, and what a terminal in it would have."""
         programs, site = self.folder / ".programs", self.folder / ".site"
-        programs.mkdir()
-        site.mkdir()
-        (self.folder / "bundles").symlink_to(ROOT / "bundles")
+        programs.mkdir(exist_ok=True)
+        site.mkdir(exist_ok=True)
+        if not (self.folder / "bundles").exists():
+            (self.folder / "bundles").symlink_to(ROOT / "bundles")
         (programs / "pip").write_text(_PIP.format(python=sys.executable, site=str(site)))
         (programs / "pip").chmod(0o755)
         os.chdir(self.folder)
@@ -64,7 +66,7 @@ class Tutorial:
 
     def run(self, cell: Cell) -> dict[str, Any]:
         images: list[str] = []
-        began = time.monotonic()
+        began, processor_seconds = time.monotonic(), used()[0]
         if cell.language == "bash":
             # A notebook's `%%bash`; what is written to standard error belongs to it.
             done = subprocess.run(
@@ -81,8 +83,15 @@ class Tutorial:
         text = "\n".join(line.rstrip() for line in text.splitlines())
         if failed:
             raise SystemExit(f"{self.name}: this cell failed\n\n{cell.code}\n{text}")
-        seconds = round(time.monotonic() - began, 1)
-        return {"digest": cell.digest, "seconds": seconds, "text": text, "images": images}
+        return {
+            "digest": cell.digest,
+            "seconds": round(time.monotonic() - began, 1),
+            "processor_seconds": round(used()[0] - processor_seconds, 1),
+            "memory_mib": used()[1],
+            "load": round(os.getloadavg()[0], 1),
+            "text": text,
+            "images": images,
+        }
 
     def _execute(self, code: str, images: list[str]) -> None:
         tree = ast.parse(code)
@@ -128,33 +137,48 @@ class Tutorial:
             return stream.read(), failed
 
 
-def run(name: str, out: Path) -> None:
-    """Run a tutorial in this process and write its outputs."""
+def run(name: str, out: Path, keep: Path | None = None) -> None:
+    """Run a tutorial in this process and write its outputs.
+
+    Args:
+        name: of the tutorial.
+        out: folder of the outputs.
+        keep: folder to run in that is kept. Commands that ran in it before are not run again, up to the first cell that
+            has changed; Python cells are, for their names.
+    """
     out.mkdir(parents=True, exist_ok=True)
     for old in out.glob(f"{name}_*.png"):
         old.unlink()
-    with tempfile.TemporaryDirectory(prefix=f"{name}_") as folder:
-        tutorial = Tutorial(name, Path(folder).resolve(), out.resolve())
+    with tempfile.TemporaryDirectory(prefix=f"{name}_") as temporary:
+        folder = (keep or Path(temporary)).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        record = folder / ".ran.json"
+        before = json.loads(record.read_text()) if record.is_file() else []
+        tutorial, ran = Tutorial(name, folder, out.resolve()), []
         tutorial.set_up()
-        load, ran = round(os.getloadavg()[0], 1), []
         for number, cell in enumerate(found := cells(name), 1):
-            ran.append(tutorial.run(cell))
+            known = (
+                before[number - 1] if number <= len(before) and before[number - 1]["digest"] == cell.digest else None
+            )
+            if known is None:
+                before = []
+            if known is None or cell.language == "python":
+                output = tutorial.run(cell)
+            ran.append(known or output)
+            record.write_text(json.dumps(ran))
             print(f"{name}: cell {number} of {len(found)}, {ran[-1]['seconds']} s", flush=True)
         os.chdir(ROOT)
-    (out / f"{name}.json").write_text(json.dumps(measured(ran, load), indent=1, ensure_ascii=False) + "\n")
+    (out / f"{name}.json").write_text(json.dumps(measured(ran), indent=1, ensure_ascii=False) + "\n")
 
 
-def measured(ran: list[dict[str, Any]], load: float) -> dict[str, Any]:
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    import importlib.metadata
-
+def measured(ran: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "seconds": round(sum(cell["seconds"] for cell in ran), 1),
-        "processor_seconds": round(sum(use.ru_utime + use.ru_stime for use in used), 1),
-        "memory_mib": max(use.ru_maxrss for use in used) // 1024,
+        "processor_seconds": round(sum(cell["processor_seconds"] for cell in ran), 1),
+        "memory_mib": max(cell["memory_mib"] for cell in ran),
         "machine": {
             "cores": os.cpu_count(),
-            "load": load,
+            "load": max(cell["load"] for cell in ran),
             "python": platform.python_version(),
             "torch": importlib.metadata.version("torch"),
         },
@@ -162,16 +186,27 @@ def measured(ran: list[dict[str, Any]], load: float) -> dict[str, Any]:
     }
 
 
+def used() -> tuple[float, int]:
+    """Seconds of processor time of this process and those that have ended, and the most memory of one in MiB."""
+    usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(use.ru_utime + use.ru_stime for use in usage), max(use.ru_maxrss for use in usage) // 1024
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Run tutorials and write what their cells show.")
     parser.add_argument("names", nargs="*", default=names(), help=f"of {', '.join(names())}; all of them by default")
     parser.add_argument("--out", type=Path, default=FOLDER / OUTPUTS, help="folder of the outputs")
+    parser.add_argument(
+        "--keep", type=Path, metavar="DIR", help="run in this folder, from the first cell that has changed"
+    )
     given = parser.parse_args()
     if unknown := set(given.names) - set(names()):
         parser.error(f"no tutorial {', '.join(sorted(unknown))}; there are {', '.join(names())}")
     if len(given.names) == 1:
-        run(given.names[0], given.out)
+        run(given.names[0], given.out, given.keep)
         return
+    if given.keep is not None:
+        parser.error("--keep is for one tutorial; name it")
     for name in given.names:  # a process each: what one has imported and defined is not the next one's
         subprocess.run([sys.executable, __file__, name, "--out", str(given.out)], check=True)
 

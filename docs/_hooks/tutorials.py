@@ -79,8 +79,8 @@ def _measured(ran: dict[str, Any]) -> str:
     return (
         f"*Outputs are those of a run of this page: {_minutes(ran['seconds'])} by the clock, "
         f"{_minutes(ran['processor_seconds'])} of processor time, at most {memory} in a process; "
-        f"{machine['cores']} cores at a load of {machine['load']}, no GPU, Python {machine['python']}, torch "
-        f"{machine['torch']}.*"
+        f"{machine['cores']} cores at a load of {machine['load']:.0f}, no GPU, Python {machine['python']}, "
+        f"torch {machine['torch']}.*"
     )
 
 
