@@ -111,7 +111,7 @@ def scans(folder: Path) -> None:
         place.mkdir()
         for series, slices in ((3, 6), (4, 8)):
             for index in range(slices):
-                pixels = np.add.outer(np.arange(16), np.arange(16)) * (index + 1) % 200
+                pixels = np.add.outer(np.arange(16), np.arange(16)) * (index + number + 1) % 200
                 dicom(place / f"{series}_{index}.dcm", pixels, series=series, place=2.0 * index)
         lines.append(f"scan{number},Small left effusion. No pneumothorax.,p{number}")
     (folder / "scans.csv").write_text("\n".join(lines) + "\n")
