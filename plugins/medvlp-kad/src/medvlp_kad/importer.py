@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import medvlp_toolkit as mv
 from medvlp_kad.contrast import FeatureContrast
-from medvlp_kad.projection import text_projection
+from medvlp_kad.projection import TextProjection
 from medvlp_medklip.fusion import EntityQueryDecoder
 from medvlp_medklip.losses import EntityExistence
 from medvlp_medklip.projection import image_projection
@@ -105,7 +105,7 @@ def kad(
             image_encoder=encoder,
             image_projection=image_projection(encoder.num_features, width),
             text_encoder=text,
-            text_projection=text_projection(text.num_features, width),
+            text_projection=TextProjection(text.num_features, width),
             fusion=EntityQueryDecoder(
                 width, _layers(tensors), QUERY_HEADS, int(tensors["model.decoder.layers.0.linear1.weight"].shape[0]),
                 dropout, output_dropout=dropout, normalize_inputs=True,
