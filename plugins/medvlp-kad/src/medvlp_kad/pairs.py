@@ -80,7 +80,7 @@ class KnowledgePairs(Replaceable, Dataset):
         return {key: value[0] for key, value in self.__getitems__([index]).items()}
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Any]:
-        """A batch: ``input_ids``, ``attention_mask``, ``other_ids``, ``other_mask`` (B, L) and ``concept`` (B,), int64."""
+        """``input_ids``, ``attention_mask``, ``other_ids``, ``other_mask`` (B, L) and ``concept`` (B,), all int64."""
         keys = self._chosen[np.asarray(indices, dtype=np.int64)]
         forward = uniform(self.seed, int(self._epoch[0]), _DIRECTION_STREAM, keys.astype(np.uint64), 1)[:, 0] < 0.5
         pairs = [self.pair(int(key), bool(is_forward)) for key, is_forward in zip(keys, forward, strict=True)]
