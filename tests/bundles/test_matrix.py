@@ -32,7 +32,7 @@ DRAW = ("medklip", "kad")
 
 
 def cells() -> list[Any]:
-    """All of them; those that are not slow pair every encoder with one recipe and one size, and one of them with KAD."""
+    """All of them; those that are not slow pair every encoder with one recipe and one size, one with KAD too."""
     found = []
     for (number, encoder), recipe, size in product(enumerate(ENCODERS), RECIPES, SIZES):
         diagonal = number % 2 == RECIPES.index(recipe) == SIZES.index(size)
