@@ -167,7 +167,10 @@ class ProbabilityWriter:
         if len(self._names) == 1:
             out.print(self._one(scores[0]))
         write_names(self.output_dir / NAMES_FILE, self.entities, self.names)
-        out.print(f"probabilities of {len(self.entities)} entities: {table}", soft_wrap=True, highlight=False)
+        scored, images = len(self._names), getattr(engine.state.dataloader, "dataset", self._names)
+        left_out = f"; {len(images) - scored:,} left out" if len(images) > scored else ""
+        what = f"probabilities of {len(self.entities)} entities for {scored:,} image{'s' if scored != 1 else ''}{left_out}"
+        out.print(f"{what}: {table}", soft_wrap=True, highlight=False)
         if self._maps:
             self._list_maps()
             out.print(f"heat maps: {self.maps_dir}", soft_wrap=True, highlight=False)
