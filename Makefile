@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# What `make demo` shows: medklip, arl or contrastive.
+# What `make demo` shows: medklip, arl, contrastive or kad.
 RECIPE ?= medklip
 CONFIGS := bundles/$(RECIPE)/configs
 # Processes that test; a file's tests stay in one, and each has one thread.
@@ -21,11 +21,13 @@ $(VENV)/.installed: $(MANIFESTS)
 	touch $@
 
 # Synthetic phantoms: prepare a store, pre-train a recipe on it (`make demo RECIPE=contrastive`), evaluate on phantoms it
-# never saw. A recipe with a knowledge graph builds that before it trains.
-STEPS = prepare $(if $(wildcard $(CONFIGS)/graph.yaml),graph) train evaluate
+# never saw. A recipe with a knowledge graph builds that before it trains, one with a knowledge encoder trains that first,
+# with a demo of its own.
+STEPS = prepare $(foreach step,graph knowledge,$(if $(wildcard $(CONFIGS)/$(step).yaml),$(step))) train evaluate
+OVERLAY = test -f $(CONFIGS)/$${step}_demo.yaml && overlay=$${step}_demo || overlay=demo
 demo: $(VENV)/.installed
-	@test -f $(CONFIGS)/demo.yaml || { echo "RECIPE is $(RECIPE); expected medklip, arl or contrastive"; exit 2; }
-	set -e; for step in $(STEPS); do $(RUN) "['$(CONFIGS)/$$step.yaml','$(CONFIGS)/demo.yaml']"; done
+	@test -f $(CONFIGS)/demo.yaml || { echo "RECIPE is $(RECIPE); expected medklip, arl, contrastive or kad"; exit 2; }
+	set -e; for step in $(STEPS); do $(OVERLAY); $(RUN) "['$(CONFIGS)/$$step.yaml','$(CONFIGS)/$$overlay.yaml']"; done
 
 test: lint
 	$(PYTEST)

@@ -387,6 +387,8 @@ class StatesSettings(Protocol):
     """A checkpoint importer that knows the settings with which ``train.yaml`` of the bundle of its name composes the
     model of a checkpoint, so that ``medvlp import`` can write the model's description."""
 
-    def settings(self, state_dict: Mapping[str, Any]) -> "dict[str, Any]":
-        """id -> value, such as ``{"image_encoder::depth": 18}``; ids of further weights to load are set to None."""
+    def settings(self, state_dict: Mapping[str, Any], **options: Any) -> "dict[str, Any]":
+        """id -> value, such as ``{"image_encoder::depth": 18}``; ids of further weights to load are set to None.
+
+        An importer with a ``tokenizer`` is given it here too."""
         ...

@@ -21,7 +21,11 @@ def import_(
         ),
     ] = None,
     text_model: Annotated[
-        str, typer.Option(metavar="NAME|FOLDER", help="The text model that the checkpoint was trained with.")
+        str,
+        typer.Option(
+            metavar="NAME|FOLDER",
+            help="The text model that the checkpoint was trained with; for KAD GanjinZero/UMLSBert_ENG if not given.",
+        ),
     ] = "emilyalsentzer/Bio_ClinicalBERT",
     max_length: Annotated[
         int, typer.Option(min=2, help="Tokens per description: MedKLIP trained with 128 and evaluated with 64.")

@@ -125,7 +125,11 @@ def import_checkpoint(
     state = read_published(checkpoint)
     described = described or DescribedEntities()
     options = embeddings_for(importer, state, described)
-    model: PretrainingModel = importer(state, **options)
+    is_own = (
+        "tokenizer" in inspect.signature(importer).parameters and described.text_model != DescribedEntities.text_model
+    )
+    own = {"tokenizer": described.text_model} if is_own else {}
+    model: PretrainingModel = importer(state, **options, **own)
     report = model.key_report if isinstance(model, CarriesKeyReport) else KeyReport(used={})
     folder = Path(output_dir)
     folder.mkdir(parents=True, exist_ok=True)
@@ -136,14 +140,15 @@ def import_checkpoint(
     record = {
         "importer": name,
         "checkpoint": {"name": Path(checkpoint).name, "sha256": _sha256(checkpoint)},
-        "described": asdict(described) if options else None,
+        "described": asdict(described) if options else own or None,
         "keys": {"used": len(report.used), "unused": dict(report.unused), "made": dict(report.made)},
         "toolkit": mv.__version__,
     }
     (folder / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     (folder / DESCRIPTION_FILE).unlink(missing_ok=True)  # of earlier weights in this folder
     if isinstance(importer, StatesSettings):
-        _describe(name, {**importer.settings(state), **(described.settings() if options else {})}, model, folder)
+        settings = importer.settings(state, **own)
+        _describe(name, {**settings, **(described.settings() if options else {})}, model, folder)
     return report
 
 

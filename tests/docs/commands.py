@@ -117,6 +117,10 @@ REDUCED: dict[tuple[str, ...], dict[str, object]] = {
     ("contrastive/prepare",): _SMALL_STORE,
     # The published towers come from a hub, as ARL's.
     ("contrastive/train",): {"+": "demo", "image_size": 64, "epochs": 1, "batch_size": 16},
+    ("kad/prepare",): _SMALL_STORE,
+    ("kad/knowledge",): {"+": "knowledge_demo", "epochs": 2, "val_interval": 1},
+    # The published towers come from a hub, as ARL's.
+    ("kad/train",): {"+": "demo", "image_size": 64, "epochs": 1, "batch_size": 16, "min_positives": 1},
     ("retrieval/prepare",): _SMALL_STORE,
     ("retrieval/train",): {**_SMALL_PAIRS, "negatives": 3},
     ("image_text_classification/prepare",): _SMALL_STORE,
@@ -293,6 +297,7 @@ PAGES: dict[str, Page] = {
     "bundles/arl/docs/README.md": Page({"pip install": "slow"}, scene="arl"),
     "bundles/contrastive/docs/README.md": Page({f"{_RUN} $B/prepare.yaml": "slow"}),
     "bundles/image_text_classification/docs/README.md": Page({f"{_RUN} $B/prepare.yaml": "slow"}),
+    "bundles/kad/docs/README.md": Page({f"{_RUN} $B/prepare.yaml": "slow"}),
     "bundles/medklip/docs/README.md": Page(
         {"python -m monai.bundle run run_prepare": "slow", _OWN_DATA: "slow"}, scene="trained"
     ),
