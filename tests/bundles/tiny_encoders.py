@@ -13,8 +13,20 @@ TINY: dict[str, dict[str, Any]] = {
     "clip_vit": {
         "image_size": "@image_size", "patch_size": 16, "width": 32, "layers": 2, "heads": 2, "in_channels": 1,
     },
+    "efficientnet_lite": {"width": 0.25, "token_stride": 16, "in_channels": 1},
+    "monai_net": {
+        "name": "DenseNet", "in_channels": 1, "init_features": 8, "growth_rate": 4, "block_config": [2, 2],
+        "image_size": "@image_size",
+    },
     "resnet": {
         "depth": 10, "in_channels": 1, "widths": [8, 16, 16], "strides": [1, 2, 1], "position_encoding": True,
+    },
+    "transformers_image": {
+        "config": {
+            "model_type": "dinov2_with_registers", "hidden_size": 32, "num_hidden_layers": 2,
+            "num_attention_heads": 2, "num_register_tokens": 2, "patch_size": 16, "image_size": 64,
+        },
+        "in_channels": 1,
     },
 }  # fmt: skip
 #: What an encoder that is not listed is given, where it takes it; the rest keeps its default.
