@@ -40,6 +40,7 @@ KNOWN_PLUGINS: dict[str, dict[str, str]] = {
     "checkpoint_importers": {
         "medklip": "medvlp-medklip",
         "kad": "medvlp-kad",
+        **dict.fromkeys(("biomedclip", "biovil", "chexzero", "open_clip"), "medvlp-encoders"),
         **dict.fromkeys(("arl", "m3ae", "meter"), "medvlp-arl"),
     },
 }

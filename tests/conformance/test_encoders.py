@@ -1,6 +1,8 @@
 """Every built-in encoder keeps its contract."""
 # ruff: noqa: RUF012 - the arguments of a suite are read only
 
+import pytest
+
 from medvlp_toolkit.testing import ImageEncoderSuite, TextEncoderSuite
 
 SMALL = {"depth": 10, "widths": (8, 16, 24)}
@@ -187,6 +189,16 @@ class TestEfficientNetLite(ImageEncoderSuite):
     plugin = "efficientnet_lite"
     arguments = {"width": 0.25, "token_stride": 16}
     image_shapes = ((3, 64, 64), (3, 65, 97), (1, 64, 64))
+
+
+class TestTimmVit(ImageEncoderSuite):
+    plugin = "timm_model"
+    arguments = {"name": "vit_tiny_patch16_224", "image_size": 64, "depth": 2}
+    image_shapes = ((3, 64, 64), (3, 96, 64))
+
+    @pytest.fixture(autouse=True)
+    def _library(self) -> None:
+        pytest.importorskip("timm", reason="pip install 'medvlp-encoders[timm]'")
 
 
 class TestTransformersText(TextEncoderSuite):

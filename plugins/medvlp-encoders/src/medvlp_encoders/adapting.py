@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
@@ -26,10 +27,11 @@ class AdaptableEncoder(nn.Module):
         self.frozen = False
         self.has_adapters = False
 
-    def adapt(self, freeze: bool, lora: Mapping[str, Any] | None = None) -> None:
-        """Freeze the encoder or add adapters, if asked to; the last call of a constructor.
+    def adapt(self, freeze: bool, lora: Mapping[str, Any] | None = None, weights: str | Path | None = None) -> None:
+        """Load weights, freeze the encoder or add adapters, if asked to; the last call of a constructor.
 
         Args:
+            weights: file with a state dict of the encoder, before adapters are added.
             lora: ``rank`` and other arguments of :func:`medvlp_encoders.lora.add_adapters`; ``{}`` for its defaults.
 
         Raises:
@@ -37,6 +39,10 @@ class AdaptableEncoder(nn.Module):
         """
         if freeze and lora is not None:
             raise ValueError("freeze and lora exclude one another: lora keeps the weights and trains its additions")
+        if weights is not None:
+            from medvlp_toolkit.weights.weights import load_weights
+
+            load_weights(self, Path(weights).expanduser())
         self.lora = None if lora is None else dict(lora)
         if lora is not None:
             from medvlp_encoders.lora import add_adapters

@@ -37,6 +37,7 @@ class ClipVisionTransformer(AdaptableEncoder):
             OpenAI's layout. Blocks beyond ``layers`` are left out and positions resampled to ``image_size``.
         local_files_only: never access the hub.
         init_std: of the initial weights, published 0.02; None keeps torch's own, with which narrow models learn.
+        weights: file with a state dict of this very encoder, such as ``medvlp import`` writes for a published tower.
         freeze: keep the weights as they are.
         lora: train low-rank additions to the layers only (:func:`medvlp_encoders.lora.add_adapters`): ``{rank: 8}``.
 
@@ -64,6 +65,7 @@ class ClipVisionTransformer(AdaptableEncoder):
         init_std: float | None = 0.02,
         freeze: bool = False,
         lora: Mapping[str, Any] | None = None,
+        weights: str | Path | None = None,
     ) -> None:
         super().__init__()
         sides = (image_size, image_size) if isinstance(image_size, int) else tuple(int(side) for side in image_size)
@@ -89,7 +91,7 @@ class ClipVisionTransformer(AdaptableEncoder):
                 nn.init.zeros_(module.bias)
         if pretrained is not None:
             self.load_clip(_read(pretrained, local_files_only), str(pretrained))
-        self.adapt(freeze, lora)
+        self.adapt(freeze, lora, weights)
 
     def forward(self, image: Tensor, keep: Tensor | None = None) -> Tensor:
         """(B, C, H, W) float -> (B, 1 + N, width): the class token, then patches in row-major order.

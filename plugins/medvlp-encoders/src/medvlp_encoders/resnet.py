@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -42,6 +43,7 @@ class ResNetTokens(AdaptableEncoder):
             widening the receptive field, so that a token describes its own position.
         position_encoding: add a fixed sine-cosine encoding of its position to each token (Vaswani et al. 2017, on a
             grid), so that tokens with a small receptive field distinguish left from right. MedKLIP has none.
+        weights: file with a state dict of this very encoder, such as ``medvlp import`` writes for a published tower.
         freeze: keep the weights and the batch-norm statistics as they are.
         lora: train low-rank additions to the layers only (:func:`medvlp_encoders.lora.add_adapters`): ``{rank: 8}``.
 
@@ -76,6 +78,7 @@ class ResNetTokens(AdaptableEncoder):
         position_encoding: bool = False,
         freeze: bool = False,
         lora: Mapping[str, Any] | None = None,
+        weights: str | Path | None = None,
     ) -> None:
         super().__init__()
         if depth not in DEPTHS:
@@ -84,6 +87,16 @@ class ResNetTokens(AdaptableEncoder):
             raise ValueError(f"resnet last_stage {last_stage} is not between 1 and 4")
         if len(widths) < last_stage or len(strides) < last_stage:
             raise ValueError(f"resnet needs a width and a stride for each of its {last_stage} stages")
+        self._arguments = {
+            "depth": depth,
+            "last_stage": last_stage,
+            "spatial_dims": spatial_dims,
+            "in_channels": in_channels,
+            "widths": list(widths),
+            "strides": list(strides),
+            "pointwise_stages": list(pointwise_stages),
+            "position_encoding": position_encoding,
+        }
         block, blocks = DEPTHS[depth]
         # MONAI always builds four stages; the unused ones get width 1 and are removed below.
         stage_widths = [*widths[:last_stage], *([1] * (4 - last_stage))]
@@ -119,7 +132,7 @@ class ResNetTokens(AdaptableEncoder):
         #: Channels and stride of each of :meth:`feature_maps`.
         self.feature_channels = (int(widths[0]), *(int(width) * expansion for width in widths[:last_stage]))
         self.feature_strides = (2, *(4 * math.prod(self._strides[2 : 3 + n]) for n in range(last_stage)))
-        self.adapt(freeze, lora)
+        self.adapt(freeze, lora, weights)
 
     def forward(self, image: Tensor, keep: Tensor | None = None) -> Tensor:
         """(B, C, *spatial) float -> (B, N, num_features), tokens in row-major order."""
@@ -173,6 +186,11 @@ class ResNetTokens(AdaptableEncoder):
         """
         stride = math.prod(self._strides)
         return (-(stride - 1) / (2 * stride),) * self.spatial_dims
+
+    @torch.jit.unused
+    def architecture(self) -> dict[str, Any]:
+        """Arguments that build the same network with other weights."""
+        return self._arguments | self.adaptation()
 
     @torch.jit.unused
     def block_names(self) -> list[tuple[str, ...]]:

@@ -35,6 +35,7 @@ class TransformersImage(TracedEncoder):
             over its input channels, which gives what the repeated image gave. A one-channel image is repeated to fit.
         token_stride: of a model with stages (Swin, ConvNeXt, ResNet), the pixels between neighbouring tokens; later
             stages are left out. 16 gives 14 × 14 tokens of a 224-pixel image, where the last stage, 32, gives 7 × 7.
+        weights: file with a state dict of this very encoder, such as ``medvlp import`` writes for a published tower.
         freeze: keep the weights as they are, and the encoder in evaluation mode.
         lora: train low-rank additions to the layers only (:func:`medvlp_encoders.lora.add_adapters`): ``{rank: 8}``.
         local_files_only: never access the hub.
@@ -58,6 +59,7 @@ class TransformersImage(TracedEncoder):
         token_stride: int | None = None,
         freeze: bool = False,
         lora: Mapping[str, Any] | None = None,
+        weights: str | Path | None = None,
         local_files_only: bool = False,
     ) -> None:
         super().__init__()
@@ -85,7 +87,7 @@ class TransformersImage(TracedEncoder):
             self.complete(label, self.in_channels, sides, masks)
         if masks:
             model.get_submodule("embeddings").register_forward_hook(self._after_embedding)
-        self.adapt(freeze, lora)
+        self.adapt(freeze, lora, weights)
 
     def encode(self, image: Tensor, with_maps: bool = False) -> tuple[Tensor, list[Tensor]]:
         """One pass of the model."""
