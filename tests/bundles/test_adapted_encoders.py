@@ -80,3 +80,30 @@ def test_an_overlay_gives_every_depth_its_learning_rate(recipe: str, data: Data,
         {group["initial_lr"] for group in trained.parser.get_parsed_content("optimizer").param_groups}, reverse=True
     )
     assert rates == pytest.approx([rates[0] * 0.5**depth for depth in range(4)])
+
+
+def test_the_page_puts_dinov2_of_a_folder_under_medklip_with_clips_loss(
+    data: Data, tmp_path: Path, repository: Path
+) -> None:
+    """The overlay of docs/encoders.md as printed, with a small model in the folder and a small text encoder."""
+    from transformers import AutoConfig, AutoModel
+
+    page = (repository / "docs" / "encoders.md").read_text(encoding="utf-8")
+    shown = page.split("# dinov2.yaml\n")[1].split("```")[0]
+    small = AutoConfig.for_model("dinov2", hidden_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=56)
+    AutoModel.from_config(small).save_pretrained(tmp_path / "dino")
+    (tmp_path / "dinov2.yaml").write_text(shown.replace("models/dinov2-base", str(tmp_path / "dino")))
+    text = {
+        "_target_": "medvlp_toolkit.encoders.transformers_text",
+        "config": {"model_type": "bert", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2},
+        "corpus": "@text_model::corpus",
+    }
+    overlay = {"image_size": 56, "text_encoder": text}
+    made = Run("medklip", tmp_path, data, overlay, between=("clip", tmp_path / "dinov2.yaml"))
+    model = model_of(made.train())
+    assert type(model.image_encoder).__name__ == "TransformersImage"
+    assert model.image_encoder.grid_size((56, 56)) == (4, 4)
+    made.after("evaluate")
+    data.radiograph(tmp_path / "radiograph.png")
+    made.infer(tmp_path / "radiograph.png", tmp_path / "out", save_maps=["npy"])
+    assert list((tmp_path / "out" / "heat_maps").glob("map_*.npy"))
