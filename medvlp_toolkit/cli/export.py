@@ -19,7 +19,10 @@ def export(
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="New folder for the files and the model card.")],
     weights: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The trained weights; default: the bundle's models/model.pt.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The trained weights; default: the bundle's models/model.pt or .safetensors."
+        ),
     ] = None,
     config: Annotated[
         list[str] | None, typer.Option("--config", metavar="FILE", help="Overlay for inference.yaml; repeat.")

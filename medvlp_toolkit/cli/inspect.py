@@ -47,7 +47,7 @@ def inspect(
 
 
 def _draw(store: Any, split: str | None, count: int, folder: Path) -> list[Path]:
-    from medvlp_toolkit.data.store.store_examples import write_examples
+    from medvlp_toolkit.evaluation.maps.store_examples import write_examples
 
     return write_examples(store, folder, count, split)
 

@@ -14,6 +14,7 @@ AnyBox = Box | tuple[float, float, float, float]
 
 
 Mask = NDArray[np.bool_]
+_ROUNDING = 1e-6
 
 
 def box_mask(boxes: Sequence[AnyBox], size: tuple[int, int]) -> Mask:
@@ -26,12 +27,19 @@ def box_mask(boxes: Sequence[AnyBox], size: tuple[int, int]) -> Mask:
     mask = np.zeros((height, width), bool)
     for box in boxes:
         x, y, w, h = corners(box)
-        # A centre (i + 0.5) / n is in [x, x + w) for i >= ceil(x n - 0.5). Round first, because a fraction such as
-        # 100/1024 times 1024 may be slightly above the integer.
-        left, right = (int(np.ceil(round(edge * width - 0.5, 6))) for edge in (x, x + w))
-        top, bottom = (int(np.ceil(round(edge * height - 0.5, 6))) for edge in (y, y + h))
-        mask[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)] = True
+        rows = within(np.arange(height) + 0.5, y * height, (y + h) * height)
+        mask[np.ix_(rows, within(np.arange(width) + 0.5, x * width, (x + w) * width))] = True
     return mask
+
+
+def within(centres: NDArray[np.number], low: float, high: float) -> Mask:
+    """True where the centres of pixels or voxels lie along an axis from ``low`` up to, and not including, ``high``.
+
+    So that of two intervals with a common end one has the pixel between them. Ends are rounded (to a millionth of a
+    pixel, or of a millimetre): a fraction such as 100/1024 times 1024 may be slightly above the integer.
+    """
+    inside: Mask = (centres >= low - _ROUNDING) & (centres < high - _ROUNDING)
+    return inside
 
 
 def bounding_boxes(mask: Mask) -> list[AnyBox]:

@@ -20,6 +20,10 @@ class Presence(StrEnum):
     UNCERTAIN = "uncertain"
 
 
+#: Of several statements about one entity the strongest counts: ascending.
+STRENGTH = (Presence.UNCERTAIN, Presence.ABSENT, Presence.PRESENT)
+
+
 class SectionSpan(NamedTuple):
     """The span of a section in a report's text; ``amends``: it corrects other sections."""
 

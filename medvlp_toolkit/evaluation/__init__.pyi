@@ -29,7 +29,9 @@ from .pairs.ranking import RankingWriter as RankingWriter
 from .pairs.retrieval import RetrievalEvaluation as RetrievalEvaluation
 from .pairs.retrieval_metrics import ranks as ranks
 from .pairs.retrieval_metrics import retrieval_metrics as retrieval_metrics
+from .results.names import names_by_id as names_by_id
 from .results.names import names_of as names_of
+from .results.names import not_findings as not_findings
 from .results.results import Results as Results
 from .statistics.calibration import calibration_metrics as calibration_metrics
 from .statistics.counting import FEW as FEW

@@ -11,12 +11,16 @@ def prepare(path, steps):
     """(1, C, H, W) float32: what the network reads, of a PNG or JPEG file."""
     (height, width), mode = steps["size"], "L" if steps["channels"] == 1 else "RGB"
     file = Image.open(path)
-    size = (width, height)
+    size, lying = (width, height), file.getexif().get(0x0112, 1) > 4  # EXIF's orientation
+    wide, tall = (file.height, file.width) if lying else file.size
     if steps["fit"] != "stretch":  # the aspect ratio is kept
-        scale = {"pad": min, "crop": max}[steps["fit"]](width / file.width, height / file.height)
-        size = (max(1, round(file.width * scale)), max(1, round(file.height * scale)))
-    file.draft(mode, size)  # a large JPEG is decoded no larger than needed
+        scale = {"pad": min, "crop": max}[steps["fit"]](width / wide, height / tall)
+        size = (max(1, round(wide * scale)), max(1, round(tall * scale)))
+    file.draft(mode, size[::-1] if lying else size)  # a large JPEG is decoded no larger than needed
     picture = ImageOps.exif_transpose(file)
+    if picture.has_transparency_data:  # transparent pixels are black
+        black = Image.new("RGBA", picture.size, "black")
+        picture = Image.alpha_composite(black, picture.convert("RGBA")).convert("RGB")
     if picture.mode[0] in "IF":  # more than 8 bits: from the smallest value to the largest
         values = np.asarray(picture, np.float64)
         picture = Image.fromarray(np.rint((values - values.min()) * (255 / (np.ptp(values) or 1))).astype(np.uint8))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from medvlp_toolkit.engines.device import to_device
 from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
-from medvlp_toolkit.evaluation.results.names import name_or_words
+from medvlp_toolkit.evaluation.results.names import name_or_words, names_by_id
 from medvlp_toolkit.exporting.outputs import ATTENTION, PROBABILITY, Probabilities, ProbabilitiesAndAttention
 from medvlp_toolkit.images import StoredFormat
 from medvlp_toolkit.inference.loaded_bundle import LoadedBundle
@@ -139,8 +139,7 @@ class ExportSource(LoadedBundle):
     @property
     def entity_names(self) -> tuple[str, ...]:
         """Of the scored entities, for people: as the knowledge that the model was trained with names them."""
-        given = self._of_writer("names") or ()
-        names = given if isinstance(given, Mapping) else dict(zip(self.entities, given, strict=False))
+        names = names_by_id(self.entities, self._of_writer("names"))
         return tuple(name_or_words(entity, names) for entity in self.entities)
 
     def _attention(self, image: Tensor) -> Tensor | None:

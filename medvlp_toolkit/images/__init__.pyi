@@ -4,6 +4,7 @@ from .fit import Size as Size
 from .fit import fit_box as fit_box
 from .fit import height_and_width as height_and_width
 from .fit import shown_share as shown_share
+from .fit import shown_start as shown_start
 from .picture import read_image as read_image
 from .picture import read_image_and_size as read_image_and_size
 from .stored_format import StoredFormat as StoredFormat

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 #: Bytes that a deflated file may grow to: the largest picture of 16 bits, and a generous header.
 MOST_INFLATED = 2 * MOST_PIXELS + 2**26
 HEAD = 132  # bytes of a file that show whether it is DICOM
+_FIRST_GROUPS = (b"\2\0", b"\0\2", b"\10\0", b"\0\10")  # 2 and 8 in either byte order
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _FRACTIONS = ("FloatPixelData", "DoubleFloatPixelData")
 #: What decoders have to know, by pydicom's names for it.
@@ -48,7 +49,9 @@ Array = npt.NDArray[Any]
 
 def is_dicom(head: bytes) -> bool:
     """Whether a file's first 132 bytes are a DICOM preamble and prefix (PS3.10, 7.1), or a data set without them."""
-    return head[128:132] == b"DICM" or any(_begins_data_set(head, order) for order in "<>")
+    return head[128:132] == b"DICM" or (
+        head[:2] in _FIRST_GROUPS and any(_begins_data_set(head, order) for order in "<>")
+    )
 
 
 def _begins_data_set(head: bytes, order: str) -> bool:

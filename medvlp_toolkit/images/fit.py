@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -99,28 +99,40 @@ def on_black(picture: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", layered.size, (0, 0, 0, 255)), layered).convert("RGB")
 
 
-def resize(picture: Image.Image, size: tuple[int, int] | None, fit: Fit) -> Image.Image:
-    """Bilinear resize with antialiasing to ``(height, width)``.
+class Placement(NamedTuple):
+    """What a picture is resized to, ``(height, width)``, and where in it the upper left corner of the result lies,
+    ``(rows, columns)``: below 0 where the picture is padded."""
+
+    target: tuple[int, int]
+    offset: tuple[int, int]
+
+
+def placement(original: tuple[int, int], size: tuple[int, int], fit: Fit) -> Placement:
+    """How a picture of ``original`` ``(height, width)`` is made to fit ``size``, in whole pixels.
 
     ``stretch`` ignores the aspect ratio, ``pad`` keeps it and fills with black, ``crop`` keeps it and crops the longer
     side at both ends.
     """
+    if fit == "stretch":
+        return Placement(size, (0, 0))
+    if fit not in ("pad", "crop"):
+        raise ValueError(f"fit is 'stretch', 'pad' or 'crop', not {fit!r}")
+    choose = min if fit == "pad" else max
+    scale = choose(size[1] / original[1], size[0] / original[0])
+    tall, wide = max(1, round(original[0] * scale)), max(1, round(original[1] * scale))
+    return Placement((tall, wide), ((tall - size[0]) // 2, (wide - size[1]) // 2))
+
+
+def resize(picture: Image.Image, size: tuple[int, int] | None, fit: Fit) -> Image.Image:
+    """Bilinear resize with antialiasing to ``(height, width)``, as :func:`placement` says."""
     if size is None:
         return picture
     height, width = size
-    if fit == "stretch":
-        target = (width, height)
-    elif fit in ("pad", "crop"):
-        choose = min if fit == "pad" else max
-        scale = choose(width / picture.width, height / picture.height)
-        target = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    else:
-        raise ValueError(f"fit is 'stretch', 'pad' or 'crop', not {fit!r}")
-    if picture.size != target:
-        picture = picture.resize(target, Image.Resampling.BILINEAR)
+    (tall, wide), (top, left) = placement((picture.height, picture.width), size, fit)
+    if picture.size != (wide, tall):
+        picture = picture.resize((wide, tall), Image.Resampling.BILINEAR)
     if picture.size == (width, height):
         return picture
-    left, top = (target[0] - width) // 2, (target[1] - height) // 2  # negative where the picture is padded
     return picture.crop((left, top, left + width, top + height))
 
 
@@ -141,10 +153,10 @@ def fit_box(
     """
     if size is None or fit == "stretch":
         return box
-    tall, wide = shown_share(original, size, fit)
+    (top, left), (tall, wide) = (shown(original, size, fit) for shown in (shown_start, shown_share))
     edges = []
-    for start, length, share in ((box[0], box[2], wide), (box[1], box[3], tall)):
-        begin = 0.5 + (start - 0.5) * share
+    for start, length, first, share in ((box[0], box[2], left, wide), (box[1], box[3], top, tall)):
+        begin = first + start * share
         end = begin + length * share
         edges.append((min(max(begin, 0.0), 1.0), min(max(end, 0.0), 1.0)))
     (left, right), (top, bottom) = edges
@@ -154,10 +166,16 @@ def fit_box(
 def shown_share(original: tuple[int, int], size: tuple[int, int], fit: Fit) -> tuple[float, float]:
     """Height and width of the whole original after `resize`, as shares of the resized picture's.
 
-    Both pictures have one centre: less than 1 where the original is padded, more where it is cut.
+    Less than 1 where the original is padded, more where it is cut.
     """
-    if fit == "stretch":
-        return 1.0, 1.0
-    choose = min if fit == "pad" else max
-    scale = choose(size[1] / original[1], size[0] / original[0])
-    return original[0] * scale / size[0], original[1] * scale / size[1]
+    tall, wide = placement(original, size, fit).target
+    return tall / size[0], wide / size[1]
+
+
+def shown_start(original: tuple[int, int], size: tuple[int, int], fit: Fit) -> tuple[float, float]:
+    """Where the original's upper edge and left edge lie after `resize`, as shares of the resized picture.
+
+    Above 0 where the original is padded, below 0 where it is cut; by a pixel not in the middle where the rest is odd.
+    """
+    top, left = placement(original, size, fit).offset
+    return -top / size[0], -left / size[1]

@@ -36,7 +36,7 @@ def read_image_and_size(
     target = None if size is None else height_and_width(size)
     with opened(path) as file:
         head = file.read(HEAD)
-        if path.name.lower().endswith(NIFTI_SUFFIXES):
+        if str(path).lower().endswith(NIFTI_SUFFIXES):
             raise ImageReadError(path, "a volume; give three sizes (D, H, W) to pack volumes")
         if not head:
             raise ImageReadError(path, "the file is empty")

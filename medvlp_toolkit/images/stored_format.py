@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from medvlp_toolkit.images.fit import Fit, shown_share
+from medvlp_toolkit.images.fit import Fit, shown_share, shown_start
 from medvlp_toolkit.images.picture import read_image_and_size
 from medvlp_toolkit.images.volume import read_stored_volume
 
@@ -105,7 +105,8 @@ class StoredFormat:
 
         Returns:
             ``image`` (C, H, W) or (1, D, H, W) of :attr:`dtype`, and ``input_shape``, the sides in the file. Of a
-            picture ``input_share`` (2,), the file's sides as shares of the image's (`shown_share`). Of a volume
+            picture ``input_share`` and ``input_start`` (2,), the file's sides as shares of the image's, and where they
+            begin in it (`shown_share`, `shown_start`). Of a volume
             ``image_scale``, slope and intercept; ``affine`` (4, 4) and that of the file, ``input_affine``.
 
         Raises:
@@ -114,8 +115,12 @@ class StoredFormat:
         if not self.volume:
             size = (self.size[0], self.size[1])
             pixels, shape = read_image_and_size(path, size, self.channels, self.fit)
-            share = shown_share(shape, size, self.fit)
-            return {"image": pixels, "input_shape": np.array(shape, np.int64), "input_share": np.array(share)}
+            return {
+                "image": pixels,
+                "input_shape": np.array(shape, np.int64),
+                "input_share": np.array(shown_share(shape, size, self.fit)),
+                "input_start": np.array(shown_start(shape, size, self.fit)),
+            }
         read = read_stored_volume(path, self.size, self.spacing, self.orientation, self.window, self.series)
         return {
             "image": read.voxels,
@@ -132,7 +137,7 @@ class StoredFormat:
             "input_shape": np.zeros((0, len(self.size)), np.int64),
         }
         if not self.volume:
-            return empty | {"input_share": np.zeros((0, 2))}
+            return empty | {"input_share": np.zeros((0, 2)), "input_start": np.zeros((0, 2))}
         return (
             empty | {"image_scale": np.zeros((0, 2))} | {key: np.zeros((0, 4, 4)) for key in ("affine", "input_affine")}
         )

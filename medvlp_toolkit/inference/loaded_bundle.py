@@ -17,6 +17,7 @@ from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
 from medvlp_toolkit.evaluation.maps.map_files import item_of, map_on_file
 from medvlp_toolkit.evaluation.step import EvaluationStep
 from medvlp_toolkit.images import ImageReadError
+from medvlp_toolkit.weights.weights import bundle_weights
 
 _INFERENCE = ("inference.yaml", "inference.yml", "inference.json")
 _STEP = "evaluator::iteration_update"
@@ -144,12 +145,10 @@ class LoadedBundle:
         return self._made(id_) if id_ in self._parser else None
 
     def _weights(self, given: str | Path | None) -> Path:
-        models = self.folder / "models"
-        choices = [Path(given)] if given is not None else [models / "model.pt", models / "model.safetensors"]
-        found = next((path for path in choices if path.is_file()), None)
-        if found is None:
-            raise FileNotFoundError(f"no weights at {choices[0]}; train, import or download them, or give `weights`")
-        return found
+        path = bundle_weights(self.folder) if given is None else Path(given)
+        if not path.is_file():
+            raise FileNotFoundError(f"no weights at {path}; train, import or download them, or give `weights`")
+        return path
 
     def _read(self, image: str | Path) -> dict[str, Any]:
         """The batch of one file, by the configuration's own `dataset`."""

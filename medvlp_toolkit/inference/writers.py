@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -18,14 +17,20 @@ from medvlp_toolkit.engines.device import Precision
 from medvlp_toolkit.engines.parallel import unwrap
 from medvlp_toolkit.engines.step import Transform
 from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
-from medvlp_toolkit.evaluation.maps.map_files import SUFFIX, item_of, map_formats, map_on_file, write_nifti
+from medvlp_toolkit.evaluation.maps.map_files import (
+    clear_maps,
+    item_of,
+    map_formats,
+    map_on_file,
+    map_path,
+    write_nifti,
+)
 from medvlp_toolkit.evaluation.maps.overlays import Overlay, write_overlays
 from medvlp_toolkit.evaluation.maps.volume_slices import overlay_of
-from medvlp_toolkit.evaluation.results.names import NAMES_FILE, Names, name_or_words, readable, write_names
+from medvlp_toolkit.evaluation.results.names import NAMES_FILE, Names, name_or_words, names_by_id, readable, write_names
 from medvlp_toolkit.evaluation.results.results import PROBABILITIES_FILE, write_probabilities
 from medvlp_toolkit.evaluation.scoring_progress import ScoringProgress
 from medvlp_toolkit.evaluation.step import EvaluationStep
-from medvlp_toolkit.files import name_part
 from medvlp_toolkit.terminal import console
 
 LIST_FILE = "maps.csv"
@@ -74,7 +79,7 @@ class ProbabilityWriter:
             raise ValueError(f"new entities repeat the model's own: {', '.join(twice)}; give them other ids")
         self.entities = tuple(entities)
         self.not_drawn = frozenset(not_drawn)
-        self.names = dict(names if isinstance(names, Mapping) else zip(self.entities, names or (), strict=False))
+        self.names = names_by_id(self.entities, names)
         self.output_dir = Path(output_dir)
         self.grid = grid
         self.heat_maps_of = tuple(heat_maps_of)
@@ -102,9 +107,7 @@ class ProbabilityWriter:
     def _clear(self) -> None:
         """Remove the maps of an earlier run and their list: this one may write fewer, or none."""
         (self.maps_dir / LIST_FILE).unlink(missing_ok=True)
-        for old in self.maps_dir.glob("map_*"):
-            if re.fullmatch(r"map_\d{3,}_[a-z0-9_-]+\.(npy|nii\.gz)", old.name):
-                old.unlink()
+        clear_maps(self.maps_dir)
 
     def attach(self, engine: Engine) -> None:
         ScoringProgress("scoring", "image").attach(engine)
@@ -136,7 +139,7 @@ class ProbabilityWriter:
         """Write one map in the requested formats; pictures are drawn together at the end."""
         self._maps.append((name, entity, score))
         shift = self._mapper.shift
-        stem = self.maps_dir / f"map_{len(self._maps):03d}_{name_part(entity)}"
+        number = len(self._maps)
         if "png" in self.formats:
             shown = readable(entity, self.names)
             self._overlays.append(
@@ -144,9 +147,9 @@ class ProbabilityWriter:
             )
         if "npy" in self.formats:
             self.maps_dir.mkdir(parents=True, exist_ok=True)
-            np.save(stem.with_name(stem.name + SUFFIX["npy"]), heat)
+            np.save(map_path(self.maps_dir, number, entity, "npy"), heat)
         if "nifti" in self.formats:
-            write_nifti(stem.with_name(stem.name + SUFFIX["nifti"]), *map_on_file(heat, item, shift))
+            write_nifti(map_path(self.maps_dir, number, entity, "nifti"), *map_on_file(heat, item, shift))
 
     def _drawn(self, scores: NDArray[np.float32]) -> list[int]:
         if self.heat_maps_of:
@@ -164,7 +167,10 @@ class ProbabilityWriter:
         if len(self._names) == 1:
             out.print(self._one(scores[0]))
         write_names(self.output_dir / NAMES_FILE, self.entities, self.names)
-        out.print(f"probabilities of {len(self.entities)} entities: {table}", soft_wrap=True, highlight=False)
+        scored, images = len(self._names), getattr(engine.state.dataloader, "dataset", self._names)
+        left_out = f"; {len(images) - scored:,} left out" if len(images) > scored else ""
+        what = f"probabilities of {len(self.entities)} entities for {scored:,} image{'s' if scored != 1 else ''}{left_out}"
+        out.print(f"{what}: {table}", soft_wrap=True, highlight=False)
         if self._maps:
             self._list_maps()
             out.print(f"heat maps: {self.maps_dir}", soft_wrap=True, highlight=False)

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from medvlp_toolkit.interfaces import FusionOutput
 from medvlp_toolkit.model.pretraining import PretrainingModel
-from medvlp_toolkit.model.vision_language import VisionLanguageModel, for_every_image
+from medvlp_toolkit.model.vision_language import QueriesImages, VisionLanguageModel
 
 
-class EntityScorer(nn.Module):
+class EntityScorer(QueriesImages):
     """Scores every entity of the bank: (B, C, *spatial) -> (B, Q).
 
     It contains the image side of a model, its entity bank and the existence head (shared with ``model``, not copied),
@@ -71,9 +71,7 @@ class EntityScorer(nn.Module):
 
     def ask(self, tokens: Tensor, bank: Tensor, need_attention: bool = False) -> FusionOutput:
         """The fusion module's output for image tokens (B, N, D) and the queries of a bank (Q, Dt)."""
-        queries = for_every_image(self.text_projection(bank), tokens)
-        fused: FusionOutput = self.fusion(tokens, queries, need_attention=need_attention)
-        return fused
+        return self.fuse_queries(tokens, self.text_projection(bank), need_attention)
 
     def score(self, features: Tensor) -> Tensor:
         """(B, Q, D) entity features -> (B, Q) float32 probability of presence."""

@@ -11,7 +11,18 @@ from torch import Tensor, nn
 from medvlp_toolkit.interfaces import FusionOutput
 
 
-class VisionLanguageModel(nn.Module):
+class QueriesImages(nn.Module):
+    """What has a fusion module that entity queries attend through; scripts in TorchScript when that does."""
+
+    def fuse_queries(self, image_tokens: Tensor, queries: Tensor, need_attention: bool = False) -> FusionOutput:
+        """Query every image (B, N, D) with the same queries (Q, D): text (B, Q, D)."""
+        # A view, not a copy: a fusion module sees by its stride that all rows are equal.
+        everywhere = queries.unsqueeze(0).expand(image_tokens.shape[0], -1, -1)
+        fused: FusionOutput = self.fusion(image_tokens, everywhere, need_attention=need_attention)  # type: ignore[operator]
+        return fused
+
+
+class VisionLanguageModel(QueriesImages):
     """The parts of a vision-language model and the data flow between them.
 
     Args:
@@ -120,17 +131,7 @@ class VisionLanguageModel(nn.Module):
 
     def fuse_entities(self, image_tokens: Tensor, need_attention: bool = False) -> FusionOutput:
         """Query the image with every entity of the bank: (B, N, D) -> text (B, Q, D)."""
-        queries = for_every_image(self.entity_queries(), image_tokens)
-        fused: FusionOutput = self.fusion(image_tokens, queries, need_attention=need_attention)
-        return fused
-
-
-def for_every_image(queries: Tensor, image_tokens: Tensor) -> Tensor:
-    """Queries (Q, D) for each of the images (B, N, D): (B, Q, D).
-
-    A view, not a copy: a fusion module sees by its stride that all rows are equal.
-    """
-    return queries.unsqueeze(0).expand(image_tokens.shape[0], -1, -1)
+        return self.fuse_queries(image_tokens, self.entity_queries(), need_attention)
 
 
 def text_summary(encoder: Any, tokens: Tensor, mask: Tensor) -> Tensor:

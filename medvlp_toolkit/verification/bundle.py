@@ -159,14 +159,10 @@ class _Verifier:
 
     def _base_of(self, overlay: LocatedFile, bases: Sequence[LocatedFile]) -> LocatedFile | None:
         """The base of an overlay: a configuration of its bundle, else of a neighbouring bundle."""
-
-        def nearest_of(files: Sequence[LocatedFile]) -> LocatedFile | None:
-            return min(files, key=lambda base: self._strangeness(base, overlay), default=None)
-
-        own = nearest_of(bases)
-        if own is not None and self._strangeness(own, overlay)[0] == 0:
-            return own
-        return nearest_of([*bases, *self._beside])
+        ranked = [(self._strangeness(base, overlay), base) for base in bases]
+        if not any(strangeness[0] == 0 for strangeness, _ in ranked):
+            ranked += [(self._strangeness(base, overlay), base) for base in self._beside]
+        return min(ranked, key=lambda pair: pair[0])[1] if ranked else None
 
     @cached_property
     def _beside(self) -> list[LocatedFile]:
@@ -193,17 +189,18 @@ class _Verifier:
 
     def _lacking(self, *files: LocatedFile) -> tuple[int, int]:
         """The unresolved references of the last file, and all of its references."""
-        composition = self._composed(files, {})
-        last = files[-1].name
-        lacking = [one for one in missing_references(composition) if composition.place(one[0]).file == last]
-        alone = compose([files[-1]])
-        return len(lacking), reference_count(alone)
+        return self._lacking_in(compose(files), files), reference_count(compose([files[-1]]))
+
+    def _lacking_in(self, composition: Composition, files: Sequence[LocatedFile]) -> int:
+        missing = missing_references(self._completed(composition, files))
+        return sum(composition.place(path).file == files[-1].name for path, _ in missing)
 
     def _strangeness(self, base: LocatedFile, overlay: LocatedFile) -> tuple[int, int]:
         """How badly an overlay fits a configuration; the lowest is its base."""
-        misfits = [p for p in compose([base, overlay]).problems if p.file == overlay.name]
+        composition = compose([base, overlay])
+        misfits = [p for p in composition.problems if p.file == overlay.name]
         shared = {str(key).lstrip("+") for key in overlay.value} & {str(key) for key in base.value}
-        return self._lacking(base, overlay)[0] + len(misfits), -len(shared)
+        return self._lacking_in(composition, [base, overlay]) + len(misfits), -len(shared)
 
     def _is_overlay(self, file: LocatedFile, lacking: int, references: int) -> bool:
         if any(str(key).startswith("+") for key in file.value) or compose([file]).problems:
@@ -220,7 +217,10 @@ class _Verifier:
         return isinstance(value, list) and bool(value) and all(isinstance(v, str) and v.startswith("$") for v in value)
 
     def _composed(self, files: Sequence[LocatedFile], settings: Mapping[str, Any]) -> Composition:
-        composition = compose(files, settings)
+        return self._completed(compose(files, settings), files)
+
+    def _completed(self, composition: Composition, files: Sequence[LocatedFile]) -> Composition:
+        """With the metadata, and its macros resolved."""
         metadata = self.metadata.value if self.metadata is not None else None
         composition.config.setdefault("_meta_", metadata if isinstance(metadata, dict) else {})
         composition.resolve_macros([Path(), self.bundle, *{file.path.parent for file in files}])

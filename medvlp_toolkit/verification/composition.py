@@ -5,14 +5,13 @@ Nothing is evaluated: ``@`` and ``$`` stay text; ``%`` is replaced by the text i
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from medvlp_toolkit.verification.located_file import IdPath, LocatedFile, read_located
+from medvlp_toolkit.verification.located_file import IdPath, LocatedFile, copied, read_located
 from medvlp_toolkit.verification.problem import Place, Problem, nearest_id
 
 SEPARATOR = "::"
@@ -86,13 +85,12 @@ class Composition:
             return
         for key, value in file.value.items():
             key = str(key)
-            lines = {path[1:]: line for path, line in file.lines.items() if path[:1] == (key,)}
-            places = {path: Place(file.name, line) for path, line in lines.items()}
-            self._merge(key, copy.deepcopy(value), places, places.get((), Place(file.name)))
+            places = file.places_of.get(key, {})
+            self._merge(key, copied(value), places, places.get((), Place(file.name)))
 
     def override(self, key: str, value: Any, source: str = COMMAND_LINE) -> None:
         """Apply one ``key=value`` of the command line."""
-        self._set(as_path(key), copy.deepcopy(value), {(): Place(source)}, Place(source))
+        self._set(as_path(key), copied(value), {(): Place(source)}, Place(source))
 
     def _merge(self, key: str, value: Any, places: Mapping[IdPath, Place], place: Place) -> None:
         if not key.startswith("+"):
@@ -121,8 +119,8 @@ class Composition:
         parent = self.get(path[:-1], default=_ABSENT)
         last = path[-1]
         if isinstance(parent, dict):
-            keys = {str(key): key for key in parent}
-            parent[keys.get(last, last)] = value
+            key = last if last in parent else next((key for key in parent if str(key) == last), last)
+            parent[key] = value
         elif isinstance(parent, list) and last.lstrip("-").isdigit() and -len(parent) <= int(last) < len(parent):
             parent[int(last)] = value
         else:
@@ -133,8 +131,9 @@ class Composition:
         self._note(path, places, place)
 
     def _note(self, path: IdPath, places: Mapping[IdPath, Place], place: Place) -> None:
-        for known in [known for known in self.places if known[: len(path)] == path]:
-            del self.places[known]
+        if path in self.places:  # else nothing below it is either
+            for known in [known for known in self.places if known[: len(path)] == path]:
+                del self.places[known]
         self.places[path] = place
         for inner, where in places.items():
             self.places[(*path, *inner)] = where
@@ -176,7 +175,7 @@ class Composition:
             if value is _ABSENT:
                 self.add(path, f"%{wanted} names no id", nearest_id(wanted, self.ids()))
                 return None
-            return copy.deepcopy(value)
+            return copied(value)
         name, id_ = in_file[1], in_file[2] or ""
         file = next((folder / name for folder in folders if (folder / name).is_file()), None)
         if file is None:

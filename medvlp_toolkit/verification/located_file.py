@@ -7,12 +7,13 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from medvlp_toolkit.verification.problem import Problem
+from medvlp_toolkit.verification.problem import Place, Problem
 
 #: The parts of an id, outermost first.
 IdPath = tuple[str, ...]
@@ -35,6 +36,15 @@ class LocatedFile:
     lines: dict[IdPath, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
+    @cached_property
+    def places_of(self) -> dict[str, dict[IdPath, Place]]:
+        """The places of each top-level key and of what is below it, by the rest of their path."""
+        below: dict[str, dict[IdPath, Place]] = {}
+        for path, line in self.lines.items():
+            if path:
+                below.setdefault(path[0], {})[path[1:]] = Place(self.name, line)
+        return below
+
     def add(self, line: int, path: IdPath, message: str, fix: str = "") -> None:
         self.problems.append(Problem(self.name, line, "::".join(path), message, fix))
 
@@ -45,6 +55,28 @@ class _UnreadableError(Exception):
 
 def read_located(path: Path, name: str) -> LocatedFile:
     """Read a file; mistakes in it become problems, never exceptions."""
+    try:
+        status = path.stat()
+    except OSError:
+        return _read(path, name)
+    found = _read_once(path.absolute(), name, status.st_ino, status.st_size, status.st_mtime_ns)
+    return LocatedFile(path, name, copied(found.value), found.lines, list(found.problems))
+
+
+def copied(value: Any) -> Any:
+    """A copy of the mappings and lists of a file."""
+    if isinstance(value, dict):
+        return {key: copied(item) for key, item in value.items()}
+    return [copied(item) for item in value] if isinstance(value, list) else value
+
+
+@lru_cache(maxsize=256)
+def _read_once(path: Path, name: str, *version: int) -> LocatedFile:
+    """A file is the base of many others, and reading it is slow."""
+    return _read(path, name)
+
+
+def _read(path: Path, name: str) -> LocatedFile:
     found = LocatedFile(path, name)
     try:
         text = path.read_text(encoding="utf-8")

@@ -13,7 +13,7 @@ import builtins
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
@@ -310,16 +310,19 @@ def _reads(tree: ast.AST, name: str, of_others: bool = False) -> bool:
     return False
 
 
-def _acting(tree: ast.AST) -> Iterator[ast.AST]:
+@functools.cache
+def _acting(tree: ast.AST) -> tuple[ast.AST, ...]:
     """All nodes except those of methods that only display the object."""
-    waiting = [tree]
+    waiting, acting = [tree], []
     while waiting:
         node = waiting.pop()
         if not (isinstance(node, ast.FunctionDef) and node.name in _DISPLAYS):
-            yield node
+            acting.append(node)
             waiting.extend(ast.iter_child_nodes(node))
+    return tuple(acting)
 
 
+@functools.cache
 def _reads_itself_whole(node: ast.ClassDef) -> bool:
     """``vars(self)``, ``self.__dict__``, ``asdict(self)``, ``fields(self)``, ``replace(self, …)``."""
     for inner in ast.walk(node):

@@ -50,12 +50,12 @@ class Sources:
         found: list[ast.ClassDef] = []
         while names:
             mention = re.compile(rf"class \w+\([^)]*\b({'|'.join(map(re.escape, names))})\b")
-            trees = [_tree(file) for file, text in self._texts.items() if mention.search(text)]
             made = [
                 node
-                for tree in trees
-                for node in ast.walk(tree or ast.Module([], []))
-                if isinstance(node, ast.ClassDef) and names & {_last_name(base) for base in node.bases}
+                for file, text in self._texts.items()
+                if mention.search(text)
+                for node in _classes(file)
+                if names & {_last_name(base) for base in node.bases}
             ]
             names = {node.name for node in made} - {node.name for node in found}
             found += [node for node in made if node.name in names]
@@ -88,6 +88,13 @@ def method_of(node: ast.ClassDef, name: str) -> AnyFunction | None:
 def parents_of(tree: ast.AST) -> Mapping[ast.AST, ast.AST]:
     """The parent of each node."""
     return {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+
+
+@cache
+def _classes(file: str) -> tuple[ast.ClassDef, ...]:
+    """All classes of a file, also those inside others."""
+    tree = _tree(file)
+    return tuple(node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)) if tree is not None else ()
 
 
 def _defined_in(node: ast.AST, name: str) -> ast.AST | None:

@@ -19,11 +19,12 @@ from medvlp_toolkit.verification.problem import Problem
 from medvlp_toolkit.verification.references import reached, references_in
 from medvlp_toolkit.verification.trained_models import ids_of_model
 from medvlp_toolkit.verification.workflow_ids import KNOWN_IDS, RUN_IDS, properties, workflow_kind
+from medvlp_toolkit.weights.nested import OF_ENTITIES
 
 Stack = Sequence[LocatedFile]
 
 #: Looked up by MONAI's commands or by the description of a trained model, even if the workflow does not refer to them.
-_OF_COMMANDS = ("bundle_root", "network_def", "val_interval", "scored_entities", "entity_names")
+_OF_COMMANDS = ("bundle_root", "network_def", "val_interval", *OF_ENTITIES)
 _REMEDY = "refer to it, or leave it out"
 
 

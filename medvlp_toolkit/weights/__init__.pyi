@@ -1,6 +1,9 @@
 from .description import Description as Description
 from .trained import TrainedModel as TrainedModel
 from .weights import (
+    bundle_weights as bundle_weights,
+)
+from .weights import (
     export_network as export_network,
 )
 from .weights import (

@@ -24,6 +24,7 @@ from medvlp_toolkit.data.batches.pairs import PairDataset
 from medvlp_toolkit.files import write_whole
 from medvlp_toolkit.interfaces import DescribesItself
 from medvlp_toolkit.weights.nested import (
+    OF_ENTITIES,
     ROOTS,
     SEPARATOR,
     dependents,
@@ -45,8 +46,6 @@ VERSION = 1
 
 #: Ids of a run's actions, which are not part of the model.
 _ACTIONS = ("imports", "initialize", "run", "finalize")
-#: Computed now, although nothing of a training need have asked for it.
-_ALSO = ("scored_entities", "entity_names")
 #: MONAI's id of what is trained on.
 _DATASET = "train::dataset"
 
@@ -69,7 +68,7 @@ class Description:
     images: dict[str, Any] | None = None
 
     @classmethod
-    def of(cls, parser: Any, also: Sequence[str] = _ALSO) -> Description:
+    def of(cls, parser: Any, also: Sequence[str] = OF_ENTITIES) -> Description:
         """The description of a ``ConfigParser`` of MONAI whose model has been built.
 
         Args:

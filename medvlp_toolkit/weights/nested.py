@@ -6,11 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 SEPARATOR = "::"
+#: What is scored, in order, and what these are called and are (finding, normal, …).
+OF_ENTITIES = ("scored_entities", "entity_names", "entity_kinds")
 #: What a model is made of is reachable from these ids: its network and losses, and what images and texts become.
-ROOTS = (
-    *("pretraining_model", "model", "network_def", "scored_entities", "entity_names"),
-    *("evaluation_transform", "text_length"),
-)
+ROOTS = ("pretraining_model", "model", "network_def", *OF_ENTITIES, "evaluation_transform", "text_length")
 
 #: Suffixes of ids that are paths on this machine.
 _PLACES = ("_dir", "_file", "_root", "_dirs", "_files")

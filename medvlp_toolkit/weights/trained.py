@@ -18,13 +18,13 @@ from medvlp_toolkit.errors import unwrapped
 from medvlp_toolkit.shipped_bundles import shipped_bundles
 from medvlp_toolkit.weights.configuration import running_configuration
 from medvlp_toolkit.weights.description import FILE, Description, reached
-from medvlp_toolkit.weights.nested import ROOTS, SEPARATOR, get, is_place, leaves, references, top_of
+from medvlp_toolkit.weights.nested import OF_ENTITIES, ROOTS, SEPARATOR, get, is_place, leaves, references, top_of
 from medvlp_toolkit.weights.weights import NONE, load_weights, read_weights
 
 logger = logging.getLogger(__name__)
 
 #: A later step has uses of its own for these ids.
-_MADE = ("pretraining_model", "network_def", "scored_entities", "entity_names")
+_MADE = ("pretraining_model", "network_def", *OF_ENTITIES)
 #: What a configuration calls this: an id that refers to it is no value of its own.
 _NAME = "as_trained"
 

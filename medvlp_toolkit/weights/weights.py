@@ -58,6 +58,13 @@ def read_weights(path: str | Path, key: str | None = None) -> dict[str, Any]:
     return dict(state)
 
 
+def bundle_weights(bundle_root: str | Path) -> Path:
+    """The weights in a bundle's folder: ``models/model.pt``, else ``models/model.safetensors``; the former where there
+    are none."""
+    choices = [Path(bundle_root) / "models" / name for name in ("model.pt", "model.safetensors")]
+    return next((path for path in choices if path.is_file()), choices[0])
+
+
 def load_weights(module: torch.nn.Module, path: str | Path, key: str | None = None) -> torch.nn.Module:
     """Load a state dict from a file into ``module``, every key used and every parameter found.
 

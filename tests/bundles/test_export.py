@@ -45,7 +45,9 @@ class Case:
         return mv.load_bundle(self.bundle, weights=self.weights, device="cpu")
 
 
-@pytest.fixture(scope="module", params=list(KINDS))
+@pytest.fixture(
+    scope="module", params=[pytest.param(kind, marks=pytest.mark.slow) if kind == "volume" else kind for kind in KINDS]
+)
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
     """Each recipe, and MedKLIP on volumes, in all three formats through the command."""
     folder = tmp_path_factory.mktemp(request.param)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
+from monai.bundle import ConfigParser
 from PIL import Image
 
 import medvlp_toolkit as mv
@@ -25,10 +25,23 @@ PLANTED = {"_target_": "tests.bundles.planted.PlantedAttention", "width": "@widt
 NONE = {"_target_": "tests.bundles.foreign_parts.FusionWithoutAttention", "width": "@width"}
 
 
-def test_normal_and_residual_entities_are_drawn_only_when_named() -> None:
-    config = yaml.safe_load((BUNDLES / "medklip" / "configs" / "inference.yaml").read_text())
-    concepts = mv.knowledge_sources.definitions(path="chest_entities").concepts
-    assert set(config["not_drawn"]) == {concept.id for concept in concepts if concept.kind in ("normal", "residual")}
+def test_normal_and_residual_entities_are_drawn_only_when_named(tmp_path: Path) -> None:
+    """Whichever these are: the kinds are those of the knowledge that was trained with."""
+    source = tmp_path / "entities.yaml"
+    entries = {"clean": "normal", "effusion": "finding", "rest": "residual", "tube": "device"}
+    source.write_text("".join(f"{id_}: {{definition: of {id_}, kind: {kind}}}\n" for id_, kind in entries.items()))
+    for path, expected in (
+        ("chest_entities", {"normal", "clear", "tail_abnorm_obs"}),
+        (str(source), {"clean", "rest"}),
+    ):
+        concepts = mv.knowledge_sources.definitions(path=path).concepts
+        parser = ConfigParser()
+        parser.read_config(str(BUNDLES / "medklip" / "configs" / "inference.yaml"))
+        kinds = [concept.kind for concept in concepts]
+        parser["as_trained"] = {"entity_kinds": kinds, "scored_entities": [concept.id for concept in concepts]}
+        drawn = set(parser.get_parsed_content("not_drawn"))
+        assert expected <= drawn
+        assert drawn == {concept.id for concept in concepts if concept.kind in ("normal", "residual")}
 
 
 def overrides(demo_run: Path, folder: Path, **parts: Any) -> dict[str, Any]:

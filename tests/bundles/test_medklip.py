@@ -142,10 +142,13 @@ def test_one_dicom_radiograph_gives_scores_and_heat_maps(demo_run: Path, dicom: 
     assert len(list((elsewhere / "out" / "heat_maps").glob("overlay_*.png"))) == 3
 
 
-def test_an_unreadable_radiograph_among_others_is_left_out(demo_run: Path, dicom: Path, elsewhere: Path) -> None:
+def test_an_unreadable_radiograph_among_others_is_left_out(
+    demo_run: Path, dicom: Path, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (dicom.parent / "broken.dcm").write_bytes(b"no image")
     run_bundle("inference", "demo", workflow_type="infer", **inference_overrides(demo_run, dicom.parent))
     assert len(list(csv.DictReader((elsewhere / "out" / "probabilities.csv").open()))) == 1
+    assert "for 1 image; 1 left out" in " ".join(capsys.readouterr().out.split())
 
 
 def test_features_are_written_per_study(demo_run: Path, elsewhere: Path) -> None:

@@ -56,6 +56,7 @@ def arl_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_arl_on_two_ranks_equals_one_with_the_joined_batch(arl_data: Path, tmp_path: Path) -> None:
     overrides = {
         "dataset_dir": str(arl_data / "store"),

@@ -27,7 +27,7 @@ def threads() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("threads")
-@pytest.mark.parametrize("folder", ["kad", "kad_resnet18"])
+@pytest.mark.parametrize("folder", [pytest.param("kad", marks=pytest.mark.slow), "kad_resnet18"])
 def test_outputs_losses_and_gradients_equal_the_published_ones(folder: str) -> None:
     differences = kad.compare(GOLDEN / folder)
     assert set(differences) >= RECORDED

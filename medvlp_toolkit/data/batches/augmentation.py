@@ -53,15 +53,17 @@ class EvaluationTransform(nn.Module):
 
     def resize(self, image: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, image_size, image_size), bilinear with antialiasing, ignoring the aspect ratio."""
-        if not self.image_size or image.shape[-2:] == (self.image_size, self.image_size):
-            return image
-        return F.interpolate(image, size=(self.image_size, self.image_size), mode="bilinear", antialias=True)
+        size = self.size_of(image)
+        return image if image.shape[-2:] == size else F.interpolate(image, size=size, mode="bilinear", antialias=True)
 
     def resize_mask(self, mask: Tensor) -> Tensor:
         """(B, 1, H, W) -> (B, 1, image_size, image_size): nearest neighbour of each pixel's centre."""
-        if not self.image_size or mask.shape[-2:] == (self.image_size, self.image_size):
-            return mask
-        return F.interpolate(mask, size=(self.image_size, self.image_size), mode="nearest-exact")
+        size = self.size_of(mask)
+        return mask if mask.shape[-2:] == size else F.interpolate(mask, size=size, mode="nearest-exact")
+
+    def size_of(self, image: Tensor) -> tuple[int, int]:
+        """(height, width) of the model's input for images (B, C, H, W)."""
+        return (self.image_size or image.shape[-2], self.image_size or image.shape[-1])
 
     def normalise(self, image: Tensor) -> Tensor:
         """(B, C, *spatial) in [0, 1] -> (B, len(mean), *spatial)."""
@@ -79,7 +81,7 @@ class TrainingAugmentation(EvaluationTransform):
     A ``mask`` in the batch moves with its image.
 
     Args:
-        image_size: pixels of the square input.
+        image_size: pixels of the square input; 0 keeps the stored size.
         positions: position ids in the order of ``entity_position_candidates``; required for flipping.
         mirrors: position id -> its id in a mirrored image, None if it has no counterpart. A study with a present entity
             at such a position is not flipped. An empty mapping means that no label of the batch names a side.
@@ -129,17 +131,18 @@ class TrainingAugmentation(EvaluationTransform):
         flipped = self.choose_flips(batch, draws[:, 0])
         image = to_unit_range(batch["image"])
         maps = self.geometry(draws, flipped)
-        image = resample(image, maps, self.image_size, self.interpolation)
+        image = resample(image, maps, self.size_of(image), self.interpolation)
         image = self.intensity(image.clamp(0, 1), draws)
         batch["image"] = self.normalise(image)
         if "negative_image" in batch:
             other = to_unit_range(batch["negative_image"])
             # The mismatched rows in order, without synchronising with the device for their number.
             rows = batch["is_pair"].to(torch.uint8).argsort(stable=True)[: other.shape[0]]
-            other = resample(other, maps[rows], self.image_size, self.interpolation)
+            other = resample(other, maps[rows], self.size_of(other), self.interpolation)
             batch["negative_image"] = self.normalise(self.intensity(other.clamp(0, 1), draws[rows]))
         if "mask" in batch:
-            batch["mask"] = resample(batch["mask"].to(torch.float32), maps, self.image_size, "nearest")
+            mask = batch["mask"].to(torch.float32)
+            batch["mask"] = resample(mask, maps, self.size_of(mask), "nearest")
         if "entity_position_candidates" in batch and self.flip > 0:
             batch["entity_position_candidates"] = self.mirror(batch["entity_position_candidates"], flipped)
         return batch
@@ -206,10 +209,11 @@ def to_unit_range(image: Tensor) -> Tensor:
     return image.to(torch.float32) / 255 if image.dtype == torch.uint8 else image.to(torch.float32)
 
 
-def resample(image: Tensor, maps: Tensor, size: int, interpolation: str = "bilinear", fill: float = 0.0) -> Tensor:
-    """(B, C, H, W) sampled at affine ``maps`` (B, 2, 3) of a (size, size) grid; ``fill`` outside the image."""
-    size = size or image.shape[-1]
-    grid = F.affine_grid(maps.to(image.dtype), [image.shape[0], image.shape[1], size, size], align_corners=False)
+def resample(
+    image: Tensor, maps: Tensor, size: Sequence[int], interpolation: str = "bilinear", fill: float = 0.0
+) -> Tensor:
+    """(B, C, H, W) sampled at affine ``maps`` (B, 2, 3) of a grid of ``size`` (h, w); ``fill`` outside the image."""
+    grid = F.affine_grid(maps.to(image.dtype), [*image.shape[:2], *size], align_corners=False)
     return F.grid_sample(image - fill, grid, mode=interpolation, padding_mode="zeros", align_corners=False) + fill
 
 

@@ -40,5 +40,5 @@ BATCH: Mapping[str, str] = {
 }
 BATCH_KEYS = frozenset(BATCH)
 
-#: Values of ``entity_presence``.
+#: Values of ``entity_presence``. In ``targets`` -1 is unknown, be it uncertain (-1 in a store's label columns) or null.
 PRESENT, ABSENT, NOT_MENTIONED, UNCERTAIN = 1, 0, -1, 2

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 Reported = Literal["stated", "mentioned"]
 #: How many uniform numbers a sample brings along for augmentation on the device.
 AUGMENTATION_DRAWS = 32
-_AUGMENTATION_STREAM = 0
+AUGMENTATION_STREAM = 0
 #: Minimum number of studies for sharing a store's labels among processes.
 SHARED_FROM = 20_000
 
@@ -243,6 +243,11 @@ class StudyDataset(Replaceable, Dataset):
 
     # -- batches ------------------------------------------------------------------------------
 
+    @property
+    def entity_presence(self) -> NDArray[np.int8]:
+        """(S, Q) of all studies, as in batches."""
+        return self._entity_labels.presence
+
     def set_epoch(self, epoch: int) -> None:
         """Use the random choices of ``epoch``, also in running workers."""
         self._epoch[0] = epoch
@@ -270,9 +275,9 @@ class StudyDataset(Replaceable, Dataset):
             "study_id": [self.study_ids[i] for i in chosen],
             "patient_id": [self.patient_ids[i] for i in chosen],
             "row": torch.from_numpy(self.rows[chosen]),
-            "entity_presence": torch.from_numpy(self._entity_labels.presence[chosen]),
+            "entity_presence": torch.from_numpy(self.entity_presence[chosen]),
             "augmentation_draws": torch.from_numpy(
-                uniform(self.seed, epoch, _AUGMENTATION_STREAM, keys, AUGMENTATION_DRAWS)
+                uniform(self.seed, epoch, AUGMENTATION_STREAM, keys, AUGMENTATION_DRAWS)
             ),
         }
         if self.reads_images:

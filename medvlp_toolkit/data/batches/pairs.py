@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from medvlp_toolkit.data.batches.answers import UNSEEN, AnswerVocabulary
-from medvlp_toolkit.data.batches.dataset import AUGMENTATION_DRAWS, image_scale, rows_of
+from medvlp_toolkit.data.batches.dataset import AUGMENTATION_DRAWS, AUGMENTATION_STREAM, image_scale, rows_of
 from medvlp_toolkit.data.batches.draws import study_keys, uniform
 from medvlp_toolkit.data.batches.encoded_texts import encode_texts
 from medvlp_toolkit.data.batches.replaceable import Replaceable
@@ -28,7 +28,7 @@ from medvlp_toolkit.data.views import Views, checked_views, chosen_images
 #: The image that a text is paired with: its own, a black one, or that of another text of the data set.
 Shown = Literal["own", "blank", "shuffled"]
 
-_AUGMENTATION_STREAM, _CHOICE_STREAM = 0, 3
+_CHOICE_STREAM = 3
 
 
 @dataclass(frozen=True)
@@ -273,7 +273,7 @@ class PairDataset(Replaceable, Dataset):
             "image": image,
             **image_scale(self.store, rows),
             "augmentation_draws": torch.from_numpy(
-                uniform(self.seed, self.epoch, _AUGMENTATION_STREAM, self._image_keys[rows], AUGMENTATION_DRAWS)
+                uniform(self.seed, self.epoch, AUGMENTATION_STREAM, self._image_keys[rows], AUGMENTATION_DRAWS)
             ),
             "image_index": torch.from_numpy(image_index.reshape(-1)),
             "image_row": torch.from_numpy(rows),

@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 
 from medvlp_toolkit.data.batches.batch_table import ABSENT, NOT_MENTIONED, PRESENT, UNCERTAIN
 from medvlp_toolkit.data.batches.draws import uniform
-from medvlp_toolkit.data.records import Presence
+from medvlp_toolkit.data.records import STRENGTH, Presence
 
 PositionNegatives = Literal["other_positions", "whole_matrix"]
 
 _UNSPECIFIED = "unspecified"
-# Of several statements about an entity, the strongest determines the label.
-_STRENGTH = {Presence.UNCERTAIN: 1, Presence.ABSENT: 2, Presence.PRESENT: 3}
+_STRENGTH = {presence: strength for strength, presence in enumerate(STRENGTH, start=1)}
 _VALUE_OF_STRENGTH = np.array([NOT_MENTIONED, UNCERTAIN, ABSENT, PRESENT], dtype=np.int8)
 
 #: A text column: codes (T,), -1 for none, and the values that they index.
@@ -52,9 +51,9 @@ class EntityLabels:
         ``study`` (T,) is -1 for findings to ignore. A column is codes (T,), -1 for none, and the values that they
         index.
 
-        Present takes precedence over absent, absent over uncertain. A present finding without a position, or with one
-        outside ``positions``, counts at ``unspecified`` if that is one of the positions, and otherwise only for
-        existence. ``excluded`` entities are excluded from the losses.
+        The strongest statement about an entity counts (:data:`~medvlp_toolkit.data.records.STRENGTH`). A present
+        finding without a position, or with one outside ``positions``, counts at ``unspecified`` if that is one of the
+        positions, and otherwise only for existence. ``excluded`` entities are excluded from the losses.
 
         Raises:
             ValueError: when ``excluded`` contains an entity that is not in ``entities``.

@@ -11,9 +11,10 @@ from medvlp_toolkit.images import ImageReadError
 from medvlp_toolkit.images.dicom import HEAD, is_dicom
 from medvlp_toolkit.images.nifti import NIFTI_SUFFIXES
 from medvlp_toolkit.images.opening import opened
+from medvlp_toolkit.images.raster import SUFFIXES as PICTURE_SUFFIXES
+from medvlp_toolkit.images.raster import is_raster
 
-SUFFIXES = frozenset({".dcm", ".dicom", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"})
-_PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*")
+SUFFIXES = PICTURE_SUFFIXES | {".dcm", ".dicom"}
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def volumes_below(root: Path) -> FoundImages:
 
 def is_image(path: Path) -> bool:
     """Whether a file's content is DICOM or a picture."""
-    return _content(path, lambda head: is_dicom(head) or head.startswith(_PICTURES))
+    return _content(path, lambda head: is_dicom(head) or is_raster(head))
 
 
 def shown_name(path: Path, root: Path) -> str:

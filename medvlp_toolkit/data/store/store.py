@@ -10,7 +10,7 @@ A store is a folder::
     studies.parquet   row i describes image i: study_id, image_id, patient_id, split, text (to which the findings' spans
                       refer), sections (all of them), image_path, image_hash (XXH3 of the stored pixels), height
                       and width (of the original), report_id, sex, age, view, other metadata, and ``label:<name>`` (1
-                      present, 0 absent, -1 uncertain, null unknown)
+                      present, 0 absent, -1 uncertain, null unknown; the last two are both -1 in a batch's ``targets``)
     findings.parquet  findings of the report filter: study (row), entity, presence, position, start, end, concept_id
     links.parquet     mentions of the entity linker, same columns
     boxes.parquet     study, label, x, y, width, height (fractions of the stored image)

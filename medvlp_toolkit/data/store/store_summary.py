@@ -7,11 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medvlp_toolkit.data.records import Presence
+from medvlp_toolkit.data.records import STRENGTH, Presence
 from medvlp_toolkit.data.store.store import PackedStore
 
-#: In ascending order of precedence among several statements about one entity.
-_STRENGTH = (Presence.UNCERTAIN, Presence.ABSENT, Presence.PRESENT)
 _LABELS = {"present": 1, "absent": 0, "uncertain": -1}
 
 
@@ -88,7 +86,7 @@ def _findings(
     presence, words = _codes(table.column("presence"), kept)
     position, position_names = _codes(table.column("position"), kept)
 
-    rank = np.array([*(_STRENGTH.index(Presence(word)) for word in words), -1])[presence]
+    rank = np.array([*(STRENGTH.index(Presence(word)) for word in words), -1])[presence]
     said = rank >= 0  # a linker's mentions have no presence
     # The strongest statement of each (study, entity): the last one when sorted by strength.
     pair = study[said] * max(len(entity_names), 1) + entity[said]
@@ -97,12 +95,12 @@ def _findings(
     last = np.append(pair[1:] != pair[:-1], True) if len(pair) else np.empty(0, dtype=bool)
     of_entity = pair[last] % max(len(entity_names), 1)
     entities = {name: dict.fromkeys(("present", "absent", "uncertain"), 0) for name in [*store.entities, *entity_names]}
-    for number, word in enumerate(_STRENGTH):
+    for number, word in enumerate(STRENGTH):
         found = np.bincount(of_entity[strongest[last] == number], minlength=len(entity_names))
         for name, count in zip(entity_names, found.tolist(), strict=True):
             entities[name][str(word)] = count
 
-    present = (rank == _STRENGTH.index(Presence.PRESENT)) & (position >= 0)
+    present = (rank == STRENGTH.index(Presence.PRESENT)) & (position >= 0)
     places = {name: {"studies": 0, "findings": 0} for name in [*store.positions, *position_names]}
     findings = np.bincount(position[present], minlength=len(position_names))
     distinct = np.unique(study[present] * max(len(position_names), 1) + position[present])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +12,6 @@ from ignite.engine import Engine
 from numpy.typing import NDArray
 
 from medvlp_toolkit.data.batches.dataset import StudyDataset
-from medvlp_toolkit.data.boxes import bounding_boxes
 from medvlp_toolkit.engines.device import Precision
 from medvlp_toolkit.engines.finetuning_step import Target
 from medvlp_toolkit.engines.step import Transform
@@ -23,10 +23,12 @@ from medvlp_toolkit.evaluation.finetuning.segmentation import (
 )
 from medvlp_toolkit.evaluation.handler import Evaluation
 from medvlp_toolkit.evaluation.maps.overlays import Overlay, write_overlays
+from medvlp_toolkit.evaluation.maps.volume_slices import overlay_of
 from medvlp_toolkit.evaluation.results.results import PROBABILITIES_FILE, write_probabilities
 from medvlp_toolkit.evaluation.statistics.pooling import Pool, StudyPooling, checked_pool
 from medvlp_toolkit.evaluation.step import EvaluationStep
-from medvlp_toolkit.evaluation.zero_shot.classification import score_table, tested_metrics, tested_rows
+from medvlp_toolkit.evaluation.zero_shot.classification import score_table, tested_metrics
+from medvlp_toolkit.evaluation.zero_shot.studies import tested_rows
 
 Activation = Literal["sigmoid", "softmax"]
 
@@ -187,10 +189,8 @@ class SegmentationEvaluation(Evaluation):
             self._highest.append(float(scores[i].max()))
             if image.positive and scores.ndim == 3 and len(self._pictures) < self.overlays:
                 picture = np.asarray(self.dataset.store.images[row])
-                note = f"Dice {image.dice:.2f}"
-                self._pictures.append(
-                    Overlay(picture, scores[i], self.label, boxes=bounding_boxes(masks[i]), note=note)
-                )
+                overlay = overlay_of(picture, scores[i], self.label, truth=masks[i])
+                self._pictures.append(replace(overlay, note=f"Dice {image.dice:.2f}"))
 
     def finish(self, engine: Engine) -> None:
         metrics = {"segmentation": {"label": self.label, **segmentation_metrics(self._images)}}
@@ -203,7 +203,7 @@ class SegmentationEvaluation(Evaluation):
         table = score_table(ids, targets, np.array(self._highest, np.float32)[:, None], [self.label], **described)
         listed = write_segmented(self.output_dir / "segmentation.csv", self._images, described.get("image_id"))
         paths = {"overlap per image": listed}
-        pictures = write_overlays(self.output_dir / "overlays", self._pictures, self.title)
+        pictures = write_overlays(self.output_dir / "overlays", self._pictures, self.title, shows="probability")
         if pictures:
             paths["predicted masks, true ones boxed"] = pictures[0]
         self.write(engine.state.device, table, metrics, paths)

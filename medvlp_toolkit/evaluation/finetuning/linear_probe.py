@@ -38,7 +38,10 @@ def image_features(
     batch_size: int = 64,
     limit: int | None = None,
 ) -> NDArray[np.float32]:
-    """(S, D), the mean over image tokens of the first ``limit`` studies (all when None), model in evaluation mode."""
+    """(S, D), the mean over image tokens of the first ``limit`` studies (all when None), model in evaluation mode.
+
+    Over all tokens, a class token too: not the encoder's ``summary``, which contrastive and alignment losses read.
+    """
     model.to(device).eval()
     count = len(dataset) if limit is None else min(limit, len(dataset))
     parts = []

@@ -57,6 +57,7 @@ def upsample(
     mode: Upsampling = "nearest",
     shift: Sequence[float] = (),
     extent: Sequence[float] = (),
+    start: Sequence[float] = (),
 ) -> NDArray[np.floating]:
     """Upsample a map to the pixels: (*grid) -> (*size), in 2-D or 3-D.
 
@@ -67,7 +68,8 @@ def upsample(
     ``shift`` is, per axis and in cells, the offset of a token's receptive field from the centre of its cell
     (``image_encoder.token_shift()``); ``linear`` places it there. ``nearest`` ignores it, as published.
 
-    ``extent`` is, per axis, that of the pixels as a share of the map's, both about one centre; 1 when left out.
+    ``extent`` is, per axis, that of the pixels as a share of the map's, 1 when left out; ``start`` where they begin in
+    the map, as a share of it, about one centre when left out.
     """
     spread: NDArray[Any] = np.asarray(heat)
     if spread.ndim != len(size) or min(size) < 1:
@@ -75,25 +77,26 @@ def upsample(
     if mode not in ("nearest", "linear"):
         raise ValueError(f"upsampling is 'nearest' or 'linear', got {mode!r}")
     for axis, (cells, pixels) in enumerate(zip(spread.shape, size, strict=True)):
-        centres = pixel_centres(pixels, cells, extent[axis] if extent else 1.0)
+        share = extent[axis] if extent else 1.0
+        centres = pixel_centres(pixels, cells, share, start[axis] if start else (1 - share) / 2)
         if mode == "nearest":
             spread = spread.take(cells_at(centres, cells), axis)
             continue
         place = np.clip(centres - 0.5 - (shift[axis] if shift else 0.0), 0, cells - 1)
         low = place.astype(int)
-        share = (place - low).astype(spread.dtype if spread.dtype.kind == "f" else float)
-        share = share.reshape([-1 if a == axis else 1 for a in range(spread.ndim)])
-        spread = spread.take(low, axis) * (1 - share) + spread.take(np.minimum(low + 1, cells - 1), axis) * share
+        upper = (place - low).astype(spread.dtype if spread.dtype.kind == "f" else float)
+        upper = upper.reshape([-1 if a == axis else 1 for a in range(spread.ndim)])
+        spread = spread.take(low, axis) * (1 - upper) + spread.take(np.minimum(low + 1, cells - 1), axis) * upper
     return spread
 
 
-def pixel_centres(pixels: int, cells: int, extent: float = 1.0) -> NDArray[np.float64]:
+def pixel_centres(pixels: int, cells: int, extent: float = 1.0, start: float = 0.0) -> NDArray[np.float64]:
     """(pixels,) Where the pixels' centres lie along an axis of cells, in cells from the edge of the first.
 
-    ``extent`` is that of the pixels as a share of the cells', both about one centre.
+    ``extent`` is that of the pixels as a share of the cells', ``start`` where they begin.
     """
     centres: NDArray[np.float64] = (np.arange(pixels) + 0.5) * cells / pixels
-    return cells / 2 + (centres - cells / 2) * extent
+    return centres * extent + start * cells
 
 
 def cells_at(centres: NDArray[np.float64], cells: int) -> NDArray[np.intp]:

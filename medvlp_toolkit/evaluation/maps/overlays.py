@@ -74,8 +74,10 @@ def write_contact_sheet(
     title: str = "",
     columns: int = 4,
     upsampling: Upsampling = "linear",
+    shows: str = "attention",
 ) -> Path:
-    """Draw several pictures on one page as PNG, with a legend. Raises ValueError without pictures."""
+    """Draw several pictures on one page as PNG, with a legend that says what the maps show. Raises ValueError without
+    pictures."""
     if not overlays:
         raise ValueError("a contact sheet needs at least one picture")
     if columns < 1:
@@ -97,7 +99,7 @@ def write_contact_sheet(
         _draw(axes, overlay, upsampling, text_size=9)
     if title:
         figure.text(gap / page_width, 1 - 0.17 / page_height, title, color=TEXT, size=12, weight="bold", va="top")
-    _legend(figure, gap, page_width, page_height, any(overlay.boxes for overlay in overlays))
+    _legend(figure, gap, page_width, page_height, any(overlay.boxes for overlay in overlays), shows)
     _save(figure, path)
     return path
 
@@ -108,6 +110,7 @@ def write_overlays(
     title: str = "",
     columns: int = 4,
     upsampling: Upsampling = "linear",
+    shows: str = "attention",
 ) -> list[Path]:
     """Write every picture as ``overlay_001_<finding>.png`` …, and all on one sheet, ``overlays.png``.
 
@@ -120,7 +123,7 @@ def write_overlays(
             old.unlink()
     if not overlays:
         return []
-    paths = [write_contact_sheet(folder / SHEET_FILE, overlays, title, columns, upsampling)]
+    paths = [write_contact_sheet(folder / SHEET_FILE, overlays, title, columns, upsampling, shows)]
     for number, overlay in enumerate(overlays, start=1):
         name = f"overlay_{number:03d}_{name_part(overlay.label)}.png"
         paths.append(write_overlay(folder / name, overlay, upsampling))
@@ -128,17 +131,12 @@ def write_overlays(
 
 
 def heat_colours(heat: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(H, W) map -> (H, W, 4) colours, transparent at the map's lowest value and most opaque at its highest."""
+    """(H, W) map -> (H, W, 4) colours, transparent at the map's lowest value and most opaque (:data:`STRONGEST`) at its
+    highest."""
     share = share_of(heat)
     colours: NDArray[np.float64] = np.asarray(colormaps[_COLOURS](0.25 + 0.75 * share))
-    colours[..., 3] = STRONGEST * opacity(share)
+    colours[..., 3] = STRONGEST * share**1.3
     return colours
-
-
-def opacity(share: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How opaque a map is drawn at a share (0 to 1) of its highest value, as a share of the strongest."""
-    faded: NDArray[np.float64] = share**1.3
-    return faded
 
 
 def _draw(axes: Axes, overlay: Overlay, upsampling: Upsampling, text_size: float) -> None:
@@ -168,12 +166,12 @@ def _draw(axes: Axes, overlay: Overlay, upsampling: Upsampling, text_size: float
         axes.text(0.98, 1.02, overlay.note, color=FAINT, ha="right", **(spot | {"size": text_size - 1.5}))
 
 
-def _legend(figure: Figure, gap: float, page_width: float, page_height: float, boxes: bool) -> None:
+def _legend(figure: Figure, gap: float, page_width: float, page_height: float, boxes: bool, shows: str) -> None:
     y, size = 0.13 / page_height, 8.5
     bar = figure.add_axes((gap / page_width, y, 0.9 / page_width, 0.1 / page_height))
-    bar.imshow(np.linspace(0.25, 1, 64)[None], cmap=_COLOURS, vmin=0, vmax=1, aspect="auto")
+    bar.imshow(heat_colours(np.linspace(0, 1, 64)[None]), aspect="auto")
     bar.set_axis_off()
-    figure.text((gap + 0.97) / page_width, y, "attention, low to high", color=FAINT, size=size, va="bottom")
+    figure.text((gap + 0.97) / page_width, y, f"{shows}, low to high", color=FAINT, size=size, va="bottom")
     if boxes:
         left = gap + 2.45
         outline = Rectangle(
@@ -183,17 +181,26 @@ def _legend(figure: Figure, gap: float, page_width: float, page_height: float, b
         figure.text((left + 0.24) / page_width, y, "true box", color=FAINT, size=size, va="bottom")
 
 
+def displayed(image: NDArray[Any]) -> NDArray[np.uint8]:
+    """An image (H, W), or of uint8 (1 or 3, H, W), as the pixels of a picture: (H, W), or in colour (H, W, 3)."""
+    if image.dtype == np.uint8 and image.ndim == 3:
+        return np.ascontiguousarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0))
+    pixels: NDArray[np.uint8] = (grey(image) * 255).round().astype(np.uint8)
+    return pixels
+
+
 def grey(image: NDArray[Any]) -> NDArray[np.float64]:
-    """(H, W) in [0, 1], channels averaged: of uint8 as it is displayed, of another type from its lowest value to its
-    highest."""
-    displayed = np.asarray(image).dtype == np.uint8
+    """(H, W) in [0, 1], channels averaged: of uint8 as it is displayed, of integers of a volume from their 1st to their
+    99th percentile, of other values from the lowest to the highest."""
+    kind = np.asarray(image).dtype
     image = np.asarray(image, float)
     if image.ndim == 3 and image.shape[0] in (1, 3):
         image = image.mean(axis=0)
     if image.ndim != 2:
         raise ValueError(f"an overlay is drawn on an image (H, W) or (1 or 3, H, W), got {image.shape}")
-    low, high = (0.0, 255.0) if displayed else (float(image.min()), float(image.max()))
-    return (image - low) / (high - low) if high > low else np.zeros(image.shape)
+    ends = (1, 99) if kind.kind == "i" else (0, 100)
+    low, high = (0.0, 255.0) if kind == np.uint8 else np.percentile(image, ends)
+    return ((image - low) / (high - low)).clip(0, 1) if high > low else np.zeros(image.shape)
 
 
 def _save(figure: Figure, path: Path) -> None:

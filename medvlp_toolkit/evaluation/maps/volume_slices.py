@@ -1,4 +1,7 @@
-"""The picture of a map on its image; of a volume, the axial slice with the map's highest value."""
+"""Pictures of images with and without maps, in two dimensions and three: where every drawing begins.
+
+Of a volume they show an axial slice: the one with the map's highest value, or the middle one.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,30 @@ from numpy.typing import ArrayLike, NDArray
 
 from medvlp_toolkit.data.boxes import bounding_boxes
 from medvlp_toolkit.evaluation.maps.overlays import Overlay
+from medvlp_toolkit.images.volume import oriented
+
+
+def in_ras(volume: NDArray[Any], affine: ArrayLike | None) -> NDArray[Any]:
+    """A volume, or a map or mask of one, with axes in RAS: the first runs to the patient's right.
+
+    ``affine`` (4, 4) is the volume's, whose axes may run any way; without one the axes are in RAS already.
+    """
+    return volume if affine is None else oriented(volume, np.asarray(affine, np.float64), "RAS")[0]
 
 
 def axial_slice(volume: NDArray[Any], index: int) -> NDArray[Any]:
     """(D, H, W) in RAS -> (H, D) in radiological orientation: anterior up, the patient's right on the left."""
     return volume[::-1, ::-1, index].T
+
+
+def picture_of(image: NDArray[Any], affine: ArrayLike | None = None) -> NDArray[Any]:
+    """The picture of an image without a map: itself, or of a volume (1, D, H, W) its middle axial slice (H, D)."""
+    return overlay_of(image, no_map(image), "", affine=affine).image
+
+
+def no_map(image: NDArray[Any]) -> NDArray[np.float32]:
+    """A map of one token for an image (C, *size), which shows nothing."""
+    return np.zeros((1,) * (image.ndim - 1), np.float32)
 
 
 def overlay_of(
@@ -27,7 +49,7 @@ def overlay_of(
     affine: ArrayLike | None = None,
     name: str = "",
 ) -> Overlay:
-    """The picture of a map: every drawing of one begins here.
+    """The picture of a map on its image.
 
     Args:
         image: (C, H, W), or (1, D, H, W) of a volume, of which the slice with the map's highest value is taken.
@@ -40,20 +62,16 @@ def overlay_of(
     if heat.ndim == 2:
         boxes = bounding_boxes(truth) if isinstance(truth, np.ndarray) else truth or ()
         return Overlay(image, heat, label, score, boxes, shift=shift, name=name)
-    from nibabel.orientations import apply_orientation, io_orientation
+    from nibabel.orientations import io_orientation
 
-    scan, shift = image[0], tuple(shift) or (0.0, 0.0, 0.0)
-    if affine is not None:
-        turn = io_orientation(np.asarray(affine))
-        scan, heat = apply_orientation(scan, turn), apply_orientation(heat, turn)
-        truth = apply_orientation(truth, turn) if isinstance(truth, np.ndarray) else truth
-        turned = {int(axis): float(sign) * part for part, (axis, sign) in zip(shift, turn, strict=True)}
-        shift = (turned[0], turned[1], turned[2])
-    along, across, up = shift
+    scan, heat = in_ras(image[0], affine), in_ras(heat, affine)
+    turn = io_orientation(np.eye(4) if affine is None else np.asarray(affine))
+    moved = zip(shift or (0.0, 0.0, 0.0), turn, strict=True)
+    (_, along), (_, across), (_, up) = sorted((int(axis), float(sign) * part) for part, (axis, sign) in moved)
     layer = int(np.unravel_index(int(heat.argmax()), heat.shape)[2])
     layers = scan.shape[2]
     index = min(int((layer + 0.5 + up) * layers / heat.shape[2]), layers - 1)
-    boxes = bounding_boxes(axial_slice(truth, index)) if isinstance(truth, np.ndarray) else []
+    boxes = bounding_boxes(axial_slice(in_ras(truth, affine), index)) if isinstance(truth, np.ndarray) else []
     note = f"slice {index + 1} of {layers}"
     # The slice shows the second axis downwards and the first one leftwards: both are turned round.
     shown = axial_slice(scan, index), axial_slice(heat, layer)

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medvlp_toolkit.evaluation.maps.heat_maps import share_of, upsample
-from medvlp_toolkit.evaluation.maps.overlays import heat_colours, opacity
+from medvlp_toolkit.evaluation.maps.overlays import STRONGEST, heat_colours
 from medvlp_toolkit.evaluation.results.names import NO_NAMES, Names, readable
+from medvlp_toolkit.evaluation.statistics.operating_points import called_present
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -139,7 +140,7 @@ def _verdict(kind: str, score: float, threshold: float | None) -> tuple[str, str
     wrong, right, open_ = _VERDICTS[kind]
     if threshold is None:
         return open_
-    return right if (score >= threshold) == (kind != "claimed") else wrong
+    return right if called_present(score, threshold) == (kind != "claimed") else wrong
 
 
 def _heat_png(pixels: NDArray[np.floating]) -> bytes:
@@ -147,11 +148,11 @@ def _heat_png(pixels: NDArray[np.floating]) -> bytes:
     from PIL import Image
 
     picture = Image.fromarray((share_of(pixels) * (_LEVELS - 1)).round().astype(np.uint8), "P")
-    colours = (heat_colours(np.linspace(0, 1, _LEVELS)[None])[0] * 255).round().astype(np.uint8)
-    picture.putpalette(colours[:, :3].tobytes())
+    colours = heat_colours(np.linspace(0, 1, _LEVELS)[None])[0] * 255
+    picture.putpalette(colours[:, :3].round().astype(np.uint8).tobytes())
     stream = io.BytesIO()
     # The page's slider fades the whole map; the strongest place is opaque.
-    alpha = (255 * opacity(np.linspace(0, 1, _LEVELS))).round().astype(np.uint8)
+    alpha = (colours[:, 3] / STRONGEST).round().astype(np.uint8)
     picture.save(stream, "PNG", transparency=alpha.tobytes(), optimize=True)
     return stream.getvalue()
 

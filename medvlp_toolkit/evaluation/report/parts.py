@@ -246,9 +246,8 @@ def showing(names: Names) -> Iterator[None]:
 
 
 def readable(name: object) -> str:
-    """A label or id in readable form: its name, and itself in brackets; without one, itself."""
-    shown = with_name(str(name), _names.get())
-    return shown if str(name) in _names.get() else shown.replace("_", " ")
+    """A label or id in readable form (:func:`~medvlp_toolkit.evaluation.results.names.readable`)."""
+    return with_name(str(name), _names.get())
 
 
 def significant(value: float | None, digits: int = 3) -> str:

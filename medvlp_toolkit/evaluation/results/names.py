@@ -1,6 +1,7 @@
 """Readable names of what is scored, beside the ids that files and configurations go by.
 
-The names are those of the concepts of a knowledge source; nothing here makes one up.
+The names are those of the concepts of a knowledge source, as training noted them (``entity_names`` of ``model.json``);
+an id without one is shown in words.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from medvlp_toolkit.files import write_whole
 Names = Mapping[str, str]
 NO_NAMES: Names = {}
 NAMES_FILE = "entities.csv"
+_NO_FINDINGS = ("normal", "residual")
 
 
 def name_or_words(id_: str, names: Names) -> str:
@@ -24,9 +26,20 @@ def name_or_words(id_: str, names: Names) -> str:
 
 
 def readable(id_: str, names: Names) -> str:
-    """``other abnormal observation (tail_abnorm_obs)``; the id alone where there is no name, or it says no more."""
-    name = names.get(id_, "")
-    return f"{name} ({id_})" if name and _plain(name) != _plain(id_) else id_
+    """``other abnormal observation (tail_abnorm_obs)``; the name or words alone where they say what the id says."""
+    name = name_or_words(id_, names)
+    return name if _plain(name) == _plain(id_) else f"{name} ({id_})"
+
+
+def names_by_id(ids: Sequence[str], names: Sequence[str] | Names | None) -> dict[str, str]:
+    """Id -> name, of names in the order of the ids, or by id already; empty for None."""
+    return dict(names if isinstance(names, Mapping) else zip(ids, names or (), strict=False))
+
+
+def not_findings(ids: Sequence[str], kinds: Sequence[str] | None) -> list[str]:
+    """The ids whose kind, in their order, is no finding or device: statements of normality, and classes that collect
+    the rest. None without kinds."""
+    return [id_ for id_, kind in zip(ids, kinds or (), strict=False) if kind in _NO_FINDINGS]
 
 
 def write_names(path: Path, ids: Sequence[str], names: Names) -> Path:

@@ -76,7 +76,7 @@ def summary_tables(metrics: Metrics) -> list[Table]:
             )
         )
     for name, measured in (metrics.get("zero_shot_by") or {}).items():
-        tables.append(classification_table(measured, f"Zero-shot classification by {name}", rows))
+        tables.append(classification_table(measured, f"Zero-shot classification by {name}", rows, names))
     if metrics.get("fine_tuned"):
         tables.append(classification_table(metrics["fine_tuned"], "Fine-tuned classification", rows, names))
     if metrics.get("segmentation"):

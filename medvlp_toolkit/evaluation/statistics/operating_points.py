@@ -22,6 +22,12 @@ _RATES = {
 }
 
 
+def called_present(score: Any, threshold: float) -> Any:
+    """Whether a score, or each of an array, counts as present at a threshold that was chosen on another split: from it
+    upwards."""
+    return score >= threshold
+
+
 def published_operating_point(truth: ArrayLike, score: ArrayLike) -> dict[str, float]:
     """F1 and accuracy as in MedKLIP's evaluation, with the threshold tuned on the same rows.
 
@@ -68,7 +74,7 @@ def operating_point(
     point: dict[str, Any] = {"split": split, "threshold": threshold}
     if threshold is None:
         return point
-    present, positive = score >= threshold, truth == 1
+    present, positive = called_present(score, threshold), truth == 1
     outcomes = {
         "tp": present & positive,
         "fp": present & ~positive,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,8 @@ import numpy as np
 from ignite.engine import Engine, Events
 from PIL import Image
 
+from medvlp_toolkit.data.batches.batch_table import PRESENT
 from medvlp_toolkit.data.batches.dataset import StudyDataset
-from medvlp_toolkit.data.records import Presence
 from medvlp_toolkit.engines.device import Precision
 from medvlp_toolkit.engines.parallel import unwrap
 from medvlp_toolkit.engines.ranks import is_first_rank
@@ -20,7 +20,9 @@ from medvlp_toolkit.engines.step import Transform
 from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
 from medvlp_toolkit.evaluation.maps.overlays import Overlay, write_contact_sheet
 from medvlp_toolkit.evaluation.maps.volume_slices import overlay_of
+from medvlp_toolkit.evaluation.results.names import Names, readable
 from medvlp_toolkit.evaluation.zero_shot.steps import ScoringStep
+from medvlp_toolkit.evaluation.zero_shot.studies import EvaluatedStudies
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +44,8 @@ class AttentionImages:
         output_dir: of the training; TensorBoard's files are in its ``tensorboard``.
         studies: number of studies; 0 draws nothing. The first of several processes draws.
         precision: ``fp32`` or ``bf16``.
+        known_as: further names of entities, which boxes may have -> entity.
+        names: readable names of the entities, in the data set's order or by id; those of the store when None.
     """
 
     def __init__(
@@ -51,8 +55,17 @@ class AttentionImages:
         output_dir: str | Path,
         studies: int = 8,
         precision: Precision = "fp32",
+        known_as: Mapping[str, str] | None = None,
+        names: Sequence[str] | Names | None = None,
     ) -> None:
         self.dataset = dataset
+        self.studies = EvaluatedStudies(
+            dataset,
+            dataset.entities,
+            {},
+            names=dataset.store.meta.get("names") if names is None else names,
+            known_as=known_as,
+        )
         self.step = ScoringStep(transform, precision, need_attention=True)
         self.output_dir = Path(output_dir)
         self.chosen = self._choose(studies)
@@ -60,17 +73,13 @@ class AttentionImages:
 
     def _choose(self, studies: int) -> list[tuple[int, int]]:
         """(index in the data set, entity) pairs, with the rarest present entity of each study, for variety."""
-        table = self.dataset.store.table("findings", ["study", "entity", "presence"]).to_pydict()
-        place = {int(row): index for index, row in enumerate(self.dataset.rows)}
-        column = {entity: q for q, entity in enumerate(self.dataset.entities)}
-        stated: dict[int, set[int]] = {}
-        for row, entity, presence in zip(table["study"], table["entity"], table["presence"], strict=True):
-            if presence == Presence.PRESENT and row in place and entity in column:
-                stated.setdefault(place[row], set()).add(column[entity])
-        counts = Counter(q for own in stated.values() for q in own)
-        telling = sorted(stated)
+        present = self.dataset.entity_presence == PRESENT
+        counts, telling = present.sum(axis=0), np.flatnonzero(present.any(axis=1))
+        if not len(telling):
+            return []
         spread = np.linspace(0, len(telling) - 1, min(studies, len(telling))).round().astype(int)
-        return [(telling[i], min(stated[telling[i]], key=lambda q: (counts[q], q))) for i in spread]
+        rarest = np.where(present[telling[spread]], counts, len(present) + 1).argmin(axis=1)
+        return list(zip(telling[spread].tolist(), rarest.tolist(), strict=True))
 
     def attach(self, engine: Engine) -> None:
         if self.chosen and is_first_rank():
@@ -114,6 +123,5 @@ class AttentionImages:
     def _picture(self, index: int, heat: Any, entity: str, score: float, shift: tuple[float, ...]) -> Overlay:
         store, row = self.dataset.store, int(self.dataset.rows[index])
         image = np.asarray(store.images[row])
-        affine = store.array("affines")[row] if heat.ndim == 3 else None
-        boxes = [box for box in store.boxes_of(row) if box.label == entity]
-        return overlay_of(image, heat, entity, score, boxes, shift, affine, store.meta.get("names", {}).get(entity, ""))
+        truth, affine = self.studies.truth(row, entity), self.studies.affine_of(row)
+        return overlay_of(image, heat, entity, score, truth, shift, affine, readable(entity, self.studies.names))

@@ -6,8 +6,15 @@ from __future__ import annotations
 PUBLISHED_THRESHOLD = 0.008
 #: … spread over this many tokens (14 × 14).
 PUBLISHED_TOKENS = 196
-#: The same in multiples of even attention (1 / tokens): 1.568.
-PUBLISHED_MULTIPLE = PUBLISHED_THRESHOLD * PUBLISHED_TOKENS
+
+
+def in_multiples(threshold: float) -> float:
+    """A threshold at the published number of tokens, in multiples of even attention."""
+    return threshold * PUBLISHED_TOKENS
+
+
+#: The published threshold in multiples of even attention (1 / tokens): 1.568.
+PUBLISHED_MULTIPLE = in_multiples(PUBLISHED_THRESHOLD)
 
 
 def attention_threshold(tokens: int, threshold: float = PUBLISHED_THRESHOLD) -> float:
@@ -15,4 +22,4 @@ def attention_threshold(tokens: int, threshold: float = PUBLISHED_THRESHOLD) -> 
 
     Attention sums to 1, so that a token of a finer grid holds less of it: threshold · 196 / tokens.
     """
-    return threshold * PUBLISHED_TOKENS / tokens
+    return in_multiples(threshold) / tokens

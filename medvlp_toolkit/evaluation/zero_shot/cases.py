@@ -19,8 +19,8 @@ from medvlp_toolkit.data.boxes import AnyBox, corners
 from medvlp_toolkit.data.records import Finding
 from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
 from medvlp_toolkit.evaluation.maps.heat_maps import Upsampling
-from medvlp_toolkit.evaluation.maps.overlays import grey
-from medvlp_toolkit.evaluation.maps.volume_slices import overlay_of
+from medvlp_toolkit.evaluation.maps.overlays import displayed, grey
+from medvlp_toolkit.evaluation.maps.volume_slices import no_map, overlay_of
 from medvlp_toolkit.evaluation.zero_shot.measure import Measure, ScoredBatch, ScoredSet
 from medvlp_toolkit.evaluation.zero_shot.studies import EvaluatedStudies
 
@@ -143,9 +143,9 @@ class Cases(Measure):
         store = self.studies.store
         truth = self.studies.truth(row, finding) if kind != "claimed" else None
         image, shift = np.asarray(store.images[row]), () if heat is None else self.mapper.shift
-        affine = self.studies.affines[row] if image.ndim == 4 else None
-        overlay = overlay_of(image, _no_map(image) if heat is None else heat, finding, score, truth, shift, affine)
-        heat = None if heat is None and image.ndim == 3 else overlay.heat
+        affine = self.studies.affine_of(row)
+        overlay = overlay_of(image, no_map(image) if heat is None else heat, finding, score, truth, shift, affine)
+        heat = None if heat is None else overlay.heat
         text = store.studies.column("text")[row].as_py() or ""
         return Case(
             finding,
@@ -215,18 +215,9 @@ def _sureness(kind: Kind, score: float) -> float:
     return -score if kind == "missed" else score
 
 
-def _no_map(image: NDArray[Any]) -> NDArray[np.float32]:
-    """A map that shows nothing; of a volume one that chooses its middle slice."""
-    if image.ndim == 3:
-        return np.zeros((1, 1), np.float32)
-    heat = np.zeros(image.shape[1:], np.float32)
-    heat[..., image.shape[3] // 2] = 1
-    return heat
-
-
 def _png(image: NDArray[Any]) -> bytes:
     from PIL import Image
 
     stream = io.BytesIO()
-    Image.fromarray((grey(image) * 255).round().astype(np.uint8)).save(stream, "PNG")
+    Image.fromarray(displayed(grey(image))).save(stream, "PNG")
     return stream.getvalue()

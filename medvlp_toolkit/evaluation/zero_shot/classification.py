@@ -13,14 +13,17 @@ from medvlp_toolkit.evaluation.statistics.calibration import calibration_metrics
 from medvlp_toolkit.evaluation.statistics.counting import FEW, UNKNOWN, clusters
 from medvlp_toolkit.evaluation.statistics.delong import auc_spread, wald_interval
 from medvlp_toolkit.evaluation.statistics.intervals import PatientBootstrap
-from medvlp_toolkit.evaluation.statistics.operating_points import ON_TEST, operating_point, published_operating_point
+from medvlp_toolkit.evaluation.statistics.operating_points import (
+    ON_TEST,
+    called_present,
+    operating_point,
+    published_operating_point,
+)
 from medvlp_toolkit.evaluation.statistics.subgroups import subgroup_columns, subgroup_metrics
 from medvlp_toolkit.evaluation.zero_shot.measure import Measure, ScoredSet
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-    from medvlp_toolkit.data.store.store import PackedStore
 
 _UNCERTAIN = 2
 
@@ -251,20 +254,6 @@ def best_f1_thresholds(targets: ArrayLike, scores: ArrayLike, labels: Sequence[s
     return chosen
 
 
-def tested_rows(store: PackedStore, rows: NDArray[np.int64], threshold_split: str | None) -> NDArray[np.bool_]:
-    """(S,) True for the rows of a store that are evaluated, False for those used to choose thresholds.
-
-    Raises:
-        ValueError: when no row is evaluated.
-    """
-    if threshold_split is None:
-        return np.ones(len(rows), bool)
-    tested = ~np.isin(rows, store.rows(threshold_split))
-    if not tested.any():
-        raise ValueError(f"every study is in the threshold split {threshold_split}; name another test_split")
-    return tested
-
-
 def tested_metrics(
     targets: NDArray[Any],
     scores: NDArray[Any],
@@ -284,7 +273,7 @@ def _flat(truth: NDArray[Any], score: NDArray[Any], threshold: float | None, spl
     names = [f"{name}threshold_from_{split}" for name in ("", "f1_", "accuracy_")]
     if threshold is None or not 0 < truth.sum() < len(truth):
         return dict(zip(names, (threshold, None, None), strict=True))
-    present, positive = score >= threshold, truth == 1
+    present, positive = called_present(score, threshold), truth == 1
     f1 = 2 * (present & positive).sum() / (present.sum() + positive.sum())
     return dict(zip(names, (threshold, float(f1), float((present == positive).mean())), strict=True))
 

@@ -19,6 +19,34 @@ logger = logging.getLogger(__name__)
 _SHOWN = 12
 
 
+class EntityNames:
+    """The names by which labels, and boxes, mean a model's entities: whatever their case, spaces and punctuation.
+
+    Args:
+        entities: ids of the model's entities.
+        known_as: further names, such as those that labelling schemes use -> entity.
+    """
+
+    def __init__(self, entities: Sequence[str], known_as: Mapping[str, str] | None = None) -> None:
+        self.entities = frozenset(entities)
+        self._known = {plain_name(name): entity for name, entity in (known_as or {}).items()}
+        self._known |= {plain_name(entity): entity for entity in entities}
+
+    def entity(self, name: str) -> str | None:
+        """The model's entity of that name."""
+        entity = name if name in self.entities else self.meant(name)
+        return entity if entity in self.entities else None
+
+    def meant(self, name: str) -> str | None:
+        """The entity of that name, whether the model has it or not."""
+        return self._known.get(plain_name(name))
+
+    def of(self, names: Iterable[str]) -> dict[str, str]:
+        """Name -> entity, of the names that mean one of the model's."""
+        meant = ((name, self.entity(name)) for name in names)
+        return {name: entity for name, entity in meant if entity is not None}
+
+
 class EvaluatedLabels:
     """The labels to evaluate on, and the entity that answers for each.
 
@@ -54,8 +82,7 @@ class EvaluatedLabels:
     ) -> None:
         self.store, self.required, self.splits = store, required, tuple(splits)
         self.entities = None if entities is None else tuple(entities)
-        self._known = {plain_name(name): entity for name, entity in (known_as or {}).items()}
-        self._known |= {plain_name(entity): entity for entity in entities or ()}
+        self._named = EntityNames(self.entities or (), known_as)
         self.reported: Reported | None = _reported(labels)
         if self.reported is None and not labels and not store.labels:
             self.reported = "stated"
@@ -68,25 +95,26 @@ class EvaluatedLabels:
 
     @property
     def names(self) -> list[str]:
+        """The labels, for a data set's ``labels``; not to be confused with readable names of entities."""
         return list(self.entity_of)
 
     def _of_columns(self) -> dict[str, str]:
         """Every label column that names an entity."""
         if self.entities is None:
             return {name: name for name in self.store.labels}
-        meant = {name: self._entity(name) for name in self.store.labels}
-        unnamed = [name for name, entity in meant.items() if entity is None]
+        meant = self._named.of(self.store.labels)
+        unnamed = [name for name in self.store.labels if name not in meant]
         example = f"--labels \"{{'{unnamed[0] if unnamed else ''}': '{self.entities[0]}'}}\" says what a column means"
-        if len(unnamed) == len(meant):
+        if not meant:
             raise ValueError(
-                f"{self.store.path}: nothing to evaluate: of its label columns ({_few(meant)}) none has the name of one"
-                f" of the model's {len(self.entities)} entities ({self._known_names(unnamed)}); {example}, and "
+                f"{self.store.path}: nothing to evaluate: of its label columns ({_few(unnamed)}) none has the name "
+                f"of one of the model's {len(self.entities)} entities ({self._known_names(unnamed)}); {example}, and "
                 "--labels stated evaluates on the findings of the reports"
             )
         if unnamed:
             logger.warning("%s: label columns that name no entity are left out: %s (%s)",
                            self.store.path, ", ".join(unnamed), example)  # fmt: skip
-        return {name: entity for name, entity in meant.items() if entity is not None}
+        return meant
 
     def _asked(self, labels: Mapping[str, str] | Sequence[str]) -> dict[str, str]:
         """The columns and entities of those that were named."""
@@ -97,7 +125,7 @@ class EvaluatedLabels:
             if self.entities is None:
                 found[column] = column
                 continue
-            meant = self._entity(column if entity is None else entity)
+            meant = self._named.entity(column if entity is None else entity)
             if meant is None:
                 raise ValueError(
                     f"labels: {entity or name!r} is none of the model's {len(self.entities)} entities "
@@ -112,21 +140,14 @@ class EvaluatedLabels:
         if name in columns:
             return name
         alike = [column for column in columns if plain_name(column) == plain_name(name)]
-        entity = self._known.get(plain_name(name))
+        entity = self._named.meant(name)
         if not alike and entity is not None:
-            alike = [column for column in columns if self._known.get(plain_name(column)) == entity]
+            alike = [column for column in columns if self._named.meant(column) == entity]
         if len(alike) != 1:
             state = f"may be {' or '.join(alike)}" if alike else "is no label column"
             there = ", ".join(columns) or "none (prepare it with --label_columns)"
             raise ValueError(f"{self.store.path}: label {name!r} {state}; it has {there}")
         return alike[0]
-
-    def _entity(self, name: str) -> str | None:
-        """The model's entity of that name."""
-        if self.entities is None or name in self.entities:
-            return name
-        entity = self._known.get(plain_name(name))
-        return entity if entity in self.entities else None
 
     def _known_names(self, wanted: Iterable[str | None]) -> str:
         """Some of the entities' names, the nearest to those wanted first."""

@@ -14,9 +14,9 @@ from medvlp_toolkit.evaluation.handler import Evaluation
 from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
 from medvlp_toolkit.evaluation.results.names import NAMES_FILE, write_names
 from medvlp_toolkit.evaluation.results.results import PROBABILITIES_FILE, write_probabilities
-from medvlp_toolkit.evaluation.zero_shot.classification import score_table, tested_rows
+from medvlp_toolkit.evaluation.zero_shot.classification import score_table
 from medvlp_toolkit.evaluation.zero_shot.measure import Measure, ScoredBatch, ScoredSet
-from medvlp_toolkit.evaluation.zero_shot.studies import EvaluatedStudies
+from medvlp_toolkit.evaluation.zero_shot.studies import EvaluatedStudies, tested_rows
 
 
 class ZeroShotEvaluation(Evaluation):

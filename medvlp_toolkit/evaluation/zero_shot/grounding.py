@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from medvlp_toolkit.data.boxes import AnyBox, Mask, box_mask
 from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
 from medvlp_toolkit.evaluation.maps.heat_maps import Upsampling, upsample
-from medvlp_toolkit.evaluation.maps.map_files import map_on_file, write_nifti
+from medvlp_toolkit.evaluation.maps.map_files import clear_maps, map_on_file, map_path, write_nifti
 from medvlp_toolkit.evaluation.maps.overlays import Overlay, write_overlays
 from medvlp_toolkit.evaluation.maps.volume_slices import overlay_of
 from medvlp_toolkit.evaluation.results.names import readable
@@ -26,12 +26,12 @@ from medvlp_toolkit.evaluation.zero_shot.attention_threshold import (
 from medvlp_toolkit.evaluation.zero_shot.blind_pointing import best_fixed_point, chance, touched_cells
 from medvlp_toolkit.evaluation.zero_shot.measure import Measure, ScoredBatch, ScoredSet
 from medvlp_toolkit.evaluation.zero_shot.studies import EvaluatedStudies
-from medvlp_toolkit.files import name_part
 
 #: Thresholds of the curve, in multiples of even attention.
 MULTIPLES = (0.25, 0.5, 1.0, PUBLISHED_MULTIPLE, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)
 
-_SCORES = ("pointing", "iou", "dice", "recall", "precision", "contrast_to_noise")
+_OVERLAP = ("iou", "dice", "recall", "precision")
+_SCORES = ("pointing", *_OVERLAP, "contrast_to_noise")
 
 Metrics = dict[str, Any]
 
@@ -99,8 +99,7 @@ class Grounding(Measure):
             for entries in by_label.values()
             if n < len(entries)
         ][: self.overlays]
-        for earlier in folder.glob("map_*.nii.gz"):  # `write_overlays` removes earlier pictures
-            earlier.unlink()
+        clear_maps(folder)  # `write_overlays` removes earlier pictures
         pictures = [self._picture(folder, number, *entry) for number, entry in enumerate(chosen, start=1)]
         return write_overlays(folder, pictures, title, upsampling=self.upsampling)
 
@@ -108,11 +107,10 @@ class Grounding(Measure):
         """The image and its map; for a volume, the slice of highest attention, and the whole map as NIfTI."""
         image, shift = np.asarray(self.studies.store.images[row]), self.mapper.shift
         name = readable(case.label, self.studies.names)
-        affine = None
-        if case.heat.ndim == 3:
-            affine = self.studies.affines[row]
+        affine = self.studies.affine_of(row)
+        if affine is not None:
             placed = map_on_file(case.heat, {"image": image, "affine": affine}, shift)
-            write_nifti(folder / f"map_{number:03d}_{name_part(case.label)}.nii.gz", *placed)
+            write_nifti(map_path(folder, number, case.label, "nifti"), *placed)
         return overlay_of(image, case.heat, case.label, score, case.truth, shift, affine, name)
 
 
@@ -155,7 +153,7 @@ def grounding_scores(
     highest = pixels.max()
     return {
         "pointing": float(highest > pixels.min() and bool((pixels[mask] == highest).any())),
-        **_overlap(pixels, mask, limit),
+        **dict(zip(_OVERLAP, _overlap(pixels, mask, np.array([limit]))[0].tolist(), strict=True)),
         "contrast_to_noise": contrast_to_noise(pixels, mask),
     }
 
@@ -171,7 +169,11 @@ def overlap_curve(
     :func:`grounding_scores`."""
     heat = np.asarray(heat)
     pixels = upsample(heat, mask.shape, upsampling, shift)
-    limits = np.sort(np.asarray(multiples, float)) / heat.size
+    return _overlap(pixels, mask, np.sort(np.asarray(multiples, float)) / heat.size)
+
+
+def _overlap(pixels: NDArray[np.floating], mask: Mask, limits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(len(limits), 4): :data:`_OVERLAP` of the pixels strictly above each of the ascending limits."""
     # Count the limits strictly below each pixel; the numbers of pixels above each limit follow from one histogram.
     passed = np.searchsorted(limits.astype(pixels.dtype), pixels.ravel(), side="left")
     inside = passed[mask.ravel()]
@@ -181,18 +183,6 @@ def overlap_curve(
     area = len(inside)
     precision = np.divide(overlap, found, out=np.zeros(len(limits)), where=found > 0)
     return np.stack([overlap / (area + found - overlap), 2 * overlap / (area + found), overlap / area, precision], 1)
-
-
-def _overlap(pixels: NDArray[np.floating], mask: Mask, limit: float) -> dict[str, float]:
-    predicted = pixels > limit
-    overlap = int((predicted & mask).sum())
-    area, found = int(mask.sum()), int(predicted.sum())
-    return {
-        "iou": overlap / (area + found - overlap),
-        "dice": 2 * overlap / (area + found),
-        "recall": overlap / area,
-        "precision": overlap / found if found else 0.0,
-    }
 
 
 def contrast_to_noise(pixels: NDArray[np.floating], mask: Mask) -> float:

@@ -14,6 +14,7 @@ from scipy.special import logsumexp
 
 from medvlp_toolkit.data.boxes import AnyBox, corners
 from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
+from medvlp_toolkit.evaluation.maps.volume_slices import in_ras
 from medvlp_toolkit.evaluation.statistics.intervals import wilson
 from medvlp_toolkit.evaluation.zero_shot.measure import Measure, ScoredBatch, ScoredSet
 from medvlp_toolkit.evaluation.zero_shot.studies import EvaluatedStudies, Truth
@@ -41,16 +42,17 @@ class Laterality(Measure):
         self._sides: dict[str, list[tuple[str, str, str]]] = {"position scores": [], "attention": []}
 
     def collect(self, batch: ScoredBatch) -> None:
-        for i, _, label, q, truth in batch.annotated:
+        for i, row, label, q, truth in batch.annotated:
             self._any = True
             if self.not_sided & {label, self.studies.labels[label]} or label in self.studies.held_out:
                 continue
-            side = side_of_truth(truth)
+            affine = self.studies.affine_of(row)
+            side = side_of_truth(truth, affine)
             if self.position_sides is not None and batch.position_scores is not None:
                 found = side_from_positions(batch.position_scores[i : i + 1, q], self.position_sides)[0]
                 self._sides["position scores"].append((label, side, str(found)))
             if batch.maps is not None:
-                found = side_from_attention(batch.maps[i : i + 1, q])[0]
+                found = side_from_attention(in_ras(batch.maps[i, q], affine)[None])[0]
                 self._sides["attention"].append((label, side, str(found)))
 
     def finish(self, scored: ScoredSet) -> dict[str, Any]:
@@ -120,9 +122,9 @@ def side_of_mask(mask: ArrayLike) -> Side:
     return _one_side(left > 0.25 * right, right > 0.25 * left)
 
 
-def side_of_truth(truth: Truth) -> Side:
-    """The side of all of a finding's boxes or of its mask, else ``none``."""
-    return side_of_mask(truth) if isinstance(truth, np.ndarray) else side_of_boxes(truth)
+def side_of_truth(truth: Truth, affine: ArrayLike | None = None) -> Side:
+    """The side of all of a finding's boxes or of its mask, else ``none``; ``affine`` of a volume not in RAS."""
+    return side_of_mask(in_ras(truth, affine)) if isinstance(truth, np.ndarray) else side_of_boxes(truth)
 
 
 def laterality_metrics(

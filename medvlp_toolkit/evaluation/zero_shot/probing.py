@@ -14,6 +14,7 @@ from medvlp_toolkit.engines.device import Precision
 from medvlp_toolkit.engines.parallel import unwrap
 from medvlp_toolkit.engines.step import Transform
 from medvlp_toolkit.evaluation.maps.heat_mapper import HeatMapper
+from medvlp_toolkit.evaluation.maps.volume_slices import in_ras
 from medvlp_toolkit.evaluation.statistics.intervals import PatientBootstrap
 from medvlp_toolkit.evaluation.zero_shot.laterality import (
     Side,
@@ -176,8 +177,14 @@ class ProbeCollection:
         self._scores: dict[str, list[NDArray[np.float32]]] = {}
         self._sides: dict[str, list[tuple[str, str, str]]] = {}
 
-    def collect(self, output: Mapping[str, Any], side_of: Callable[[int, str], Side]) -> None:
-        """Collect one batch; ``side_of(row, label)`` is the true side of a finding, ``none`` if it has none."""
+    def collect(
+        self,
+        output: Mapping[str, Any],
+        side_of: Callable[[int, str], Side],
+        affine_of: Callable[[int], NDArray[np.float64] | None] = lambda row: None,
+    ) -> None:
+        """Collect one batch; ``side_of(row, label)`` is the true side of a finding, ``none`` if it has none;
+        ``affine_of(row)`` that of a volume."""
         scores = {name: values.float().cpu().numpy() for name, values in output["probes"].items()}
         for name, values in scores.items():
             self._scores.setdefault(name, []).append(values[:, self._columns])
@@ -193,7 +200,8 @@ class ProbeCollection:
                     continue
                 turned = _SWAPPED[side]
                 if maps is not None:
-                    self._note("mirrored image, attention", label, turned, side_from_attention(maps[i : i + 1, q])[0])
+                    said = side_from_attention(in_ras(maps[i, q], affine_of(row))[None])[0]
+                    self._note("mirrored image, attention", label, turned, said)
                 if positions is not None and self.position_sides is not None:
                     said = side_from_positions(positions[i : i + 1, q], self.position_sides)[0]
                     self._note("mirrored image, position scores", label, turned, said)
@@ -261,13 +269,13 @@ class Probing(Measure):
         self._collection = ProbeCollection(self.probes, studies.entities, studies.trained, mapper, self.position_sides)
 
     def collect(self, batch: ScoredBatch) -> None:
-        self._collection.collect(batch.output, self._side)
+        self._collection.collect(batch.output, self._side, self.studies.affine_of)
 
     def _side(self, row: int, label: str) -> Side:
         """The side of a finding; ``none`` if it has none or it is unknown."""
         counts = self.studies.is_evaluated(row) and not self.not_sided & {label, self.studies.labels[label]}
         truth = self.studies.truth(row, label) if counts else None
-        return "none" if truth is None else side_of_truth(truth)
+        return "none" if truth is None else side_of_truth(truth, self.studies.affine_of(row))
 
     def finish(self, scored: ScoredSet) -> dict[str, Any]:
         targets, _ = scored.of_labels(self._collection.labels)

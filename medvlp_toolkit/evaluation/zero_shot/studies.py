@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 
 from medvlp_toolkit.data.batches.dataset import StudyDataset
 from medvlp_toolkit.data.boxes import AnyBox, Mask
-from medvlp_toolkit.evaluation.results.names import Names
+from medvlp_toolkit.data.store.store import PackedStore
+from medvlp_toolkit.evaluation.results.names import Names, names_by_id
 from medvlp_toolkit.evaluation.statistics.pooling import Pool, StudyPooling, checked_pool
+from medvlp_toolkit.evaluation.zero_shot.evaluated_labels import EntityNames
 from medvlp_toolkit.evaluation.zero_shot.label_maps import map_labels
 from medvlp_toolkit.evaluation.zero_shot.volume_boxes import VolumeBoxes
+from medvlp_toolkit.tables.columns import plain_name
 
 Truth = Sequence[AnyBox] | Mask
 
@@ -26,7 +29,8 @@ class EvaluatedStudies:
     Args:
         dataset: the data set to score, with ``labels`` if it has targets.
         entities: ids of the bank's entities, in its order.
-        labels: label of the store -> entity that answers for it; the data set's labels that are entities when None.
+        labels: label of the store -> entity that answers for it; the data set's labels that name an entity when None
+            (:class:`~medvlp_toolkit.evaluation.EvaluatedLabels`).
         held_out: labels whose entities were kept out of training, or those entities.
         threshold_split: a split of the data set that is not evaluated but chooses thresholds.
         subgroups: further columns of the store to divide the images by, beside sex, age and view; those that the store
@@ -37,7 +41,8 @@ class EvaluatedStudies:
         mask_label: label that the store's masks outline: they are its truth instead of boxes.
         volume_boxes: table of the findings' boxes in volumes, which a store has no place for
             (:mod:`medvlp_toolkit.evaluation.zero_shot.volume_boxes`).
-        names: id of an entity -> its readable name, for tables, pages and pictures.
+        names: readable names of the entities, in their order or by id, for tables, pages and pictures.
+        known_as: further names of entities, such as those that labelling schemes use -> entity; boxes may have them.
     """
 
     def __init__(
@@ -51,12 +56,13 @@ class EvaluatedStudies:
         pool: Pool | None = "mean",
         mask_label: str | None = None,
         volume_boxes: str | Path | None = None,
-        names: Names | None = None,
+        names: Sequence[str] | Names | None = None,
+        known_as: Mapping[str, str] | None = None,
     ) -> None:
         self.dataset, self.store = dataset, dataset.store
         self.entities = tuple(entities)
-        known = [name for name in dataset.label_names if name in self.entities]
-        self.labels = {name: name for name in known} if labels is None else dict(labels)
+        self._named = EntityNames(self.entities, known_as)
+        self.labels = self._named.of(dataset.label_names) if labels is None else dict(labels)
         map_labels(np.zeros((0, len(self.entities))), self.entities, self.labels)  # raises for unknown entities
         apart = frozenset(held_out)
         self.held_out = {name: entity for name, entity in self.labels.items() if apart & {name, entity}}
@@ -65,7 +71,7 @@ class EvaluatedStudies:
         self.subgroups = tuple(subgroups)
         self.pool = checked_pool(pool)
         self.mask_label = mask_label
-        self.names = dict(names or {})
+        self.names = names_by_id(self.entities, names)
         self.volume_boxes = VolumeBoxes.read(volume_boxes) if volume_boxes else None
 
     def column_of(self, label: str) -> int:
@@ -94,19 +100,42 @@ class EvaluatedStudies:
         return row not in self._set_aside
 
     def truth(self, row: int, label: str) -> Truth | None:
-        """The location of a finding in the image of a row; None without annotation."""
-        if label == self.mask_label:
+        """The location of a finding in the image of a row; None without annotation.
+
+        ``label`` is a label of the evaluation or an entity. Annotations may have its name in any spelling, or another
+        name of its entity that is no label of the evaluation.
+        """
+        if self.mask_label is not None and self._means(self.mask_label, label):
             mask = np.asarray(self.store.masks[row, 0]) > 0
             return mask if mask.any() else None
         if self.volume_boxes is None:
-            return [box for box in self.store.boxes_of(row) if box.label == label] or None
+            return [box for box in self.store.boxes_of(row) if self._means(box.label, label)] or None
         study = self.dataset.study_ids[self._index_of[row]]
-        return self.volume_boxes.mask(study, label, self.store.images.shape[2:], self.affines[row])
+        names = [name for of, name in self.volume_boxes.boxes if of == study and self._means(name, label)]
+        shape, affine = self.store.images.shape[2:], self.affine_of(row)
+        assert affine is not None
+        masks = (self.volume_boxes.mask(study, name, shape, affine) for name in names)
+        return reduce(np.logical_or, [mask for mask in masks if mask is not None]) if names else None
+
+    def _means(self, annotated: str, label: str) -> bool:
+        """Whether an annotation of this name is one of ``label``."""
+        plain = plain_name(annotated)
+        if plain == plain_name(label) or plain in self._plain_labels:
+            return plain == plain_name(label)
+        entity = self._named.entity(annotated)
+        return entity is not None and entity == self.labels.get(label, label)
 
     @cached_property
-    def affines(self) -> NDArray[np.float64]:
-        """(N, 4, 4) of the store's volumes."""
-        return np.asarray(self.store.array("affines"))
+    def _plain_labels(self) -> frozenset[str]:
+        return frozenset(map(plain_name, self.labels))
+
+    def affine_of(self, row: int) -> NDArray[np.float64] | None:
+        """(4, 4) of a row's volume; None for a picture."""
+        return None if self._affines is None else self._affines[row]
+
+    @cached_property
+    def _affines(self) -> NDArray[np.float64] | None:
+        return np.asarray(self.store.array("affines")) if self.store.images.ndim == 5 else None
 
     @cached_property
     def _index_of(self) -> dict[int, int]:
@@ -115,5 +144,21 @@ class EvaluatedStudies:
 
     @cached_property
     def _set_aside(self) -> frozenset[int]:
-        rows = [] if self.threshold_split is None else self.store.rows(self.threshold_split).tolist()
-        return frozenset(rows)
+        return frozenset(set_aside(self.store, self.threshold_split).tolist())
+
+
+def set_aside(store: PackedStore, threshold_split: str | None) -> NDArray[np.int64]:
+    """The rows of a store that only choose thresholds, and are not evaluated."""
+    return np.empty(0, np.int64) if threshold_split is None else store.rows(threshold_split)
+
+
+def tested_rows(store: PackedStore, rows: NDArray[np.int64], threshold_split: str | None) -> NDArray[np.bool_]:
+    """(S,) True for the rows of a store that are evaluated, False for those :func:`set_aside`.
+
+    Raises:
+        ValueError: when no row is evaluated.
+    """
+    tested: NDArray[np.bool_] = ~np.isin(rows, set_aside(store, threshold_split))
+    if not tested.any() and threshold_split is not None:
+        raise ValueError(f"every study is in the threshold split {threshold_split}; name another test_split")
+    return tested

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from medvlp_toolkit.data.boxes import within
 from medvlp_toolkit.tables.table import Table
 
 #: x_min, y_min, z_min, x_max, y_max, z_max in millimetres, axes RAS.
@@ -63,6 +64,6 @@ class VolumeBoxes:
         centres = [row[0] * axes[0] + row[1] * axes[1] + row[2] * axes[2] + row[3] for row in to_space[:3]]
         mask = np.zeros(tuple(shape), bool)
         for box in boxes:
-            inside = [(box[i] <= centres[i]) & (centres[i] <= box[i + 3]) for i in range(3)]
+            inside = [within(centres[i], box[i], box[i + 3]) for i in range(3)]
             mask |= inside[0] & inside[1] & inside[2]
         return mask

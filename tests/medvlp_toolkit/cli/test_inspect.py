@@ -17,7 +17,6 @@ from typer.testing import CliRunner
 
 from medvlp_toolkit.cli.main import app
 from medvlp_toolkit.data.records import Box, Finding, Presence, Report, Study
-from medvlp_toolkit.data.store.store_examples import shown_slice
 from medvlp_toolkit.preparing.prepare import Prepare
 
 HEAVY = ("torch", "monai", "ignite", "transformers")
@@ -162,22 +161,6 @@ def test_boxes_are_drawn_where_they_are(store: Path, tmp_path: Path) -> None:
 def test_no_more_examples_than_studies_are_drawn(store: Path, tmp_path: Path) -> None:
     run(store, "--out", tmp_path / "test", "--split", "test")
     assert sorted(path.name for path in (tmp_path / "test").iterdir()) == ["example_001.png", "examples.png"]
-
-
-def test_a_volume_shows_its_middle_slice_from_percentile_to_percentile() -> None:
-    volume = np.zeros((1, 5, 10, 10), np.int16)
-    volume[0, 2] = np.arange(100).reshape(10, 10) * 10 - 1000
-    shown = shown_slice(volume)
-    assert shown.shape == (10, 10)
-    assert (shown[0, 0], shown[9, 9]) == (0, 255)
-    assert abs(int(shown[5, 0]) - 128) < 4
-
-
-def test_colour_stays_colour() -> None:
-    picture = np.zeros((3, 4, 6), np.uint8)
-    picture[2] = 9
-    assert shown_slice(picture).shape == (4, 6, 3)
-    assert shown_slice(picture)[0, 0].tolist() == [0, 0, 9]
 
 
 def test_a_changed_file_is_found_by_verifying(store: Path, tmp_path: Path) -> None:

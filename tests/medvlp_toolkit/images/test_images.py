@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -13,7 +14,7 @@ from PIL import Image
 from pydicom.data import get_testdata_file
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
-from medvlp_toolkit.images import ImageReadError, fit_box, read_image
+from medvlp_toolkit.images import ImageReadError, fit_box, height_and_width, read_image
 
 RAMP = np.tile(np.arange(0, 4096, 64, dtype=np.uint16), (48, 1))  # 48 × 64, dark on the left
 
@@ -123,10 +124,42 @@ class TestPictures:
     def test_boxes_follow_the_fit(self) -> None:
         box = (0.25, 0.25, 0.5, 0.5)
         assert fit_box(box, (100, 200), (50, 50), "stretch") == box
-        # A wide image on a square: rows take the middle half of the height.
-        assert fit_box(box, (100, 200), (50, 50), "pad") == pytest.approx((0.25, 0.375, 0.5, 0.25))
+        # A wide image on a square: its 25 rows take half of the height, below 13 of padding.
+        assert fit_box(box, (100, 200), (50, 50), "pad") == pytest.approx((0.25, 0.26 + 0.25 / 2, 0.5, 0.25))
         # Cropped to the square in the middle: the box fills the width.
         assert fit_box(box, (100, 200), (50, 50), "crop") == pytest.approx((0.0, 0.25, 1.0, 0.5))
+
+    @pytest.mark.parametrize(("fit", "size"), [("pad", 256), ("crop", 45), ("pad", (77, 50)), ("crop", (77, 50))])
+    def test_boxes_lie_on_the_pixels_that_are_stored(self, tmp_path: Path, fit: Any, size: Any) -> None:
+        """Also where the padding or what is cut is an odd number of pixels."""
+        original = (1008, 2000)
+        sides = height_and_width(size)
+        pixels = np.zeros(original, np.uint8)
+        pixels[252:756, 800:1200] = 255
+        Image.fromarray(pixels).save(tmp_path / "a.png")
+        read = read_image(tmp_path / "a.png", size, fit=fit)[0] / 255
+        x, y, w, h = fit_box((0.4, 0.25, 0.2, 0.5), original, sides, fit)
+        for axis, (start, length, side) in enumerate(((y, h, sides[0]), (x, w, sides[1]))):
+            lit = read.max(axis=1 - axis)
+            middle = float((lit * (np.arange(side) + 0.5)).sum() / lit.sum())
+            assert middle == pytest.approx((start + length / 2) * side, abs=0.02)
+            assert lit.sum() == pytest.approx(length * side, abs=0.1)
+
+    def test_a_padded_pictures_box_covers_its_rows(self, tmp_path: Path) -> None:
+        Image.fromarray(np.full((1008, 2000), 255, np.uint8)).save(tmp_path / "a.png")
+        rows = np.flatnonzero(read_image(tmp_path / "a.png", 256, fit="pad")[0].any(axis=1))
+        assert (rows[0], rows[-1]) == (64, 192)
+        assert fit_box((0, 0, 1, 1), (1008, 2000), (256, 256), "pad") == (0, 64 / 256, 1, 129 / 256)
+
+    def test_a_jpeg_that_lies_on_its_side_is_not_decoded_smaller_than_it_is_shown(self, tmp_path: Path) -> None:
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        shown = np.zeros((1600, 400), np.uint8)
+        shown[:, 8::16] = shown[:, 9::16] = shown[:, 10::16] = shown[:, 11::16] = 255  # stripes
+        Image.fromarray(np.rot90(shown)).save(tmp_path / "a.jpg", exif=exif, quality=95)
+        Image.fromarray(shown).save(tmp_path / "a.png")
+        lying, upright = (read_image(tmp_path / name, (50, 200))[0].astype(int) for name in ("a.jpg", "a.png"))
+        assert np.abs(lying - upright).mean() < 25
 
 
 class TestDicom:

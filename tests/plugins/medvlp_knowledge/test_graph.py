@@ -79,7 +79,7 @@ def test_the_same_seed_gives_the_same_file(built: Path, linked_store: Path, know
 def test_embeddings_learn_the_triples() -> None:
     """Two chains of entities: what a triple joins ends up nearer than what none does."""
     triples = np.array([(n, 0, n + 1) for n in range(9)] + [(n, 0, n + 1) for n in range(10, 19)], dtype=np.int64)
-    vectors = TransE(dimension=16, epochs=200, negatives=5).fit(triples, 20, 1, progress=False)
+    vectors = TransE(dimension=16, epochs=25, negatives=5).fit(triples, 20, 1, progress=False)
     joined = np.abs(vectors[triples[:, 0]] - vectors[triples[:, 2]]).sum(axis=1).mean()
     apart = np.abs(vectors[:9] - vectors[11:]).sum(axis=1).mean()
     assert joined < apart

@@ -34,7 +34,7 @@ from medvlp_toolkit.evaluation.report.parts import (
 )
 from medvlp_toolkit.evaluation.report.verdicts import EXPLAINED, verdict, verdict_cell
 from medvlp_toolkit.evaluation.results.tables import number
-from medvlp_toolkit.evaluation.zero_shot.attention_threshold import PUBLISHED_TOKENS
+from medvlp_toolkit.evaluation.zero_shot.attention_threshold import in_multiples
 
 _OVERLAPS = {
     "dice": Column("Dice"),
@@ -114,7 +114,7 @@ def threshold_multiple(block: Any) -> float | None:
     threshold = figure(at(block, "protocol"), "threshold")
     if threshold is None or at(block, "protocol", "scale_threshold") is not True:
         return None
-    return threshold * PUBLISHED_TOKENS
+    return in_multiples(threshold)
 
 
 def _over_thresholds(

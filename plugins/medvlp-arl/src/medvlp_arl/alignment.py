@@ -55,9 +55,17 @@ class KnowledgeAlignment(nn.Module):
         """``image`` and ``text`` -> (B, E) float32 before the sigmoid."""
         summaries = {"image": encodings.image_summary, "text": encodings.text_summary}
         return {
-            side: (head(summaries[side]()) @ encodings.entity_embeddings().t()).float()
+            side: entity_logits(head(summaries[side]()), encodings.entity_embeddings())
             for side, head in self.head.items()
         }
+
+
+def entity_logits(mapped: Tensor, entities: Tensor) -> Tensor:
+    """Summaries (B, Dk) that the head mapped, and entities (E, Dk) -> (B, E) float32 before the sigmoid.
+
+    Scripts in TorchScript.
+    """
+    return (mapped @ entities.to(mapped.dtype).t()).float()
 
 
 def _entity_map(width: int, entity_width: int) -> nn.Sequential:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from medvlp_arl.alignment import entity_logits
 from medvlp_toolkit.model.pretraining import PretrainingModel
 from medvlp_toolkit.model.vision_language import VisionLanguageModel
 
@@ -37,15 +38,13 @@ class AlignmentScorer(nn.Module):
         self.image_encoder = model.image_encoder
         self.image_projection = model.image_projection
         self.head = head
-        self.class_tokens = int(model.image_encoder.num_prefix_tokens)  # type: ignore[arg-type]
         self.register_buffer("entity_embeddings", _entities(model))
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, C, H, W) float image -> (B, E) float32 probability that its report mentions each entity."""
         tokens: Tensor = self.image_projection(self.image_encoder(image))
-        summary = tokens[:, 0] if self.class_tokens > 0 else tokens.mean(dim=1)
-        scores: Tensor = self.head(summary)
-        return (scores @ self.entity_embeddings.to(scores.dtype).t()).float().sigmoid()
+        summary: Tensor = self.image_encoder.summary(tokens)  # type: ignore[operator]
+        return entity_logits(self.head(summary), self.entity_embeddings).sigmoid()
 
     @torch.jit.unused
     def refresh(self, model: VisionLanguageModel) -> "AlignmentScorer":
@@ -60,7 +59,9 @@ class AlignmentScorer(nn.Module):
 
 
 class ImageFeatures(nn.Module):
-    """One feature per image, before fusion: (B, C, H, W) -> (B, D).
+    """One feature per image, before fusion, as its encoder sums up tokens: (B, C, H, W) -> (B, D).
+
+    A class token's, where there is one; those of a linear probe are means over all tokens.
 
     Args:
         model: whose image encoder and projection are used.
@@ -70,12 +71,12 @@ class ImageFeatures(nn.Module):
         super().__init__()
         self.image_encoder = model.image_encoder
         self.image_projection = model.image_projection
-        self.class_tokens = int(model.image_encoder.num_prefix_tokens)  # type: ignore[arg-type]
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, C, H, W) float image -> (B, D)."""
         tokens: Tensor = self.image_projection(self.image_encoder(image))
-        return tokens[:, 0] if self.class_tokens > 0 else tokens.mean(dim=1)
+        summary: Tensor = self.image_encoder.summary(tokens)  # type: ignore[operator]
+        return summary
 
 
 def alignment_scorer(model: PretrainingModel, loss: str = "alignment") -> AlignmentScorer:

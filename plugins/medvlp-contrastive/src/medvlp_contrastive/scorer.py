@@ -39,7 +39,6 @@ class PromptScorer(nn.Module):
         super().__init__()
         self.image_encoder = model.image_encoder
         self.image_projection = model.image_projection
-        self.class_tokens = int(model.image_encoder.num_prefix_tokens)  # type: ignore[arg-type]
         self.register_buffer("prompts", torch.zeros(findings, width))
 
     def forward(self, image: Tensor) -> Tensor:
@@ -49,7 +48,7 @@ class PromptScorer(nn.Module):
     def embed(self, image: Tensor) -> Tensor:
         """(B, C, *spatial) -> (B, D) float32 of length 1."""
         tokens: Tensor = self.image_projection(self.image_encoder(image))
-        summary = tokens[:, 0] if self.class_tokens > 0 else tokens.mean(dim=1)
+        summary: Tensor = self.image_encoder.summary(tokens)  # type: ignore[operator]
         return F.normalize(summary.float(), dim=-1)
 
     def score(self, embedding: Tensor, prompts: Tensor) -> Tensor:

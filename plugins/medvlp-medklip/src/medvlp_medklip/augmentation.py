@@ -105,7 +105,7 @@ class MedklipAugmentation(TrainingAugmentation):
             return (image * (0.1 + 1.8 * level)).clamp(0, 1)
         if name == "sharpness":
             return sharpen(image, 0.1 + 1.8 * level)
-        return resample(image, self.affine(name, sign * level, image.shape[-1]), image.shape[-1], fill=_FILL)
+        return resample(image, self.affine(name, sign * level, image.shape[-1]), image.shape[-2:], fill=_FILL)
 
     def affine(self, name: str, level: Tensor, size: int) -> Tensor:
         """(B,) signed levels in [-1, 1] -> (B, 2, 3) maps."""

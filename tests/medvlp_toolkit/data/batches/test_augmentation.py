@@ -164,3 +164,18 @@ def test_without_any_change_asked_for_the_image_is_only_normalised() -> None:
     result = TrainingAugmentation(16, mean=[0.5], std=[0.25])(given)["image"]
     expected = (np.asarray(given["image"]).astype(np.float32) / 255 - 0.5) / 0.25
     np.testing.assert_allclose(result.numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [0, 12])
+def test_training_and_evaluation_give_a_store_that_is_not_square_the_same_size(size: int) -> None:
+    """0 keeps the stored size, of images and masks."""
+    given = batch(2) | {
+        "image": torch.randint(0, 256, (2, 1, 16, 24), dtype=torch.uint8),
+        "mask": torch.ones(2, 1, 16, 24, dtype=torch.uint8),
+    }
+    evaluated, trained = EvaluationTransform(size, **PLAIN)(given), TrainingAugmentation(size, **PLAIN)(given)
+    expected = (2, 1, 12, 12) if size else (2, 1, 16, 24)
+    assert trained["image"].shape == evaluated["image"].shape == expected
+    assert trained["mask"].shape == evaluated["mask"].shape == expected
+    if not size:
+        torch.testing.assert_close(trained["image"], evaluated["image"], atol=1e-5, rtol=0)

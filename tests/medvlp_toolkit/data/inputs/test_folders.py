@@ -16,6 +16,7 @@ from series_files import write_series
 
 from medvlp_toolkit.data import open_images
 from medvlp_toolkit.images import ImageReadError, decoders
+from medvlp_toolkit.images.raster import FORMATS
 
 PIXELS = np.tile(np.arange(0, 4096, 64, dtype=np.uint16), (48, 1))
 
@@ -49,6 +50,27 @@ def test_images_are_found_by_content_and_the_others_are_counted(folder: Path, ca
     batch = files.__getitems__(list(range(6)))
     assert batch["image"].shape == (6, 1, 32, 32)
     assert files.unreadable == []
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_what_is_scored_as_a_file_is_found_in_a_folder(tmp_path: Path, format_: str) -> None:
+    """By each of its suffixes, and without one."""
+    first, *others = FORMATS[format_][0]
+    content = tmp_path / f"picture{first}"
+    Image.fromarray(np.uint8(PIXELS // 16)).save(content, format=format_)
+    for name in ("IM0001", *(f"other{suffix.upper()}" for suffix in others)):
+        (tmp_path / name).write_bytes(content.read_bytes())
+    files = open_images(tmp_path, 32)
+    assert (len(files.names), files.passed_over) == (len(others) + 2, 0)
+    batch = files.__getitems__(list(range(len(files))))
+    assert (len(batch["image"]), files.unreadable) == (len(files), [])
+
+
+@pytest.mark.parametrize("text", ["BM is short for benchmark", "Python and P1", "GIFs", "II. Findings", "P4", "RIFF"])
+def test_a_text_is_no_picture_whatever_its_first_letters(tmp_path: Path, text: str) -> None:
+    (tmp_path / "README").write_text(text)
+    with pytest.raises(FileNotFoundError, match=r"1 other files"):
+        open_images(tmp_path, 32)
 
 
 def test_a_folder_without_images_says_how_many_other_files_there_are(tmp_path: Path) -> None:

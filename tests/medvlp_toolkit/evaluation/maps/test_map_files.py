@@ -10,10 +10,20 @@ import pytest
 from PIL import Image
 
 from medvlp_toolkit.data import ImageFiles
-from medvlp_toolkit.evaluation.maps.map_files import item_of, map_formats, map_on_file, resampled, write_nifti
+from medvlp_toolkit.data.boxes import box_mask
+from medvlp_toolkit.evaluation.maps.map_files import (
+    clear_maps,
+    item_of,
+    map_formats,
+    map_on_file,
+    map_path,
+    resampled,
+    write_nifti,
+)
 from medvlp_toolkit.evaluation.maps.volume_slices import axial_slice, overlay_of
 from medvlp_toolkit.evaluation.zero_shot.volume_boxes import VolumeBoxes
 from medvlp_toolkit.images import Fit, StoredFormat, read_stored_volume
+from medvlp_toolkit.images.fit import placement
 
 #: Voxel axes to millimetres in RAS: straight; turned, mirrored and of unequal steps; oblique.
 STRAIGHT = np.array([[4.0, 0, 0, -60], [0, 4, 0, -40], [0, 0, 4, -30], [0, 0, 0, 1]])
@@ -109,12 +119,39 @@ def test_a_map_lies_on_the_pixels_of_the_radiograph_however_it_was_made_to_fit(t
     assert (everywhere > 0).mean() == (0.5 if fit == "crop" else 1)
 
 
+@pytest.mark.parametrize(("fit", "original"), [("pad", (65, 125)), ("crop", (60, 121))])
+def test_a_map_lies_on_the_files_pixels_where_the_rest_is_odd(
+    tmp_path: Path, fit: Fit, original: tuple[int, int]
+) -> None:
+    """Half a stored pixel is seen: one row of the image, as a map of its pixels, at the rows that it was made of."""
+    Image.fromarray(np.zeros(original, np.uint8)).save(tmp_path / "radiograph.png")
+    batch = ImageFiles(tmp_path / "radiograph.png", StoredFormat((48, 48), fit=fit)).__getitems__([0])
+    (tall, wide), (top, left) = placement(original, (48, 48), fit)
+    assert (tall - 48) % 2 or (wide - 48) % 2
+    heat = np.zeros((48, 48), np.float32)
+    heat[20, 30] = 1
+    placed, _ = map_on_file(heat, item_of(batch, 0))
+    rows, columns = ((np.arange(side) + 0.5) / side for side in original)
+    found = [(placed.sum(axis=1) * rows).sum() / placed.sum(), (placed.sum(axis=0) * columns).sum() / placed.sum()]
+    assert found == pytest.approx([(20.5 + top) / tall, (30.5 + left) / wide], abs=0.002)
+
+
 def test_formats_are_named_one_by_one_or_together() -> None:
     assert map_formats("nifti") == ("nifti",)
     assert map_formats("png, npy") == ("png", "npy")
     assert map_formats(["nifti", "png"]) == ("png", "nifti")
     with pytest.raises(ValueError, match="'jpeg'; expected any of png, npy, nifti"):
         map_formats("jpeg")
+
+
+def test_clearing_removes_the_maps_of_an_earlier_run_and_no_file_of_a_user(tmp_path: Path) -> None:
+    written = [map_path(tmp_path, 7, "Pleural Effusion", name) for name in ("nifti", "npy")]
+    own = [tmp_path / name for name in ("map_of_mine.nii.gz", "map_1_nodule.nii.gz", "map_001_nodule.nii", "maps.csv")]
+    for path in (*written, *own):
+        path.touch()
+    clear_maps(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted(own)
+    assert [path.name for path in written] == ["map_007_pleural-effusion.nii.gz", "map_007_pleural-effusion.npy"]
 
 
 # -- truth in volumes -------------------------------------------------------------------------
@@ -134,13 +171,26 @@ def test_a_box_in_millimetres_is_the_same_place_on_any_grid(tmp_path: Path) -> N
         axes = np.meshgrid(*[np.arange(40)] * 3, indexing="ij")
         space = np.einsum("ij,j...->i...", affine[:3, :3], np.stack(axes)) + affine[:3, 3, None, None, None]
         low, high = (np.reshape(corner, (3, 1, 1, 1)) for corner in ([-20, 0, -10], [4, 30, 22]))
-        one = ((space >= low) & (space <= high)).all(0)
+        one = ((space >= low - 1e-6) & (space < high - 1e-6)).all(0)
         two = (
-            (space >= np.reshape([20, 40, 30], (3, 1, 1, 1))) & (space <= np.reshape([30, 50, 40], (3, 1, 1, 1)))
+            (space >= np.reshape([20, 40, 30], (3, 1, 1, 1)) - 1e-6)
+            & (space < np.reshape([30, 50, 40], (3, 1, 1, 1)) - 1e-6)
         ).all(0)
         np.testing.assert_array_equal(mask, one | two)
     assert boxes.mask("a", "effusion", (4, 4, 4), STRAIGHT) is None
     assert boxes.mask("b", "nodule", (4, 4, 4), STRAIGHT) is None
+
+
+def test_two_boxes_with_a_common_face_share_no_voxel(tmp_path: Path) -> None:
+    """As boxes in radiographs do: a voxel whose centre is on the face is in one of them."""
+    boxes = VolumeBoxes.read(table(tmp_path, "a,nodule,0,0,0,2,4,4", "a,cyst,2,0,0,4,4,4"))
+    low, high = (boxes.mask("a", label, (5, 5, 5), np.eye(4)) for label in ("nodule", "cyst"))
+    assert low is not None
+    assert high is not None
+    assert not (low & high).any()
+    assert np.flatnonzero((low | high).any(axis=(1, 2))).tolist() == [0, 1, 2, 3]
+    flat = [box_mask([box], (1, 5)) for box in ((-0.1, 0, 0.4, 1), (0.3, 0, 0.4, 1))]  # centres at 0.1, 0.3, …
+    assert [mask[0].tolist() for mask in flat] == [[True, *[False] * 4], [False, True, True, False, False]]
 
 
 def test_a_malformed_table_of_boxes_is_named(tmp_path: Path) -> None:

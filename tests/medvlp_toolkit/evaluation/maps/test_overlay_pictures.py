@@ -4,16 +4,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, ornt_transform
 from PIL import Image
 
 from medvlp_toolkit.data.records import Box
 from medvlp_toolkit.evaluation.maps.overlays import (
     Overlay,
+    displayed,
     heat_colours,
     write_contact_sheet,
     write_overlay,
     write_overlays,
 )
+from medvlp_toolkit.evaluation.maps.volume_slices import overlay_of, picture_of
+from medvlp_toolkit.images.picture_colours import BACKGROUND
 
 
 def overlay(**changes) -> Overlay:
@@ -105,3 +109,46 @@ def test_volumes_and_empty_sheets_are_refused(tmp_path: Path) -> None:
         write_overlay(tmp_path / "o.png", overlay(image=np.zeros((8, 8, 8))))
     with pytest.raises(ValueError, match="at least one picture"):
         write_contact_sheet(tmp_path / "s.png", [])
+
+
+# -- an image alone ------------------------------------------------------------------------------
+
+
+def test_a_volume_is_shown_by_its_middle_axial_slice_from_percentile_to_percentile() -> None:
+    volume = np.zeros((1, 10, 10, 5), np.int16)
+    volume[0, :, :, 2] = np.arange(100).reshape(10, 10) * 10 - 1000
+    shown = displayed(picture_of(volume))
+    assert shown.shape == (10, 10)
+    assert (shown[0, 0], shown[9, 9]) == (255, 0)  # right and front at the upper left
+    assert abs(int(shown[0, 5]) - 128) < 10
+
+
+@pytest.mark.parametrize("codes", ["LPS", "PIR"])
+def test_an_image_alone_is_the_slice_that_its_overlays_show(codes: str) -> None:
+    """Of a volume in whichever orientation: its picture, and that beneath its map."""
+    volume = np.random.default_rng(0).integers(-1000, 3000, (7, 6, 5)).astype(np.int16)
+    turn = ornt_transform(axcodes2ornt("RAS"), axcodes2ornt(codes))
+    affine, given = inv_ornt_aff(turn, volume.shape), apply_orientation(volume, turn)
+    heat = apply_orientation(np.eye(5)[2] * np.ones((7, 6, 1)), turn)
+    expected = picture_of(volume[None])
+    np.testing.assert_array_equal(picture_of(given[None], affine), expected)
+    np.testing.assert_array_equal(overlay_of(given[None], heat, "nodule", affine=affine).image, expected)
+
+
+def test_colour_stays_colour() -> None:
+    picture = np.zeros((3, 4, 6), np.uint8)
+    picture[2] = 9
+    assert displayed(picture_of(picture)).shape == (4, 6, 3)
+    assert displayed(picture)[0, 0].tolist() == [0, 0, 9]
+
+
+def test_the_legend_has_the_colours_of_the_maps(tmp_path: Path) -> None:
+    sheet = write_contact_sheet(
+        tmp_path / "s.png", [overlay(image=np.zeros((64, 64), np.uint8), heat=np.zeros((4, 4)))]
+    )
+    foot = pixels(sheet)[-60:].reshape(-1, 3)
+    colours = heat_colours(np.linspace(0, 1, 64)[None])[0]
+    page = np.array([int(BACKGROUND[i : i + 2], 16) for i in (1, 3, 5)])
+    for colour in colours[[32, 63]]:
+        drawn = colour[3] * colour[:3] * 255 + (1 - colour[3]) * page
+        assert np.abs(foot - drawn).max(axis=1).min() <= 2

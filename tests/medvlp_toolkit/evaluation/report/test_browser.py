@@ -99,7 +99,7 @@ def test_nothing_runs_over_the_side(browser, page_file: Path, width: int) -> Non
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "zero_shot", "comparison"])
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("width", [390, pytest.param(1280, marks=pytest.mark.slow)])
 def test_axe_finds_nothing(browser, make_results, tmp_path: Path, kind: str, width: int) -> None:
     axe = pytest.importorskip(
         "axe_playwright_python.sync_playwright", reason="needs axe: pip install axe-playwright-python"
@@ -150,9 +150,8 @@ def test_on_a_wide_screen_nothing_is_folded(browser, page_file: Path) -> None:
 PAPER = {"A4": (210 - 24) / 25.4 * 96, "Letter": (215.9 - 24) / 25.4 * 96}
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("paper", PAPER)
-@pytest.mark.parametrize("kind", [*KINDS, "zero_shot"])
+@pytest.mark.parametrize(("scheme", "paper"), [("light", "A4"), ("dark", "A4"), ("dark", "Letter")])
+@pytest.mark.parametrize("kind", [*(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS), "zero_shot"])
 def test_paper_cuts_no_column(browser, make_results, tmp_path: Path, kind: str, paper: str, scheme: str) -> None:
     make = KINDS.get(kind, lambda folder, **options: make_results(folder.name, **options))
     path = write_report(make(tmp_path / "a"), tmp_path / "page.html", make(tmp_path / "b", seed=3))

@@ -12,6 +12,7 @@ from medvlp_toolkit.evaluation.zero_shot.grounding import (
     contrast_to_noise,
     grounding_metrics,
     grounding_scores,
+    overlap_curve,
 )
 
 
@@ -39,6 +40,17 @@ def test_published_scores_equal_counting_pixels(seed) -> None:
     assert scores["dice"] == pytest.approx(2 * both / (2 * both + only_map + only_mask))
     assert scores["recall"] == pytest.approx(both / (both + only_mask))
     assert scores["precision"] == pytest.approx(both / (both + only_map))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_score_at_a_threshold_is_the_curves_point_there(dtype: type) -> None:
+    """Also where pixels hold exactly the threshold: neither counts them."""
+    heat = random_heat(np.random.default_rng(7), (8, 8)).astype(dtype)
+    mask = box_mask([(0.1, 0.2, 0.5, 0.4)], (32, 32))
+    heat.flat[:5] = 2 / heat.size
+    scores = grounding_scores(heat, mask, 2 / heat.size, scale_threshold=False)
+    curve = overlap_curve(heat, mask, (1.0, 2.0, 3.0))
+    assert [scores[name] for name in ("iou", "dice", "recall", "precision")] == curve[1].tolist()
 
 
 def test_the_whole_cell_of_highest_attention_counts_as_pointing() -> None:

@@ -99,3 +99,30 @@ def test_a_mask_in_a_volume_has_a_side_unless_both_halves_hold_a_fifth() -> None
     mask[1] = True
     assert side_of_mask(mask) == "none"
     assert side_of_mask(np.zeros((4, 4, 4), bool)) == "none"
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LPS", "PIR", "SLA"])
+def test_the_sides_in_a_volume_are_the_patients_whichever_way_its_axes_run(codes: str) -> None:
+    """Truth and attention on the patient's left, in a store that was prepared in another orientation."""
+    from types import SimpleNamespace
+
+    from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, ornt_transform
+
+    from medvlp_toolkit.evaluation.zero_shot.laterality import Laterality, side_of_truth
+
+    mask, heat = np.zeros((10, 8, 6), bool), np.zeros((5, 4, 3), np.float32)
+    mask[1:3] = heat[:2] = 1
+    turn = ornt_transform(axcodes2ornt("RAS"), axcodes2ornt(codes))
+    affine = inv_ornt_aff(turn, mask.shape)
+    mask, heat = apply_orientation(mask, turn), apply_orientation(heat, turn)
+    assert side_of_truth(mask, affine) == "left"
+
+    studies = SimpleNamespace(labels={"nodule": "nodule"}, held_out={}, affine_of=lambda row: affine)
+    measure = Laterality()
+    measure.begin(studies, None)  # type: ignore[arg-type]
+    measure.collect(
+        SimpleNamespace(annotated=[(0, 0, "nodule", 0, mask)], maps=heat[None, None], position_scores=None)  # type: ignore[arg-type]
+    )
+    measured = measure.finish(None)["laterality"]["attention"]["findings"]["nodule"]  # type: ignore[arg-type]
+    assert (measured["n"], measured["correct"], measured["majority"]) == (1, 1, 1)
+    assert measure._sides["attention"] == [("nodule", "left", "left")]

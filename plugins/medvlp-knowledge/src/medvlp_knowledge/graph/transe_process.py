@@ -6,6 +6,7 @@ Reads ``triples.npy`` and ``task.json`` and writes ``embeddings.npy`` for
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import sys
@@ -59,6 +60,9 @@ def train(triples: NDArray[np.int64], task: dict[str, Any]) -> NDArray[np.float3
         negative_sampler="bernoulli",
         negative_sampler_kwargs={"num_negs_per_pos": task["negatives"], "filtered": True},
     )
+    # PyKEEN collects garbage after every epoch: of a small graph, looking through the imported modules takes far longer
+    # than the epoch.
+    gc.freeze()
     with Progress("embedding entities", task["epochs"], task["progress"]) as bar:
         loop.train(
             factory,

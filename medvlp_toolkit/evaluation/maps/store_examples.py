@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from medvlp_toolkit.data.boxes import corners
 from medvlp_toolkit.data.records import Presence
 from medvlp_toolkit.data.store.store import PackedStore
 from medvlp_toolkit.data.store.store_summary import rows_of_split
+from medvlp_toolkit.evaluation.maps.overlays import displayed
+from medvlp_toolkit.evaluation.maps.volume_slices import picture_of
+from medvlp_toolkit.evaluation.results.names import readable
 from medvlp_toolkit.images.picture_colours import BACKGROUND, BOX, FAINT, TEXT
 
 SHEET_FILE = "examples.png"
@@ -61,8 +64,8 @@ def write_examples(
 
 def draw_study(store: PackedStore, row: int, heading: str) -> Image.Image:
     """One study: its image (or the middle slice of its volume) with boxes; below it present, then other findings."""
-    pixels = shown_slice(np.asarray(store.images[row]))
-    image = Image.fromarray(pixels)
+    affine = store.array("affines")[row] if store.images.ndim == 5 else None
+    image = Image.fromarray(displayed(picture_of(np.asarray(store.images[row]), affine)))
     scale = _SIDE / max(image.size)
     image = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale)))).convert("RGB")
     canvas = Image.new("RGB", (image.width, image.height + _LINE * (_LINES + 1) + 4), BACKGROUND)
@@ -70,10 +73,11 @@ def draw_study(store: PackedStore, row: int, heading: str) -> Image.Image:
     draw = ImageDraw.Draw(canvas)
     font = ImageFont.load_default(_TEXT_SIZE)
     if store.images.ndim == 4:
-        for box in store.boxes_of(row):
-            corners = (box.x, box.y, box.x + box.width, box.y + box.height)
+        for x, y, width, height in map(corners, store.boxes_of(row)):
             sides = (image.width, image.height) * 2
-            draw.rectangle([corner * side for corner, side in zip(corners, sides, strict=True)], outline=BOX)
+            draw.rectangle(
+                [at * side for at, side in zip((x, y, x + width, y + height), sides, strict=True)], outline=BOX
+            )
     split = store.table("studies", ["split"]).column("split")[row].as_py()
     draw.text((2, image.height + 2), f"{heading}  {split or ''}", fill=FAINT, font=font)
     present, others = _statements(store, row)
@@ -85,27 +89,14 @@ def draw_study(store: PackedStore, row: int, heading: str) -> Image.Image:
     return canvas
 
 
-def shown_slice(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    """(C, H, W) uint8, or (C, D, H, W) int16 (middle slice) -> (H, W) or (H, W, 3) uint8.
-
-    Integers of a volume are shown from their 1st to their 99th percentile.
-    """
-    if pixels.ndim == 4:
-        plane = pixels[:, pixels.shape[1] // 2].astype(np.float64)
-        low, high = np.percentile(plane, (1, 99))
-        plane = (plane - low) / (high - low) if high > low else np.zeros_like(plane)
-        pixels = (plane.clip(0, 1) * 255).round().astype(np.uint8)
-    return np.ascontiguousarray(pixels[0] if pixels.shape[0] == 1 else pixels.transpose(1, 2, 0))
-
-
 def _statements(store: PackedStore, row: int) -> tuple[list[str], list[str]]:
     """Present findings (with position), then uncertain and absent ones; from reports, else from the source's labels."""
     findings, names = store.findings_of(row), store.meta.get("names", {})
     if findings:
-        said = [(names.get(f.entity, f.entity), f.presence, names.get(f.position, f.position)) for f in findings]
+        said = [(readable(f.entity, names), f.presence, f.position and readable(f.position, names)) for f in findings]
     else:
         values = ((name, store.studies.column(f"label:{name}")[row].as_py()) for name in store.labels)
-        said = [(name, _PRESENCE[value], None) for name, value in values if value is not None]
+        said = [(readable(name, names), _PRESENCE[value], None) for name, value in values if value is not None]
     placed = {name for name, presence, position in said if presence is Presence.PRESENT and position}
     present = [
         f"{name} ({position})" if position else name
