@@ -312,11 +312,12 @@ class RequiresMore(Protocol):
 
 @runtime_checkable
 class CheckpointImporter(Protocol):
-    """Builds a ``PretrainingModel`` from a published state dict; strict about every key.
+    """Builds a ``PretrainingModel``, or an image encoder with weights, from a published state dict; strict about every
+    key.
 
     Arguments named ``entity_embeddings`` and ``position_embeddings`` are filled by ``medvlp import`` with embedded
-    descriptions. It returns a :class:`medvlp_toolkit.model.PretrainingModel`, which may implement
-    :class:`CarriesKeyReport`; the importer may implement :class:`StatesTextWidth` or :class:`MakesNetwork`.
+    descriptions. It returns a :class:`medvlp_toolkit.model.PretrainingModel`, or an :class:`ImageEncoder` that implements
+    :class:`DescribesItself` and takes ``weights``; which may implement :class:`CarriesKeyReport`. The importer may implement :class:`StatesTextWidth` or :class:`MakesNetwork`.
     """
 
     def __call__(self, state_dict: dict[str, Tensor], **options: Any) -> nn.Module: ...

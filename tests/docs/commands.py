@@ -235,6 +235,13 @@ PAGES: dict[str, Page] = {
     ),
     "docs/plugins.md": Page({"medvlp new": "fast"}),
     "docs/python.md": Page({"export PYTHONWARNINGS": "fast"}),
+    "docs/encoders.md": Page(
+        {
+            f"{_RUN} \"['$B/train.yaml','$B/clip.yaml','dinov2.yaml']\"": NotRun(
+                "needs a folder with DINOv2", test="bundles/test_adapted_encoders.py::test_the_page_puts_dinov2"
+            ),
+        },
+    ),
     "docs/recipes.md": Page(
         {
             "medvlp bundle list": "fast",
