@@ -16,10 +16,10 @@ from medvlp_toolkit.cli.main import app
 from tests.bundles.compositions import CELLS, RECIPES, page
 from tests.bundles.running import BUNDLES
 from tests.bundles.tiny_encoders import LIBRARIES, image_encoders
-from tests.bundles.whole_run import Data, Run, graph_of, prepare
+from tests.bundles.whole_run import Data, Run, graph_of, prepare, text_model
 
 #: Overlays with which a recipe takes the losses and parts of others.
-OVERLAYS = {"medklip": ("clip", "arl_alignment"), "arl": ("clip", "medklip_losses"), "contrastive": ()}
+OVERLAYS = {"medklip": ("clip", "arl_alignment"), "arl": ("clip", "medklip_losses"), "kad": (), "contrastive": ()}
 SMALL_TEXT = {
     "_target_": "medvlp_toolkit.encoders.transformers_text",
     "config": {"model_type": "bert", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2},
@@ -74,7 +74,11 @@ def test_the_contracts_agree_with_the_table(recipe: str) -> None:
     table = {(kind, name): said for kind, name, place, said in cells() if place == recipe}
     # A text encoder and a graph make a loss possible by contract, also where the table gives a reason against it.
     assert {cell for cell, said in table.items() if not said.startswith("no: ")} - fitting == set()
-    without = {cell for cell, said in table.items() if re.match("no: .*(no fusion|and the dual|no knowledge)", said)}
+    without = {
+        cell
+        for cell, said in table.items()
+        if re.match("no: .*(no fusion|and the dual|no knowledge|a knowledge encoder|without a bank)", said)
+    }
     assert not without & fitting
 
 
@@ -97,7 +101,7 @@ def test_a_configuration_without_a_model_is_refused_in_one_line(tmp_path: Path) 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
     store = prepare(tmp_path_factory.mktemp("phantoms"))
-    return Data(store, graph_of(store))
+    return Data(store, graph_of(store), text_model(store.parent))
 
 
 FUSIONS: dict[str, dict[str, Any]] = {
@@ -114,6 +118,12 @@ FUSIONS: dict[str, dict[str, Any]] = {
         },
         "losses::matching::_disabled_": True,
     },
+    "kad": {
+        "fusion": {
+            "_target_": "medvlp_toolkit.fusion_modules.knowledge_co_attention",
+            "width": "@width", "layers": 1, "heads": 2, "knowledge": False,
+        },
+    },
 }  # fmt: skip
 
 
@@ -127,7 +137,15 @@ def test_a_fusion_module_trains_in_the_other_recipe(recipe: str, data: Data, tmp
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("loss", ["clip", "siglip", "convirt", "gloria_local"])
+def test_a_contrastive_loss_takes_the_place_of_kads(loss: str, data: Data, tmp_path: Path) -> None:
+    overlay = {"image_size": 64, "losses::contrast": {"_target_": f"medvlp_toolkit.pretext_losses.{loss}"}}
+    model = Run("kad", tmp_path, data, overlay).train().parser.get_parsed_content("pretraining_model")
+    assert type(model.losses["contrast"]) is mv.pretext_losses[loss]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", [recipe for recipe in RECIPES if recipe != "kad"])
 def test_feature_contrast_takes_the_place_of_clip(recipe: str, data: Data, tmp_path: Path) -> None:
     overlay: dict[str, Any] = {
         "image_size": 64, "losses::contrast": {"_target_": "medvlp_toolkit.pretext_losses.feature_contrast"},
