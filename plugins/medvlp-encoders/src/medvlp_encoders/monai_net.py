@@ -119,7 +119,7 @@ class MonaiNet(TracedEncoder):
             patches = patches.flatten(2).transpose(1, 2)
         x = self.kept(embedding.dropout(patches + self._positions(grid)), 0)
         if hasattr(net, "cls_token"):
-            x = torch.cat([net.cls_token.expand(len(x), -1, -1), x], dim=1)
+            x = torch.cat([net.cls_token.expand(x.shape[0], -1, -1), x], dim=1)
         for block in net.blocks:
             x = block(x)
         tokens: Tensor = net.norm(x)
