@@ -95,7 +95,7 @@ class MonaiNet(TracedEncoder):
 
     def patch_sides(self) -> tuple[int, ...] | None:
         """Of a ViT."""
-        return self._patch if self.is_vit else None
+        return self._patch() if self.is_vit else None
 
     def architecture(self) -> dict[str, Any]:
         """Arguments that build the same network with other weights."""
@@ -105,8 +105,7 @@ class MonaiNet(TracedEncoder):
         """Blocks, dense blocks with their transitions, or Swin's stages."""
         return blocks_of(self.net, self._path) or super().block_names()
 
-    @property
-    def _patch(self) -> tuple[int, ...]:
+    def _patch(self) -> tuple[int, ...]:  # no property: torch.jit.trace reads all of those
         given = self._arguments["patch_size"]
         return (given,) * len(self._sides) if isinstance(given, int) else tuple(given)
 
@@ -114,12 +113,12 @@ class MonaiNet(TracedEncoder):
         net: Any = self.net
         embedding = net.patch_embedding
         patches = embedding.patch_embeddings(image)
-        grid = tuple(size // side for size, side in zip(image.shape[2:], self._patch, strict=True))
+        grid = tuple(size // side for size, side in zip(image.shape[2:], self._patch(), strict=True))
         if embedding.proj_type == "conv":
             patches = patches.flatten(2).transpose(1, 2)
         x = self.kept(embedding.dropout(patches + self._positions(grid)), 0)
         if hasattr(net, "cls_token"):
-            x = torch.cat([net.cls_token.expand(len(x), -1, -1), x], dim=1)
+            x = torch.cat([net.cls_token.expand(x.shape[0], -1, -1), x], dim=1)
         for block in net.blocks:
             x = block(x)
         tokens: Tensor = net.norm(x)
@@ -128,7 +127,7 @@ class MonaiNet(TracedEncoder):
     def _positions(self, grid: tuple[int, ...]) -> Tensor:
         """(1, N, D) for a grid, resampled if it is not that of ``image_size``."""
         own: Tensor = self.net.patch_embedding.position_embeddings  # type: ignore[union-attr, assignment]
-        made = tuple(size // side for size, side in zip(self._sides, self._patch, strict=True))
+        made = tuple(size // side for size, side in zip(self._sides, self._patch(), strict=True))
         if grid == made:
             return own
         picture = own.transpose(1, 2).reshape(1, own.shape[2], *made)

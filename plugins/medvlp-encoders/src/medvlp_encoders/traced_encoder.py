@@ -78,7 +78,7 @@ class TracedEncoder(AdaptableEncoder):
         if keep is not None and not self.supports_masking:
             raise ValueError(f"{self.label} relates patches to their neighbours; masking is not supported")
         image = self.with_channels(image)
-        if len(image) == 0:
+        if image.shape[0] == 0:  # not len(), which exporters take for a constant
             tokens = math.prod(self.grid_size(image.shape[2:])) if keep is None else keep.shape[1]
             return image.new_zeros(0, self.num_prefix_tokens + tokens, self.num_features)
         self._kept = keep
