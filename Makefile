@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# What `make demo` shows: medklip, arl or contrastive.
+# What `make demo` shows: medklip, arl, contrastive or kad.
 RECIPE ?= medklip
 CONFIGS := bundles/$(RECIPE)/configs
 # Processes that test; a file's tests stay in one, and each has one thread.
@@ -13,7 +13,7 @@ RUN := $(BIN)/python -m monai.bundle run --config_file
 export PYTHONWARNINGS ?= ignore:parsing config_file:UserWarning
 MANIFESTS := requirements.txt constraints.txt pyproject.toml $(wildcard plugins/*/pyproject.toml)
 
-.PHONY: demo test test-slow lint docs size clean
+.PHONY: demo test test-slow lint docs tutorials size clean
 
 $(VENV)/.installed: $(MANIFESTS)
 	$(PYTHON) -m venv $(VENV)
@@ -21,11 +21,13 @@ $(VENV)/.installed: $(MANIFESTS)
 	touch $@
 
 # Synthetic phantoms: prepare a store, pre-train a recipe on it (`make demo RECIPE=contrastive`), evaluate on phantoms it
-# never saw. A recipe with a knowledge graph builds that before it trains.
-STEPS = prepare $(if $(wildcard $(CONFIGS)/graph.yaml),graph) train evaluate
+# never saw. A recipe with a knowledge graph builds that before it trains, one with a knowledge encoder trains that first,
+# with a demo of its own.
+STEPS = prepare $(foreach step,graph knowledge,$(if $(wildcard $(CONFIGS)/$(step).yaml),$(step))) train evaluate
+OVERLAY = test -f $(CONFIGS)/$${step}_demo.yaml && overlay=$${step}_demo || overlay=demo
 demo: $(VENV)/.installed
-	@test -f $(CONFIGS)/demo.yaml || { echo "RECIPE is $(RECIPE); expected medklip, arl or contrastive"; exit 2; }
-	set -e; for step in $(STEPS); do $(RUN) "['$(CONFIGS)/$$step.yaml','$(CONFIGS)/demo.yaml']"; done
+	@test -f $(CONFIGS)/demo.yaml || { echo "RECIPE is $(RECIPE); expected medklip, arl, contrastive or kad"; exit 2; }
+	set -e; for step in $(STEPS); do $(OVERLAY); $(RUN) "['$(CONFIGS)/$$step.yaml','$(CONFIGS)/$$overlay.yaml']"; done
 
 test: lint
 	$(PYTEST)
@@ -41,6 +43,10 @@ lint: $(VENV)/.installed
 # The documentation's site, in site/; a broken link is an error.
 docs: $(VENV)/.installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# Run the tutorials and keep what their cells show, in docs/tutorials/outputs; one of them: `make tutorials NAME=zero_shot`.
+tutorials: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python docs/_hooks/run_tutorials.py $(NAME)
 
 # Lines of code of the kernel and of the whole, without comments, blank lines and docstrings.
 size: $(VENV)/.installed

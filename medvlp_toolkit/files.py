@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Callable
@@ -36,6 +37,12 @@ def write_whole(path: str | Path, write: Callable[[IO[bytes]], Any]) -> Path:
         raise
     _sync_folder(path.parent)
     return path
+
+
+def sha256_of(path: str | Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def name_part(label: str) -> str:

@@ -312,11 +312,12 @@ class RequiresMore(Protocol):
 
 @runtime_checkable
 class CheckpointImporter(Protocol):
-    """Builds a ``PretrainingModel`` from a published state dict; strict about every key.
+    """Builds a ``PretrainingModel``, or an image encoder with weights, from a published state dict; strict about every
+    key.
 
     Arguments named ``entity_embeddings`` and ``position_embeddings`` are filled by ``medvlp import`` with embedded
-    descriptions. It returns a :class:`medvlp_toolkit.model.PretrainingModel`, which may implement
-    :class:`CarriesKeyReport`; the importer may implement :class:`StatesTextWidth` or :class:`MakesNetwork`.
+    descriptions. It returns a :class:`medvlp_toolkit.model.PretrainingModel`, or an :class:`ImageEncoder` that implements
+    :class:`DescribesItself` and takes ``weights``; which may implement :class:`CarriesKeyReport`. The importer may implement :class:`StatesTextWidth` or :class:`MakesNetwork`.
     """
 
     def __call__(self, state_dict: dict[str, Tensor], **options: Any) -> nn.Module: ...
@@ -387,6 +388,8 @@ class StatesSettings(Protocol):
     """A checkpoint importer that knows the settings with which ``train.yaml`` of the bundle of its name composes the
     model of a checkpoint, so that ``medvlp import`` can write the model's description."""
 
-    def settings(self, state_dict: Mapping[str, Any]) -> "dict[str, Any]":
-        """id -> value, such as ``{"image_encoder::depth": 18}``; ids of further weights to load are set to None."""
+    def settings(self, state_dict: Mapping[str, Any], **options: Any) -> "dict[str, Any]":
+        """id -> value, such as ``{"image_encoder::depth": 18}``; ids of further weights to load are set to None.
+
+        An importer with a ``tokenizer`` is given it here too."""
         ...

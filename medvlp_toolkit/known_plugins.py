@@ -8,7 +8,13 @@ KNOWN_PLUGINS: dict[str, dict[str, str]] = {
     "knowledge_sources": dict.fromkeys(
         ("definitions", "obo", "umls", "triples", "chest_lexicon", "joined"), "medvlp-knowledge"
     ),
-    "encoders": dict.fromkeys(("clip_vit", "resnet", "transformers_text"), "medvlp-encoders"),
+    "encoders": dict.fromkeys(
+        (
+            *("clip_vit", "resnet", "transformers_image", "monai_net", "efficientnet_lite", "timm_model"),
+            "transformers_text",
+        ),
+        "medvlp-encoders",
+    ),
     "fusion_modules": {"entity_query_decoder": "medvlp-medklip", "knowledge_co_attention": "medvlp-arl"},
     "pretext_losses": {
         **dict.fromkeys(("entity_existence", "entity_position"), "medvlp-medklip"),
@@ -34,6 +40,7 @@ KNOWN_PLUGINS: dict[str, dict[str, str]] = {
     "checkpoint_importers": {
         "medklip": "medvlp-medklip",
         "kad": "medvlp-kad",
+        **dict.fromkeys(("biomedclip", "biovil", "chexzero", "open_clip"), "medvlp-encoders"),
         **dict.fromkeys(("arl", "m3ae", "meter"), "medvlp-arl"),
     },
 }

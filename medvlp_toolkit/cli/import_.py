@@ -21,7 +21,11 @@ def import_(
         ),
     ] = None,
     text_model: Annotated[
-        str, typer.Option(metavar="NAME|FOLDER", help="The text model that the checkpoint was trained with.")
+        str,
+        typer.Option(
+            metavar="NAME|FOLDER",
+            help="The text model that the checkpoint was trained with; for KAD GanjinZero/UMLSBert_ENG if not given.",
+        ),
     ] = "emilyalsentzer/Bio_ClinicalBERT",
     max_length: Annotated[
         int, typer.Option(min=2, help="Tokens per description: MedKLIP trained with 128 and evaluated with 64.")
@@ -39,6 +43,7 @@ def import_(
     """
     from medvlp_toolkit.weights.description import FILE as DESCRIPTION_FILE
     from medvlp_toolkit.weights.importing import (
+        ENCODER_FILE,
         PRETRAINING_FILE,
         DescribedEntities,
         import_checkpoint,
@@ -61,6 +66,6 @@ def import_(
             "descriptions: this toolkit's own. The published figures were obtained with the published texts, which "
             "carry no licence: bring them with --descriptions FILE to compare"
         )
-    for file in ("model.pt", "model.safetensors", PRETRAINING_FILE, DESCRIPTION_FILE):
+    for file in ("model.pt", "model.safetensors", PRETRAINING_FILE, DESCRIPTION_FILE, ENCODER_FILE):
         if (out / file).is_file():
             typer.echo(f"written: {out / file}")

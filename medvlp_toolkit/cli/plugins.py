@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -24,11 +26,19 @@ def plugins(
     check: Annotated[bool, typer.Option("--check", help="Import each in a separate process.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     timeout: Annotated[float, typer.Option(help="With --check: seconds to wait for one plugin.")] = 120.0,
+    compatible_with: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="TRAIN.YAML", help="Show which parts fit this training; again for each overlay over it."),
+    ] = None,
 ) -> None:
     """List the installed plugins: kind, name, distribution and version.
 
-    With --check the exit status is 1 when one cannot be imported.
+    With --check the exit status is 1 when one cannot be imported. --compatible-with imports all encoders, fusion
+    modules and losses, because what they promise is stated on them.
     """
+    if compatible_with:
+        _print_fits(compatible_with, known_kind(kind) if kind else "", as_json)
+        return
     kinds = [known_kind(kind)] if kind else list(mv.registries)
     refs = [ref for name in kinds for ref in mv.registries[name].refs()]
     outcomes = _check_all(refs, timeout) if check else {}
@@ -38,6 +48,26 @@ def plugins(
         _print_table(refs, outcomes)
     if any(not outcome.ok for outcome in outcomes.values()):
         raise typer.Exit(1)
+
+
+def _print_fits(files: list[Path], kind: str, as_json: bool) -> None:
+    from medvlp_toolkit.cli.compatible import KINDS, compose, fits
+
+    if kind and kind not in KINDS:
+        raise ValueError(f"--compatible-with compares {', '.join(KINDS)}, not {kind}")
+    config = compose(files)
+    with progress_console().status("importing plugins"):
+        found = [one for one in fits(config) if kind in ("", one.kind)]
+    if as_json:
+        print_json([asdict(one) | {"fits": not one.reason} for one in found])
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("", "kind", "name", ""):
+        table.add_column(heading, no_wrap=bool(heading))
+    for one in found:
+        mark = "[red]✗[/]" if one.reason else "[green]✓[/]"
+        table.add_row(mark, one.kind, one.name, escape("used" if one.used else one.reason or one.condition))
+    console().print(table)
 
 
 def known_kind(kind: str) -> str:

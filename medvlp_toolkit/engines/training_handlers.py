@@ -138,7 +138,8 @@ class TrainingHandlers:
         """Attach them all. Call it when everything of the training is built, on every process.
 
         Args:
-            trainer: a :class:`Trainer` of a step of the toolkit, over a data set of a packed store.
+            trainer: a :class:`Trainer` of a step of the toolkit, over a data set of a packed store; of another one
+                ``without`` the ``store_guard``.
             evaluator: an :class:`Evaluator` with a key metric.
         """
         Throughput().attach(trainer)
@@ -207,14 +208,14 @@ class TrainingHandlers:
         losses = NonFiniteGuard(self.log_every, self.output_dir) if self._wants("non_finite_guard") else None
         if losses is not None:
             losses.attach(trainer)
-        store = StoreGuard(trainer.data_loader.dataset.store)
-        if self._wants("store_guard"):
+        store = StoreGuard(trainer.data_loader.dataset.store) if self._wants("store_guard") else None
+        if store is not None:
             store.attach(trainer)
         if not self._wants("checkpointing"):
             return
         state = {
             "configuration": RunConfiguration(),
-            "store": store,
+            **({} if store is None else {"store": store}),
             "model": trainer.network,
             "optimizer": trainer.optimizer,
             **({} if self.lr_scheduler is None else {"lr_scheduler": self.lr_scheduler}),

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -22,6 +22,15 @@ from medvlp_toolkit.inference.loaded_bundle import LoadedBundle
 from medvlp_toolkit.interfaces import GivesAttention
 
 Outputs = dict[str, NDArray[np.float32]]
+
+
+@runtime_checkable
+class MergesAdapters(Protocol):
+    """A part with low-rank adapters, which are exported as part of its weights."""
+
+    def merge_adapters(self) -> None:
+        """Add the adapters to the weights, in place."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,9 @@ class ExportSource(LoadedBundle):
         overrides: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(folder, overlays, weights, device="cpu", overrides=overrides)
+        for part in list(self.network.modules()):
+            if isinstance(part, MergesAdapters):
+                part.merge_adapters()
         #: Configurations that were read, the base first.
         self.configuration = self._configs(overlays)
         self.weights = Path(self._parser["weights"])

@@ -169,7 +169,8 @@ class ProbabilityWriter:
         write_names(self.output_dir / NAMES_FILE, self.entities, self.names)
         scored, images = len(self._names), getattr(engine.state.dataloader, "dataset", self._names)
         left_out = f"; {len(images) - scored:,} left out" if len(images) > scored else ""
-        what = f"probabilities of {len(self.entities)} entities for {scored:,} image{'s' if scored != 1 else ''}{left_out}"
+        images_scored = f"{scored:,} image{'s' if scored != 1 else ''}{left_out}"
+        what = f"probabilities of {len(self.entities)} entities for {images_scored}"
         out.print(f"{what}: {table}", soft_wrap=True, highlight=False)
         if self._maps:
             self._list_maps()

@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from medvlp_toolkit.files import sha256_of
+
 logger = logging.getLogger(__name__)
 
 
@@ -158,11 +160,6 @@ def _identity(make: nn.Module | Callable[[], Any]) -> Iterator[str]:
             if isinstance(value, str | Path) and Path(value).is_dir():
                 for file in sorted(Path(value).rglob("*")):
                     if file.is_file():
-                        yield f"{file.relative_to(value)}:{_file_digest(file)}"
+                        yield f"{file.relative_to(value)}:{sha256_of(file)}"
     else:
         yield f"{getattr(make, '__module__', '')}.{getattr(make, '__qualname__', repr(type(make)))}"
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

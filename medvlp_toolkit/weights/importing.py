@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import inspect
 import json
 import logging
@@ -13,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from torch import Tensor
 
 import medvlp_toolkit as mv
+from medvlp_toolkit.files import sha256_of, write_whole
 from medvlp_toolkit.interfaces import CarriesKeyReport, KeyReport, MakesNetwork, StatesSettings, StatesTextWidth
 from medvlp_toolkit.model.entity_bank import EntityBank
 from medvlp_toolkit.model.entity_scorer import from_pretraining_model
@@ -30,6 +31,8 @@ logger = logging.getLogger(__name__)
 #: The checkpoint for evaluation and fine-tuning, written with ``model.pt`` and ``model.safetensors``.
 PRETRAINING_FILE = "pretraining.pt"
 RECORD_FILE = "import.json"
+#: The overlay that begins training with an imported encoder.
+ENCODER_FILE = "encoder.yaml"
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,8 @@ def import_checkpoint(
 
     Writes to ``output_dir``: ``model.pt`` and ``model.safetensors`` (bare weights for inference), ``pretraining.pt``
     (entry ``model``, for evaluation, training and fine-tuning), ``import.json`` (provenance) and, if the importer
-    provides it, ``model.json`` (how the model is composed). Nothing in the checkpoint is executed.
+    provides it, ``model.json`` (how the model is composed). Of an encoder, its weights and ``encoder.yaml``, an overlay
+    for training that begins with them. Nothing in the checkpoint is executed.
 
     Args:
         name: of a plugin in ``medvlp_toolkit.checkpoint_importers``.
@@ -125,26 +129,40 @@ def import_checkpoint(
     state = read_published(checkpoint)
     described = described or DescribedEntities()
     options = embeddings_for(importer, state, described)
-    model: PretrainingModel = importer(state, **options)
+    is_own = (
+        "tokenizer" in inspect.signature(importer).parameters and described.text_model != DescribedEntities.text_model
+    )
+    own = {"tokenizer": described.text_model} if is_own else {}
+    model: Any = importer(state, **options, **own)
     report = model.key_report if isinstance(model, CarriesKeyReport) else KeyReport(used={})
     folder = Path(output_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    network_def = importer.network_def if isinstance(importer, MakesNetwork) else from_pretraining_model
-    write_weights(network_def(model).state_dict(), folder)
-    torch.save({"model": model.state_dict()}, folder / f".{PRETRAINING_FILE}.partial")
-    (folder / f".{PRETRAINING_FILE}.partial").replace(folder / PRETRAINING_FILE)
+    if isinstance(model, PretrainingModel):
+        network_def = importer.network_def if isinstance(importer, MakesNetwork) else from_pretraining_model
+        write_weights(network_def(model).state_dict(), folder)
+        write_whole(folder / PRETRAINING_FILE, lambda file: torch.save({"model": model.state_dict()}, file))
+    else:
+        _write_tower(model, folder)
     record = {
         "importer": name,
-        "checkpoint": {"name": Path(checkpoint).name, "sha256": _sha256(checkpoint)},
-        "described": asdict(described) if options else None,
+        "checkpoint": {"name": Path(checkpoint).name, "sha256": sha256_of(checkpoint)},
+        "described": asdict(described) if options else own or None,
         "keys": {"used": len(report.used), "unused": dict(report.unused), "made": dict(report.made)},
         "toolkit": mv.__version__,
     }
     (folder / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     (folder / DESCRIPTION_FILE).unlink(missing_ok=True)  # of earlier weights in this folder
-    if isinstance(importer, StatesSettings):
-        _describe(name, {**importer.settings(state), **(described.settings() if options else {})}, model, folder)
+    if isinstance(importer, StatesSettings) and isinstance(model, PretrainingModel):
+        settings = importer.settings(state, **own)
+        _describe(name, {**settings, **(described.settings() if options else {})}, model, folder)
     return report
+
+
+def _write_tower(encoder: Any, folder: Path) -> None:
+    weights = str(write_weights(encoder.state_dict(), folder)[-1].resolve())
+    kind = type(encoder)
+    part = {"_target_": f"{kind.__module__}.{kind.__qualname__}", **encoder.architecture(), "weights": weights}
+    write_whole(folder / ENCODER_FILE, lambda file: file.write(yaml.safe_dump({"image_encoder": part}).encode()))
 
 
 def _describe(name: str, settings: Mapping[str, Any], model: PretrainingModel, folder: Path) -> None:
@@ -201,8 +219,3 @@ def report_lines(report: KeyReport) -> Sequence[str]:
     lines += [f"not needed: {key} ({reason})" for key, reason in report.unused.items()]
     lines += [f"made here: {key} ({origin})" for key, origin in report.made.items()]
     return [*lines, *report.notes]
-
-
-def _sha256(path: str | Path) -> str:
-    with Path(path).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

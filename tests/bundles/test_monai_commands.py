@@ -65,6 +65,21 @@ RECIPES = [
         knowledge_graph,
         draws=False,
     ),
+    Recipe(
+        "kad",
+        {
+            "undescribed::image_encoder": {"depth": 18},
+            "undescribed::text_encoder::config": {
+                "model_type": "bert",
+                "vocab_size": 20,
+                "hidden_size": 32,
+                "num_hidden_layers": 1,
+                "num_attention_heads": 2,
+            },
+            "width": 32,
+            "undescribed::fusion": {"layers": 2},
+        },
+    ),
     Recipe("contrastive", {"undescribed::image_encoder": {"pretrained": None, "layers": 1}, "width": 48}, draws=False),
 ]
 

@@ -28,7 +28,7 @@ OF_THE_TASK_WITHIN = {
 }
 
 
-@pytest.mark.parametrize("recipe", ["medklip", "arl", "contrastive"])
+@pytest.mark.parametrize("recipe", ["medklip", "arl", "contrastive", "kad"])
 def test_a_recipe_is_read_in_one_go(recipe: str) -> None:
     lines = (BUNDLES / recipe / "configs" / "train.yaml").read_text().splitlines()
     assert len(lines) <= 200
@@ -52,7 +52,7 @@ def test_trainings_on_pairs_differ_by_their_task_alone() -> None:
         assert other == first
 
 
-@pytest.mark.parametrize("name", ["medklip", "arl", "contrastive", *PAIR_BUNDLES])
+@pytest.mark.parametrize("name", ["medklip", "arl", "contrastive", "kad", *PAIR_BUNDLES])
 def test_a_copy_of_one_bundle_stands_alone_wherever_it_is(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.bundles.running import BUNDLES, CONFIGS, demo_overrides, run_bundle
+from tests.bundles.whole_run import text_model
 
 
 def compare(folder: Path, batch_size: int, configs: list[Path], overrides: dict[str, object]) -> dict[str, object]:
@@ -86,3 +87,19 @@ def test_the_contrast_on_two_ranks_equals_one_with_the_joined_batch(arl_data: Pa
     assert_equal(report)
     assert isinstance(report["losses"], dict)
     assert report["losses"]["contrast"] > 0
+
+
+def test_kad_on_two_ranks_equals_one_with_the_joined_batch(arl_data: Path, tmp_path: Path) -> None:
+    overrides = {
+        "dataset_dir": str(arl_data / "store"),
+        "output_dir": str(tmp_path / "run"),
+        "knowledge_dir": str(text_model(tmp_path, epochs=1)),
+        "image_size": 48,
+        "precision": "fp32",
+    }
+    configs = [BUNDLES / "kad" / "configs" / f"{name}.yaml" for name in ("train", "demo")]
+    report = compare(tmp_path, 4, configs, overrides)
+    assert_equal(report)
+    losses = report["losses"]
+    assert isinstance(losses, dict)
+    assert min(losses[name] for name in ("existence", "existence_in_text", "contrast")) > 0

@@ -17,21 +17,23 @@ from PIL import Image
 from medvlp_toolkit.data.store import PackedStore
 from tests.bundles.running import BUNDLES
 
-RECIPES = ("medklip", "arl", "contrastive")
+RECIPES = ("medklip", "arl", "contrastive", "kad")
 #: One epoch on the tiny store; every number that is not of the model.
 SHORT: dict[str, dict[str, Any]] = {
     "medklip": {"epochs": 1, "batch_size": 16, "log_every": 3, "min_positives": 1, "attention_images": 2},
     "arl": {"epochs": 1, "batch_size": 16, "log_every": 3},
     "contrastive": {"epochs": 1, "batch_size": 16, "log_every": 3, "min_positives": 1},
+    "kad": {"epochs": 1, "batch_size": 16, "log_every": 3, "min_positives": 1, "attention_images": 2},
 }
 
 
 @dataclass(frozen=True)
 class Data:
-    """A prepared store with linked entities, and the knowledge graph of it."""
+    """A prepared store with linked entities, the knowledge graph of it, and KAD's text model."""
 
     store: Path
     graph: Path
+    text_model: Path = Path("none")
 
     def radiograph(self, path: Path) -> str:
         """Write the first test image to ``path``; gives its study id."""
@@ -60,6 +62,8 @@ class Run:
         where = {"dataset_dir": str(self.data.store), "output_dir": str(self.folder / "run"), "precision": "fp32"}
         if self.recipe == "arl":
             where["graph_file"] = str(self.data.graph)
+        if self.recipe == "kad":
+            where["knowledge_dir"] = str(self.data.text_model)
         names = ["train", "demo", *self.between, *([file] if self.overlay else [])]
         return run(self.recipe, names, "train", **{**where, **SHORT[self.recipe], **more})
 
@@ -122,3 +126,10 @@ def graph_of(store: Path) -> Path:
     small = {"threshold": 2, "entity_width": 16, "embedding_epochs": 1}
     run("arl", ["graph", "demo"], "train", dataset_dir=str(store), graph_file=str(file), **small)
     return file
+
+
+def text_model(folder: Path, **more: Any) -> Path:
+    """KAD's text model: two epochs of its first stage's demo."""
+    short = {"output_dir": str(folder / "knowledge"), "epochs": 2, "val_interval": 1, "log_every": 3}
+    run("kad", ["knowledge", "knowledge_demo"], "train", **{**short, **more})
+    return folder / "knowledge" / "text_model"

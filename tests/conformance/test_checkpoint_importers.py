@@ -9,6 +9,7 @@ from torch import Tensor
 
 from medvlp_arl.published_names import to_meter
 from medvlp_toolkit.testing import CheckpointImporterSuite
+from tests.plugins.medvlp_encoders.published_towers import biovil, clip, timm_trunk
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -51,6 +52,34 @@ class TestMETER(CheckpointImporterSuite):
     def state_dict(self) -> dict[str, Tensor]:
         state = without_knowledge(state_dict(GOLDEN / "arl" / "keys.json"))
         return {to_meter(name): value for name, value in state.items() if not name.startswith("mim_head.")}
+
+
+class TestCheXzero(CheckpointImporterSuite):
+    plugin = "chexzero"
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return clip()
+
+
+class TestOpenClip(CheckpointImporterSuite):
+    plugin = "open_clip"
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return clip(patch=16)
+
+
+class TestBiomedCLIP(CheckpointImporterSuite):
+    plugin = "biomedclip"
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return timm_trunk()
+
+
+class TestBioViL(CheckpointImporterSuite):
+    plugin = "biovil"
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return biovil()
 
 
 def without_knowledge(state: dict[str, Tensor]) -> dict[str, Tensor]:

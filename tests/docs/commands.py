@@ -106,6 +106,7 @@ REDUCED: dict[tuple[str, ...], dict[str, object]] = {
     ("medklip/train", "weak_pairs"): {
         "epochs": 1, "image_size": 64, "text_model_dir": "bert", "text_width": 768, "min_positives": 1,
     },
+    ("medklip/prepare", "volume"): {"stored_size": "[16,16,16]", "workers": 0},
     ("medklip/prepare",): _SMALL_STORE,
     ("medklip/train",): _SMALL_MEDKLIP,
     ("medklip/train", "clip"): _SMALL_MEDKLIP,
@@ -116,6 +117,10 @@ REDUCED: dict[tuple[str, ...], dict[str, object]] = {
     ("contrastive/prepare",): _SMALL_STORE,
     # The published towers come from a hub, as ARL's.
     ("contrastive/train",): {"+": "demo", "image_size": 64, "epochs": 1, "batch_size": 16},
+    ("kad/prepare",): _SMALL_STORE,
+    ("kad/knowledge",): {"+": "knowledge_demo", "epochs": 2, "val_interval": 1},
+    # The published towers come from a hub, as ARL's.
+    ("kad/train",): {"+": "demo", "image_size": 64, "epochs": 1, "batch_size": 16, "min_positives": 1},
     ("retrieval/prepare",): _SMALL_STORE,
     ("retrieval/train",): {**_SMALL_PAIRS, "negatives": 3},
     ("image_text_classification/prepare",): _SMALL_STORE,
@@ -146,6 +151,7 @@ _NETWORK = NotRun("needs a network")
 _OFFLINE = NotRun(
     "its output is compared", test="docs/test_export_and_offline.py::test_the_page_on_offline_use_shows_what_happens"
 )
+_TUTORIAL = NotRun("its cells run in order", test="docs/test_tutorials.py::test_every_cell_runs")
 _AS_LEFT = "mkdir -p data runs && cp -r data/mine data/medklip && cp -r runs/mine runs/medklip"
 
 PAGES: dict[str, Page] = {
@@ -229,15 +235,18 @@ PAGES: dict[str, Page] = {
     ),
     "docs/plugins.md": Page({"medvlp new": "fast"}),
     "docs/python.md": Page({"export PYTHONWARNINGS": "fast"}),
+    "docs/encoders.md": Page(
+        {
+            f"{_RUN} \"['$B/train.yaml','$B/clip.yaml','dinov2.yaml']\"": NotRun(
+                "needs a folder with DINOv2", test="bundles/test_adapted_encoders.py::test_the_page_puts_dinov2"
+            ),
+        },
+    ),
     "docs/recipes.md": Page(
         {
             "medvlp bundle list": "fast",
             f"{_RUN} \"['bundles/medklip/configs/train.yaml','my_encoder.yaml']\"": "slow",
             f"{_RUN} \"['$B/train.yaml','$B/clip.yaml']\"": "slow",
-            "tensorboard": NotRun("serves a page until it is stopped"),
-            f"{_RUN} bundles/medklip/configs/train.yaml --mlflow": NotRun(
-                "needs MLflow", test="bundles/test_evaluation.py::test_mlflow_keeps_track"
-            ),
         },
         scene="trained",
         replaced={"/models/Bio_ClinicalBERT": "bert"},
@@ -261,17 +270,41 @@ PAGES: dict[str, Page] = {
         },
     ),
     "docs/training.md": Page(
-        {
-            f"{_RUN} bundles/medklip/configs/train.yaml --training::without": "slow",
-            "torchrun": "slow",
-            f"{_RUN} \"['$B/train.yaml','$B/resume.yaml']\"": "slow",
-        },
+        {f"{_RUN} bundles/medklip/configs/train.yaml --training::without": "slow"},
         scene="trained",
-        before={f"{_RUN} bundles": "cp -r data/mine data/medklip", "torchrun": "rm -rf runs/medklip"},
+        before={f"{_RUN} bundles": "cp -r data/mine data/medklip"},
+    ),
+    "docs/tutorials/own_plugin.md": Page({"": _TUTORIAL}),
+    "docs/tutorials/own_table.md": Page({"": _TUTORIAL}),
+    "docs/tutorials/zero_shot.md": Page({"": _TUTORIAL}),
+    "docs/clusters.md": Page(
+        {"torchrun": "slow", "medvlp submit": "fast"},
+        scene="trained",
+        before={"torchrun": "cp -r data/mine data/medklip"},
+    ),
+    "docs/dicom.md": Page(
+        {f"{_RUN} bundles/medklip/configs/inference.yaml": "slow", "medvlp prepare": "slow"}, scene="trained"
+    ),
+    "docs/resume.md": Page(
+        {f"{_RUN} \"['$B/train.yaml','$B/resume.yaml']\"": "slow"},
+        scene="trained",
+        before={f"{_RUN} \"['$B/train.yaml'": "cp -r data/mine data/medklip; cp -r runs/mine runs/medklip"},
+    ),
+    "docs/scores.md": Page(
+        {"medvlp report": NotRun("needs what its Python writes", test="docs/test_how_to.py::test_the_page_on_scores")}
+    ),
+    "docs/tracking.md": Page(
+        {
+            "tensorboard": NotRun("serves a page until it is stopped"),
+            f"{_RUN} bundles/medklip/configs/train.yaml --mlflow": NotRun(
+                "needs MLflow", test="bundles/test_evaluation.py::test_mlflow_keeps_track"
+            ),
+        }
     ),
     "bundles/arl/docs/README.md": Page({"pip install": "slow"}, scene="arl"),
     "bundles/contrastive/docs/README.md": Page({f"{_RUN} $B/prepare.yaml": "slow"}),
     "bundles/image_text_classification/docs/README.md": Page({f"{_RUN} $B/prepare.yaml": "slow"}),
+    "bundles/kad/docs/README.md": Page({f"{_RUN} $B/prepare.yaml": "slow"}),
     "bundles/medklip/docs/README.md": Page(
         {"python -m monai.bundle run run_prepare": "slow", _OWN_DATA: "slow"}, scene="trained"
     ),

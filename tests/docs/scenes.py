@@ -100,10 +100,25 @@ def own_images(folder: Path) -> None:
         shutil.copy(folder / "0.png", folder / name)
     (folder / "captions.txt").write_text("left effusion\nno effusion\nan enlarged heart\n")
     dicom(folder / "radiograph.dcm", phantom.study(0).image)
+    scans(folder)
 
 
-def dicom(path: Path, pixels: np.ndarray) -> None:
-    """A radiograph as DICOM."""
+def scans(folder: Path) -> None:
+    """``scans.csv``: folders with two DICOM series each."""
+    lines = ["image,report,patient_id"]
+    for number in range(4):
+        place = folder / f"scan{number}"
+        place.mkdir()
+        for series, slices in ((3, 6), (4, 8)):
+            for index in range(slices):
+                pixels = np.add.outer(np.arange(16), np.arange(16)) * (index + number + 1) % 200
+                dicom(place / f"{series}_{index}.dcm", pixels, series=series, place=2.0 * index)
+        lines.append(f"scan{number},Small left effusion. No pneumothorax.,p{number}")
+    (folder / "scans.csv").write_text("\n".join(lines) + "\n")
+
+
+def dicom(path: Path, pixels: np.ndarray, series: int | None = None, place: float = 0.0) -> None:
+    """A radiograph as DICOM, or with ``series`` the slice of a CT at a place in millimetres."""
     from pydicom.dataset import FileDataset, FileMetaDataset
     from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
 
@@ -116,6 +131,10 @@ def dicom(path: Path, pixels: np.ndarray) -> None:
     dataset.Rows, dataset.Columns = pixels.shape
     dataset.SamplesPerPixel, dataset.PixelRepresentation = 1, 0
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
+    if series is not None:
+        dataset.Modality, dataset.SeriesNumber, dataset.SeriesInstanceUID = "CT", series, f"1.2.3.{series}"
+        dataset.ImagePositionPatient, dataset.ImageOrientationPatient = [0, 0, place], [1, 0, 0, 0, 1, 0]
+        dataset.PixelSpacing, dataset.SliceThickness = [2, 2], 2
     dataset.PixelData = pixels.astype(np.uint8).tobytes()
     dataset.save_as(path, enforce_file_format=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -73,7 +74,7 @@ class PretrainingDataset(StudyDataset):
         own = Tokenizer(tokenizer, text_length)
         self.tokens = tokens_of(self.store, own)
         self.vocabulary_size = int(self.tokens.meta["vocabulary_size"])
-        self._say_cut(long_reports)
+        _say_cut(self.store.path, int(self.tokens.meta["truncated"]), len(self.store), text_length, long_reports)
         self.masking = masking
         self.mask_id = _mask_id(own, tokenizer) if masking is not None else -1
         self.patches = patches if isinstance(patches, int) else math.prod(patches)
@@ -85,15 +86,6 @@ class PretrainingDataset(StudyDataset):
         if matching is not None and not self.store.has_images:
             raise ValueError(f"{self.store.path}: matching needs images, and this store has none")
         self.mismatches = None if matching is None else Mismatches(self._groups(matching))
-
-    def _say_cut(self, long_reports: str) -> None:
-        cut = int(self.tokens.meta["truncated"])
-        if not cut:
-            return
-        message = f"{cut} of {len(self.store)} reports are longer than {self.text_length} tokens"
-        if long_reports == "refuse":
-            raise ValueError(f"{self.store.path}: {message}; raise text_length, or set long_reports to cut")
-        logger.info("%s and are cut there; entities named later are not linked to tokens", message)
 
     def _groups(self, matching: str) -> list[Any]:
         if matching == "labels" and self.store.labels:
@@ -172,6 +164,15 @@ def tokens_of(store: PackedStore, tokenizer: Tokenizer) -> TokenTable:
                 folder, tokenizer, ([text or "" for text in part.to_pylist()] for part in column.chunks), len(store)
             )
     return TokenTable.open(target)
+
+
+@cache  # once per store, although the validation's data set is made like the training's
+def _say_cut(store: Path, cut: int, reports: int, length: int, long_reports: str) -> None:
+    message = f"{cut} of {reports} reports are longer than {length} tokens"
+    if cut and long_reports == "refuse":
+        raise ValueError(f"{store}: {message}; raise text_length, or set long_reports to cut")
+    if cut:
+        logger.info("%s and are cut there; entities named later are not linked to tokens", message)
 
 
 def _mask_id(tokenizer: Tokenizer, source: Any) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from medvlp_toolkit.interfaces import CarriesKeyReport, MakesNetwork, StatesTextWidth
+from medvlp_toolkit.interfaces import CarriesKeyReport, DescribesItself, ImageEncoder, MakesNetwork, StatesTextWidth
 from medvlp_toolkit.model.pretraining import PretrainingModel
 from medvlp_toolkit.testing.suites.plugin import PluginSuite
 
@@ -33,8 +33,8 @@ class CheckpointImporterSuite(PluginSuite):
         with self.doing(what):
             model = self.target(state, **self.arguments)
         self.check(
-            isinstance(model, PretrainingModel),
-            f"it gives a {type(model).__name__}; expected medvlp_toolkit.model.pretraining.PretrainingModel",
+            isinstance(model, PretrainingModel | ImageEncoder),
+            f"it gives a {type(model).__name__}; expected a medvlp_toolkit.model.PretrainingModel or an image encoder",
         )
         return model  # type: ignore[no-any-return]
 
@@ -48,7 +48,10 @@ class CheckpointImporterSuite(PluginSuite):
 
     def test_gives_a_pretraining_model(self) -> None:
         model = self.imported(self.state_dict())
-        self.check(len(model.losses) > 0, "the imported model has no loss")
+        if isinstance(model, PretrainingModel):
+            self.check(len(model.losses) > 0, "the imported model has no loss")
+        else:
+            self.check(isinstance(model, DescribesItself), "the imported encoder has no `architecture`")
         wrong = [name for name, value in model.state_dict().items() if not torch.isfinite(value.float()).all()]
         self.check(not wrong, f"the imported model holds numbers that are not finite: {', '.join(wrong[:5])}")
 

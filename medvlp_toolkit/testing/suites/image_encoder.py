@@ -87,6 +87,22 @@ class ImageEncoderSuite(ModuleSuite):
         (output * torch.linspace(-1, 1, output.numel()).view_as(output)).sum().backward()
         self.check(image.grad is not None and image.grad.abs().max() > 0, "no gradient reaches the image")
 
+    def test_gradient_of_an_image_does_not_depend_on_its_batch(self) -> None:
+        module = self.module().eval()
+        images = self.inputs(module, 2)[0]
+        gradients = []
+        for batch in (images, images[:1]):
+            given = batch.clone().requires_grad_()
+            tokens = self.features(self.run(module, given))[0]
+            (tokens * torch.linspace(-1, 1, tokens.numel()).view_as(tokens)).sum().backward()
+            assert given.grad is not None
+            gradients.append(given.grad[0])
+        scale = gradients[0].abs().max()
+        self.check(
+            bool((gradients[0] - gradients[1]).abs().max() <= 1e-3 * scale),
+            "the gradient of an image alone differs from its gradient in a batch of two",
+        )
+
     def test_masked_pass_sees_only_the_kept_patches(self) -> None:
         module = self.module().eval()
         image = self.inputs(module, 2)[0]

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from medvlp_encoders.adapting import AdaptableEncoder
 from medvlp_encoders.clip_block import ClipBlock
 from medvlp_encoders.clip_weights import from_state_dict, resized_positions
 from medvlp_encoders.loading import from_pretrained
@@ -18,7 +19,7 @@ from medvlp_encoders.tokens import summarise
 from medvlp_toolkit.hub import load_pretrained
 
 
-class ClipVisionTransformer(nn.Module):
+class ClipVisionTransformer(AdaptableEncoder):
     """CLIP's vision tower (Radford et al. 2021), which normalises and returns all tokens.
 
     As used by ARL and METER: ViT-B/16 without its last block, the final norm on all tokens, no projection. It is
@@ -36,6 +37,9 @@ class ClipVisionTransformer(nn.Module):
             OpenAI's layout. Blocks beyond ``layers`` are left out and positions resampled to ``image_size``.
         local_files_only: never access the hub.
         init_std: of the initial weights, published 0.02; None keeps torch's own, with which narrow models learn.
+        weights: file with a state dict of this very encoder, such as ``medvlp import`` writes for a published tower.
+        freeze: keep the weights as they are.
+        lora: train low-rank additions to the layers only (:func:`medvlp_encoders.lora.add_adapters`): ``{rank: 8}``.
 
     Example::
 
@@ -59,6 +63,9 @@ class ClipVisionTransformer(nn.Module):
         pretrained: str | Path | None = None,
         local_files_only: bool = False,
         init_std: float | None = 0.02,
+        freeze: bool = False,
+        lora: Mapping[str, Any] | None = None,
+        weights: str | Path | None = None,
     ) -> None:
         super().__init__()
         sides = (image_size, image_size) if isinstance(image_size, int) else tuple(int(side) for side in image_size)
@@ -84,6 +91,7 @@ class ClipVisionTransformer(nn.Module):
                 nn.init.zeros_(module.bias)
         if pretrained is not None:
             self.load_clip(_read(pretrained, local_files_only), str(pretrained))
+        self.adapt(freeze, lora, weights)
 
     def forward(self, image: Tensor, keep: Tensor | None = None) -> Tensor:
         """(B, C, H, W) float -> (B, 1 + N, width): the class token, then patches in row-major order.
@@ -117,6 +125,7 @@ class ClipVisionTransformer(nn.Module):
             "layers": len(self.blocks),
             "heads": self.heads,
             "in_channels": self.in_channels,
+            **self.adaptation(),
         }
 
     def summary(self, tokens: Tensor) -> Tensor:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
+
+import torch
+from torch import nn
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +31,20 @@ def from_pretrained(model_class: Any, name: str, **options: Any) -> Any:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         logger.warning("%s lacks weights of the model, which begin at random: %s%s", name, ", ".join(missing[:3]), more)
     return model
+
+
+def without_pooler(auto_model: Any) -> Callable[..., nn.Module]:
+    """Load without the pooling layer, which nothing here reads (an unread parameter stops DDP)."""
+
+    def load(name: str, **options: Any) -> nn.Module:
+        options["dtype"] = torch.float32
+        try:
+            model: nn.Module = from_pretrained(auto_model, name, add_pooling_layer=False, **options)
+        except TypeError:  # architectures without a pooler do not know the argument
+            model = from_pretrained(auto_model, name, **options)
+        return model
+
+    return load
 
 
 def _is_no_report(record: logging.LogRecord) -> bool:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from monai.networks.nets import ResNet as MonaiResNet
 from torch import Tensor, nn
 
-from medvlp_encoders.tokens import summarise
+from medvlp_encoders.adapting import AdaptableEncoder
+from medvlp_encoders.tokens import as_tokens, summarise
 
 #: depth -> (block, blocks per stage); He et al. 2016, table 1.
 DEPTHS: dict[int, tuple[str, tuple[int, int, int, int]]] = {
@@ -23,7 +25,7 @@ DEPTHS: dict[int, tuple[str, tuple[int, int, int, int]]] = {
 }
 
 
-class ResNetTokens(nn.Module):
+class ResNetTokens(AdaptableEncoder):
     """A residual network (He et al. 2016; v1.5: bottlenecks stride in their 3×3 convolution) as a token encoder.
 
     MONAI's ResNet with the standard stem and biasless shortcuts, so that state dicts in the common
@@ -41,6 +43,9 @@ class ResNetTokens(nn.Module):
             widening the receptive field, so that a token describes its own position.
         position_encoding: add a fixed sine-cosine encoding of its position to each token (Vaswani et al. 2017, on a
             grid), so that tokens with a small receptive field distinguish left from right. MedKLIP has none.
+        weights: file with a state dict of this very encoder, such as ``medvlp import`` writes for a published tower.
+        freeze: keep the weights and the batch-norm statistics as they are.
+        lora: train low-rank additions to the layers only (:func:`medvlp_encoders.lora.add_adapters`): ``{rank: 8}``.
 
     Example::
 
@@ -71,6 +76,9 @@ class ResNetTokens(nn.Module):
         strides: Sequence[int] = (1, 2, 2, 2),
         pointwise_stages: Sequence[int] = (),
         position_encoding: bool = False,
+        freeze: bool = False,
+        lora: Mapping[str, Any] | None = None,
+        weights: str | Path | None = None,
     ) -> None:
         super().__init__()
         if depth not in DEPTHS:
@@ -79,6 +87,16 @@ class ResNetTokens(nn.Module):
             raise ValueError(f"resnet last_stage {last_stage} is not between 1 and 4")
         if len(widths) < last_stage or len(strides) < last_stage:
             raise ValueError(f"resnet needs a width and a stride for each of its {last_stage} stages")
+        self._arguments = {
+            "depth": depth,
+            "last_stage": last_stage,
+            "spatial_dims": spatial_dims,
+            "in_channels": in_channels,
+            "widths": list(widths),
+            "strides": list(strides),
+            "pointwise_stages": list(pointwise_stages),
+            "position_encoding": position_encoding,
+        }
         block, blocks = DEPTHS[depth]
         # MONAI always builds four stages; the unused ones get width 1 and are removed below.
         stage_widths = [*widths[:last_stage], *([1] * (4 - last_stage))]
@@ -114,13 +132,14 @@ class ResNetTokens(nn.Module):
         #: Channels and stride of each of :meth:`feature_maps`.
         self.feature_channels = (int(widths[0]), *(int(width) * expansion for width in widths[:last_stage]))
         self.feature_strides = (2, *(4 * math.prod(self._strides[2 : 3 + n]) for n in range(last_stage)))
+        self.adapt(freeze, lora, weights)
 
     def forward(self, image: Tensor, keep: Tensor | None = None) -> Tensor:
         """(B, C, *spatial) float -> (B, N, num_features), tokens in row-major order."""
         if keep is not None:
             raise ValueError("a residual network has no patches to keep; masking is not supported")
         features = self.feature_map(image)
-        tokens = features.flatten(2).transpose(1, 2)
+        tokens = as_tokens(features)
         if self.position_encoding:
             tokens = tokens + position_table(list(features.shape[2:]), self.num_features, tokens)
         return tokens
@@ -167,6 +186,20 @@ class ResNetTokens(nn.Module):
         """
         stride = math.prod(self._strides)
         return (-(stride - 1) / (2 * stride),) * self.spatial_dims
+
+    @torch.jit.unused
+    def architecture(self) -> dict[str, Any]:
+        """Arguments that build the same network with other weights."""
+        return self._arguments | self.adaptation()
+
+    @torch.jit.unused
+    def block_names(self) -> list[tuple[str, ...]]:
+        """The residual blocks of all stages."""
+        return [
+            (f"layer{stage}.{number}",)
+            for stage in range(1, len(self.feature_channels))
+            for number in range(len(self.get_submodule(f"layer{stage}")))  # type: ignore[arg-type]
+        ]
 
     def summary(self, tokens: Tensor) -> Tensor:
         """(B, N, D) -> (B, D): the mean over positions."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from medvlp_encoders.loading import from_pretrained
+from medvlp_encoders.adapting import AdaptableEncoder
+from medvlp_encoders.loading import without_pooler
 from medvlp_encoders.tokens import summarise
 from medvlp_encoders.vocabulary import tokenizer_content, tokenizer_from_content, wordpiece_tokenizer
 from medvlp_toolkit.hub import load_pretrained
@@ -18,7 +19,7 @@ from medvlp_toolkit.hub import load_pretrained
 _OF_A_FILE = ("architectures", "transformers_version", "_name_or_path", "dtype", "torch_dtype")
 
 
-class TransformersText(nn.Module):
+class TransformersText(AdaptableEncoder):
     """Any encoder of the transformers library that maps token ids to hidden states.
 
     Args:
@@ -34,6 +35,8 @@ class TransformersText(nn.Module):
             Bio_ClinicalBERT's input although that vocabulary is cased.
         local_files_only: never access the hub.
         seed: for initialising a model built from ``config``; None uses torch's state.
+        freeze: keep the weights as they are.
+        lora: train low-rank additions to the layers only (:func:`medvlp_encoders.lora.add_adapters`): ``{rank: 8}``.
 
     Example::
 
@@ -52,6 +55,8 @@ class TransformersText(nn.Module):
         lower_case: bool | None = None,
         local_files_only: bool = False,
         seed: int | None = None,
+        freeze: bool = False,
+        lora: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if (pretrained is None) == (config is None):
@@ -80,6 +85,7 @@ class TransformersText(nn.Module):
         self._takes_ready_masks = (
             made_as.model_type in ("bert", "roberta") and getattr(made_as, "_attn_implementation", "") == "sdpa"
         )
+        self.adapt(freeze, lora)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """(B, L) token ids and mask -> (B, L, num_features) last hidden states.
@@ -103,7 +109,7 @@ class TransformersText(nn.Module):
         made_as: Any = self.model.config
         config = {key: value for key, value in made_as.to_diff_dict().items() if key not in _OF_A_FILE}
         config |= {"model_type": made_as.model_type, "vocab_size": self.vocabulary_size}
-        return {"config": config, "tokenizer": tokenizer_content(self.tokenizer)}
+        return {"config": config, "tokenizer": tokenizer_content(self.tokenizer), **self.adaptation()}
 
     def summary(self, tokens: Tensor) -> Tensor:
         """(B, L, D) -> (B, D): the class token."""
@@ -116,7 +122,7 @@ def _load(pretrained: str | Path, local_files_only: bool) -> tuple[nn.Module, An
 
     transformers_logging.disable_progress_bar()
     tokenizer = load_pretrained(AutoTokenizer.from_pretrained, pretrained, "text model", local_files_only)
-    model = load_pretrained(_without_pooler(AutoModel), pretrained, "text model", local_files_only)
+    model = load_pretrained(without_pooler(AutoModel), pretrained, "text model", local_files_only)
     return model, _without_lengths(tokenizer)
 
 
@@ -127,20 +133,6 @@ def _without_lengths(tokenizer: Any) -> Any:
         backend.no_padding()
         backend.no_truncation()
     return tokenizer
-
-
-def _without_pooler(auto_model: Any) -> Callable[..., nn.Module]:
-    """Load without the pooling layer, which nothing here reads (an unread parameter stops DDP)."""
-
-    def load(name: str, **options: Any) -> nn.Module:
-        options["dtype"] = torch.float32
-        try:
-            model: nn.Module = from_pretrained(auto_model, name, add_pooling_layer=False, **options)
-        except TypeError:  # architectures without a pooler do not know the argument
-            model = from_pretrained(auto_model, name, **options)
-        return model
-
-    return load
 
 
 def _tokenizer_for(

@@ -40,7 +40,7 @@ class FeatureContrast(nn.Module):
 
     def forward(self, encodings: Encodings) -> tuple[Tensor, Tensor]:
         image, text = encodings.image_summary().float(), encodings.text_summary().float()
-        images, texts, first = _of_all_ranks(image), _of_all_ranks(text), 0
+        images, texts, first = of_all_ranks(image), of_all_ranks(text), 0
         if dist.is_available() and dist.is_initialized():
             first = dist.get_rank() * image.shape[0]
         own = torch.arange(first, first + image.shape[0], device=image.device)
@@ -49,7 +49,7 @@ class FeatureContrast(nn.Module):
         return (to_text + to_image) / 2, image.new_tensor(float(image.shape[0]))
 
 
-def _of_all_ranks(features: Tensor) -> Tensor:
+def of_all_ranks(features: Tensor) -> Tensor:
     """(B, D) -> (B of all ranks, D), with gradient."""
     if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
         return features

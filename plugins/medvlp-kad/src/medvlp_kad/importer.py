@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 import medvlp_toolkit as mv
 from medvlp_kad.contrast import FeatureContrast
-from medvlp_kad.projection import text_projection
+from medvlp_kad.projection import TextProjection
+from medvlp_kad.queries import PUBLISHED, query_tokens
 from medvlp_medklip.fusion import EntityQueryDecoder
 from medvlp_medklip.losses import EntityExistence
 from medvlp_medklip.projection import image_projection
@@ -18,6 +19,10 @@ from medvlp_toolkit.interfaces import KeyReport
 from medvlp_toolkit.model.pretraining import PretrainingModel
 from medvlp_toolkit.model.vision_language import VisionLanguageModel
 
+#: Whose vocabulary the published training used.
+TEXT_MODEL = "GanjinZero/UMLSBert_ENG"
+#: Pixels of the published layouts, by the last stage of the residual network.
+IMAGE_SIZES = {3: 224, 4: 512}
 #: Heads of the published networks; a state dict does not carry the number.
 QUERY_HEADS, TEXT_HEADS = 4, 12
 #: The three state dicts of a published file.
@@ -64,7 +69,7 @@ def our_name(published: str) -> str | None:
 
 def kad(
     state_dict: Mapping[str, Any],
-    entity_tokens: tuple[Tensor, Tensor],
+    entity_tokens: tuple[Tensor, Tensor] | None = None,
     tokenizer: Any = None,
     dropout: float = 0.1,
     unmentioned: str = "absent",
@@ -78,8 +83,9 @@ def kad(
         state_dict: the published dict with ``image_encoder``, ``text_encoder`` and ``model``, or one with keys
             that begin so; with or without the ``module.`` prefix.
         entity_tokens: (Q, L) token ids and mask of the names that are scored, of the text model's vocabulary, which a
-            checkpoint lacks.
-        tokenizer: folder or hub name of that vocabulary.
+            checkpoint lacks; None makes those of the 41 published names (:mod:`medvlp_kad.queries`).
+        tokenizer: folder or hub name of that vocabulary; None with ``entity_tokens`` builds no tokenizer, else the
+            published one is taken.
         dropout: of the query network and on its output; published 0.1.
         unmentioned: published ``absent``; see ``entity_existence``.
 
@@ -91,13 +97,14 @@ def kad(
         pretraining_model:
           _target_: medvlp_toolkit.checkpoint_importers.kad
           state_dict: "$torch.load('best_valid.pt', map_location='cpu', weights_only=True)"
-          entity_tokens: "@entity_tokens"
     """
     tensors = _unwrap(state_dict)
     depth, last_stage = _depth(tensors)
     width = int(tensors["model.mlp_head.0.weight"].shape[1])
     encoder = mv.encoders.resnet(depth=depth, last_stage=last_stage)
-    text = mv.encoders.transformers_text(config=_bert(tensors), tokenizer=tokenizer)
+    text = _text_encoder(tensors, TEXT_MODEL if entity_tokens is None and tokenizer is None else tokenizer)
+    if entity_tokens is None:
+        entity_tokens = query_tokens(list(PUBLISHED.values()), text.tokenizer)
     existence = EntityExistence(width, unmentioned=unmentioned)  # type: ignore[arg-type]
     in_text = EntityExistence(width, image="report", unmentioned=unmentioned, head=existence.head)  # type: ignore[arg-type]
     model = PretrainingModel(
@@ -105,7 +112,7 @@ def kad(
             image_encoder=encoder,
             image_projection=image_projection(encoder.num_features, width),
             text_encoder=text,
-            text_projection=text_projection(text.num_features, width),
+            text_projection=TextProjection(text.num_features, width),
             fusion=EntityQueryDecoder(
                 width, _layers(tensors), QUERY_HEADS, int(tensors["model.decoder.layers.0.linear1.weight"].shape[0]),
                 dropout, output_dropout=dropout, normalize_inputs=True,
@@ -119,6 +126,44 @@ def kad(
     made = {"model.entity_ids": f"{len(entity_tokens[0])} names, tokenised"}
     model.key_report = KeyReport(used, unused, made)  # type: ignore[assignment]
     return model
+
+
+def settings(state_dict: Mapping[str, Any], tokenizer: Any = None) -> dict[str, Any]:
+    """The settings with which the bundle's ``train.yaml`` composes the model of a published checkpoint.
+
+    Raises:
+        ValueError: when it is not a KAD checkpoint.
+    """
+    tensors = _unwrap(state_dict)
+    depth, last_stage = _depth(tensors)
+    return {
+        "width": int(tensors["model.mlp_head.0.weight"].shape[1]),
+        "image_size": IMAGE_SIZES.get(last_stage, 224),
+        "image_encoder::depth": depth,
+        "image_encoder::last_stage": last_stage,
+        "fusion::layers": _layers(tensors),
+        "fusion::heads": QUERY_HEADS,
+        "fusion::feed_forward": int(tensors["model.decoder.layers.0.linear1.weight"].shape[0]),
+        "text_encoder::pretrained": None,
+        "text_encoder::config": _bert(tensors),
+        "text_encoder::tokenizer": tokenizer or TEXT_MODEL,
+        "text_projection::pretrained": None,
+    }
+
+
+kad.settings = settings  # type: ignore[attr-defined]
+
+
+def _text_encoder(tensors: Mapping[str, Tensor], tokenizer: Any) -> Any:
+    config = _bert(tensors)
+    lower_case = None if tokenizer is None else True
+    try:
+        return mv.encoders.transformers_text(config=config, tokenizer=tokenizer, lower_case=lower_case)
+    except ValueError as error:
+        raise ValueError(
+            f"the checkpoint's text encoder knows {config['vocab_size']} words, which are not those of {tokenizer} "
+            f"({error}); name the text model that it was trained with (--text-model)"
+        ) from None
 
 
 def _unwrap(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:

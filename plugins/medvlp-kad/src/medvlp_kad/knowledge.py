@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
+from safetensors.torch import save
 from torch import Tensor, nn
+
+from medvlp_kad.contrast import of_all_ranks
+from medvlp_kad.projection import PROJECTION_FILE
+from medvlp_toolkit.files import write_whole
+from medvlp_toolkit.weights import load_weights
 
 #: A row without a concept is its own only twin.
 NO_CONCEPT = -1
@@ -18,7 +26,8 @@ class KnowledgeModel(nn.Module):
     """The knowledge encoder and its loss (Zhang et al. 2023, Methods): pairs of texts of one concept, contrasted.
 
     ``forward(batch)`` takes ``input_ids`` and ``attention_mask`` (B, L), ``other_ids`` and ``other_mask`` (B, L'), and
-    ``concept`` (B,): a number of the concept that both texts are of, -1 for none. It returns ``{"loss": …}``.
+    ``concept`` (B,): a number of the concept that both texts are of, -1 for none. It returns ``{"loss": …}``, over the
+    pairs of all processes.
 
     Args:
         text_encoder: (B, L) tokens -> (B, L, Dt), with a class token.
@@ -38,11 +47,15 @@ class KnowledgeModel(nn.Module):
         return features
 
     def forward(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        one = F.normalize(self.embed(batch["input_ids"], batch["attention_mask"]).float(), dim=-1)
-        other = F.normalize(self.embed(batch["other_ids"], batch["other_mask"]).float(), dim=-1)
+        one, other = (of_all_ranks(part) for part in self.pair(batch))
         logits = self.logit_scale.exp() * one @ other.T
-        targets = concept_targets(batch["concept"])
+        targets = concept_targets(of_all_ranks(batch["concept"]))
         return {"loss": (_soft_cross_entropy(logits, targets) + _soft_cross_entropy(logits.T, targets)) / 2}
+
+    def pair(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+        """Both features of a batch's pairs, (B, D) of length 1."""
+        one = F.normalize(self.embed(batch["input_ids"], batch["attention_mask"]).float(), dim=-1)
+        return one, F.normalize(self.embed(batch["other_ids"], batch["other_mask"]).float(), dim=-1)
 
 
 def concept_targets(concept: Tensor) -> Tensor:
@@ -58,3 +71,25 @@ def concept_targets(concept: Tensor) -> Tensor:
 
 def _soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     return -(targets * logits.log_softmax(dim=-1)).sum() / len(logits)
+
+
+def write_text_model(model: KnowledgeModel, output_dir: str | Path) -> Path | None:
+    """Write the text model of a finished training as stage 2 reads it, with the weights of ``best.pt`` if there is one.
+
+    The folder ``text_model`` in ``output_dir`` has the text encoder and its tokenizer in transformers' files, and the
+    projection beside them. Only the first of several processes writes.
+    """
+    if dist.is_available() and dist.is_initialized() and dist.get_rank() > 0:
+        return None
+    if (best := Path(output_dir) / "best.pt").is_file():
+        load_weights(model, best, key="model")
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    folder = Path(output_dir) / "text_model"
+    encoder: Any = model.text_encoder
+    encoder.model.save_pretrained(folder)
+    encoder.tokenizer.save_pretrained(folder)
+    state = {name: value.detach().cpu().contiguous() for name, value in model.text_projection.state_dict().items()}
+    write_whole(folder / PROJECTION_FILE, lambda file: file.write(save(state)))
+    return folder
