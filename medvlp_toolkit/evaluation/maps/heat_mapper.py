@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medvlp_toolkit.evaluation.maps.heat_maps import attention_maps
-from medvlp_toolkit.interfaces import ShiftsTokens
+from medvlp_toolkit.interfaces import GivesAttention, ShiftsTokens
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -95,7 +95,7 @@ class HeatMapper:
 
     def why_none(self, asked: bool = True) -> str:
         """The reason why there is no attention."""
-        if not asked:
+        if not asked and isinstance(self.network, GivesAttention):
             return "the step does not request attention (need_attention)"
         # The part that should return it, if the network has one.
         return f"{type(getattr(self.network, 'fusion', self.network)).__name__} gives no attention"
