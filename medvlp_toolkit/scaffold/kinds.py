@@ -36,9 +36,9 @@ KINDS: dict[str, Kind] = {
     for kind in (
         Kind("report_filters", "report filter", "`prepare.yaml`"),
         Kind("knowledge_sources", "knowledge source", "`train.yaml` or `evaluate.yaml`", data=("concepts.csv",)),
-        Kind("encoders", "image encoder", "`train.yaml`, `evaluate.yaml` or `inference.yaml`", ("torch>=2.8",)),
-        Kind("fusion_modules", "fusion module", "`train.yaml`, `evaluate.yaml` or `inference.yaml`", ("torch>=2.8",)),
-        Kind("pretext_losses", "pretext loss", "`train.yaml` or `evaluate.yaml`", ("torch>=2.8",)),
+        Kind("encoders", "image encoder", "`train.yaml`", ("torch>=2.8",)),
+        Kind("fusion_modules", "fusion module", "`train.yaml`", ("torch>=2.8",)),
+        Kind("pretext_losses", "pretext loss", "`train.yaml`", ("torch>=2.8",)),
         Kind("data_sources", "data source", "`prepare.yaml`"),
         Kind(
             "checkpoint_importers",

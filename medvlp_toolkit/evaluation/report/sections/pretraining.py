@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from medvlp_toolkit.evaluation.report.parts import (
     Column,
@@ -16,12 +15,12 @@ from medvlp_toolkit.evaluation.report.parts import (
     Table,
     Text,
     at,
-    figure,
     numbers,
     readable,
     union,
 )
 from medvlp_toolkit.evaluation.report.verdicts import UNDECIDED
+from medvlp_toolkit.evaluation.results.pretext import without_learning
 
 
 def pretraining(models: Models) -> list[Section]:
@@ -35,7 +34,7 @@ def pretraining(models: Models) -> list[Section]:
                 readable(name),
                 [
                     numbers(tasks, name),
-                    numbers([{"floor": floor(task, name)} for task in tasks], "floor"),
+                    numbers([{"floor": without_learning(task, name)} for task in tasks], "floor"),
                 ],
             )
             for name in names
@@ -51,14 +50,6 @@ def pretraining(models: Models) -> list[Section]:
         ]
     parts += _probe(models)
     return [Section("pretraining", "Pre-training", "What pre-training learned", parts)] if parts else []
-
-
-def floor(task: Mapping[str, Any], name: str) -> float | None:
-    """What a task scores without learning."""
-    known = figure(task, f"{name}_floor")
-    if known is None:
-        known = figure(task, f"{name.removesuffix('_accuracy')}_floor")
-    return 0.5 if name.endswith("_auc") else known
 
 
 def _probe(models: Models) -> list[Part]:

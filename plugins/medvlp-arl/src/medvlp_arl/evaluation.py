@@ -16,6 +16,7 @@ from medvlp_toolkit.data.batches.dataset import StudyDataset
 from medvlp_toolkit.evaluation.finetuning.linear_probe import ProbeScores, image_features, linear_probe
 from medvlp_toolkit.evaluation.handler import Evaluation
 from medvlp_toolkit.evaluation.results.label_origin import label_origin
+from medvlp_toolkit.evaluation.results.pretext import without_learning
 from medvlp_toolkit.evaluation.results.tables import labels_are
 from medvlp_toolkit.evaluation.zero_shot.classification import score_table
 from medvlp_toolkit.model.pretraining import PretrainingModel
@@ -104,9 +105,7 @@ def _pretext_table(parts: Mapping[str, float], title: str) -> Table:
     for name, value in parts.items():
         if name.endswith("_floor"):
             continue
-        floor = parts.get(f"{name}_floor", parts.get(f"{name.removesuffix('_accuracy')}_floor"))
-        if name.endswith("_auc"):
-            floor = 0.5
+        floor = without_learning(parts, name)
         table.add_row(name.replace("_", " "), f"{value:.3f}", "" if floor is None else f"{floor:.3f}")
     return table
 
