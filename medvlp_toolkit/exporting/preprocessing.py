@@ -11,7 +11,7 @@ from torch import Tensor
 
 from medvlp_toolkit.data.batches.augmentation import EvaluationTransform
 from medvlp_toolkit.data.batches.volume_augmentation import PERCENTILES, VolumeTransform
-from medvlp_toolkit.exporting.run_onnx import prepare
+from medvlp_toolkit.exporting.run_onnx import prepare, to_input
 from medvlp_toolkit.exporting.source import ExportSource, Sample
 
 #: Values that count as the same: rounding in float32 of normalised pixels.
@@ -21,8 +21,8 @@ _SAME = 1e-4
 def described(source: ExportSource, samples: list[Sample]) -> dict[str, Any]:
     """The steps from a file to the network's input, as the file's metadata state them.
 
-    Of pictures: size, channels, fit, mean, std. Of volumes: size, spacing, orientation, window (or percentiles), mean,
-    std. They are followed on the samples and must lead to the input that the bundle itself makes.
+    Of pictures: size, channels, fit, input_size, mean, std. Of volumes: size, spacing, orientation, window (or
+    percentiles), mean, std. They are followed on the samples and must lead to the input that the bundle itself makes.
 
     Raises:
         ValueError: for a transform that is neither of the toolkit's, or does more than these steps.
@@ -47,6 +47,7 @@ def described(source: ExportSource, samples: list[Sample]) -> dict[str, Any]:
             "size": size,
             "channels": form.channels,
             "fit": form.fit,
+            "input_size": list(transform.input_size(size)),
             "interpolation": "bilinear",
             "divided_by": 255,
             "mean": _shortest(transform.mean),
@@ -60,7 +61,7 @@ def described(source: ExportSource, samples: list[Sample]) -> dict[str, Any]:
     if not all(_leads_to(steps, sample) for sample in samples):
         raise ValueError(
             f"{source.folder}: its {type(transform).__name__} does more to an image than resizing, windowing and "
-            "normalising once; the exported file could not state how its input is made"
+            "normalising; the exported file could not state how its input is made"
         )
     return steps
 
@@ -85,8 +86,7 @@ def _leads_to(steps: dict[str, Any], sample: Sample) -> bool:
     elif _is_picture(sample.path):
         made = prepare(sample.path, steps)[0]
     else:  # DICOM: what follows reading
-        mean, std = (np.array(steps[name], np.float32).reshape(-1, 1, 1) for name in ("mean", "std"))
-        made = (sample.stored.astype(np.float32) / 255 - mean) / std
+        made = to_input(sample.stored.astype(np.float32), steps)
     return made.shape == sample.prepared.shape and bool(np.allclose(made, sample.prepared, atol=_SAME))
 
 

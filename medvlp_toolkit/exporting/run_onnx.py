@@ -28,8 +28,17 @@ def prepare(path, steps):
     picture = picture.convert(mode).resize(size, Image.Resampling.BILINEAR)
     picture = picture.crop((left, top, left + width, top + height))
     pixels = np.asarray(picture, np.float32).reshape(height, width, -1).transpose(2, 0, 1)
+    return to_input(pixels, steps)[None]
+
+
+def to_input(pixels, steps):
+    """(C, *input_size) float32 of pixels (C, *size) from 0 to 255."""
+    height, width = steps["input_size"]
+    if pixels.shape[1:] != (height, width):  # bilinear, with antialiasing
+        shrunk = [Image.fromarray(part).resize((width, height), Image.Resampling.BILINEAR) for part in pixels]
+        pixels = np.stack([np.asarray(part) for part in shrunk])
     mean, std = (np.array(steps[name], np.float32).reshape(-1, 1, 1) for name in ("mean", "std"))
-    return ((pixels / 255 - mean) / std)[None]
+    return (pixels / 255 - mean) / std
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 
 from medvlp_toolkit.data.knowledge_graph import KnowledgeGraph
+from medvlp_toolkit.images import StoredFormat
 from medvlp_toolkit.weights import TrainedModel
 from medvlp_toolkit.weights.weights import write_weights
 from tests.bundles.running import BUNDLES
@@ -23,6 +25,8 @@ KINDS: dict[str, tuple[str, list[str], dict[str, Any]]] = {
     "volume": ("medklip", ["demo", "volume", "volume_demo"], {"stored_size": [24, 24, 24]}),
     "arl": ("arl", ["demo"], {"image_size": 64, "text_corpus": ["effusion on the left", "a nodule on the right"]}),
 }
+#: How the store of a training was made, where that is not the size of the model's input.
+STORED = {"medklip": StoredFormat((96, 80))}
 
 
 def with_encoder(encoder: str) -> Mapping[str, Any]:
@@ -45,5 +49,6 @@ def write_source(kind: str, folder: Path, **more: Any) -> Path:
     for value in network.state_dict().values():
         if value.is_floating_point() and value.ndim > 1:
             value.mul_(1.6)  # scores and attention that depend on the image
-    made.describe().write(folder)
+    stored = STORED.get(kind)
+    replace(made.describe(), images=None if stored is None else stored.as_mapping()).write(folder)
     return write_weights(network.state_dict(), folder)[0]

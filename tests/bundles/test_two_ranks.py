@@ -75,6 +75,7 @@ def test_arl_on_two_ranks_equals_one_with_the_joined_batch(arl_data: Path, tmp_p
     assert min(report["losses"].values()) > 0
 
 
+@pytest.mark.slow
 def test_the_contrast_on_two_ranks_equals_one_with_the_joined_batch(arl_data: Path, tmp_path: Path) -> None:
     overrides = {
         "dataset_dir": str(arl_data / "store"),
@@ -89,6 +90,7 @@ def test_the_contrast_on_two_ranks_equals_one_with_the_joined_batch(arl_data: Pa
     assert report["losses"]["contrast"] > 0
 
 
+@pytest.mark.slow
 def test_kad_on_two_ranks_equals_one_with_the_joined_batch(arl_data: Path, tmp_path: Path) -> None:
     overrides = {
         "dataset_dir": str(arl_data / "store"),

@@ -40,6 +40,7 @@ def test_every_kind_has_a_template(repository: Path) -> None:
     assert set(KINDS) == set(mv.registries)
 
 
+@pytest.mark.slow
 def test_packages_of_every_kind_pass_their_own_tests(tmp_path: Path) -> None:
     folders = lay_out(tmp_path, tmp_path / "site")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--import-mode=importlib"]

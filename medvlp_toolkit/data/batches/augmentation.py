@@ -63,7 +63,11 @@ class EvaluationTransform(nn.Module):
 
     def size_of(self, image: Tensor) -> tuple[int, int]:
         """(height, width) of the model's input for images (B, C, H, W)."""
-        return (self.image_size or image.shape[-2], self.image_size or image.shape[-1])
+        return self.input_size(image.shape[-2:])
+
+    def input_size(self, stored: Sequence[int]) -> tuple[int, int]:
+        """(height, width) of the model's input for images stored with this one."""
+        return (self.image_size or stored[0], self.image_size or stored[1])
 
     def normalise(self, image: Tensor) -> Tensor:
         """(B, C, *spatial) in [0, 1] -> (B, len(mean), *spatial)."""

@@ -11,7 +11,7 @@ from medvlp_toolkit.evaluation.report.sections.attention import fixed_point_verd
 from medvlp_toolkit.evaluation.report.sections.classification import CLASSIFICATIONS
 from medvlp_toolkit.evaluation.report.sections.pairs import GUESSING, WITHOUT_LOOKING, guess, retrieved
 from medvlp_toolkit.evaluation.report.sections.segmentation import drawn, empty_share
-from medvlp_toolkit.evaluation.report.verdicts import verdict
+from medvlp_toolkit.evaluation.report.verdicts import mean_of, verdict
 from medvlp_toolkit.evaluation.results.tables import interval, number
 
 Metrics = Mapping[str, Any]
@@ -44,7 +44,7 @@ def key_figures(metrics: Metrics) -> list[Tile]:
 
 def _classification(metrics: Metrics) -> Iterator[Tile]:
     for key in CLASSIFICATIONS:
-        macro = at(metrics, key, "macro")
+        macro = mean_of(at(metrics, key))
         if figure(macro, "auc") is not None:
             mean = f"mean of {counted(at(macro, 'labels', default=0), 'finding')}"
             name = "Mean AUC" if key != "zero_shot_held_out" else "Mean AUC, findings kept out of training"
@@ -176,10 +176,10 @@ def cautions(metrics: Metrics) -> list[str]:
 def _classification_cautions(block: Any, title: str) -> Iterator[str]:
     rows = rows_at(block, "labels")
     judged = {label: row for label, row in rows.items() if figure(row, "auc") is not None}
-    bounds = {label: ends(row, "auc_interval") for label, row in judged.items()}
+    bounds = {label: ends(row, "auc_interval") for label, row in judged.items() if at(row, "few") is not True}
     chance = [label for label, between in bounds.items() if between and between[0] <= 0.5 <= between[1]]
     below = [label for label, between in bounds.items() if between and between[1] < 0.5]
-    poor = [label for label, row in judged.items() if row["auc"] < _POOR_AUC and label not in chance + below]
+    poor = [label for label in bounds if judged[label]["auc"] < _POOR_AUC and label not in chance + below]
     few = [label for label in at(block, "few", default=[]) if label in judged]
     excluded = at(block, "excluded", default=[])
     if below:

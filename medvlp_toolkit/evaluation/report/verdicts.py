@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medvlp_toolkit.evaluation.report.parts import Cell, at, ends, figure
@@ -36,6 +36,14 @@ def verdict(row: Any, key: str, chance: float | None, than: str = "guessing") ->
     if between[0] > chance:
         return f"better than {than}"
     return f"worse than {than}" if between[1] < chance else f"not better than {than}"
+
+
+def mean_of(block: Any) -> dict[str, Any]:
+    """The mean over labels, marked ``few`` where most of them rest on a handful of images."""
+    mean = at(block, "macro", default={})
+    few, labels = at(block, "few", default=[]), figure(mean, "labels")
+    mean = mean if isinstance(mean, Mapping) else {}
+    return {**mean, "few": labels is not None and 2 * len(few) > labels}
 
 
 def tone(text: str) -> str:

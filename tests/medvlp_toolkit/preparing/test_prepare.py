@@ -318,6 +318,13 @@ class TestRejected:
         with pytest.raises(PrepareError, match=r"none of 12 studies can be used \(12 empty report\)"):
             prepare(source, tmp_path / "store")
 
+    def test_images_in_another_folder_are_asked_for_by_the_option(self, tmp_path: Path) -> None:
+        from medvlp_datasets.csv_source import CsvSource
+
+        (tmp_path / "t.csv").write_text("image,report\na.png,No effusion.\n")
+        with pytest.raises(PrepareError, match=r"1 missing image.*--set source::image_root=FOLDER"):
+            prepare(CsvSource(tmp_path / "t.csv"), tmp_path / "store")
+
     def test_source_without_studies_is_an_error(self, tmp_path: Path) -> None:
         with pytest.raises(PrepareError, match=r"no studies"):
             prepare([], tmp_path / "store")

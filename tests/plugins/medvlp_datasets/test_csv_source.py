@@ -68,6 +68,14 @@ def test_splits_can_be_chosen(tmp_path: Path) -> None:
     assert [study.id for study in CsvSource(write(tmp_path / "t.csv"), splits=["eval"])] == ["c.jpg"]
 
 
+def test_usual_words_for_splits_are_the_toolkits(tmp_path: Path) -> None:
+    words = ("Training", "val", "VALID", "dev", "testing", "fold 3")
+    table = write(tmp_path / "t.csv", "image,Split\n" + "".join(f"{n}.png,{word}\n" for n, word in enumerate(words)))
+    found = [study.split for study in CsvSource(table)]
+    assert found == ["train", "validate", "validate", "validate", "test", "fold 3"]
+    assert [study.id for study in CsvSource(table, splits="validation")] == ["1.png", "2.png", "3.png"]
+
+
 def test_table_without_patients_has_one_per_study(tmp_path: Path) -> None:
     source = CsvSource(write(tmp_path / "t.csv", "image\na.png\nb.png\n"))
     assert [study.patient_id for study in source] == ["a.png", "b.png"]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import pickle
+import signal
 import stat
 import threading
 from collections.abc import Iterator
@@ -368,9 +370,14 @@ class TestFailures:
         server.always = slow(30)
         mine = asked(concurrency=3)
         timer = threading.Timer(0.7, lambda: signal_main())
+        # A shell's background jobs ignore interrupts.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
         timer.start()
-        with pytest.raises(KeyboardInterrupt):
-            mine([Report(str(n), f"Effusion {n}.") for n in range(20)])
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                mine([Report(str(n), f"Effusion {n}.") for n in range(20)])
+        finally:
+            signal.signal(signal.SIGINT, before)
         all_ended()
 
 
@@ -382,9 +389,6 @@ def all_ended() -> None:
 
 
 def signal_main() -> None:
-    import os
-    import signal
-
     os.kill(os.getpid(), signal.SIGINT)
 
 

@@ -37,7 +37,7 @@ from medvlp_toolkit.evaluation.report.parts import (
     union,
     words,
 )
-from medvlp_toolkit.evaluation.report.verdicts import EXPLAINED, TOO_FEW, verdict, verdict_cell
+from medvlp_toolkit.evaluation.report.verdicts import EXPLAINED, TOO_FEW, mean_of, verdict, verdict_cell
 from medvlp_toolkit.evaluation.results.results import Results
 from medvlp_toolkit.evaluation.results.tables import interval, number
 
@@ -89,7 +89,7 @@ def _findings(models: Models, key: str) -> Section:
         out, few = label in excluded, any(at(row, "few") for row in measured)
         tags = ["not in the mean"] if out else ["few"] if few else []
         rows.append(Row(readable(label), _figures(measured, low), "faint" if tags else "", tags))
-    means = [at(block, "macro", default={}) for block in blocks]
+    means = [mean_of(block) for block in blocks]
     of = " / ".join(dict.fromkeys(str(at(mean, "labels", default=0)) for mean in means))
     rows.append(Row(f"mean of {of}", _figures(means, low), "total"))
     columns = [

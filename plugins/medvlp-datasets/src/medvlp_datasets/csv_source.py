@@ -106,7 +106,8 @@ class CsvSource(FileSource):
         self.reports = open_reports(reports)
         self.join = [existing(path, "the joined table") for path in ([join] if isinstance(join, (str, Path)) else join)]
         self.boxes = None if boxes is None else existing(boxes, "the table of boxes")
-        self.splits = None if splits is None else frozenset([splits] if isinstance(splits, str) else splits)
+        chosen = [splits] if isinstance(splits, str) else splits
+        self.splits = None if chosen is None else frozenset(map(split_named, chosen))
         self.labels_column, self.labels_separator = labels_column, labels_separator
         self.labels = None if labels is None else tuple(labels)
         self.label_columns = tuple(label_columns)
@@ -191,7 +192,7 @@ class CsvSource(FileSource):
             for line, row in self.good_rows(self.table):
                 for table in joined:
                     row = {**(table.first(row[self.key]) or {}), **row}
-                if self.splits is None or (self.split_column and row.get(self.split_column) in self.splits):
+                if self.splits is None or self.split_of(row) in self.splits:
                     yield line, row
         finally:
             for table in joined:
@@ -225,7 +226,7 @@ class CsvSource(FileSource):
             patient_id=patient or key,
             image=self.image_path(image) if image else None,
             report=self.report(row, key, reports),
-            split=(filled(row.get(self.split_column)) if self.split_column else "") or None,
+            split=self.split_of(row),
             labels=self.labels_from(row, names),
             boxes=boxes.of(row) if boxes is not None else (),
             metadata={
@@ -233,6 +234,10 @@ class CsvSource(FileSource):
             },
             image_id=(filled(row.get(self.image_id_column)) if self.image_id_column else "") or None,
         )
+
+    def split_of(self, row: dict[str, str]) -> str | None:
+        """The split that a row names, in the toolkit's words."""
+        return split_named(filled(row.get(self.split_column)) if self.split_column else "") or None
 
     def image_path(self, name: str) -> Path:
         """The image's file; for a name without a suffix, the existing file with a usual suffix."""
@@ -351,3 +356,16 @@ def open_reports(reports: Iterable[Study] | Path | str | None) -> Iterable[Study
 def box_of(values: Mapping[str, str]) -> Box:
     """The box in a row with label, x, y, w, h."""
     return Box(values["label"], *numbers((values[name] for name in ("x", "y", "w", "h")), "box coordinates"))
+
+
+#: Words of tables for the toolkit's splits; any other word is a split of its own.
+_SPLITS = {
+    **dict.fromkeys(("train", "training", "trn"), "train"),
+    **dict.fromkeys(("validate", "validation", "valid", "val", "dev", "development"), "validate"),
+    **dict.fromkeys(("test", "testing", "tst"), "test"),
+}
+
+
+def split_named(word: str) -> str:
+    """The split that a word of a table means: ``Training`` is ``train``, ``val`` is ``validate``."""
+    return _SPLITS.get(word.strip().lower(), word)

@@ -76,11 +76,22 @@ def test_a_grid_may_be_set_and_is_refused_where_it_does_not_fit() -> None:
         HeatMapper(network, grid=(4, 4)).on_grid(attention, (48, 64))
 
 
+class Attentive(Network):
+    """It could give attention; nothing here asks it."""
+
+    fuse = score = attend = nn.Module.forward
+
+
 @pytest.mark.parametrize(
-    ("output", "reason"), [({"attention": None}, "Network gives no attention"), ({}, "does not request attention")]
+    ("network", "output", "reason"),
+    [
+        (Network, {"attention": None}, "Network gives no attention"),
+        (Network, {}, "Network gives no attention"),
+        (Attentive, {}, "does not request attention"),
+    ],
 )
-def test_missing_attention_is_explained_once(output, reason, caplog: pytest.LogCaptureFixture) -> None:
-    mapper = HeatMapper(Network(Encoder()), what="pictures")
+def test_missing_attention_is_explained_once(network, output, reason, caplog: pytest.LogCaptureFixture) -> None:
+    mapper = HeatMapper(network(Encoder()), what="pictures")
     with caplog.at_level(logging.WARNING):
         assert [mapper.maps(output) for _ in range(3)] == [None] * 3
     (message,) = [record.getMessage() for record in caplog.records]

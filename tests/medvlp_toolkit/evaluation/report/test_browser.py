@@ -98,7 +98,9 @@ def test_nothing_runs_over_the_side(browser, page_file: Path, width: int) -> Non
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "zero_shot", "comparison"])
+@pytest.mark.parametrize(
+    "kind", [*(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS), "zero_shot", "comparison"]
+)
 @pytest.mark.parametrize("width", [390, pytest.param(1280, marks=pytest.mark.slow)])
 def test_axe_finds_nothing(browser, make_results, tmp_path: Path, kind: str, width: int) -> None:
     axe = pytest.importorskip(

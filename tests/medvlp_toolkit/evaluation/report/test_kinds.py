@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from medvlp_toolkit.cli.main import app
 from medvlp_toolkit.evaluation.report.page import render, write_report
 from medvlp_toolkit.evaluation.report.parts import significant
-from medvlp_toolkit.evaluation.report.verdicts import verdict
+from medvlp_toolkit.evaluation.report.verdicts import mean_of, verdict
 from medvlp_toolkit.evaluation.results.results import Results, ResultsError
 from tests.medvlp_toolkit.evaluation.report.html_page import Page
 from tests.medvlp_toolkit.evaluation.report.kinds import KINDS
@@ -75,6 +75,12 @@ def test_guessing_is_called_guessing(kind: str, tmp_path: Path) -> None:
 )
 def test_a_verdict_follows_from_the_interval(ends: Any, says: str) -> None:
     assert verdict({"auc": 0.7, "auc_interval": ends}, "auc", 0.5) == says
+
+
+@pytest.mark.parametrize(("few", "says"), [(2, "too few to judge"), (1, "better than guessing")])
+def test_a_mean_over_labels_of_a_handful_of_images_gets_no_verdict(few: int, says: str) -> None:
+    mean = {"auc": 0.63, "auc_interval": (0.54, 0.68), "labels": 3}
+    assert verdict(mean_of({"macro": mean, "few": ["a", "b"][:few]}), "auc", 0.5) == says
 
 
 def test_a_handful_of_images_gets_no_verdict() -> None:
