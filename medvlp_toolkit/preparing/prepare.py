@@ -419,12 +419,11 @@ class Prepare:
         rejected_lines = write_rejected(partial / "rejected.csv", journal.rejected())
         count = journal.row_count()
         if count == 0:
-            reasons = most_common_reasons(journal)
-            hint = ""
-            if Reason.MISSING_IMAGE.value in reasons and (root := getattr(self.source, "image_root", None)) is not None:
+            why, hint = most_common_reasons(journal), ""
+            if Reason.MISSING_IMAGE.value in why and (root := getattr(self.source, "image_root", None)) is not None:
                 hint = f"; the paths are relative to {root}, for another folder --set source::image_root=FOLDER"
             raise PrepareError(
-                f"none of {listing.count} studies can be used ({reasons}): see {partial / 'rejected.csv'}{hint}"
+                f"none of {listing.count} studies can be used ({why}): see {partial / 'rejected.csv'}{hint}"
             )
         journal.close_gaps()
         with ThreadPoolExecutor(1) as hashing, closing(LeakCheck()) as leaks:
