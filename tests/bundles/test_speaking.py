@@ -78,8 +78,7 @@ def training(recipe: str, data: whole_run.Data) -> list[str]:
     return ["--dataset_dir", str(data.store), *graph, *SHORT[recipe], "--image_size", "64", "--precision", "fp32"]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("recipe", ["medklip", "arl"])
+@pytest.mark.parametrize("recipe", ["medklip", pytest.param("arl", marks=pytest.mark.slow)])
 def test_training_evaluation_and_inference_speak_in_a_pipe(recipe: str, data: whole_run.Data, tmp_path: Path) -> None:
     output = tmp_path / "run"
     output.mkdir()

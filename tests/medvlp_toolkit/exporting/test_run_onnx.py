@@ -30,6 +30,7 @@ def pictures(folder: Path) -> list[Path]:
 @pytest.mark.parametrize("fit", ["stretch", "pad", "crop"])
 def test_the_sample_reads_every_picture_as_the_toolkit(tmp_path: Path, fit: Fit, channels: int) -> None:
     steps = {"size": (33, 48), "channels": channels, "fit": fit, "mean": [0.0] * channels, "std": [1.0] * channels}
+    steps["input_size"] = steps["size"]
     for path in pictures(tmp_path):
         expected = read_image(path, (33, 48), channels, fit)
         np.testing.assert_array_equal(np.rint(prepare(path, steps)[0] * 255), expected, err_msg=path.name)

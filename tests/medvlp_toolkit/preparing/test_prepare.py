@@ -323,7 +323,7 @@ class TestRejected:
 
         (tmp_path / "t.csv").write_text("image,report\na.png,No effusion.\n")
         with pytest.raises(PrepareError, match=r"1 missing image.*--set source::image_root=FOLDER"):
-            prepare(CsvSource(tmp_path / "t.csv"), tmp_path / "store")
+            prepare(CsvSource(tmp_path / "t.csv", report_column="report"), tmp_path / "store", require_report=False)
 
     def test_source_without_studies_is_an_error(self, tmp_path: Path) -> None:
         with pytest.raises(PrepareError, match=r"no studies"):
