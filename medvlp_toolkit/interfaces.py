@@ -317,7 +317,8 @@ class CheckpointImporter(Protocol):
 
     Arguments named ``entity_embeddings`` and ``position_embeddings`` are filled by ``medvlp import`` with embedded
     descriptions. It returns a :class:`medvlp_toolkit.model.PretrainingModel`, or an :class:`ImageEncoder` that implements
-    :class:`DescribesItself` and takes ``weights``; which may implement :class:`CarriesKeyReport`. The importer may implement :class:`StatesTextWidth` or :class:`MakesNetwork`.
+    :class:`DescribesItself` and takes ``weights``; which may implement :class:`CarriesKeyReport`. The importer may
+    implement :class:`StatesTextWidth` or :class:`MakesNetwork`.
     """
 
     def __call__(self, state_dict: dict[str, Tensor], **options: Any) -> nn.Module: ...

@@ -29,6 +29,7 @@ ROOT = FOLDER.parents[1]
 WIDTH = 100
 # What a terminal shows in colour, and the part of a line that a progress bar writes over.
 _CONTROLS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[^\n]*\r(?!\n)")
+_PACKAGES = re.compile(r"[^\s'\"]*/site-packages/")
 _PIP = """#!{python}
 import os, subprocess, sys
 given = [os.path.abspath(word) for word in sys.argv[2:] if word != "-e"]
@@ -79,8 +80,7 @@ class Tutorial:
             printed, failed = done.stdout, done.returncode != 0
         else:
             printed, failed = self._captured(lambda: self._execute(cell.code, images))
-        text = _CONTROLS.sub("", printed).replace(f"{self.folder}/", "").rstrip()
-        text = "\n".join(line.rstrip() for line in text.splitlines())
+        text = plain(printed.replace(f"{self.folder}/", ""))
         if failed:
             raise SystemExit(f"{self.name}: this cell failed\n\n{cell.code}\n{text}")
         return {
@@ -169,6 +169,12 @@ def run(name: str, out: Path, keep: Path | None = None) -> None:
             print(f"{name}: cell {number} of {len(found)}, {ran[-1]['seconds']} s", flush=True)
         os.chdir(ROOT)
     (out / f"{name}.json").write_text(json.dumps(measured(ran), indent=1, ensure_ascii=False) + "\n")
+
+
+def plain(printed: str) -> str:
+    """What was printed, as a page shows it: without a terminal's controls, and with no place of one machine."""
+    text = _PACKAGES.sub("site-packages/", _CONTROLS.sub("", printed)).rstrip()
+    return "\n".join(line.rstrip() for line in text.splitlines())
 
 
 def measured(ran: list[dict[str, Any]]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import medvlp_toolkit as mv
 from medvlp_toolkit.registry import PluginLoadError
+from medvlp_toolkit.weights.nested import walk
 
 #: Kinds of parts that a model is composed of, and what such a part is called in a configuration.
 KINDS = ("encoders", "fusion_modules", "pretext_losses")
@@ -73,7 +74,7 @@ def fits(config: Mapping[str, Any]) -> list[Fit]:
 
 def _encoder(target: Any, config: Mapping[str, Any], model: set[str]) -> tuple[str, str]:
     if not hasattr(target, "grid_size"):  # of texts
-        return ("" if {"text_encoder"} & model or "text_model" in config else "the model reads no texts"), ""
+        return ("" if "text_encoder" in model or "text_model" in config else "the model reads no texts"), ""
     masked = [name for name, loss in _losses(config) if "masked_image" in str(loss.get("_target_", ""))]
     supports = getattr(target, "supports_masking", None)
     if not masked or supports is True:
@@ -111,15 +112,10 @@ def _losses(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]
             yield str(name), loss
 
 
-def _targets(value: Any) -> Iterator[str]:
-    if isinstance(value, Mapping):
-        if isinstance(value.get("_target_"), str) and value.get("_disabled_") is not True:
-            yield value["_target_"]
-        for inner in value.values():
-            yield from _targets(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _targets(inner)
+def _targets(config: Mapping[str, Any]) -> Iterator[str]:
+    for _, part in walk(config):
+        if isinstance(part, Mapping) and isinstance(part.get("_target_"), str) and part.get("_disabled_") is not True:
+            yield part["_target_"]
 
 
 def _reads(target: Any) -> frozenset[str] | None:

@@ -24,6 +24,19 @@ def world_size() -> int:
     return dist.get_world_size() if is_distributed() else 1
 
 
+def rows_of_all_ranks(tensor: torch.Tensor) -> torch.Tensor:
+    """(B, …) of every rank, of one shape -> (ranks * B, …) in rank order; gradients return to where they came from."""
+    if world_size() == 1:
+        return tensor
+    if tensor.requires_grad:
+        from torch.distributed.nn.functional import all_gather
+
+        return torch.cat(all_gather(tensor.contiguous()))
+    gathered = [torch.empty_like(tensor) for _ in range(world_size())]
+    dist.all_gather(gathered, tensor.contiguous())
+    return torch.cat(gathered)
+
+
 def is_first_rank() -> bool:
     """Whether this process logs and saves."""
     return rank() == 0

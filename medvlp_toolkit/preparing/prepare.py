@@ -40,12 +40,12 @@ from medvlp_toolkit.data.store.store import (
     SCHEMA_VERSION,
     PackedStore,
     StoreError,
-    file_sha256,
     partial_path,
 )
 from medvlp_toolkit.data.store.tokens import Tokenizer, write_tokens
 from medvlp_toolkit.data.tally import RunningTally
 from medvlp_toolkit.data.views import Views, checked_views
+from medvlp_toolkit.files import sha256_of
 from medvlp_toolkit.images import Fit, StoredFormat
 from medvlp_toolkit.preparing.executors import packing
 from medvlp_toolkit.preparing.journal import Journal, StoreLockedError, remove_journal
@@ -417,13 +417,15 @@ class Prepare:
         partial = journal.folder
         clear(partial, journal)
         rejected_lines = write_rejected(partial / "rejected.csv", journal.rejected())
+        reasons = Counter(item.reason for item in journal.rejected())
         count = journal.row_count()
         if count == 0:
-            why, hint = most_common_reasons(journal), ""
-            if Reason.MISSING_IMAGE.value in why and (root := getattr(self.source, "image_root", None)) is not None:
+            hint, root = "", getattr(self.source, "image_root", None)
+            if reasons[Reason.MISSING_IMAGE] and root is not None:
                 hint = f"; the paths are relative to {root}, for another folder --set source::image_root=FOLDER"
             raise PrepareError(
-                f"none of {listing.count} studies can be used ({why}): see {partial / 'rejected.csv'}{hint}"
+                f"none of {listing.count} studies can be used ({most_common(reasons)}): "
+                f"see {partial / 'rejected.csv'}{hint}"
             )
         journal.close_gaps()
         with ThreadPoolExecutor(1) as hashing, closing(LeakCheck()) as leaks:
@@ -458,8 +460,7 @@ class Prepare:
             files = {name: future.result() for name, future in array_files.items()}
         if not any(leak_counts.values()):
             (partial / "leaks.csv").unlink()
-        reasons = Counter(item.reason.value for item in journal.rejected())
-        rejected = {reason.value: reasons[reason.value] for reason in Reason if reasons[reason.value]}
+        rejected = {reason.value: reasons[reason] for reason in Reason if reasons[reason]}
         if tokenizer is not None:
             texts = ([row["text"] or "" for row in batch] for batch in batches(journal.rows(), 4096))
             write_tokens(partial / "tokens", tokenizer, texts, count)
@@ -560,11 +561,10 @@ def tables_of(partial: Path) -> list[Path]:
 
 def described_file(path: Path) -> dict[str, Any]:
     """Size and SHA-256 of a file."""
-    return {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
+    return {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
 
 
-def most_common_reasons(journal: Journal) -> str:
-    reasons = Counter(item.reason.value for item in journal.rejected())
+def most_common(reasons: Counter[Reason]) -> str:
     return ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
 
 

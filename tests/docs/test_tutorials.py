@@ -37,6 +37,7 @@ def test_the_outputs_are_those_of_the_cells(name: str, hook: ModuleType) -> None
     shown = [image for cell in hook.outputs(name)["cells"] for image in cell["images"]]
     kept = sorted(path.name for path in (ROOT / "docs/tutorials/outputs").glob(f"{name}_*.png"))
     assert sorted(shown) == kept
+    assert not [cell["text"] for cell in hook.outputs(name)["cells"] if re.search(r"/\S*/site-packages", cell["text"])]
 
 
 @pytest.mark.parametrize("name", NAMES)

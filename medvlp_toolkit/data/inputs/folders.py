@@ -51,10 +51,10 @@ def volumes_below(root: Path) -> FoundImages:
         return path if path.name.lower().endswith(NIFTI_SUFFIXES) else path.parent
 
     found = _found(root, is_part, volume_of)
-    below = [path for path in found.paths if series.intersection(_folder(path, series).parents)]
-    if below:
-        logger.warning("%s: %d volumes in folders below a series are not read; give their own folder", root, len(below))
-    return FoundImages([path for path in found.paths if path not in set(below)], found.passed_over)
+    read = [path for path in found.paths if not series.intersection(_folder(path, series).parents)]
+    if below := len(found.paths) - len(read):
+        logger.warning("%s: %d volumes in folders below a series are not read; give their own folder", root, below)
+    return FoundImages(read, found.passed_over)
 
 
 def _folder(path: Path, series: set[Path]) -> Path:

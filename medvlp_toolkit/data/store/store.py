@@ -34,6 +34,7 @@ import numpy.typing as npt
 from medvlp_toolkit.data.records import Box, Finding, Presence
 from medvlp_toolkit.data.store.tokens import TokenTable
 from medvlp_toolkit.data.views import chosen_images
+from medvlp_toolkit.files import sha256_of
 from medvlp_toolkit.images import StoredFormat
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ SCHEMA_VERSION = 2
 #: Supported versions of the store. In version 1 every image is a separate study.
 READABLE_VERSIONS = (1, 2)
 META_FILE = "store.json"
+#: The name by which this package offers it.
+file_sha256 = sha256_of
 TABLES = ("studies", "findings", "links", "boxes", "questions")
 
 
@@ -95,7 +98,7 @@ class PackedStore:
     def verify(self) -> None:
         """Compare every file with its SHA-256 in ``store.json``; raises `StoreError` naming the first that differs."""
         for name, entry in self.meta["files"].items():
-            if file_sha256(self.path / name) != entry["sha256"]:
+            if sha256_of(self.path / name) != entry["sha256"]:
                 raise StoreError(f"{self.path}: {name} has changed since it was written (SHA-256 differs)")
 
     def __repr__(self) -> str:
@@ -289,8 +292,3 @@ def finding_from_row(row: dict[str, Any]) -> Finding:
 def partial_path(path: Path) -> Path:
     """The folder in which a store is built before it is complete."""
     return path.with_name(path.name + ".partial")
-
-
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

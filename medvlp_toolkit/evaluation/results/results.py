@@ -13,7 +13,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -25,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medvlp_toolkit.evaluation.results.run_record import split_sha256
-from medvlp_toolkit.files import write_whole
+from medvlp_toolkit.files import sha256_of, write_whole
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -290,7 +289,4 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _sha256(path: Path) -> str:
-    if not path.is_file():
-        return ""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of(path) if path.is_file() else ""

@@ -12,6 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from medvlp_toolkit.files import sha256_of
+
 #: Distributions whose version can change a metric.
 DISTRIBUTIONS = (
     "medvlp-toolkit",
@@ -58,8 +60,7 @@ def run_record(
         path = Path(checkpoint)
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such checkpoint; give the file whose weights were evaluated")
-        with path.open("rb") as file:
-            record["hashes"]["checkpoint"] = hashlib.file_digest(file, "sha256").hexdigest()
+        record["hashes"]["checkpoint"] = sha256_of(path)
         record["checkpoint"] = path.name
     return record
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
-import xxhash
 from ignite.exceptions import NotComputableError
 from ignite.metrics import Metric
 from ignite.metrics.metric import reinit__is_reduced
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
+from medvlp_toolkit.data.batches.draws import study_keys
+from medvlp_toolkit.engines.ranks import of_all_ranks
 from medvlp_toolkit.evaluation.statistics.counting import is_counted
 from medvlp_toolkit.evaluation.statistics.pooling import Pool, StudyPooling, checked_pool
 from medvlp_toolkit.interfaces import ABSENT, NOT_MENTIONED, PRESENT
@@ -79,19 +79,16 @@ class EntityAUC(Metric):
         stated = (presence == PRESENT) | (presence == ABSENT)
         self._scores.append(scores.detach().to(self._device, torch.float32))
         # As numbers, so that ranks exchange tensors and no ids.
-        self._studies.append(torch.tensor([_number(study) for study in studies or ()], dtype=torch.int64))
+        self._studies.append(torch.from_numpy(study_keys(list(studies or ())).view(np.int64)))
         self._presence.append(torch.where(stated, presence, NOT_MENTIONED).detach().to(self._device, torch.int8))
 
     def compute(self) -> float:
-        parts = list(zip(self._scores, self._presence, self._studies, strict=True))
-        if dist.is_available() and dist.is_initialized():
-            # Gathered as objects, because shares differ in length and may be empty.
-            gathered: list[Any] = [None] * dist.get_world_size()
-            dist.all_gather_object(gathered, [tuple(piece.cpu() for piece in part) for part in parts])
-            parts = [part for rank in gathered for part in rank]
+        own = zip(self._scores, self._presence, self._studies, strict=True)
+        # Gathered as objects, because shares differ in length and may be empty.
+        parts = [part for rank in of_all_ranks([tuple(piece.cpu() for piece in part) for part in own]) for part in rank]
         if not parts:
             raise NotComputableError("EntityAUC has seen no image; is the validation set empty?")
-        scores, presence, studies = (torch.cat(pieces).cpu().numpy() for pieces in zip(*parts, strict=True))
+        scores, presence, studies = (torch.cat(pieces).numpy() for pieces in zip(*parts, strict=True))
         if len(studies) == len(scores):
             pooling = StudyPooling(studies.tolist(), self.pool)
             scores, presence = pooling.scores(scores), pooling.targets(presence)
@@ -105,10 +102,6 @@ class EntityAUC(Metric):
             return float("nan")
         stated = present | absent
         return float(roc_auc_score(present[stated], scores[stated]))
-
-
-def _number(study: str) -> int:
-    return xxhash.xxh64_intdigest(study.encode("utf-8", "surrogatepass")) >> 1
 
 
 def _batch(part: Any) -> Tensor:

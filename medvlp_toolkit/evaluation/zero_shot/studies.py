@@ -111,7 +111,7 @@ class EvaluatedStudies:
         if self.volume_boxes is None:
             return [box for box in self.store.boxes_of(row) if self._means(box.label, label)] or None
         study = self.dataset.study_ids[self._index_of[row]]
-        names = [name for of, name in self.volume_boxes.boxes if of == study and self._means(name, label)]
+        names = [name for name in self.volume_boxes.labels_of(study) if self._means(name, label)]
         shape, affine = self.store.images.shape[2:], self.affine_of(row)
         assert affine is not None
         masks = (self.volume_boxes.mask(study, name, shape, affine) for name in names)

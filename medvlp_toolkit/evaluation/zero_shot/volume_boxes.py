@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,17 @@ class VolumeBoxes:
             key = (row.values["study_id"].strip(), row.values["label"].strip())
             boxes.setdefault(key, []).append((x, y, z, far_x, far_y, far_z))
         return cls(boxes)
+
+    @cached_property
+    def _labels(self) -> dict[str, list[str]]:
+        labels: dict[str, list[str]] = {}
+        for study, label in self.boxes:
+            labels.setdefault(study, []).append(label)
+        return labels
+
+    def labels_of(self, study_id: str) -> Sequence[str]:
+        """The labels that have boxes in a study."""
+        return self._labels.get(study_id, ())
 
     def mask(self, study_id: str, label: str, shape: Sequence[int], affine: ArrayLike) -> NDArray[np.bool_] | None:
         """(*shape) voxels whose centre is in a box of this finding; None if the study has none.

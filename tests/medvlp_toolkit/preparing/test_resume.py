@@ -164,7 +164,7 @@ def test_full_disk_at_any_file_leaves_a_state_to_go_on_from(
 
     from medvlp_toolkit.preparing import prepare as module
 
-    for name in ("write_tables", "write_tokens", "write_rejected", "file_sha256"):
+    for name in ("write_tables", "write_tokens", "write_rejected", "sha256_of"):
         with monkeypatch.context() as patch:
 
             def full(*_: object, **__: object) -> None:

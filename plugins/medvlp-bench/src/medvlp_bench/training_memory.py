@@ -23,7 +23,8 @@ def make_small_store(options: str) -> str:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from medvlp_toolkit.data.store.store import SCHEMA_VERSION, file_sha256
+    from medvlp_toolkit.data.store.store import SCHEMA_VERSION
+    from medvlp_toolkit.files import sha256_of
 
     given = json.loads(options)
     folder, studies, size = Path(given["folder"]), int(given["studies"]), int(given["size"])
@@ -50,9 +51,7 @@ def make_small_store(options: str) -> str:
         "position": np.array(positions)[rng.integers(0, _POSITIONS, rows)],
     }
     pq.write_table(pa.table(findings), folder / "findings.parquet")
-    files = {
-        path.name: {"bytes": path.stat().st_size, "sha256": file_sha256(path)} for path in sorted(folder.iterdir())
-    }
+    files = {path.name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in sorted(folder.iterdir())}
     meta = {
         "schema_version": SCHEMA_VERSION,
         "counts": {"images": studies, "studies": studies, "rows": {"findings": rows}},

@@ -10,6 +10,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from medvlp_toolkit.engines.ranks import rank, rows_of_all_ranks, world_size
 from medvlp_toolkit.interfaces import ABSENT, PRESENT, Encodings
 
 #: What makes the reports of two studies say the same.
@@ -52,7 +53,7 @@ class PairingLoss(nn.Module):
         batch, everywhere = encodings.batch, self.training
         size, ranks = len(batch["input_ids"]), number_of_ranks(everywhere)
         rows = torch.arange(size, device=batch["input_ids"].device)
-        first = dist.get_rank() * size if ranks > 1 else 0
+        first = rank() * size if ranks > 1 else 0
         own = (first + rows)[:, None] == torch.arange(ranks * size, device=rows.device)
         if self.equal is None:
             return own
@@ -101,20 +102,12 @@ def exact(features: Tensor) -> torch.autocast:
 
 def number_of_ranks(everywhere: bool = True) -> int:
     """How many processes train together; 1 where each is on its own."""
-    return dist.get_world_size() if everywhere and dist.is_available() and dist.is_initialized() else 1
+    return world_size() if everywhere else 1
 
 
 def of_all_ranks(tensor: Tensor, everywhere: bool = True) -> Tensor:
-    """(B, …) of every rank, of one shape -> (ranks * B, …) in rank order; gradients return to where they came from."""
-    if number_of_ranks(everywhere) == 1:
-        return tensor
-    if tensor.requires_grad:
-        from torch.distributed.nn.functional import all_gather
-
-        return torch.cat(all_gather(tensor))
-    gathered = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
-    dist.all_gather(gathered, tensor)
-    return torch.cat(gathered)
+    """(B, …) -> (ranks * B, …) of all ranks (:func:`medvlp_toolkit.engines.ranks.rows_of_all_ranks`) or of this one."""
+    return rows_of_all_ranks(tensor) if everywhere else tensor
 
 
 def of_one_length(tokens: Tensor, everywhere: bool = True, padding: int = 0) -> Tensor:

@@ -38,7 +38,7 @@ _TRANSFORMERS: tuple[tuple[str, str], ...] = (
 
 def our_name(published: str) -> str | None:
     """Our name for one of OpenAI's, given without ``visual.``; None when the tower has no such parameter."""
-    return _renamed(published, _OPENAI)
+    return renamed(published, _OPENAI)
 
 
 def from_state_dict(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -56,7 +56,7 @@ def from_state_dict(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     elif any("resblocks" in name for name in tensors):
         found = {our_name(name): value for name, value in tensors.items()}
     else:
-        apart = {_renamed(_after(name, "vision_model."), _TRANSFORMERS): value for name, value in tensors.items()}
+        apart = {renamed(_after(name, "vision_model."), _TRANSFORMERS): value for name, value in tensors.items()}
         fused = _with_fused_projections({name: value for name, value in apart.items() if name is not None})
         found = dict(fused.items())
     weights = {name: value.detach().float() for name, value in found.items() if name is not None}
@@ -87,7 +87,8 @@ def resized_positions(positions: Tensor, grid: tuple[int, int]) -> Tensor:
     return torch.cat([positions[:1], resized.flatten(2)[0].t().to(positions.dtype)])
 
 
-def _renamed(name: str, table: tuple[tuple[str, str], ...]) -> str | None:
+def renamed(name: str, table: tuple[tuple[str, str], ...]) -> str | None:
+    """A published name by a table of regular expressions and what they become; None where none fits."""
     for pattern, ours in table:
         match = re.fullmatch(pattern, name)
         if match:

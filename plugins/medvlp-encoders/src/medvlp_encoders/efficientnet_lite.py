@@ -11,6 +11,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from medvlp_encoders.loading import load_known
 from medvlp_encoders.traced_encoder import TracedEncoder
 
 #: Of each of seven groups of blocks: repeats, kernel, stride, expansion, output channels; Tan and Le 2019, table 1.
@@ -119,23 +120,14 @@ class EfficientNetLite(TracedEncoder):
         }
 
     def _load(self, pretrained: str | Path, in_channels: int) -> None:
-        from medvlp_toolkit.weights.weights import mismatches, read_weights
+        from medvlp_toolkit.weights.weights import read_weights
 
         file = _imagenet_file() if str(pretrained) == "imagenet" else Path(pretrained).expanduser()
         state = read_weights(file, key="state_dict")
-        expected = self.state_dict()
-        # The classifier, and the layers after the last that is kept.
-        used = {name: value for name, value in state.items() if name in expected}
-        stem = used.get("_conv_stem.weight")
+        stem = state.get("_conv_stem.weight")
         if stem is not None and in_channels == 1:
-            used["_conv_stem.weight"] = stem.sum(1, keepdim=True)
-        problems = mismatches(expected, used)
-        if problems:
-            raise ValueError(
-                f"{len(problems)} entries of {file.name} do not fit efficientnet_lite with width {self.width} and "
-                f"depth {self.depth}:\n" + "\n".join(problems)
-            )
-        self.load_state_dict(used)
+            state["_conv_stem.weight"] = stem.sum(1, keepdim=True)
+        load_known(self, state, file.name, f"efficientnet_lite with width {self.width} and depth {self.depth}")
 
 
 class _SamePad(nn.Module):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from medvlp_encoders.clip import ClipVisionTransformer
-from medvlp_encoders.clip_weights import our_name
+from medvlp_encoders.clip_weights import our_name, renamed
 from medvlp_encoders.resnet import ResNetTokens
 from medvlp_encoders.transformers_image import TransformersImage
 from medvlp_toolkit.interfaces import KeyReport
@@ -122,10 +122,9 @@ def biomedclip(state_dict: Mapping[str, Any], heads: int | None = None) -> Trans
     )
     places: dict[str, Sequence[str]] = {}
     for key in tensors:
-        inner = key.removeprefix("visual.trunk.")
-        match = next(((m, ours) for pattern, ours in _TIMM if (m := re.fullmatch(pattern, inner))), None)
-        if key.startswith("visual.trunk.") and match is not None:
-            name = "model." + match[0].expand(match[1])
+        ours = renamed(key.removeprefix("visual.trunk."), _TIMM)
+        if key.startswith("visual.trunk.") and ours is not None:
+            name = f"model.{ours}"
             places[key] = [name.replace("{qkv}", f"{one}_proj") for one in "qkv"] if "{qkv}" in name else [name]
     return _loaded(encoder, tensors, places, _OF_CLIP, "BiomedCLIP")  # type: ignore[return-value]
 

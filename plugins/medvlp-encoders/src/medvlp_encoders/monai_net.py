@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from medvlp_encoders.loading import load_known
 from medvlp_encoders.monai_layers import blocks_of, body_of, built, path_of
 from medvlp_encoders.traced_encoder import TracedEncoder
 
@@ -151,13 +152,8 @@ class MonaiNet(TracedEncoder):
         self._outlines = {}
 
     def _load(self, weights: str | Path, name: str) -> None:
-        from medvlp_toolkit.weights.weights import mismatches, read_weights
+        from medvlp_toolkit.weights.weights import read_weights
 
         given = read_weights(Path(weights).expanduser(), key="state_dict")
         plain = {key.removeprefix("module.").removeprefix("swinViT."): value for key, value in given.items()}
-        expected = self.net.state_dict()
-        used = {key: value for key, value in plain.items() if key in expected}
-        problems = mismatches(expected, used)
-        if problems:
-            raise ValueError(f"{len(problems)} entries of {weights} do not fit {name}:\n" + "\n".join(problems))
-        self.net.load_state_dict(used)
+        load_known(self.net, plain, str(weights), name)

@@ -10,13 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from medvlp_encoders.adapting import AdaptableEncoder
-from medvlp_encoders.loading import without_pooler
-from medvlp_encoders.tokens import summarise
+from medvlp_encoders.loading import OF_A_FILE, from_config, without_pooler
 from medvlp_encoders.vocabulary import tokenizer_content, tokenizer_from_content, wordpiece_tokenizer
 from medvlp_toolkit.hub import load_pretrained
-
-#: Entries of a configuration about its origin.
-_OF_A_FILE = ("architectures", "transformers_version", "_name_or_path", "dtype", "torch_dtype")
 
 
 class TransformersText(AdaptableEncoder):
@@ -107,13 +103,9 @@ class TransformersText(AdaptableEncoder):
     def architecture(self) -> dict[str, Any]:
         """Arguments that build the same model with other weights, including its tokenizer."""
         made_as: Any = self.model.config
-        config = {key: value for key, value in made_as.to_diff_dict().items() if key not in _OF_A_FILE}
+        config = {key: value for key, value in made_as.to_diff_dict().items() if key not in OF_A_FILE}
         config |= {"model_type": made_as.model_type, "vocab_size": self.vocabulary_size}
         return {"config": config, "tokenizer": tokenizer_content(self.tokenizer), **self.adaptation()}
-
-    def summary(self, tokens: Tensor) -> Tensor:
-        """(B, L, D) -> (B, D): the class token."""
-        return summarise(tokens, self.num_prefix_tokens)
 
 
 def _load(pretrained: str | Path, local_files_only: bool) -> tuple[nn.Module, Any]:
@@ -164,7 +156,7 @@ def _max_tokens(model: nn.Module) -> int | None:
 
 
 def _build(config: dict[str, Any], tokenizer: Any, seed: int | None) -> nn.Module:
-    from transformers import AutoConfig, AutoModel
+    from transformers import AutoConfig
 
     model_type = config.pop("model_type", "bert")
     if tokenizer is not None:
@@ -180,11 +172,7 @@ def _build(config: dict[str, Any], tokenizer: Any, seed: int | None) -> nn.Modul
         if seed is not None:
             torch.manual_seed(seed)
         arguments = AutoConfig.for_model(model_type, **config)
-        try:
-            model: nn.Module = AutoModel.from_config(arguments, add_pooling_layer=False)
-        except TypeError:
-            model = AutoModel.from_config(arguments)
-    return model
+        return from_config(arguments)
 
 
 def _set_lower_case(tokenizer: Any, lower_case: bool) -> None:

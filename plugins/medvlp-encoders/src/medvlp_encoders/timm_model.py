@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from medvlp_encoders.loading import load_known
 from medvlp_encoders.traced_encoder import TracedEncoder
 
 
@@ -54,7 +55,10 @@ class TimmModel(TracedEncoder):
         self._arguments = {"name": name, "in_channels": in_channels, "image_size": image_size, **keywords}
         self.net = _created(name, pretrained, in_channels, image_size, keywords)
         if weights_file is not None:
-            _load(self.net, Path(weights_file).expanduser(), name)
+            from medvlp_toolkit.weights.weights import read_weights
+
+            file = Path(weights_file).expanduser()
+            load_known(self.net, read_weights(file, key="state_dict"), str(file), name)
         self.complete(f"timm_model ({name})", in_channels, (image_size, image_size))
         self.adapt(freeze, lora)
 
@@ -118,14 +122,3 @@ def _created(name: str, pretrained: bool, in_channels: int, image_size: int, key
         except RuntimeError as error:
             raise ValueError(f"timm_model: {name} cannot be built: {str(error).splitlines()[0]}") from error
     raise ValueError(f"timm_model: {name} does not take {', '.join(keywords)}")
-
-
-def _load(net: nn.Module, file: Path, name: str) -> None:
-    from medvlp_toolkit.weights.weights import mismatches, read_weights
-
-    expected = net.state_dict()
-    state = {key: value for key, value in read_weights(file, key="state_dict").items() if key in expected}
-    problems = mismatches(expected, state)
-    if problems:
-        raise ValueError(f"{len(problems)} entries of {file} do not fit {name}:\n" + "\n".join(problems))
-    net.load_state_dict(state)

@@ -11,11 +11,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from medvlp_encoders.loading import without_pooler
+from medvlp_encoders.loading import OF_A_FILE, from_config, without_pooler
 from medvlp_toolkit.hub import load_pretrained
 
-#: Entries of a configuration about its origin.
-_OF_A_FILE = ("architectures", "transformers_version", "_name_or_path", "dtype", "torch_dtype", "model_type")
 #: Entries that decide what a model also computes, for other uses than tokens.
 _WITHOUT = {"vision_use_head": False, "output_hidden_states": False}
 #: The norm that the library applies to a pooled vector only, and which is applied to every token here.
@@ -53,21 +51,15 @@ def configuration(given: Mapping[str, Any]) -> Any:
 
 def built(config: Any) -> nn.Module:
     """A model of a configuration, with initial weights."""
-    from transformers import AutoModel
-
     for entry, value in _WITHOUT.items():
         if hasattr(config, entry):
             setattr(config, entry, value)
     try:
-        try:
-            model: nn.Module = AutoModel.from_config(config, add_pooling_layer=False)
-        except TypeError:  # architectures without a pooler do not know the argument
-            model = AutoModel.from_config(config)
+        return from_config(config)
     except ValueError as error:
         raise ValueError(
             f"transformers has no model for the type {config.model_type} ({str(error).splitlines()[0]})"
         ) from None
-    return model
 
 
 def loaded(pretrained: str | Path, changes: Mapping[str, Any], in_channels: int | None, local_only: bool) -> nn.Module:
@@ -119,7 +111,7 @@ def _of_one_channel(single: nn.Module, model: nn.Module) -> nn.Module:
 def entries_of(model: nn.Module) -> dict[str, Any]:
     """The entries of a model's configuration that differ from the library's, as plain values."""
     config: Any = model.config
-    changed = {key: value for key, value in config.to_diff_dict().items() if key not in _OF_A_FILE}
+    changed = {key: value for key, value in config.to_diff_dict().items() if key not in OF_A_FILE}
     return {"model_type": config.model_type, **{k: v for k, v in changed.items() if not k.startswith("_")}}
 
 
@@ -173,7 +165,7 @@ def _interpolates(kind: type) -> bool:
 
 
 def _check(entries: Mapping[str, Any], config: Any) -> None:
-    known = [key for key in config.to_dict() if key not in _OF_A_FILE]
+    known = [key for key in config.to_dict() if key not in OF_A_FILE]
     for entry in entries:
         if entry not in known:
             near = difflib.get_close_matches(entry, known, 3)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.distributed as dist
-import torch.distributed.nn.functional as distributed
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from medvlp_toolkit.engines.ranks import rank, rows_of_all_ranks
 from medvlp_toolkit.interfaces import Encodings
 
 #: Published: the logarithm of CLIP's initial scale, used as the scale itself and never learned.
@@ -40,17 +39,8 @@ class FeatureContrast(nn.Module):
 
     def forward(self, encodings: Encodings) -> tuple[Tensor, Tensor]:
         image, text = encodings.image_summary().float(), encodings.text_summary().float()
-        images, texts, first = of_all_ranks(image), of_all_ranks(text), 0
-        if dist.is_available() and dist.is_initialized():
-            first = dist.get_rank() * image.shape[0]
+        images, texts, first = rows_of_all_ranks(image), rows_of_all_ranks(text), rank() * image.shape[0]
         own = torch.arange(first, first + image.shape[0], device=image.device)
         to_text = F.cross_entropy(self.scale * image @ texts.T, own, reduction="sum")
         to_image = F.cross_entropy(self.scale * text @ images.T, own, reduction="sum")
         return (to_text + to_image) / 2, image.new_tensor(float(image.shape[0]))
-
-
-def of_all_ranks(features: Tensor) -> Tensor:
-    """(B, D) -> (B of all ranks, D), with gradient."""
-    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
-        return features
-    return torch.cat(distributed.all_gather(features.contiguous()))

@@ -16,6 +16,7 @@ from medvlp_reports.sentences import sentences
 from medvlp_toolkit.data import PackedStore
 from medvlp_toolkit.data.records import Presence
 from medvlp_toolkit.data.store.tokens import Tokenizer
+from medvlp_toolkit.evaluation.results.names import name_or_words
 
 #: What is said of a finding, in the published words (RadGraph's labels written out).
 STATED = {
@@ -147,9 +148,9 @@ def _segments_of_findings(
         ""
         if entities[entity] in excluded
         else entity_segment(
-            _name(entities[entity], names),
+            name_or_words(entities[entity], names),
             None if presence == _NONE else Presence(presences[presence]),
-            None if position == _NONE else _name(positions[position], names),
+            None if position == _NONE else name_or_words(positions[position], names),
         )
         for entity, presence, position in distinct.tolist()
     ]
@@ -164,10 +165,6 @@ def _segments_of_links(
     place = np.full(len(entities) + 1, _NONE, dtype=np.int64)
     place[named] = np.arange(len(named))
     return [entity_segment(names[entities[number]]) for number in named], place[codes]
-
-
-def _name(id_: str, names: Mapping[str, str]) -> str:
-    return names.get(id_) or id_.replace("_", " ")
 
 
 def _around(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:

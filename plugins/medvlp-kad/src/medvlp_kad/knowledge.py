@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from medvlp_kad.contrast import of_all_ranks
 from medvlp_kad.projection import PROJECTION_FILE
+from medvlp_toolkit.engines.ranks import is_first_rank, rows_of_all_ranks
 from medvlp_toolkit.files import write_whole
 from medvlp_toolkit.weights import load_weights
 
@@ -47,9 +46,9 @@ class KnowledgeModel(nn.Module):
         return features
 
     def forward(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        one, other = (of_all_ranks(part) for part in self.pair(batch))
+        one, other = (rows_of_all_ranks(part) for part in self.pair(batch))
         logits = self.logit_scale.exp() * one @ other.T
-        targets = concept_targets(of_all_ranks(batch["concept"]))
+        targets = concept_targets(rows_of_all_ranks(batch["concept"]))
         return {"loss": (_soft_cross_entropy(logits, targets) + _soft_cross_entropy(logits.T, targets)) / 2}
 
     def pair(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
@@ -79,7 +78,7 @@ def write_text_model(model: KnowledgeModel, output_dir: str | Path) -> Path | No
     The folder ``text_model`` in ``output_dir`` has the text encoder and its tokenizer in transformers' files, and the
     projection beside them. Only the first of several processes writes.
     """
-    if dist.is_available() and dist.is_initialized() and dist.get_rank() > 0:
+    if not is_first_rank():
         return None
     if (best := Path(output_dir) / "best.pt").is_file():
         load_weights(model, best, key="model")

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from ignite.exceptions import NotComputableError
 from ignite.metrics import Metric
 from ignite.metrics.metric import reinit__is_reduced
 from torch import Tensor
 
 from medvlp_toolkit.engines.parallel import unwrap
+from medvlp_toolkit.engines.ranks import of_all_ranks
 from medvlp_toolkit.evaluation.step import EvaluationStep
 
 _AT_ONCE = 1024
@@ -43,11 +43,7 @@ class ConceptRecall(Metric):
         self._parts.append(tuple(part.detach().cpu() for part in output))
 
     def compute(self) -> float:
-        parts = self._parts
-        if dist.is_available() and dist.is_initialized():
-            gathered: list[Any] = [None] * dist.get_world_size()
-            dist.all_gather_object(gathered, parts)
-            parts = [part for rank in gathered for part in rank]
+        parts = [part for rank in of_all_ranks(self._parts) for part in rank]
         if not parts:
             raise NotComputableError("ConceptRecall has seen no pair; is the validation set empty?")
         one, other, concept = (torch.cat(group) for group in zip(*parts, strict=True))
